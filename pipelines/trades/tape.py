@@ -1,0 +1,339 @@
+"""The exchange's ledger: trade k of a symbol is a pure function of (seed, rate, venue, symbol, k, the tape's
+segments), so what should exist is known without storing it. `Tape` is the clock behind it: it runs on
+CLOCK_MONOTONIC, only while the simulator runs. Protocols are exchange.py's.
+
+Trades arrive in slots of one second. Each symbol repeats a pattern of SLOTS counts, some slots are bursts; within a
+slot the trades are spread evenly with jitter. So counting, and finding the time of a trade, needs no walk over
+history.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "TapeError", "count", "count_until", "trades"]
+
+Ints = npt.NDArray[np.int64]
+
+SCALE = 10**8
+"""Prices and quantities are integers of this fraction."""
+
+SLOTS = 600
+"""Seconds after which a symbol's pattern of counts repeats."""
+
+SLOT_US = 1_000_000
+BURST_ONE_IN = 16
+SLOT_TRADES_MAX = 100_000
+"""Above this two trades of a symbol could share a microsecond."""
+
+CHUNK_ROWS = 1 << 15
+"""Rows computed at once: small enough for the cache, large enough for numpy."""
+
+RESERVE_NS = 1_000_000_000
+"""How far ahead of its head the tape is made durable: what SIGKILL may skip, never what it may undo."""
+
+PRICE_OCTAVES = ((16, 4e-2), (12, 1e-2), (8, 2e-3), (3, 1e-4))
+"""(log2 of the trades between two supports, share of the starting price): the sum of these pseudo-random polylines is
+the price.
+"""
+
+
+class TapeError(Exception):
+    """The state folder can't serve this tape; the message names the remedy."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One symbol. share: of all trades. tick, step: smallest change of price and quantity; price: where it starts;
+    size: typical quantity (x 10^8).
+    """
+
+    share: float
+    tick: int
+    price: int
+    step: int
+    size: int
+
+
+def _venue(share: float, names: tuple[str, str, str], ticks: tuple[int, int, int], steps: tuple[int, int, int]) -> Any:
+    shares = (0.45, 0.35, 0.20)
+    prices = (64_250 * SCALE, 3_120 * SCALE, 148 * SCALE)
+    sizes = (SCALE // 500, SCALE // 20, SCALE)
+    return {
+        name: Instrument(share * shares[i], ticks[i], prices[i], steps[i], sizes[i]) for i, name in enumerate(names)
+    }
+
+
+CENT = SCALE // 100
+
+SYMBOLS: Mapping[str, Mapping[str, Instrument]] = {
+    "binance": _venue(0.5, ("BTCUSDT", "ETHUSDT", "SOLUSDT"), (CENT, CENT, CENT), (1_000, 10_000, 100_000)),
+    "kraken": _venue(0.2, ("BTC/USD", "ETH/USD", "SOL/USD"), (10 * CENT, CENT, CENT), (1, 1, 1)),
+    "coinbase": _venue(0.3, ("BTC-USD", "ETH-USD", "SOL-USD"), (CENT, CENT, CENT), (1, 1, 1)),
+}
+
+
+# ---- the pure part --------------------------------------------------------------------------------------------------
+
+
+def trades(tape: Mapping[str, Any], venue: str, symbol: str, lo: int, hi: int) -> dict[str, Ints]:
+    """The trades lo < id <= hi (0 <= lo): equally long int64 columns id, price and quantity (x 10^8), side (0 buy, 1
+    sell: the taker's) and time_us.
+
+    tape: the JSON of /tape; only its seed, rate and segments matter. KeyError for a venue or symbol that the exchange
+    doesn't have.
+    """
+    pattern = _pattern(int(tape["seed"]), float(tape["rate"]), venue, symbol)
+    starts, anchors = _segments(tape)
+    columns = {
+        name: np.empty(max(0, hi - lo), dtype=np.int64) for name in ("id", "price", "quantity", "side", "time_us")
+    }
+    for at in range(0, hi - lo, CHUNK_ROWS):
+        k = np.arange(lo + at + 1, min(lo + at + CHUNK_ROWS, hi) + 1, dtype=np.int64)
+        h = _mix(k.astype(np.uint64) + pattern.salt)
+        tape_us = _tape_us(pattern, k, h)
+        segment = np.searchsorted(starts, tape_us, side="right") - 1
+        part = slice(at, at + len(k))
+        columns["id"][part] = k
+        columns["price"][part] = _price(pattern, k)
+        columns["quantity"][part] = _quantity(pattern, h)
+        columns["side"][part] = (h >> np.uint64(8)).astype(np.int64) & 1
+        columns["time_us"][part] = anchors[segment] + (tape_us - starts[segment])
+    return columns
+
+
+def count(tape: Mapping[str, Any], venue: str, symbol: str, tape_ns: int) -> int:
+    """How many trades of a symbol exist when the tape has reached tape_ns: also the highest id."""
+    pattern = _pattern(int(tape["seed"]), float(tape["rate"]), venue, symbol)
+    return _count(pattern, tape_ns // 1000)
+
+
+def count_until(tape: Mapping[str, Any], venue: str, symbol: str, time_us: int) -> int:
+    """How many trades of a symbol have an exchange time of at most time_us."""
+    pattern = _pattern(int(tape["seed"]), float(tape["rate"]), venue, symbol)
+    starts, anchors = _segments(tape)
+    segment = int(np.searchsorted(anchors, time_us, side="right")) - 1
+    if segment < 0:
+        return 0
+    tape_us = int(starts[segment]) + time_us - int(anchors[segment])
+    if segment + 1 < len(starts):
+        tape_us = min(tape_us, int(starts[segment + 1]) - 1)
+    return _count(pattern, tape_us)
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """One symbol's arrivals: counts per slot, trades before each slot, trades per period, and the salt of its
+    hashes.
+    """
+
+    instrument: Instrument
+    counts: Ints
+    before: Ints
+    total: int
+    salt: np.uint64
+
+
+@lru_cache(maxsize=256)
+def _pattern(seed: int, rate: float, venue: str, symbol: str) -> _Pattern:
+    instrument = SYMBOLS[venue][symbol]
+    slot = np.arange(SLOTS, dtype=np.uint64)
+    market = _mix(slot + _salt(f"{seed}"))  # bursts hit every symbol of every venue at once
+    own = _mix(slot + _salt(f"{seed}/{venue}/{symbol}/rate"))
+    busy = np.where(market % np.uint64(BURST_ONE_IN) == 0, 3.0 + (market >> np.uint64(32)) % np.uint64(4), 1.0)
+    weight = busy * (0.7 + 0.6 * (own >> np.uint64(11)) / 2**53)
+    exact = rate * instrument.share * weight / weight.mean()
+    counts = np.maximum(1, np.floor(exact + (own & np.uint64(1023)) / 1024)).astype(np.int64)
+    if counts.max() > SLOT_TRADES_MAX:
+        raise TapeError(
+            f"rate {rate:g}/s gives {symbol} more than {SLOT_TRADES_MAX} trades in a second. Remedy: a lower --rate"
+        )
+    before = np.concatenate(([0], np.cumsum(counts)))
+    return _Pattern(instrument, counts, before[:-1], int(before[-1]), _salt(f"{seed}/{venue}/{symbol}"))
+
+
+def _salt(text: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """splitmix64's finaliser over the x-th step of its sequence (Steele, Lea, Flood 2014)."""
+    z = x * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _segments(tape: Mapping[str, Any]) -> tuple[Ints, Ints]:
+    """Tape starts and wall anchors of the segments, in microseconds."""
+    pairs = np.asarray(tape["segments"], dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0] // 1000, pairs[:, 1]
+
+
+def _tape_us(pattern: _Pattern, k: Ints, h: npt.NDArray[np.uint64]) -> Ints:
+    """When on the tape trades k happen: the j-th of n in its slot between j/n and (j + 3/4)/n of the second, so no
+    two share a microsecond.
+    """
+    period, rest = np.divmod(k - 1, pattern.total)
+    slot = np.searchsorted(pattern.before, rest, side="right") - 1
+    j, n = rest - pattern.before[slot], pattern.counts[slot]
+    jitter = (h & np.uint64(255)).astype(np.int64) * 3
+    return (period * SLOTS + slot) * SLOT_US + ((j << 10) + jitter) * SLOT_US // (n << 10)
+
+
+def _count(pattern: _Pattern, tape_us: int) -> int:
+    if tape_us < 0:
+        return 0
+    slots, within_us = divmod(tape_us, SLOT_US)
+    period, slot = divmod(slots, SLOTS)
+    n = int(pattern.counts[slot])
+    first = period * pattern.total + int(pattern.before[slot]) + 1
+    j = max(0, within_us * n // SLOT_US - 1)  # all before j happened; of the next three the exact time decides
+    k = np.arange(first + j, first + min(n, j + 3), dtype=np.int64)
+    happened = _tape_us(pattern, k, _mix(k.astype(np.uint64) + pattern.salt)) <= tape_us
+    return first - 1 + j + int(happened.sum())
+
+
+def _price(pattern: _Pattern, k: Ints) -> Ints:
+    """A smooth pseudo-random walk: polylines of several wavelengths through hashed supports."""
+    instrument = pattern.instrument
+    start = instrument.price // instrument.tick
+    ticks = np.full(len(k), start, dtype=np.int64)
+    for shift, share in PRICE_OCTAVES:
+        first = int(k[0]) >> shift
+        supports = np.arange(first, (int(k[-1]) >> shift) + 2, dtype=np.uint64)
+        heights = (_mix((supports << np.uint64(6)) + np.uint64(shift) + pattern.salt) >> np.uint64(40)).astype(np.int64)
+        left, along = (k >> shift) - first, k & ((1 << shift) - 1)
+        height = heights[left] + ((heights[left + 1] - heights[left]) * along >> shift)
+        ticks += (height - (1 << 23)) * max(1, int(start * share)) >> 23
+    return ticks * instrument.tick
+
+
+def _quantity(pattern: _Pattern, h: npt.NDArray[np.uint64]) -> Ints:
+    """Mostly small, now and then 100 times as large; at least one step."""
+    instrument = pattern.instrument
+    lots = np.uint64(max(1, instrument.size // instrument.step))
+    spread = (h >> np.uint64(9)) & np.uint64(7)
+    steps = ((h >> np.uint64(40)) * (lots << spread) >> np.uint64(28)) + np.uint64(1)
+    return steps.astype(np.int64) * instrument.step
+
+
+# ---- the clock ------------------------------------------------------------------------------------------------------
+
+
+class Tape:
+    """The running tape, durable in a folder (tape.json): it goes on where it stopped, however it stopped.
+
+    Everything up to `reserved_ns` is promised on disk, and nothing beyond it ever exists; `reserve` moves the promise
+    on. A crash makes the next start begin at the promise: trades in between were not sent live, and the venues'
+    history has them.
+    """
+
+    def __init__(self, folder: Path, seed: int, rate: float) -> None:
+        self._file = folder / "tape.json"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(folder / "tape.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as e:
+            raise TapeError(f"{folder} can't be used: {e.strerror}. Remedy: --state with a folder of your own") from e
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise TapeError(f"another exchange uses {folder}. Remedy: stop it, or --state with another folder") from e
+        kept = self._load(seed, rate)
+        self.seed, self.rate = seed, rate
+        self._start_ns = kept["reserved_ns"]
+        self.segments: list[tuple[int, int]] = [(int(s), int(a)) for s, a in kept["segments"]]
+        self.segments.append((self._start_ns, self._anchor(time.time_ns() // 1000)))
+        self.reserved_ns = self._start_ns
+        self.reserve(self._start_ns + RESERVE_NS)
+        self._mono_ns = time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """How far the tape has run; it stands still at the promise when that can't be moved on."""
+        return self._at(time.monotonic_ns())
+
+    def due(self) -> bool:
+        """Whether `reserve` should be called now."""
+        return self.now_ns() > self.reserved_ns - RESERVE_NS // 2
+
+    def reserve(self, until_ns: int | None = None) -> None:
+        """Promise the tape up to until_ns (default: a second from now) and return when that is on the disk. OSError:
+        nothing changed.
+        """
+        if until_ns is None:
+            until_ns = self._start_ns + (time.monotonic_ns() - self._mono_ns) + RESERVE_NS
+        until_ns = max(self._start_ns, until_ns // 1000 * 1000)
+        self._save(until_ns)
+        self.reserved_ns = until_ns
+
+    def close(self) -> None:
+        """Stop the tape exactly here."""
+        self.reserve(self.now_ns() + 1000)
+        os.close(self._lock)
+
+    def json(self) -> dict[str, Any]:
+        """What `trades` needs, and where the tape is: tape_ns at monotonic clock mono_ns."""
+        mono_ns = time.monotonic_ns()
+        return {
+            "tape_ns": self._at(mono_ns),
+            "mono_ns": mono_ns,
+            "seed": self.seed,
+            "rate": self.rate,
+            "segments": self.segments,
+        }
+
+    def _at(self, mono_ns: int) -> int:
+        return min(self._start_ns + (mono_ns - self._mono_ns), self.reserved_ns)
+
+    def _anchor(self, wall_us: int) -> int:
+        """The wall clock of a segment that starts now; past the last segment's times, even when the wall clock was
+        set back.
+        """
+        if not self.segments:
+            return wall_us
+        start_ns, anchor_us = self.segments[-1]
+        return max(wall_us, anchor_us + (self._start_ns - start_ns) // 1000 + 1)
+
+    def _load(self, seed: int, rate: float) -> dict[str, Any]:
+        try:
+            kept: dict[str, Any] = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return {"reserved_ns": 0, "segments": []}
+        except (OSError, ValueError) as e:
+            raise TapeError(
+                f"{self._file} can't be read: {e}. Remedy: restore it, or start an empty stack (its history is lost)"
+            ) from e
+        if (kept["seed"], kept["rate"]) != (seed, rate):
+            recorded = f"seed {kept['seed']} and rate {kept['rate']:g}"
+            raise TapeError(
+                f"{self._file} was recorded with {recorded}, not seed {seed} and rate {rate:g}: every trade would "
+                "change. Remedy: the same --seed and --rate, or --state with another folder"
+            )
+        return kept
+
+    def _save(self, reserved_ns: int) -> None:
+        new = self._file.with_suffix(".new")
+        text = json.dumps({"seed": self.seed, "rate": self.rate, "segments": self.segments, "reserved_ns": reserved_ns})
+        with open(new, "w") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(new, self._file)
+        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
