@@ -1,0 +1,157 @@
+"""A ClickHouse server from the wheel chdb-core: HTTP on loopback, one user with a password, metrics on /metrics.
+
+`python -m compose.servers.clickhouse FOLDER` runs it in the foreground. What it stores is the pipeline's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import types
+from pathlib import Path
+
+from compose.service import Service, python
+
+__all__ = ["main", "process"]
+
+CONFIG = """\
+<clickhouse>
+  <listen_host>127.0.0.1</listen_host>
+  <http_port>{port}</http_port>
+  <users_config>users.xml</users_config>
+  <default_profile>default</default_profile>
+  <mark_cache_size>268435456</mark_cache_size>
+  <background_message_broker_schedule_pool_size>8</background_message_broker_schedule_pool_size>
+  <!-- Without short sessions and back-offs a consumer killed with its server blocks its group for 45 s (librdkafka's
+       default session), and a restarted broker is found after up to 12 s. -->
+  <kafka>
+    <enable_sparse_connections>false</enable_sparse_connections>
+    <reconnect_backoff_ms>20</reconnect_backoff_ms>
+    <reconnect_backoff_max_ms>100</reconnect_backoff_max_ms>
+    <session_timeout_ms>3000</session_timeout_ms>
+    <heartbeat_interval_ms>500</heartbeat_interval_ms>
+    <fetch_wait_max_ms>50</fetch_wait_max_ms>
+    <fetch_error_backoff_ms>50</fetch_error_backoff_ms>
+    <topic_metadata_refresh_interval_ms>5000</topic_metadata_refresh_interval_ms>
+    <broker_address_family>v4</broker_address_family>
+    <statistics_interval_ms>1000</statistics_interval_ms>
+  </kafka>
+  <http_handlers>
+    <rule>
+      <url>/metrics</url>
+      <methods>GET</methods>
+      <handler>
+        <type>prometheus</type>
+        <metrics>true</metrics>
+        <events>true</events>
+        <asynchronous_metrics>true</asynchronous_metrics>
+      </handler>
+    </rule>
+    <defaults/>
+  </http_handlers>
+</clickhouse>
+"""
+"""No <logger>: this build then logs every trace. The keys of <kafka> go to librdkafka with dots for underscores."""
+
+USERS = """\
+<clickhouse>
+  <profiles><default/></profiles>
+  <quotas><default/></quotas>
+  <users>
+    <default>
+      <password></password>
+      <networks><ip>127.0.0.1</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SYSTEM LISTEN ON *.*</query>
+        <query>GRANT CREATE TEMPORARY TABLE ON *.*</query>
+      </grants>
+    </default>
+    <gameday>
+      <password_sha256_hex>{sha256}</password_sha256_hex>
+      <networks><ip>127.0.0.1</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+    </gameday>
+  </users>
+</clickhouse>
+"""
+"""The engine's own session is `default` without a password, and loopback can't be told from it: so `default` may do no
+more than listen and wait. With the right to read files it would show any local user whatever this process can read."""
+
+
+def process(folder: Path, port: int, password: str, after: tuple[str, ...] = ()) -> Service:
+    """Write the configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.xml").write_text(CONFIG.format(port=port))
+    users = folder / "users.xml"
+    users.touch(mode=0o600)
+    users.write_text(USERS.format(sha256=hashlib.sha256(password.encode()).hexdigest()))
+    return python(
+        "clickhouse",
+        folder,
+        "-m",
+        "compose.servers.clickhouse",
+        str(folder),
+        ready=f"http://127.0.0.1:{port}/ping",
+        after=after,
+    )
+
+
+def main() -> None:
+    """Serve until terminated.
+
+    The package's own `import chdb` opens and closes an engine, after which Kafka tables fail; so its native module is
+    loaded alone. The engine listens while one query reads from a pipe that nobody writes to; closing that ends it in
+    good order: tables flushed, consumer groups left.
+    """
+    folder = Path(sys.argv[1]).resolve()
+    engine = _engine()
+    os.chdir(folder)  # config.xml is read from the working directory
+    reading, writing = os.pipe()
+    ended = threading.Event()
+
+    def serve() -> None:
+        hold = f"INSERT INTO FUNCTION null('x String') FROM INFILE '/dev/fd/{reading}' FORMAT TSV"
+        sql = f"SYSTEM START LISTEN HTTP; {hold}"
+        try:
+            engine.query(sql, "TSV", path=str(folder / "data"))
+        except Exception as e:  # noqa: BLE001 - whatever ended the engine ends the process; the log keeps why
+            print(f"engine: {e!r}", flush=True)  # noqa: T201
+        finally:
+            ended.set()
+
+    def release(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(writing)
+
+    threading.Thread(target=serve, daemon=True).start()
+    signal.signal(signal.SIGTERM, release)
+    signal.signal(signal.SIGINT, release)
+    ended.wait()
+    os._exit(0)  # the engine's threads don't end in good order
+
+
+def _engine() -> types.ModuleType:
+    found = importlib.util.find_spec("chdb")
+    if not found or not found.submodule_search_locations:
+        sys.exit("the package chdb-core is missing. Remedy: pip install 'gameday[embedded]'")
+    base = Path(found.submodule_search_locations[0])
+    bare = types.ModuleType("chdb")
+    bare.__path__ = [str(base)]
+    sys.modules["chdb"] = bare
+    os.chdir(base)
+    ctypes.CDLL(str(next(base.glob("_chdb*.so"))), mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+    return importlib.import_module("chdb._chdb")
+
+
+if __name__ == "__main__":
+    main()

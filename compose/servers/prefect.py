@@ -1,0 +1,76 @@
+"""Prefect's server on gameday's own Postgres, and the worker that runs deployments of the work pool `gameday`.
+
+What is deployed there, deployments/register.py tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from compose.service import Service, python
+
+__all__ = ["POOL", "environment", "server", "worker"]
+
+POOL = "gameday"
+WORKER_QUERY_S = 2
+STOP_S = 5.0
+"""The server may wait for its clients when told to end; what it knows is in Postgres."""
+
+
+def environment(folder: Path, port: int) -> dict[str, str]:
+    """What every Prefect process of the stack shares; folder: its PREFECT_HOME."""
+    return {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_LOGGING_COLORS": "false",
+    }
+
+
+def server(folder: Path, port: int, database: str, after: tuple[str, ...]) -> Service:
+    """database: URL of an existing, empty or Prefect's own database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        **environment(folder, port),
+        "PREFECT_API_DATABASE_CONNECTION_URL": database.replace("postgresql://", "postgresql+asyncpg://", 1),
+        "PREFECT_SERVER_UI_API_URL": "/api",  # relative: the page works behind any forwarded port
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+        # In memory, the default, a restarted server would forget who holds which concurrency slot.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    }
+    return python(
+        "prefect-server",
+        folder,
+        *("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)),
+        env=settings,
+        ready=f"http://127.0.0.1:{port}/api/health",
+        grace_s=STOP_S,
+        after=after,
+    )
+
+
+def worker(folder: Path, home: Path, port: int, health_port: int, env: Mapping[str, str]) -> Service:
+    """A process worker, which also creates the pool. env: what the flows that it runs shall see besides."""
+    scratch = folder / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    settings = {
+        **environment(home, port),
+        "TMPDIR": str(scratch),  # the worker's runner uses <tmp>/runner_storage, which another user's may own
+        "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_S),
+        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+        "PREFECT_WORKER_WEBSERVER_PORT": str(health_port),
+        **env,
+    }
+    return python(
+        "prefect-worker",
+        folder,
+        *("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--with-healthcheck"),
+        *("--name", "gameday", "--install-policy", "never"),
+        env=settings,
+        ready=f"http://127.0.0.1:{health_port}/health",
+        after=("prefect-server",),
+    )

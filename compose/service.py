@@ -1,0 +1,148 @@
+"""One supervised process as data, and whether it serves. Starting and reviving it is supervisor.py's."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gameday.process import descendants
+from gameday.state import ROOT
+
+__all__ = ["Service", "answers", "holders", "listens", "port_of", "python"]
+
+API_VERSIONS = struct.pack(">hhih", 18, 0, 1, 7) + b"gameday"
+"""Kafka's request 18 in version 0, correlation id 1, client id "gameday": every broker answers it to everybody."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What runs, where, and when it counts as ready.
+
+    folder: its own folder; it holds <name>.log, and is the working directory unless cwd says otherwise. ready: a URL
+    whose scheme is the protocol that must answer (http, kafka, postgresql), None: it is ready when it exists. after:
+    names that must be ready before its first start. stop_signal: what ends it in good order within grace_s. user: runs
+    as this user when started by root.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    folder: str
+    ready: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    after: tuple[str, ...] = ()
+    stop_signal: int = signal.SIGTERM
+    grace_s: float = 10.0
+    user: str | None = None
+
+    @property
+    def log(self) -> Path:
+        return Path(self.folder) / f"{self.name}.log"
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Service:
+        """The inverse of dataclasses.asdict after a way through JSON."""
+        kinds = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
+        return cls(**{k: tuple(v) if k in kinds else v for k, v in value.items()})  # type: ignore[arg-type]
+
+
+def python(name: str, folder: Path, *args: str, env: Mapping[str, str] | None = None, **more: object) -> Service:
+    """A process of the checkout's own Python: `python ARGS` with the checkout as working directory and on the path."""
+    settings = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
+    return Service(name, (sys.executable, *args), str(folder), env=settings, cwd=str(ROOT), **more)  # type: ignore[arg-type]
+
+
+# ---- does it serve? --------------------------------------------------------------------------------------------------
+
+
+def port_of(url: str | None) -> int | None:
+    """The port in a readiness URL."""
+    return urlsplit(url).port if url else None
+
+
+def answers(url: str | None, timeout_s: float) -> bool:
+    """Whether whatever listens there answers the URL's protocol now. Who that is, `listens` tells."""
+    if url is None:
+        return True
+    parts = urlsplit(url)
+    ask = {"http": _http, "kafka": _kafka, "postgresql": _postgres}[parts.scheme]
+    try:
+        return ask(url, parts.hostname or "127.0.0.1", parts.port or 0, timeout_s)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _http(url: str, host: str, port: int, timeout_s: float) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        connection.request("GET", urlsplit(url).path or "/")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def _kafka(_url: str, host: str, port: int, timeout_s: float) -> bool:
+    with socket.create_connection((host, port), timeout_s) as s:
+        s.sendall(struct.pack(">i", len(API_VERSIONS)) + API_VERSIONS)
+        head = s.recv(10, socket.MSG_WAITALL)
+    return len(head) == 10 and head[4:] == struct.pack(">ih", 1, 0)
+
+
+def _postgres(url: str, _host: str, _port: int, timeout_s: float) -> bool:
+    import psycopg  # only here: the supervisor of a stack without Postgres needs no client
+
+    try:
+        with psycopg.connect(url, connect_timeout=max(2, round(timeout_s))) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.Error:
+        return False
+
+
+# ---- who is it? ------------------------------------------------------------------------------------------------------
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether the process, or a descendant, holds the socket that listens on this port: a foreign one doesn't count."""
+    return any(holders(port, (pid, *(below.pid for below in descendants(pid)))))
+
+
+def holders(port: int, pids: Iterable[int]) -> Iterator[int]:
+    """Those of the processes that hold a socket which listens on this port, as far as our rights show it."""
+    wanted = {f"socket:[{inode}]" for inode in _listening(port)}
+    for pid in pids if wanted else ():
+        if not wanted.isdisjoint(_descriptors(pid)):
+            yield pid
+
+
+def _listening(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _descriptors(pid: int) -> set[str]:
+    """What its descriptors name; none when it is gone, or not ours to look into."""
+    found = set()
+    try:
+        for fd in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(fd.path))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return set()
+    return found

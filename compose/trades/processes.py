@@ -1,0 +1,208 @@
+"""The reference platform as processes: who runs, after whom, over which links, and what is prepared once each serves.
+
+The servers themselves are compose/servers'; what the exchange and the handlers do is pipelines/trades'.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace as changed
+from pathlib import Path
+
+from compose.servers import Report, clickhouse, kafka, postgres, prefect, toxiproxy
+from compose.service import Service, python
+from gameday.errors import ConfigError, GamedayError
+from gameday.state import ROOT, State
+
+__all__ = ["PORTS", "SECRETS", "VENUES", "get", "preparations", "processes"]
+
+VENUES = ("binance", "kraken", "coinbase")
+TOPICS = {f"market.crypto.trades.{venue}": 4 for venue in VENUES}
+"""Topic -> partitions."""
+
+CONSUMERS = (*(f"HANDLER_{venue.upper()}" for venue in VENUES), "CLICKHOUSE")
+"""Who reaches the broker over a link, and so has a listener of its own."""
+
+PORTS = (
+    "EXCHANGE_PORT",
+    *(f"HANDLER_{venue.upper()}_PORT" for venue in VENUES),
+    "KAFKA_DIRECT_PORT",
+    "KAFKA_CONTROLLER_PORT",
+    *(f"KAFKA_{name}_PORT" for name in CONSUMERS),
+    "CLICKHOUSE_PORT",
+    "TOXIPROXY_PORT",
+    *(f"LINK_EXCHANGE_HANDLER_{venue.upper()}_PORT" for venue in VENUES),
+    *(f"LINK_HANDLER_{venue.upper()}_BROKER_PORT" for venue in VENUES),
+    "LINK_BROKER_CLICKHOUSE_PORT",
+    "GAMEDAY_PG_PORT",
+    "PLATFORM_PG_PORT",
+    "PREFECT_PORT",
+    "PREFECT_WORKER_PORT",
+)
+SECRETS = ("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD")
+"""What stack.env holds; SUPERVISOR_SOCKET besides."""
+
+PREPARE_TIMEOUT_S = 180.0
+
+
+def get(state: State, report: Report) -> None:
+    """Get every server. Idempotent; what an earlier, interrupted call got is kept."""
+    kafka.get(report)
+    toxiproxy.get(report)
+    postgres.get(state, report)
+
+
+def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequence[str]]) -> list[Service]:
+    """All processes, in dependency order, their configuration written. replace: name -> other command line."""
+    port = {name.removesuffix("_PORT"): int(env[name]) for name in PORTS}
+    folder = state.servers
+    home = folder / "prefect-server"
+    found = [
+        postgres.process(state, "gameday-postgres", port["GAMEDAY_PG"], "gameday", env["GAMEDAY_PG_PASSWORD"]),
+        postgres.process(state, "platform-postgres", port["PLATFORM_PG"], "platform", env["PLATFORM_PG_PASSWORD"]),
+        prefect.server(home, port["PREFECT"], _history(env, "prefect"), after=("gameday-postgres",)),
+        toxiproxy.process(folder / "toxiproxy", port["TOXIPROXY"], _links(port)),
+        kafka.process(folder / "kafka", _listeners(port), port["KAFKA_CONTROLLER"], cluster=str(state.root)),
+        clickhouse.process(
+            folder / "clickhouse", port["CLICKHOUSE"], env["CLICKHOUSE_PASSWORD"], after=("kafka", "toxiproxy")
+        ),
+        _exchange(folder / "exchange", port),
+        *(_handler(folder / f"handler-{venue}", venue, port) for venue in VENUES),
+        _consumer_watch(folder / "consumer-watch", env),
+        _reconciler(folder / "reconciler", state),
+        prefect.worker(folder / "prefect-worker", home, port["PREFECT"], port["PREFECT_WORKER"], _flows_env(state)),
+    ]
+    if unknown := set(replace) - {p.name for p in found}:
+        raise ConfigError(f"no process {', '.join(sorted(unknown))}. Known: {', '.join(p.name for p in found)}")
+    return [changed(p, argv=tuple(replace[p.name])) if p.name in replace else p for p in found]
+
+
+def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
+    """Service -> what must be done once it serves, before those after it start. All idempotent."""
+    broker = f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}"
+    return {
+        "gameday-postgres": lambda: _databases(env),
+        "platform-postgres": lambda: postgres.create_database(
+            postgres.url(int(env["PLATFORM_PG_PORT"]), "platform", env["PLATFORM_PG_PASSWORD"], "postgres"), "platform"
+        ),
+        "kafka": lambda: kafka.create_topics(broker, TOPICS),
+        "clickhouse": lambda: _run("pipelines.trades.schema", *_schema_arguments(env), env=_flows_env(state)),
+        "prefect-worker": lambda: _run(
+            "deployments.register",
+            env={
+                **prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"])),
+                **_flows_env(state),
+            },
+        ),
+    }
+
+
+# ---- links -----------------------------------------------------------------------------------------------------------
+
+
+def _links(port: Mapping[str, int]) -> list[toxiproxy.Link]:
+    """One for each pair of neighbours on the stream's path, named <from>-<to> as the data flows."""
+    found = []
+    for venue in VENUES:
+        name = f"HANDLER_{venue.upper()}"
+        found.append(toxiproxy.Link(f"exchange-handler-{venue}", port[f"LINK_EXCHANGE_{name}"], port["EXCHANGE"]))
+        found.append(toxiproxy.Link(f"handler-{venue}-broker", port[f"LINK_{name}_BROKER"], port[f"KAFKA_{name}"]))
+    found.append(toxiproxy.Link("broker-clickhouse", port["LINK_BROKER_CLICKHOUSE"], port["KAFKA_CLICKHOUSE"]))
+    return found
+
+
+def _listeners(port: Mapping[str, int]) -> list[kafka.Listener]:
+    """Each link's listener sends its clients back through the link: a cut is real, whatever a client learnt."""
+    direct = kafka.Listener("DIRECT", port["KAFKA_DIRECT"], port["KAFKA_DIRECT"])
+    behind = {link.upstream: link.listen for link in _links(port)}
+    return [
+        direct,
+        *(kafka.Listener(n, port[f"KAFKA_{n}"], behind[port[f"KAFKA_{n}"]]) for n in CONSUMERS),
+    ]
+
+
+# ---- the pipeline's processes ----------------------------------------------------------------------------------------
+
+
+def _exchange(folder: Path, port: Mapping[str, int]) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    return python(
+        "exchange",
+        folder,
+        *("-m", "pipelines.trades.exchange", "--port", str(port["EXCHANGE"]), "--state", str(folder)),
+        ready=f"http://127.0.0.1:{port['EXCHANGE']}/healthz",
+    )
+
+
+def _handler(folder: Path, venue: str, port: Mapping[str, int]) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"HANDLER_{venue.upper()}"
+    exchange = f"127.0.0.1:{port[f'LINK_EXCHANGE_{name}']}/{venue}"
+    return python(
+        f"handler-{venue}",
+        folder,
+        *("-m", "pipelines.trades.handler", "--venue", venue),
+        *("--ws", f"ws://{exchange}", "--rest", f"http://{exchange}"),
+        *("--brokers", f"127.0.0.1:{port[f'LINK_{name}_BROKER']}", "--port", str(port[name])),
+        ready=f"http://127.0.0.1:{port[name]}/healthz",
+        after=("exchange", "kafka", "toxiproxy"),
+    )
+
+
+def _consumer_watch(folder: Path, env: Mapping[str, str]) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ("-m", "pipelines.trades.consumer_watch", "--url", _clickhouse(env))
+    return python("consumer-watch", folder, *arguments, after=("clickhouse",))
+
+
+def _reconciler(folder: Path, state: State) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = str(ROOT / "compose" / "trades" / "gameday.toml")
+    arguments = ("-m", "gameday.reconciler", "--config", config, "--state", str(state.root))
+    return python("reconciler", folder, *arguments)
+
+
+def _flows_env(state: State) -> dict[str, str]:
+    return {"GAMEDAY_STATE": str(state.root), "GAMEDAY_CONFIG": str(ROOT / "compose" / "trades" / "gameday.toml")}
+
+
+# ---- preparing -------------------------------------------------------------------------------------------------------
+
+
+def _history(env: Mapping[str, str], database: str) -> str:
+    return postgres.url(int(env["GAMEDAY_PG_PORT"]), "gameday", env["GAMEDAY_PG_PASSWORD"], database)
+
+
+def _databases(env: Mapping[str, str]) -> None:
+    for name in ("gameday", "prefect"):
+        postgres.create_database(_history(env, "postgres"), name)
+
+
+def _clickhouse(env: Mapping[str, str]) -> str:
+    return f"http://gameday:{env['CLICKHOUSE_PASSWORD']}@127.0.0.1:{env['CLICKHOUSE_PORT']}"
+
+
+def _schema_arguments(env: Mapping[str, str]) -> tuple[str, ...]:
+    return ("--url", _clickhouse(env), "--brokers", f"127.0.0.1:{env['LINK_BROKER_CLICKHOUSE_PORT']}")
+
+
+def _run(module: str, *arguments: str, env: Mapping[str, str]) -> None:
+    """Run one of the checkout's modules to its end."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PREPARE_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as e:
+        raise GamedayError(f"python -m {module} did not end within {PREPARE_TIMEOUT_S:g} s") from e
+    if done.returncode:
+        text = (done.stdout + done.stderr).strip()[-2000:]
+        raise GamedayError(f"python -m {module} ended with {done.returncode}:\n{text}")
