@@ -1,0 +1,211 @@
+"""Digests compared: which hop lacks, repeats or changed how many records of which group. Shared by the checks over
+digests.
+
+The first digest of a stream is the reference for the others; the stream "trades" is also held against the window, whose
+ids are contiguous. Which rows differ is diagnose.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from gameday.digest import EMPTY
+from gameday.model import Digest, Evidence, Finding, Group, Json, Tally, Verdict
+
+__all__ = ["KINDS", "Damage", "compare", "counts", "finding", "guilty", "judged", "label", "missing_hops"]
+
+KINDS = ("lost", "doubled", "changed")
+
+NOUNS = {"trades": "trade", "offsets": "log record", "bars": "bar"}
+GROUPS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with one group in one view of one hop. changed is a lower bound: a sum tells that, not how many.
+
+    against: the hop (or "the window") that says what is right. told: False when missing or foreign records hide whether
+    the others were changed.
+    """
+
+    stream: str
+    hop: str
+    view: str
+    against: str
+    group: Group
+    lost: int
+    doubled: int
+    changed: int
+    told: bool
+
+
+def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
+    """(reference, digest) for every digest that is held against another one of its stream."""
+    references: dict[str, Digest] = {}
+    for digest in evidence.digests:
+        reference = references.setdefault(digest.stream, digest)
+        if reference is not digest:
+            yield reference, digest
+
+
+def compare(evidence: Evidence) -> list[Damage]:
+    """Every damage, in the order of the digests: the first of a stream is where it began."""
+    found = []
+    for digest in evidence.digests:
+        if digest.stream == "trades" and evidence.window and _is_reference(evidence, digest):
+            for group, hi in evidence.window.hi.items():
+                expected = hi - evidence.window.lo.get(group, 0)
+                found.append(_against_window(digest, group, digest.groups.get(group, EMPTY), expected))
+            continue
+        for reference in [r for r, d in judged(evidence) if d is digest]:
+            for group in dict.fromkeys([*reference.groups, *digest.groups]):
+                right, held = reference.groups.get(group, EMPTY), digest.groups.get(group, EMPTY)
+                found.append(_against(reference, digest, group, right, held))
+    return [d for d in found if d.lost or d.doubled or d.changed or not d.told]
+
+
+def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
+    """lost, doubled, changed -> hop -> number of records, the most of its streams and views; hops not judged are
+    absent.
+
+    Where the differing rows were listed (symptom "differences"), their number replaces the digest's lower bound.
+    """
+    hops = [digest.hop for _, digest in judged(evidence)]
+    totals: dict[str, dict[str, int]] = {kind: dict.fromkeys(hops, 0) for kind in KINDS}
+    by_view: dict[tuple[str, str, str, str], int] = {}
+    for damage in compare(evidence):
+        listed = _listed(evidence, damage)
+        for kind in KINDS:
+            place = (kind, damage.hop, damage.stream, damage.view)
+            number = max(getattr(damage, kind), listed.get(kind, 0) if damage.stream == "trades" else 0)
+            by_view[place] = by_view.get(place, 0) + number
+    for (kind, hop, _, _), number in by_view.items():
+        totals[kind][hop] = max(totals[kind].get(hop, 0), number)
+    return totals
+
+
+def guilty(evidence: Evidence) -> dict[str, str]:
+    """lost, doubled, changed -> the first hop at which that damage appears; a kind without damage is absent."""
+    first: dict[str, str] = {}
+    for damage in compare(evidence):
+        for kind in KINDS:
+            if getattr(damage, kind):
+                first.setdefault(kind, damage.hop)
+    return first
+
+
+def missing_hops(evidence: Evidence) -> list[str]:
+    """The hops that the baseline knows and that gave no digest: nothing can be said about them."""
+    known = evidence.baseline.marks.heads if evidence.baseline else {}
+    given = {digest.hop for digest in evidence.digests}
+    trouble = evidence.symptoms.get("trouble") or {}
+    return [hop for hop in dict.fromkeys([*known, *trouble]) if hop not in given]
+
+
+def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage], held: str) -> Finding:
+    """The finding of a check over one kind of damage. held: what is right when there is none, completing "7 hops
+    ...".
+    """
+    pairs = list(judged(evidence))
+    records = sum(tally.keys for reference, _ in pairs for tally in reference.groups.values())
+    hops = list(dict.fromkeys(digest.hop for _, digest in pairs))
+    if bad := [d for d in damages if getattr(d, kind)]:
+        first = [d for d in bad if (d.hop, d.stream, d.view) == (bad[0].hop, bad[0].stream, bad[0].view)]
+        later = list(dict.fromkeys(d.hop for d in bad if d.hop != bad[0].hop))
+        why = _sentence(evidence, kind, first) + (f"; seen at {', '.join(later)} too" if later else "")
+        return Finding(check, Verdict.FAIL, why, [_figures(d, kind) for d in bad])
+    if not pairs or not records:
+        return Finding(check, Verdict.UNKNOWN, "there is nothing to compare: no digest has a record")
+    if absent := missing_hops(evidence):
+        return Finding(check, Verdict.UNKNOWN, f"no digest of {', '.join(absent)}: nothing can be said about it")
+    most = max(sum(t.keys for t in reference.groups.values()) for reference, _ in pairs)
+    return Finding(check, Verdict.PASS, f"{', '.join(hops)}: {held.format(records=f'{most:,}')}", {"records": most})
+
+
+def label(group: Group) -> str:
+    return "/".join(group)
+
+
+def _is_reference(evidence: Evidence, digest: Digest) -> bool:
+    return next(d for d in evidence.digests if d.stream == digest.stream) is digest
+
+
+def _against_window(digest: Digest, group: Group, held: Tally, expected: int) -> Damage:
+    return Damage(
+        stream=digest.stream,
+        hop=digest.hop,
+        view=digest.view,
+        against="the window",
+        group=group,
+        lost=max(0, expected - held.keys),
+        doubled=max(0, held.keys - expected) + (held.rows - held.keys if digest.unique else 0),
+        changed=held.conflicts,
+        told=True,
+    )
+
+
+def _against(reference: Digest, digest: Digest, group: Group, right: Tally, held: Tally) -> Damage:
+    lost, foreign = max(0, right.keys - held.keys), max(0, held.keys - right.keys)
+    if right.keys == held.keys and (right.lo, right.hi) != (held.lo, held.hi):
+        lost, foreign = 1, 1  # as many ids, but not the same ones
+    same_ids = not lost and not foreign
+    return Damage(
+        stream=digest.stream,
+        hop=digest.hop,
+        view=digest.view,
+        against=reference.hop,
+        group=group,
+        lost=lost,
+        doubled=foreign + (held.rows - held.keys if digest.unique else 0),
+        changed=held.conflicts or int(same_ids and held.sum != right.sum),
+        told=same_ids,
+    )
+
+
+def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
+    """One sentence about one view of one hop, with the guilty hop first."""
+    one, total = bad[0], sum(getattr(d, kind) for d in bad)
+    noun = NOUNS.get(one.stream, "record") + ("" if total == 1 else "s")
+    where = ", ".join(f"{label(d.group)} ({getattr(d, kind)}{_named(evidence, d, kind)})" for d in bad[:GROUPS_NAMED])
+    where += f" and {len(bad) - GROUPS_NAMED} more groups" if len(bad) > GROUPS_NAMED else ""
+    view = f"{one.hop} ({one.view})" if sum(d.hop == one.hop for d in evidence.digests) > 1 else one.hop
+    if kind == "lost":
+        return f"{view} has {total} {noun} fewer than {one.against}: {where}"
+    if kind == "doubled":
+        return f"{view} has {total} {noun} too many: {where}"
+    return f"{view} has at least {total} {noun} unlike {one.against}'s: {where}"
+
+
+def _named(evidence: Evidence, damage: Damage, kind: str) -> str:
+    """The first differing ids, where they were listed."""
+    if damage.stream != "trades":
+        return ""
+    ids = ((_rows(evidence, damage).get(_ROW_KINDS[kind]) or {}).get("ids") or [])[:GROUPS_NAMED]
+    return f": id {', '.join(str(i) for i in ids)}" if ids else ""
+
+
+_ROW_KINDS: Mapping[str, str] = {"lost": "missing", "doubled": "doubled", "changed": "changed"}
+"""The kinds of damage as diagnose.difference lists their rows."""
+
+
+def _rows(evidence: Evidence, damage: Damage) -> dict[str, Json]:
+    differences = evidence.symptoms.get("differences") or {}
+    found = differences.get(f"{damage.hop} {label(damage.group)}")
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(evidence: Evidence, damage: Damage) -> dict[str, int]:
+    rows = _rows(evidence, damage)
+    return {kind: int((rows.get(name) or {}).get("count", 0)) for kind, name in _ROW_KINDS.items()}
+
+
+def _figures(damage: Damage, kind: str) -> Json:
+    return {
+        "stream": damage.stream,
+        "hop": damage.hop,
+        "view": damage.view,
+        "against": damage.against,
+        "group": list(damage.group),
+        kind: getattr(damage, kind),
+    }

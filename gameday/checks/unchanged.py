@@ -1,0 +1,25 @@
+"""Is every record at every hop what it was at the first, in every field?"""
+
+from gameday.checks._damage import compare, finding, label
+from gameday.model import Evidence, Finding, Verdict
+
+__all__ = ["unchanged"]
+
+
+def unchanged(evidence: Evidence) -> Finding:
+    """Fails when row hashes of the same ids differ between hops, when an id has two contents within one, or when a
+    record that was sent again from before the window isn't the one that the ledger knows."""
+    damages = compare(evidence)
+    found = finding("unchanged", evidence, "changed", damages, "all {records} records are as they were")
+    if found.verdict is Verdict.FAIL:
+        return found
+    late = evidence.symptoms.get("late") or {}
+    if late.get("unknown"):
+        why = f"{late['unknown']} of {late['rows']} records re-sent from before the window are not the ledger's"
+        return Finding(found.check, Verdict.FAIL, why, late)
+    hidden = [d for d in damages if not d.told]
+    if found.verdict is Verdict.PASS and hidden:
+        where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in hidden[:3]))
+        why = f"{len(hidden)} groups can't be compared, for their ids differ already: {where}"
+        return Finding(found.check, Verdict.UNKNOWN, why)
+    return found

@@ -1,0 +1,455 @@
+"""The `gameday` command. It stands above tasks/ and flows/, and imports them only when a command needs them.
+
+Exit codes (design): 0 pass or skipped; 1 a fail; 2 bad usage or configuration; 3 no verdict, stack down, busy or
+aborted; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+import webbrowser
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gameday.config import StackConfig, default_path, load
+from gameday.errors import Busy, ConfigError, GamedayError, NotUp
+from gameday.model import Verdict
+from gameday.state import State
+
+if TYPE_CHECKING:
+    from tasks.run import Night
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="gameday",
+    help="Failure tests for streaming data platforms: break it on purpose, tell with evidence whether it recovers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def settings(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The gameday.toml of the stack (default: $GAMEDAY_CONFIG, else the embedded one)."),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="The state folder (default: $GAMEDAY_STATE, else .gameday in the checkout).")
+    ] = None,
+) -> None:
+    """Where the stack is described, and where its state lies. Child processes inherit both."""
+    if config is not None:
+        os.environ["GAMEDAY_CONFIG"] = str(config.resolve())
+    if state is not None:
+        os.environ["GAMEDAY_STATE"] = str(state.resolve())
+
+
+# ---- the embedded stack
+# ----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up() -> None:
+    """Start the reference platform; ready means that every probe is good. Doing it twice does nothing twice."""
+    from compose.up import up as start
+
+    start(State.default().ensure(), say)
+
+
+@app.command()
+def down() -> None:
+    """Stop the reference platform. Nothing of it stays running; its data stay."""
+    from compose.up import down as stop
+    from gameday import lease
+
+    if (holder := lease.holder(State.default())) is not None:
+        raise Busy(f"the stack is held by {holder}. Remedy: await its end, or gameday abort")
+    stop(State.default(), say)
+
+
+# ---- looking
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Components, links, streams with their lag, open injections, and who holds the stack."""
+    from tasks.survey import survey
+
+    seen = survey(_stack())
+    if as_json:
+        out.print_json(json.dumps(seen))
+    else:
+        _print_status(seen)
+    if not seen["well"]:
+        raise typer.Exit(EXIT_NO_VERDICT)
+
+
+@app.command()
+def check(as_json: AsJson = False) -> None:
+    """The configuration against the running stack: what was found, what may be touched, what each test would skip and
+    why."""
+    _quiet_prefect(None)
+    from flows import catalogue
+    from tasks.run import definition
+    from tasks.survey import requirements
+
+    rows = requirements(_stack(), {name: definition(flow) for name, flow in catalogue().items()})
+    if as_json:
+        out.print_json(json.dumps(rows))
+    else:
+        table = Table("what", "found", "note", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(row["what"], "yes" if row["ok"] else "[red]no[/]", row["note"])
+        out.print(table)
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(EXIT_NO_VERDICT)
+
+
+@app.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """The failure tests: their questions, parameters and targets."""
+    _quiet_prefect(None)
+    from flows import catalogue
+    from tasks.run import definition, question
+
+    rows = [
+        {
+            "name": name,
+            "question": question(definition(flow)),
+            "parameters": flow.parameters.model_dump()["properties"],
+            "mttr_max_s": definition(flow)().mttr_max_s,
+            "nightly": [dict(p) for p in definition(flow)().nightly],
+        }
+        for name, flow in catalogue().items()
+    ]
+    if as_json:
+        out.print_json(json.dumps(rows))
+        return
+    table = Table("test", "question", "parameter sets", "MTTR target", box=None, pad_edge=False)
+    for row in rows:
+        sets = "\n".join(", ".join(f"{k}={v}" for k, v in p.items()) for p in row["nightly"])
+        table.add_row(row["name"], row["question"], sets, f"{row['mttr_max_s']:g} s")
+    out.print(table)
+
+
+# ---- running
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Failure tests (see `gameday list`).")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every failure test.")] = False,
+    variants: Annotated[str, typer.Option(help="canonical (the first parameter set), rotating, or all.")] = "canonical",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter of the named test.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the results as JSON.")] = None,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.")
+    ] = None,
+) -> None:
+    """Run failure tests through Prefect, in this process: no worker needed."""
+    if bool(names) == every:
+        raise ConfigError("which tests? Remedy: gameday run NAME… or gameday run --all; `gameday list` shows them")
+    config, down = _configuration()
+    _quiet_prefect(config)
+    from flows.nightly import carry_out
+    from gameday.reports import junit, results, table
+    from gameday.run import new_id
+    from tasks.run import Night, night
+
+    chosen = _choose(names or [], variants, param or [])  # bad usage is told whether or not the stack is up
+    if config is None:
+        raise down or NotUp("no configuration")
+    _need_prefect(config)
+    here = Night(new_id("night"), say=say)
+    token = night.set(here)
+    try:
+        carry_out(chosen, _stack(), str(default_path()))
+    finally:
+        night.reset(token)
+        judged = here.judged()
+        if judged:
+            out.print()
+            out.print(table.render(judged))
+            for finding in here.findings:
+                out.print(f"{finding.check}: {finding.verdict}: {finding.why}", markup=False)
+            out.print(f"report: {State.default().night(here.id) / 'report.html'}", markup=False)
+        if json_file is not None:
+            _write(json_file, json.dumps(results.to_json(here.id, judged, here.findings), indent=2) + "\n")
+        if junit_file is not None:
+            _write(junit_file, junit.render(here.id, judged, here.findings))
+    raise typer.Exit(_exit_code(here))
+
+
+@app.command()
+def abort() -> None:
+    """Undo what a running test broke, now, from any terminal; that run's verdict becomes unknown."""
+    from gameday import guardian
+
+    healed = guardian.abort(State.default())
+    out.print(
+        "aborted; " + ("mended: " + ", ".join(_act(a) for a in healed) if healed else "nothing was broken"),
+        markup=False,
+    )
+
+
+@app.command()
+def heal(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is open and what would be done.")] = False,
+) -> None:
+    """Mend whatever a run left broken. A live run is aborted first."""
+    from gameday import guardian
+
+    acts = guardian.heal_open(_stack(), by="gameday heal", why="asked on the command line", dry_run=dry_run)
+    if not acts:
+        out.print("nothing is open")
+    for act in acts:
+        out.print(f"{'would mend' if dry_run else 'mended'} {_act(act)} of run {act.run}", markup=False)
+
+
+@app.command()
+def hold(
+    until: Annotated[
+        str | None, typer.Option(help="When the hold ends: ISO time or hours such as 8h (default: until release).")
+    ] = None,
+) -> None:
+    """Keep scheduled nights from starting."""
+    from gameday import lease
+
+    lease.hold(State.default().ensure(), _moment(until))
+    out.print(lease.hold_reason(State.default()) or "", markup=False)
+
+
+@app.command()
+def release() -> None:
+    """Let scheduled nights start again."""
+    from gameday import lease
+
+    lease.release(State.default())
+    out.print("scheduled nights start again")
+
+
+# ---- afterwards
+# ------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def history(
+    name: Annotated[str | None, typer.Argument(help="One failure test.")] = None,
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="How many runs, newest first.")] = 30,
+) -> None:
+    """Past runs from gameday's Postgres."""
+    from gameday import history as past
+    from gameday.reports import results, table
+
+    config = load()
+    dsn = config.history.get_secret_value()
+    past.import_missing(dsn, State.default())
+    found = past.runs(dsn, test=name.replace("-", "_") if name else None, limit=limit)
+    if as_json:
+        out.print_json(json.dumps(results.to_json("history", found)))
+    elif markdown:
+        typer.echo(table.markdown(found))
+    else:
+        out.print(table.history(found) if found else "no runs yet. Remedy: gameday run --all")
+
+
+@app.command()
+def report(open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False) -> None:
+    """Where the newest night's report is."""
+    pages = sorted(State.default().nights.glob("*/report.html"))
+    if not pages:
+        raise NotUp("there is no report yet. Remedy: gameday run --all")
+    out.print(str(pages[-1]), markup=False)
+    if open_ and not webbrowser.open(pages[-1].as_uri()):
+        raise GamedayError(f"no browser could be opened. Remedy: open {pages[-1]} yourself")
+
+
+@app.command()
+def selftest(as_json: AsJson = False) -> None:
+    """Prove the checks against planted faults."""
+    from gameday import selftest as proof
+
+    findings = proof.run()
+    if as_json:
+        out.print_json(json.dumps([{"check": f.check, "verdict": str(f.verdict), "why": f.why} for f in findings]))
+    else:
+        for f in findings:
+            out.print(f"{f.verdict!s:8} {f.check}: {f.why}", markup=False)
+    if any(f.verdict is not Verdict.PASS for f in findings):
+        raise typer.Exit(EXIT_NO_VERDICT)
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g. broker_disk_full.")]) -> None:
+    """Write the two files of a new failure test: flows/NAME.py and runbooks/NAME.md."""
+    from deployments.scaffold import scaffold
+
+    for path in scaffold(name):
+        out.print(str(path), markup=False)
+
+
+# ---- helpers
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run the command; errors that gameday can explain are one message and an exit code, never a traceback."""
+    try:
+        code = app(standalone_mode=False) or 0  # what typer.Exit carried; 130 after Ctrl-C
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except typer._click.ClickException as e:  # usage errors: click words them and knows their exit code
+        e.show()
+        sys.exit(e.exit_code)
+    except GamedayError as e:
+        err.print(f"gameday: {e}", markup=False, style="red")
+        sys.exit(e.exit_code)
+    if code == EXIT_INTERRUPTED:
+        err.print("interrupted; everything that was broken has been mended", markup=False)
+    sys.exit(code)
+
+
+def say(text: str) -> None:
+    """One line of progress, with the time."""
+    out.print(f"{datetime.now():%H:%M:%S} {text}", markup=False)
+
+
+def _stack() -> Any:
+    from gameday.stack import open_stack
+
+    return open_stack()
+
+
+def _configuration() -> tuple[StackConfig | None, NotUp | None]:
+    """The configuration, or why it can't be known before the stack is up."""
+    try:
+        return load(), None
+    except NotUp as e:
+        return None, e
+
+
+def _need_prefect(config: StackConfig) -> None:
+    """NotUp when the Prefect server does not answer."""
+    from gameday.drivers import http
+    from gameday.errors import DriverError
+
+    try:
+        http.Probe(f"{config.prefect.api_url}/health", timeout_s=3.0).read()
+    except DriverError as e:
+        raise NotUp(
+            f"the Prefect server at {config.prefect.api_url} does not answer: {e}. Remedy: gameday up, or "
+            f"prefect.api_url in gameday.toml"
+        ) from e
+
+
+def _quiet_prefect(config: StackConfig | None) -> None:
+    """Prefect reads its settings when it is imported: its server, a home of our own, and a console that is ours
+    alone."""
+    os.environ["PREFECT_HOME"] = str(State.default().prefect)
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home")  # before `gameday up` there is none
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL"] = "CRITICAL"
+    if config is not None:
+        os.environ["PREFECT_API_URL"] = config.prefect.api_url
+
+
+def _choose(names: list[str], variants: str, params: list[str]) -> Any:
+    """The named tests with their parameters, or what the variants say."""
+    from typing import get_args
+
+    from flows import find, parameters
+    from flows.nightly import Variants, choose
+
+    if variants not in get_args(Variants):
+        raise ConfigError(f"--variants {variants!r}: one of {', '.join(get_args(Variants))}")
+    kind: Literal["canonical", "rotating", "all"] = variants  # type: ignore[assignment]
+    if not params:
+        return choose(names or None, kind)
+    if len(names) != 1:
+        raise ConfigError("-p NAME=VALUE belongs to one test. Remedy: name exactly one test")
+    given = dict(_split(p) for p in params)
+    flow = find(names[0])
+    return [(flow, parameters(flow, given))]
+
+
+def _split(param: str) -> tuple[str, str]:
+    name, equals, value = param.partition("=")
+    if not equals:
+        raise ConfigError(f"-p {param!r} is not NAME=VALUE")
+    return name, value
+
+
+def _exit_code(here: Night) -> int:
+    verdict = here.verdict
+    if verdict is Verdict.FAIL:
+        return EXIT_FAIL
+    return 0 if verdict in (Verdict.PASS, Verdict.SKIPPED) and here.results else EXIT_NO_VERDICT
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as e:
+        raise GamedayError(
+            f"{path} can't be written: {e.strerror}. The results are also in the state folder: gameday report"
+        ) from e
+
+
+def _moment(text: str | None) -> datetime | None:
+    """An ISO time (UTC when it names no zone) or a number of hours such as 8h."""
+    if text is None:
+        return None
+    try:
+        if text.endswith("h"):
+            return datetime.now(UTC) + timedelta(hours=float(text[:-1]))
+        moment = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise ConfigError(f"--until {text!r} is neither an ISO time (2026-01-31T08:00) nor hours (8h)") from e
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _act(act: Any) -> str:
+    return f"{act.fault} of {act.args.get('component', '?')}"
+
+
+def _print_status(seen: dict[str, Any]) -> None:
+    components = Table("component", "runs", "answers", "may be broken", box=None, pad_edge=False)
+    for row in seen["components"]:
+        components.add_row(row["name"], row["runs"], row["answers"], "yes" if row["opt_in"] else "no")
+    out.print(components)
+    if seen["streams"]:
+        out.print()
+        streams = Table("stream", "ledger", "visible", "behind", box=None, pad_edge=False)
+        for row in seen["streams"]:
+            streams.add_row(row["group"], str(row["ledger"]), str(row["visible"]), str(row["ledger"] - row["visible"]))
+        out.print(streams)
+    out.print()
+    for line in seen["notes"]:
+        out.print(line, markup=False)

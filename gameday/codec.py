@@ -1,0 +1,257 @@
+"""Values to JSON and back: the one place that writes JSON files, and reads back what a run left.
+
+Knows the dataclasses of model.py by their type hints alone. Where the files are is state.py's business, what is in a
+journal's line journal.py's. Faults and failure tests are code, not values: they are refused here.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import os
+import tempfile
+import types
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from gameday.errors import GamedayError
+from gameday.model import Evidence, Json, Sample
+
+__all__ = [
+    "decode",
+    "dumps",
+    "encode",
+    "load_evidence",
+    "read_json",
+    "read_samples",
+    "save_evidence",
+    "series_name",
+    "write_json",
+]
+
+T = TypeVar("T")
+
+EVIDENCE = "evidence.json"
+SAMPLES = "samples"
+
+
+def encode(value: object) -> Json:
+    """What json.dumps takes, from model.py's values: dataclasses as objects, enums by lower-case name, tuples as lists.
+
+    A key that is a tuple becomes its parts joined by "/", "%" and "/" in them percent-escaped (kraken/BTC%2FUSD).
+    Raises TypeError, with the path to the culprit, on what would come back as something else: numpy scalars, NaN, sets.
+    """
+    return _encode(value, "")
+
+
+def decode(type_: type[T], value: Json, where: str = "") -> T:
+    """The value of this type that `encode` made JSON of. where: what is being read, for the error.
+
+    Raises GamedayError naming the field, what was found and what was expected. An absent field takes its default.
+    """
+    result: T = _decode(type_, value, where or getattr(type_, "__name__", str(type_)))
+    return result
+
+
+def dumps(value: object) -> str:
+    """One line of JSON, keys sorted: equal values give equal text."""
+    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value so that a reader, or a crash at any moment, sees the old file or the whole new one (fsynced)."""
+    text = json.dumps(encode(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as e:
+        raise GamedayError(f"{path} can't be written: {e.strerror}. Remedy: check space and rights there") from e
+
+
+def read_json(path: Path) -> Json:
+    """The JSON in a file; a GamedayError that names the file when it is absent, unreadable or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise GamedayError(
+            f"there is no {path}. Remedy: check the run's name; a run that never began leaves none"
+        ) from e
+    except OSError as e:
+        raise GamedayError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
+    except ValueError as e:
+        raise GamedayError(f"{path} is not JSON: {e}. Remedy: it was changed by hand; restore it or delete it") from e
+
+
+def save_evidence(folder: Path, evidence: Evidence) -> None:
+    """Write evidence.json into the run's folder, without the samples: those rest as the sampler wrote them."""
+    write_json(folder / EVIDENCE, dataclasses.replace(evidence, samples={}))
+
+
+def load_evidence(folder: Path) -> Evidence:
+    """A run's Evidence as it was judged, from evidence.json and samples/ in the run's folder."""
+    path = folder / EVIDENCE
+    evidence = decode(Evidence, read_json(path), str(path))
+    return dataclasses.replace(evidence, samples=read_samples(folder / SAMPLES))
+
+
+def read_samples(folder: Path) -> dict[str, list[Sample]]:
+    """All series in a folder of sampler files, each in the order sent; {} when there is no such folder.
+
+    A file's first line is {"series": prefix}, each other line [at_ns, took_ns, {suffix: value} or null]. A reading that
+    was not answered is a Sample without value in every series of its file; so is a suffix that an answer left out.
+    A last line that was cut (the sampler was killed while writing) is left out. Raises GamedayError on any other broken
+    line.
+    """
+    series: dict[str, list[Sample]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        prefix, readings = _readings(path)
+        suffixes = list(dict.fromkeys(suffix for _, _, values in readings if values for suffix in values)) or [""]
+        for suffix in suffixes:
+            samples = series.setdefault(series_name(prefix, suffix), [])
+            samples.extend(Sample(at, took, values.get(suffix) if values else None) for at, took, values in readings)
+    for samples in series.values():
+        samples.sort(key=lambda sample: sample.at_ns)
+    return series
+
+
+def series_name(prefix: str, suffix: str) -> str:
+    """The name of one series of a probe: "" is the probe itself, ".connects" is appended, anything else after a "/"."""
+    return prefix + suffix if not suffix or suffix.startswith(".") else f"{prefix}/{suffix}"
+
+
+# ---- encoding -------------------------------------------------------------------------------------------------------
+
+
+def _encode(value: object, at: str) -> Json:
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        if not math.isfinite(value):
+            raise TypeError(f"{at or 'value'} is {value}, which JSON can't hold")
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _encode(getattr(value, f.name), f"{at}.{f.name}") for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {_encode_key(key, at): _encode(item, f"{at}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item, f"{at}[{number}]") for number, item in enumerate(value)]
+    raise TypeError(
+        f"{at or 'value'} is {value!r} of type {type(value).__module__}.{type(value).__name__}: not plain JSON"
+    )
+
+
+def _encode_key(key: object, at: str) -> str:
+    if type(key) is str:
+        return key
+    if isinstance(key, tuple) and key and all(type(part) is str for part in key):
+        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in key)
+    raise TypeError(f"{at or 'value'} has the key {key!r}: a key must be text, or a tuple of texts")
+
+
+# ---- decoding -------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _hints(type_: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(type_)
+
+
+def _decode(type_: Any, value: Json, at: str) -> Any:
+    if type_ is Any:
+        return value
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _decode(next(a for a in args if a is not type(None)), value, at)
+    if isinstance(type_, type) and dataclasses.is_dataclass(type_):
+        return _decode_dataclass(type_, value, at)
+    if isinstance(type_, type) and issubclass(type_, Enum):
+        names = {member.name.lower(): member for member in type_}
+        return names[value] if value in names else _refuse(at, value, f"one of {', '.join(names)}")
+    if origin is collections.abc.Mapping:
+        mapping = _expect(dict, value, at)
+        return {_decode_key(args[0], key): _decode(args[1], item, f"{at}.{key}") for key, item in mapping.items()}
+    if origin is tuple:
+        return tuple(_decode(args[0], item, f"{at}[{n}]") for n, item in enumerate(_expect(list, value, at)))
+    if origin is collections.abc.Sequence:
+        return [_decode(args[0], item, f"{at}[{n}]") for n, item in enumerate(_expect(list, value, at))]
+    if type_ is float:
+        return float(_expect((int, float), value, at))
+    if type_ in (bool, int, str):
+        return _expect(type_, value, at)
+    raise TypeError(f"{at}: values of type {type_} don't come from JSON")
+
+
+def _decode_dataclass(type_: type, value: Json, at: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(type_)}
+    found = _expect(dict, value, at)
+    if unknown := set(found) - set(fields):
+        _refuse(f"{at}.{min(unknown)}", found[min(unknown)], f"nothing of that name; known are {', '.join(fields)}")
+    for name, field in fields.items():
+        absent = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if absent and name not in found:
+            _refuse(at, found, f"a value for {name}")
+    hints = _hints(type_)
+    return type_(**{name: _decode(hints[name], item, f"{at}.{name}") for name, item in found.items()})
+
+
+def _decode_key(type_: Any, key: str) -> Any:
+    return tuple(unquote(part) for part in key.split("/")) if typing.get_origin(type_) is tuple else key
+
+
+def _expect(types_: type | tuple[type, ...], value: Json, at: str) -> Any:
+    wanted = types_ if isinstance(types_, tuple) else (types_,)
+    if isinstance(value, wanted) and (not isinstance(value, bool) or bool in wanted):
+        return value
+    return _refuse(at, value, " or ".join(t.__name__ for t in wanted))
+
+
+def _refuse(at: str, value: Json, expected: str) -> typing.NoReturn:
+    text = repr(value)
+    raise GamedayError(f"{at} is {text if len(text) <= 80 else text[:77] + '...'}, expected {expected}")
+
+
+# ---- the sampler's files --------------------------------------------------------------------------------------------
+
+
+def _readings(path: Path) -> tuple[str, list[tuple[int, int, dict[str, float] | None]]]:
+    """A sampler file's prefix and readings. A file without its first line yet has none."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as e:
+        raise GamedayError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
+    whole = lines[:-1]  # what follows the last newline is "" or a line cut short
+    if not whole:
+        return path.stem, []
+    try:
+        prefix = json.loads(whole[0])["series"]
+        readings = [(at, took, values) for at, took, values in map(json.loads, whole[1:])]
+    except (ValueError, TypeError, KeyError) as e:
+        raise GamedayError(
+            f"{path} is not a file of samples: {e}. Remedy: it was changed; delete the run's folder"
+        ) from e
+    return prefix, readings

@@ -1,0 +1,180 @@
+"""The states that a plan waits for: pure functions of Now, with names that read in a plan. Who waits is tasks/'s.
+
+What can't be seen (no samples, too few of them) is never taken for the state that is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from gameday.model import Condition, Group, Now, Sample
+from gameday.timings import NS, delays, probes, series_of
+
+__all__ = [
+    "ailing",
+    "all_of",
+    "answering",
+    "any_of",
+    "behind",
+    "drained",
+    "flowing",
+    "restored",
+    "silent",
+    "well",
+]
+
+SECOND_S = 1.0
+"""A state holds when it held for a full second."""
+
+NAMED_MAX = 3
+"""How many streams are named one by one."""
+
+SEEN_SHARE_MIN = 0.8
+"""The share of a span that a series' samples must reach across, so that its beginning was seen."""
+
+
+def answering(now: Now) -> bool:
+    """Every probe of the component was answered throughout the last second."""
+    return now.component is None or not _unanswered(now, (now.component,), SECOND_S)
+
+
+def silent(now: Now) -> bool:
+    """Some probe of the component was asked within the last second, and not answered since."""
+    if now.component is None:
+        return False
+    last = [_recent(now, name, SECOND_S)[-1:] for name in probes(now.samples, now.component)]
+    return any(found[0].value is None for found in last if found)
+
+
+def flowing(now: Now) -> bool:
+    """Every stream's visible head rose within the last second and is no further behind the ledger than it may be."""
+    return bool(now.groups) and not _stalled(now, now.groups, SECOND_S) and not _late(now, now.groups)
+
+
+def restored(now: Now) -> bool:
+    """The component answered throughout the last second, and every affected stream's visible head rose within it."""
+    return answering(now) and not _stalled(now, now.affected, SECOND_S)
+
+
+def drained(now: Now) -> bool:
+    """The component answers, and every stream's visible head is no further behind the ledger than it may be."""
+    return bool(now.groups) and answering(now) and not _late(now, now.groups)
+
+
+def well(seconds: float) -> Condition:
+    """Every probe of every component answered throughout these seconds, and every stream flows."""
+    return _named(lambda now: not ailing(now, seconds), f"well for {seconds:g} s", well.__doc__)
+
+
+def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
+    """What is not well, in words with figures; nothing when all is."""
+    components = sorted({name.split("/")[1] for name in now.samples if name.startswith("component/")})
+    if not components or not now.groups:
+        return ["nothing was sampled yet"]
+    return [
+        *_unanswered(now, components, seconds),
+        *_stalled(now, now.groups, seconds),
+        *_late(now, now.groups),
+    ]
+
+
+def behind(seconds: float) -> Condition:
+    """Every affected stream's visible head is at least this far behind the ledger. One that isn't shown ages by the
+    clock.
+    """
+
+    def condition(now: Now) -> bool:
+        lags = [_lag_s(now, group) for group in now.affected]
+        return bool(lags) and all(lag is not None and lag >= seconds for lag in lags)
+
+    return _named(condition, f"behind by {seconds:g} s", behind.__doc__)
+
+
+def all_of(*conditions: Condition) -> Condition:
+    """All of these states at once."""
+    names = " and ".join(getattr(c, "__name__", repr(c)) for c in conditions)
+    return _named(lambda now: all(c(now) for c in conditions), names, all_of.__doc__)
+
+
+def any_of(*conditions: Condition) -> Condition:
+    """At least one of these states."""
+    names = " or ".join(getattr(c, "__name__", repr(c)) for c in conditions)
+    return _named(lambda now: any(c(now) for c in conditions), names, any_of.__doc__)
+
+
+def _named(condition: Condition, name: str, doc: str | None) -> Condition:
+    condition.__name__ = name
+    condition.__doc__ = doc
+    return condition
+
+
+def _recent(now: Now, series: str, seconds: float) -> list[Sample]:
+    """The samples sent within the last seconds, in the order sent."""
+    since = now.at_ns - int(seconds * NS)
+    return [s for s in now.samples.get(series, ()) if since <= s.at_ns <= now.at_ns]
+
+
+def _spans(samples: list[Sample], seconds: float) -> bool:
+    """Whether these samples reach across the span; of one second, two are enough (a probe may be slow)."""
+    if len(samples) < 2:
+        return False
+    return seconds <= SECOND_S or samples[-1].at_ns - samples[0].at_ns >= SEEN_SHARE_MIN * seconds * NS
+
+
+def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str]:
+    """The components' probes that were not answered throughout."""
+    wrong = []
+    for component in components:
+        names = probes(now.samples, component)
+        wrong += [] if names else [f"{component} has no samples"]
+        for name in names:
+            asked = _recent(now, name, seconds)
+            lost = sum(s.value is None for s in asked)
+            if lost:
+                wrong.append(f"{component} did not answer {lost} of {len(asked)} probes ({name.rpartition('/')[2]})")
+            elif not _spans(asked, seconds):
+                wrong.append(f"{component} was asked {len(asked)} times in {seconds:g} s ({name.rpartition('/')[2]})")
+    return wrong
+
+
+def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
+    """Which groups' visible heads did not rise, in one sentence."""
+    still = []
+    for group in groups:
+        name = series_of("head", now.visible, group)
+        heads = [s.value for s in _recent(now, name, seconds) if s.value is not None]
+        if len(heads) < 2 or heads[-1] <= heads[0]:
+            still.append(group)
+    return [f"{now.visible} shows nothing new of {_listed(still)} within {seconds:g} s"] if still else []
+
+
+def _late(now: Now, groups: Iterable[Group]) -> list[str]:
+    """Which groups are further behind the ledger than they may be, in one sentence with the worst."""
+    lags = {group: _lag_s(now, group) for group in groups}
+    late = {group: lag for group, lag in lags.items() if lag is None or lag >= now.bound_s}
+    if not late:
+        return []
+    known = [lag for lag in late.values() if lag is not None]
+    far = f"up to {max(known):.1f} s" if known else "an unknown time"
+    return [f"{now.visible} is {far} behind {now.ledger} in {_listed(late)} (at most {now.bound_s:g} s)"]
+
+
+def _listed(groups: Collection[Group]) -> str:
+    """A few groups by name, many by their number."""
+    names = ["/".join(group) for group in groups]
+    return ", ".join(names) if len(names) <= NAMED_MAX else f"{len(names)} streams ({names[0]}, …)"
+
+
+def _lag_s(now: Now, group: Group) -> float | None:
+    """How far behind the group is now: its last answer's delay, and the time since when later probes were not
+    answered.
+    """
+    series = delays(now.samples, group, now.visible, now.ledger)
+    shown = np.flatnonzero(~np.isnan(series.low_s))
+    if not len(shown):
+        return None
+    last = int(shown[-1])
+    waited_s = (now.at_ns - int(series.at_ns[last])) / NS
+    return float(series.low_s[last]) + (waited_s if last < len(series.at_ns) - 1 else 0.0)

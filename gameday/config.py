@@ -1,0 +1,211 @@
+"""gameday.toml -> StackConfig: the only reader of configuration. ${NAME} comes from the environment, else from the
+state folder's stack.env.
+
+Every error names the file, the key, the value and what would be right.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from gameday.errors import ConfigError, NotUp
+from gameday.state import ROOT, State
+
+__all__ = [
+    "ComponentConfig",
+    "DriverConfig",
+    "HostConfig",
+    "PrefectConfig",
+    "ProbeConfig",
+    "StackConfig",
+    "StreamConfig",
+    "default_path",
+    "load",
+    "read_env",
+]
+
+VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors: a misspelt key must not silently mean its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DriverConfig(BaseModel):
+    """`driver` names the module in gameday/drivers, and after a dot its class where that isn't the section's own; the
+    other keys are that class's fields."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    driver: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class ProbeConfig(DriverConfig):
+    """How often a component is asked, and how long an answer may take."""
+
+    rate_hz: float = Field(20.0, gt=0, le=200)
+    timeout_s: float = Field(1.0, gt=0, le=30)
+
+
+class ComponentConfig(Strict):
+    """One role: where it runs and how it shows that it serves. Only components with opt_in are ever touched."""
+
+    host: str = "local"
+    name: str | None = None
+    opt_in: bool = False
+    probes: Mapping[str, ProbeConfig] = Field(min_length=1)
+
+
+class HostConfig(BaseModel):
+    """Settings of one module in gameday/hosts."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class StreamConfig(Strict):
+    """The stream under test: its hops in order (the first is the ledger), the one that users query, and the way through
+    the components.
+
+    path: components in order; "{venue}" is replaced by the group's field of that name, so "handler-{venue}" is on the
+    path of one venue only.
+    """
+
+    fields: tuple[str, ...] = ("venue", "symbol")
+    hops: tuple[str, ...] = Field(min_length=2)
+    visible: str
+    path: tuple[str, ...] = Field(min_length=1)
+
+
+class PrefectConfig(Strict):
+    """The Prefect server that gameday's flows report to, and when the night starts."""
+
+    api_url: str
+    ui_url: str | None = None
+    work_pool: str = "gameday"
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+    late_max_s: float = 900.0
+
+
+class StackConfig(Strict):
+    """One gameday.toml."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    history: SecretStr
+    prefect: PrefectConfig
+    stream: StreamConfig
+    hosts: Mapping[str, HostConfig]
+    components: Mapping[str, ComponentConfig]
+    hops: Mapping[str, DriverConfig]
+    cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
+    jobs: Mapping[str, DriverConfig] = Field(default_factory=dict)
+    watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
+    """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
+
+
+def default_path() -> Path:
+    """$GAMEDAY_CONFIG, else the embedded stack's."""
+    return Path(os.environ.get("GAMEDAY_CONFIG") or ROOT / "compose" / "trades" / "gameday.toml")
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """NAME=value lines, as `gameday up` writes them; {} when there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        raise ConfigError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def load(path: Path | None = None, state: State | None = None) -> StackConfig:
+    """Read, fill in ${NAME}, check. Raises ConfigError (exit 2), or NotUp (exit 3) when a name is only known once the
+    stack is up."""
+    path = path or default_path()
+    env = {**read_env((state or State.default()).env), **os.environ}
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise ConfigError(f"no configuration at {path}. Remedy: --config FILE, or GAMEDAY_CONFIG=FILE") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(
+            f"{path} can't be read: {e}. Remedy: check that it is a text file with its owner's read right"
+        ) from e
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{path} is not TOML: {e}. Remedy: mend that line") from e
+    try:
+        config = StackConfig.model_validate(_fill(raw, env, path, ()))
+    except ValidationError as e:
+        problems = "; ".join(
+            f"{'.'.join(map(str, p['loc']))}: {p['msg'].lower()} (got {_short(p['input'])})" for p in e.errors()
+        )
+        raise ConfigError(f"{path}: {problems}. Remedy: see README, 'Point it at your own stack'") from e
+    _cross_check(config, path)
+    return config
+
+
+def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -> Any:
+    """Replace ${NAME} in every string."""
+    if isinstance(value, dict):
+        return {k: _fill(v, env, path, (*at, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, env, path, at) for v in value]
+    if not isinstance(value, str):
+        return value
+
+    def one(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in env:
+            raise NotUp(
+                f"{path}: {'.'.join(at)} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or "
+                f"export {name}=…"
+            )
+        return env[name]
+
+    return VARIABLE.sub(one, value)
+
+
+def _cross_check(config: StackConfig, path: Path) -> None:
+    """Names that refer to each other must exist."""
+    stream = config.stream
+    for hop in stream.hops:
+        if hop not in config.hops:
+            raise ConfigError(
+                f"{path}: stream.hops names {hop!r}, but there is no [hops.{hop}]. Known: {', '.join(config.hops)}"
+            )
+    if stream.visible not in stream.hops:
+        raise ConfigError(f"{path}: stream.visible is {stream.visible!r}. Remedy: one of {', '.join(stream.hops)}")
+    for name, component in config.components.items():
+        if component.host not in config.hosts:
+            raise ConfigError(
+                f"{path}: components.{name}.host is {component.host!r}, but there is no [hosts.{component.host}]. "
+                f"Known: {', '.join(config.hosts)}"
+            )
+    for step in stream.path:
+        for name in set(re.findall(r"\{(\w+)\}", step)) - set(stream.fields):
+            raise ConfigError(
+                f"{path}: stream.path has {step!r}, but {name!r} is not in stream.fields {list(stream.fields)}"
+            )
+        if "{" not in step and step not in config.components:
+            raise ConfigError(
+                f"{path}: stream.path has {step!r}, but there is no [components.{step}]. Known: "
+                f"{', '.join(config.components)}"
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,139 @@
+"""For the engineer on call: what happened when, which hop is guilty, which records, where to look next. And the rows in
+which two hops differ. Pure: fetching rows is tasks/verify.py's, judging is checks/'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gameday.checks import guilty
+from gameday.checks._damage import compare, label
+from gameday.digest import TRADE_FIELDS, row_hash
+from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
+
+__all__ = ["IDS_NAMED", "difference", "explain", "wanted"]
+
+IDS_NAMED = 20
+"""How many ids of each kind are named; the count says how many there are."""
+PAIRS_WANTED = 12
+"""How many (hop, group) pairs are listed row by row: the first of them show where it began."""
+
+
+def wanted(evidence: Evidence) -> list[tuple[str, Group]]:
+    """The (hop, group) pairs whose rows are worth fetching, the guilty hop's first; none when every digest is right."""
+    first = next(iter(d.hop for d in evidence.digests if d.stream == "trades"), None)
+    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream == "trades" and d.hop != first}
+    return list(pairs)[:PAIRS_WANTED]
+
+
+def difference(reference: Columns, held: Columns, fields: Sequence[str] = TRADE_FIELDS) -> Json:
+    """The rows in which a hop differs from the reference, by id; both with these columns, in any order.
+
+    {"missing": {"count", "ids"}, "extra": …, "doubled": …, "changed": {"count", "ids", "rows": [{"id", field: [right,
+    held]}]}}, at most IDS_NAMED ids each, ascending. doubled: ids held more than once; changed: ids of which some row
+    differs.
+    """
+    right_ids, held_ids = np.asarray(reference["id"]), np.asarray(held["id"])
+    distinct, counts = np.unique(held_ids, return_counts=True)
+    return {
+        "missing": _ids(np.setdiff1d(right_ids, held_ids)),
+        "extra": _ids(np.setdiff1d(held_ids, right_ids)),
+        "doubled": _ids(distinct[counts > 1]),
+        "changed": _changed(reference, held, fields),
+    }
+
+
+def explain(evidence: Evidence, findings: Sequence[Finding]) -> list[str]:
+    """Plain sentences: the acts, the measures, the findings that are not a pass, the guilty hops and ids, where to
+    look.
+    """
+    lines = [
+        _act(act.at_ns, evidence, f"{act.fault} of {_component(act.args, evidence)}", act.proof)
+        for act in evidence.acts
+    ]
+    lines += [
+        _told(name, evidence.measures[name]) for name in ("impact", "restore", "drain") if name in evidence.measures
+    ]
+    for one in findings:
+        if one.verdict not in (Verdict.PASS, Verdict.SKIPPED):
+            lines.append(f"{one.check}: {one.verdict}: {one.why}.")
+    lines += [_rows(place, rows) for place, rows in (evidence.symptoms.get("differences") or {}).items()]
+    lines += [f"{hop}: {text}." for hop, text in (evidence.symptoms.get("trouble") or {}).items()]
+    places: dict[str, list[str]] = {}
+    for kind, hop in guilty(evidence).items():
+        places.setdefault(hop, []).append(kind)
+    lines += [_look(evidence, hop, kinds) for hop, kinds in places.items()]
+    return [line for line in lines if line]
+
+
+def _ids(ids: npt.NDArray[np.integer]) -> Json:
+    return {"count": len(ids), "ids": [int(i) for i in ids[:IDS_NAMED]]}
+
+
+def _changed(reference: Columns, held: Columns, fields: Sequence[str]) -> Json:
+    """The ids of which some held row has another hash than the reference's, with the fields that differ."""
+    right_ids = np.asarray(reference["id"])
+    order = np.argsort(right_ids, kind="stable")
+    right_ids = right_ids[order]
+    held_ids = np.asarray(held["id"])
+    if not len(right_ids) or not len(held_ids):
+        return {"count": 0, "ids": [], "rows": []}
+    place = np.minimum(np.searchsorted(right_ids, held_ids), len(right_ids) - 1)
+    right = row_hash([np.asarray(reference[f])[order] for f in fields])[place]
+    differs = (right_ids[place] == held_ids) & (right != row_hash([np.asarray(held[f]) for f in fields]))
+    rows = np.flatnonzero(differs)
+    rows = rows[np.argsort(held_ids[rows], kind="stable")]
+    listed = []
+    for row in rows[:IDS_NAMED]:
+        pairs = {f: [int(reference[f][order[place[row]]]), int(held[f][row])] for f in fields}
+        listed.append({"id": int(held_ids[row]), **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
+    return {**_ids(np.unique(held_ids[rows])), "rows": listed}
+
+
+def _act(at_ns: int, evidence: Evidence, what: str, proof: str | None) -> str:
+    since_s = (at_ns - (evidence.inject_ns or at_ns)) / 1e9
+    return f"At {since_s:.2f} s: {what}; {proof or 'it was not proved that it bit'}."
+
+
+def _component(args: Json, evidence: Evidence) -> str:
+    return str(args.get("component") or evidence.component or "the stack")
+
+
+def _told(name: str, measure: Measure) -> str:
+    if measure.high_s is None:
+        return f"{name.capitalize()} is not measured: {measure.why}."
+    return f"{name.capitalize()} came between {measure.low_s:.2f} s and {measure.high_s:.2f} s."
+
+
+def _rows(place: str, rows: Json) -> str:
+    """One sentence about the differing rows of one hop and group ("silver kraken/ETH/USD")."""
+    if "trouble" in rows:
+        return f"{place}: the differing rows can't be listed: {rows['trouble']}."
+    parts = []
+    for kind in ("missing", "extra", "doubled", "changed"):
+        found = rows.get(kind) or {}
+        if found.get("count"):
+            more = ", …" if found["count"] > len(found["ids"]) else ""
+            parts.append(f"{found['count']} {kind} (id {', '.join(map(str, found['ids']))}{more})")
+    changes = (rows.get("changed") or {}).get("rows") or []
+    if changes:
+        first = {field: pair for field, pair in changes[0].items() if field != "id"}
+        told = ", ".join(f"{field} {right} became {held}" for field, (right, held) in first.items())
+        parts.append(f"of id {changes[0]['id']}: {told}")
+    return f"{place}: {'; '.join(parts)}." if parts else ""
+
+
+def _look(evidence: Evidence, hop: str, kinds: Sequence[str]) -> str:
+    """Where to look: the hop at which damage first appears, what feeds it, whose logs."""
+    groups = list(dict.fromkeys(label(d.group) for d in compare(evidence) if d.hop == hop))
+    hops = list(dict.fromkeys(d.hop for d in evidence.digests if d.stream == "trades"))
+    before = hops[hops.index(hop) - 1] if hop in hops[1:] else None
+    way = f"between {before} and {hop}" if before else f"at {hop}"
+    struck = f", and of {evidence.component}" if evidence.component else ""
+    return (
+        f"Look {way}: that is where records were first {' and '.join(kinds)} ({', '.join(groups[:4])}); "
+        f"read the logs of what writes {hop}{struck} around the time of the act."
+    )

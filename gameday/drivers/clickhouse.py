@@ -1,0 +1,360 @@
+"""Tables in ClickHouse as hops: digests computed there, so that no row moves before there is a difference to list."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+import numpy as np
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
+from urllib3.util.timeout import Timeout
+
+from gameday import bars
+from gameday.digest import TRADE_FIELDS, sql_row_hash
+from gameday.errors import ConfigError, DriverError
+from gameday.model import Columns, Digest, Group, Json, Tally, Window
+
+__all__ = ["Bars", "Hop"]
+
+CONNECT_WITHIN_S = 0.9
+HEADS_WITHIN_S = 0.9
+"""Less than the deadline of the probe that samples the heads."""
+
+LOOK_WITHIN_S = 5.0
+"""For heads that are not sampled."""
+
+DIGEST_WITHIN_S = 120.0
+"""A digest of a whole history."""
+
+TAIL_ROWS = 5_000
+"""How far back from each partition's end heads() looks at first, where there is no table of heads."""
+
+COLUMNS: Mapping[str, str] = {
+    "venue": "venue",
+    "symbol": "symbol",
+    "id": "trade_id",
+    "price": "toInt64(price * 100000000)",
+    "quantity": "toInt64(quantity * 100000000)",
+    "side": "side",
+    "time_us": "exchange_us",
+}
+"""model.Columns -> SQL: integers, scaled exactly."""
+
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # its errors come to us as exceptions
+
+
+@dataclass
+class _Server:
+    """One server's connections, made on first use: a kept one for each patience, shared by threads."""
+
+    url: str
+    _clients: dict[float, Client] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"ClickHouse url {self.url!r} is not http://user:password@host:port")
+
+    def rows(self, sql: str, within_s: float, **more: Any) -> Sequence[Sequence[Any]]:
+        """A query's rows. Raises DriverError; definite, for a query changes nothing."""
+        try:
+            client = self._clients.get(within_s) or self._connect(within_s)
+            return client.query(sql, **more).result_rows
+        except (ClickHouseError, HTTPError, OSError) as e:
+            parts = urlsplit(self.url)
+            reason = " ".join(str(e).split())[:300]
+            raise DriverError(f"ClickHouse at {parts.hostname}:{parts.port}: {reason}", definite=True) from e
+
+    def _connect(self, within_s: float) -> Client:
+        parts = urlsplit(self.url)
+        client = clickhouse_connect.get_client(
+            host=parts.hostname,
+            port=parts.port or 0,
+            secure=parts.scheme == "https",
+            username=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            connect_timeout=1,  # whole seconds only; the finer ones are set below
+            send_receive_timeout=max(1, int(within_s)),
+            query_retries=0,
+            settings={"max_execution_time": max(1, int(within_s))},  # who gives up must not leave a busy server busier
+            autogenerate_session_id=False,  # a session would serialise the threads that share this client
+        )
+        client.timeout = Timeout(connect=CONNECT_WITHIN_S, read=within_s)  # type: ignore[attr-defined]
+        self._clients[within_s] = client
+        return client
+
+
+@dataclass
+class Hop:
+    """A table of trades.
+
+    view: what `table` promises: "raw" may repeat a record, "final" has each once. raw: the table behind a final one.
+    heads_table: a small one with the columns venue, symbol and id. log: for a table of delivered messages, its columns
+    topic, partition, offset, ingested. first: {"table", "offset"}: of a trade that came more than once the one with the
+    lowest offset is kept, and that table has them all. columns: SQL for the columns that are not named as in COLUMNS.
+    component: the role of the server, for the start of its process.
+    """
+
+    url: str
+    view: str
+    table: str
+    raw: str | None = None
+    heads_table: str | None = None
+    log: Mapping[str, str] | None = None
+    first: Mapping[str, str] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    component: str = "clickhouse"
+    name: str = "clickhouse"
+    _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
+    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.view not in ("raw", "final"):
+            raise ConfigError(f'hops.{self.name}.view is {self.view!r}. Remedy: "raw" or "final"')
+        if unknown := set(self.columns) - set(COLUMNS):
+            raise ConfigError(f"hops.{self.name}.columns has {sorted(unknown)}. Known: {', '.join(COLUMNS)}")
+        self._server = _Server(self.url)
+        self._sql = {**COLUMNS, **self.columns}
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> highest id: from the table of heads, else from the end of each partition of the log, else from the
+        whole table."""
+        if self.heads_table is None and self.log is not None:
+            return self._log_heads(self.log)
+        sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {self.heads_table or self.table} GROUP BY 1, 2"
+        return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, HEADS_WITHIN_S)}
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """Stream "trades" of the table behind and of the table; for a log also "offsets": the places of the same
+        records, groups (topic, partition)."""
+        where = self._inside(window)
+        found = [self._trades(self.raw, "raw", where)] if self.raw else []
+        found.append(self._trades(self.table, self.view, where))
+        if self.log:
+            group = f"{self.log['topic']}, toString({self.log['partition']})"
+            offset = self.log["offset"]
+            groups = self._tallies(group, offset, sql_row_hash([offset]), self.table, where)
+            found.append(Digest("offsets", self.name, "raw", groups))
+        return tuple(found)
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
+        fields = ", ".join(self._sql[name] for name in ("venue", "symbol", *TRADE_FIELDS))
+        where = self._inside(Window({group: lo}, {group: hi}))
+        repeats = "" if self.view == "final" else "DISTINCT "  # where each record is promised once, a repeat is a find
+        sql = f"SELECT {repeats}{fields} FROM {self.table} WHERE {where} ORDER BY {self._sql['id']}"
+        return _columns(self._server.rows(sql, DIGEST_WITHIN_S), ("venue", "symbol"), TRADE_FIELDS)
+
+    def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
+        """bronze.ingest_gap_s: topic -> the longest time without an insert, from the baseline until now.
+        bronze.first_after_start: "topic/partition" -> lowest offset inserted since the server's start, where that came
+        after the baseline. silver.not_first: ids in the window of which another row than that with the lowest offset
+        is kept."""
+        found: dict[str, Json] = {}
+        if self.log:
+            found["bronze.ingest_gap_s"] = self._ingest_gaps(self.log, since_us)
+            start_us = started_us.get(self.component)
+            if start_us is not None:
+                found["bronze.first_after_start"] = self._first_after(self.log, start_us)
+        if self.first:
+            found["silver.not_first"] = self._not_first(self.first, window)
+        return found
+
+    def _trades(self, table: str, view: str, where: str) -> Digest:
+        hashed = sql_row_hash([self._sql[name] for name in TRADE_FIELDS])
+        return Digest("trades", self.name, view, self._tallies(self._group, self._sql["id"], hashed, table, where))
+
+    def _tallies(self, group: str, key: str, hashed: str, table: str, where: str) -> dict[Group, Tally]:
+        """Tallies by group; all are SQL: the group's two columns, the id, the row hash, the table and its condition.
+
+        Exact, and once over the rows: first by id with the set of its hashes, then by group. Sums of UInt64 wrap.
+        """
+        sql = f"""
+            SELECT g0, g1, sum(copies), count(), min(k), max(k), sum(arraySum(hashes)), countIf(length(hashes) > 1)
+            FROM (
+                SELECT g0, g1, k, count() AS copies, groupUniqArray(h) AS hashes
+                FROM (SELECT c.1 AS g0, c.2 AS g1, c.3 AS k, c.4 AS h
+                      FROM (SELECT tuple({group}, {key}, {hashed}) AS c FROM {table} WHERE {where}))
+                GROUP BY g0, g1, k)
+            GROUP BY g0, g1"""
+        found: dict[Group, Tally] = {}
+        for first, second, rows, keys, lo, hi, total, conflicts in self._server.rows(sql, DIGEST_WITHIN_S):
+            found[str(first), str(second)] = Tally(rows, keys, lo, hi, total, conflicts)
+        return found
+
+    def _inside(self, window: Window) -> str:
+        """SQL: the record is in the window."""
+        return _either(
+            f"({_is(self._sql['venue'], group[0])} AND {_is(self._sql['symbol'], group[1])}"
+            f" AND {self._sql['id']} > {window.lo.get(group, 0)} AND {self._sql['id']} <= {hi})"
+            for group, hi in window.hi.items()
+        )
+
+    def _log_heads(self, log: Mapping[str, str]) -> Mapping[Group, int]:
+        """What came since the call before; at the first call the end of each partition, found by the table's order."""
+        topic, partition, offset = log["topic"], log["partition"], log["offset"]
+        with self._lock:
+            if not self._after:
+                sql = f"SELECT {topic}, {partition}, max({offset}) FROM {self.table} GROUP BY 1, 2"
+                ends = self._server.rows(sql, LOOK_WITHIN_S)
+                self._after = {(t, p): int(end) - TAIL_ROWS for t, p, end in ends}
+            known = [f"({_is(topic, t)} AND {partition} = {p} AND {offset} > {o})" for (t, p), o in self._after.items()]
+            pairs = ", ".join(f"({_text(t)}, {p})" for t, p in self._after)
+            fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
+            sql = (
+                f"SELECT {self._group}, {topic}, {partition}, max({self._sql['id']}), max({offset}) "
+                f"FROM {self.table} WHERE {_either([*known, *fresh])} GROUP BY 1, 2, 3, 4"
+            )
+            for venue, symbol, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
+                if venue and symbol:  # a message that holds no trade has no group
+                    self._heads[venue, symbol] = max(self._heads.get((venue, symbol), 0), int(head))
+                self._after[t, p] = max(self._after.get((t, p), 0), int(end))
+            return dict(self._heads)
+
+    def _ingest_gaps(self, log: Mapping[str, str], since_us: int) -> dict[str, float]:
+        topic, us = log["topic"], f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"
+        inserts = f"groupUniqArrayIf({us}, {us} > {since_us})"
+        times = f"arraySort(arrayConcat([{since_us}, toUnixTimestamp64Micro(now64(6))], {inserts}))"
+        sql = f"SELECT {topic}, arrayMax(arrayDifference({times})) FROM {self.table} GROUP BY 1"
+        return {name: gap_us / 1e6 for name, gap_us in self._server.rows(sql, DIGEST_WITHIN_S)}
+
+    def _first_after(self, log: Mapping[str, str], start_us: int) -> dict[str, int]:
+        us = f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"
+        sql = (
+            f"SELECT {log['topic']}, {log['partition']}, min({log['offset']}) "
+            f"FROM {self.table} WHERE {us} >= {start_us} GROUP BY 1, 2"
+        )
+        return {f"{t}/{p}": int(offset) for t, p, offset in self._server.rows(sql, DIGEST_WITHIN_S)}
+
+    def _not_first(self, first: Mapping[str, str], window: Window) -> int:
+        where, key = self._inside(window), f"tuple({self._group}, {self._sql['id']})"
+        sql = f"""
+            SELECT countIf(kept != lowest) FROM
+                (SELECT {key} AS k, min({first["offset"]}) AS kept FROM {self.table} WHERE {where} GROUP BY 1) AS s
+                INNER JOIN
+                (SELECT {key} AS k, min({first["offset"]}) AS lowest FROM {first["table"]} WHERE {where} GROUP BY 1) AS
+                b ON s.k = b.k"""
+        return int(self._server.rows(sql, DIGEST_WITHIN_S)[0][0])
+
+    @property
+    def _group(self) -> str:
+        return f"{self._sql['venue']}, {self._sql['symbol']}"
+
+
+BAR_SQL: Mapping[str, str] = {
+    "venue": "venue",
+    "symbol": "symbol",
+    "interval": "`interval`",
+    "bucket_us": "toInt64(toUnixTimestamp(bucket)) * 1000000",
+    **{name: f"toInt64({name})" for name in ("n", "first_id", "last_id")},
+    **{name: f"toInt64({name} * 100000000)" for name in ("open", "high", "low", "close", "volume")},
+}
+
+
+@dataclass
+class Bars:
+    """A table of OHLCV bars beside the trades it was made from. `source` has the columns that COLUMNS names; `table`
+    has venue, symbol, interval (see bars.INTERVALS_US), bucket (the start, as a DateTime), n, first_id, last_id, open,
+    high, low, close, volume."""
+
+    url: str
+    table: str
+    source: str
+    name: str = "gold"
+
+    def __post_init__(self) -> None:
+        self._server = _Server(self.url)
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> the highest id that bars of every interval hold: the window has been passed when all have."""
+        each = f"SELECT venue, symbol, max(last_id) AS last FROM {self.table} GROUP BY venue, symbol, `interval`"
+        sql = f"SELECT venue, symbol, min(last) FROM ({each}) GROUP BY venue, symbol"
+        return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, LOOK_WITHIN_S)}
+
+    def held(self, window: Window) -> Columns:
+        """BAR_COLUMNS of the bars that hold any id of the window, beside what the source gives over the same ids (see
+        bars.spans), with the prefix source_. n is 0 in the row of a bar that only the source gives, source_n in that of
+        one that it doesn't give, and where the table repeats one."""
+        held = self._held(window)
+        made = self._made(bars.spans(held, window))
+        key = ("venue", "symbol", "interval", "bucket_us")
+        left = {k: i for i, k in enumerate(zip(*(made[name].tolist() for name in key), strict=True))}
+        beside = [left.pop(k, -1) for k in zip(*(held[name].tolist() for name in key), strict=True)]
+        extra = list(left.values())
+        numbers = bars.BAR_FIELDS[1:]
+        return {
+            **{name: np.concatenate([held[name], made[name][extra]]) for name in key},
+            **{name: np.concatenate([held[name], np.zeros(len(extra), dtype=np.int64)]) for name in numbers},
+            **{f"source_{name}": np.append(made[name], 0)[[*beside, *extra]] for name in numbers},
+        }
+
+    def digests(self, held: Columns) -> Sequence[Digest]:
+        """The stream "bars" as the source gives it, and as held."""
+        names, numbers = bars.BAR_COLUMNS[:4], bars.BAR_FIELDS[1:]
+        given = {**{n: held[n] for n in names}, **{n: held[f"source_{n}"] for n in numbers}}
+        return tuple(
+            bars.digest(hop, {name: columns[name][columns["n"] > 0] for name in bars.BAR_COLUMNS})
+            for hop, columns in ((self.source.rpartition(".")[2], given), (self.name, held))
+        )
+
+    def _held(self, window: Window) -> Columns:
+        where = _either(
+            f"({_is('venue', venue)} AND {_is('symbol', symbol)}"
+            f" AND last_id > {window.lo.get((venue, symbol), 0)} AND first_id <= {hi})"
+            for (venue, symbol), hi in window.hi.items()
+        )
+        sql = f"SELECT {', '.join(BAR_SQL[name] for name in bars.BAR_COLUMNS)} FROM {self.table} WHERE {where}"
+        return _columns(self._server.rows(sql, DIGEST_WITHIN_S), bars.BAR_COLUMNS[:3], bars.BAR_FIELDS)
+
+    def _made(self, spans: Mapping[Group, tuple[int, int]]) -> Columns:
+        """The bars that the source gives over these ids."""
+        rows: list[Sequence[Any]] = []
+        c = COLUMNS
+        for interval, length_us in bars.INTERVALS_US.items():
+            where = _either(
+                f"({_is(c['venue'], group[0])} AND {_is(c['symbol'], group[1])}"
+                f" AND {c['id']} > {lo} AND {c['id']} <= {hi})"
+                for group, (lo, hi) in spans.items()
+                if group[2] == interval
+            )
+            price, key = c["price"], c["id"]
+            sql = f"""
+                SELECT {c["venue"]}, {c["symbol"]}, {_text(interval)}, intDiv({c["time_us"]}, {length_us}) * {length_us}
+                AS b,
+                    toInt64(count()), toInt64(min({key})), toInt64(max({key})), argMin({price}, {key}), max({price}),
+                    min({price}), argMax({price}, {key}), sum({c["quantity"]})
+                FROM {self.source} WHERE {where} GROUP BY 1, 2, b"""
+            rows += self._server.rows(sql, DIGEST_WITHIN_S)
+        return _columns(rows, bars.BAR_COLUMNS[:3], bars.BAR_FIELDS)
+
+
+def _columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
+    """Rows as columns: the texts, then int64 numbers."""
+    columns = list(zip(*rows, strict=True)) or [()] * (len(texts) + len(numbers))
+    names = (*texts, *numbers)
+    return {
+        name: np.array(column, dtype=str if name in texts else np.int64)
+        for name, column in zip(names, columns, strict=True)
+    }
+
+
+def _either(conditions: Iterable[str]) -> str:
+    return " OR ".join(conditions) or "false"
+
+
+def _is(column: str, text: str) -> str:
+    return f"{column} = {_text(text)}"
+
+
+def _text(text: str) -> str:
+    """A string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

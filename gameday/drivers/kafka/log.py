@@ -1,0 +1,349 @@
+"""The log as a hop of the stream: which records its end holds, in which order, and which came again."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from gameday.digest import SIDES, TRADE_FIELDS, row_hash, tally
+from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
+from gameday.errors import DriverError
+from gameday.model import Columns, Digest, Group, Json, Tally, Window
+
+__all__ = ["Hop"]
+
+Span: TypeAlias = tuple[int, int]
+"""Offsets [start, stop)."""
+
+READ_WITHIN_S = 5.0
+"""For the log's bounds, and for the next record of a log that has more."""
+
+TAIL_RECORDS = 5_000
+"""How much of each partition's end is read at first; doubled until it suffices."""
+
+BEHIND_RECORDS_MAX = 50_000
+"""heads() skips what is further behind a partition's end: ids ascend, so the highest is at the end."""
+
+CLOCKS_APART_US = 10_000_000
+"""How far the producers' clocks may be from the exchange's."""
+
+SAMPLE_ROWS_MAX = 10_000
+"""Late rows that are handed on with their hashes."""
+
+BATCH_RECORDS = 10_000
+BATCH_WITHIN_S = 0.03
+"""A batch that is not full is waited for so long, even at the end of a log."""
+
+SCALE_DIGITS = 8
+INT64_MAX = (1 << 63) - 1
+
+# Without these a client needs seconds to find a broker that is back: librdkafka connects to a broker only when it has
+# something to ask it, and doubles its patience up to 10 s.
+CLIENT: Mapping[str, Any] = {
+    "enable.sparse.connections": False,
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 100,
+    "retry.backoff.ms": 20,
+    "socket.connection.setup.timeout.ms": 2000,
+    "topic.metadata.refresh.interval.ms": 5000,
+    "log_level": 0,  # an outage is what we are here for: it is in the samples, not on stderr
+}
+READER: Mapping[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 20,
+    "fetch.error.backoff.ms": 50,
+    "queued.max.messages.kbytes": 16_384,
+}
+
+PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
+
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+COLUMNS = ("group", "offset", "stamp_us", *TRADE_FIELDS)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Well-formed records in the log's order, as columns: the group's number, offset, when produced, and the trade."""
+
+    columns: Mapping[str, Ints]
+    malformed: int
+
+    @classmethod
+    def join(cls, pieces: Sequence[_Piece]) -> _Piece:
+        columns = {name: np.concatenate([p.columns[name] for p in pieces]) for name in COLUMNS}
+        return cls(columns, sum(p.malformed for p in pieces))
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> _Piece:
+        return _Piece({name: column[mask] for name, column in self.columns.items()}, 0)
+
+    def __len__(self) -> int:
+        return len(self.columns["id"])
+
+    @property
+    def hashes(self) -> npt.NDArray[np.uint64]:
+        return row_hash([self.columns[name] for name in TRADE_FIELDS])
+
+
+@dataclass
+class Hop:
+    """The log as it rests on the brokers. Messages are JSON objects with venue, symbol, trade_id, side ("buy", "sell"),
+    price and quantity (decimals as text) and exchange_us.
+
+    A message that is none, or whose values do not fit (int64, x 10^8 without rounding), is no record of the stream: it
+    is counted as malformed.
+    """
+
+    brokers: str
+    topics: Sequence[str]
+    name: str = "broker"
+    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _next: dict[Slot, int] = field(default_factory=dict, init=False, repr=False)
+    _numbers: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> highest id in the log: its tail at the first call, later what came since the call before."""
+        with self._lock, _errors(self.brokers):
+            spans = {}
+            for slot, (low, end) in self._bounds().items():
+                start = max(low, self._next.get(slot, end - TAIL_RECORDS), end - BEHIND_RECORDS_MAX)
+                spans[slot] = (min(start, end), end)
+            whole = _Piece.join([_EMPTY, *self._read(spans).values()])
+            for group, number in self._numbers.items():
+                ids = whole.columns["id"][whole.columns["group"] == number]
+                self._heads[group] = int(ids.max(initial=self._heads.get(group, 0)))
+            self._next = {slot: end for slot, (_, end) in spans.items()}
+            return dict(self._heads)
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """Streams "trades" (view "log": repeats count, `back` tells the order) and "offsets", the places of the same
+        records: groups (topic, partition), ids the offsets."""
+        with self._lock, _errors(self.brokers):
+            found = {slot: piece.only(self._within(piece, window)) for slot, piece in self._records(window).items()}
+        whole = _Piece.join([_EMPTY, *found.values()])
+        trades: dict[Group, Tally] = {}
+        places: dict[Group, Tally] = {}
+        for group in window.hi:
+            mine = whole.only(whole.columns["group"] == self._numbers.get(group, -1))
+            if len(mine):
+                trades[group] = tally(mine.columns["id"], mine.hashes, ordered=True)
+        for (topic, partition), piece in found.items():
+            if len(piece):
+                offsets = piece.columns["offset"]
+                places[topic, str(partition)] = tally(offsets, row_hash([offsets]))
+        return (Digest("trades", self.name, "log", trades), Digest("offsets", self.name, "log", places))
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """The distinct records lo < id <= hi, in the order of their first occurrence."""
+        window = Window({group: lo}, {group: hi})
+        with self._lock, _errors(self.brokers):
+            whole = _Piece.join([_EMPTY, *self._records(window).values()])
+        mine = whole.only(self._within(whole, window))
+        pairs = np.stack([mine.columns["id"].view(np.uint64), mine.hashes])
+        first = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
+        names = {n: np.full(len(first), v) for n, v in zip(("venue", "symbol"), group, strict=True)}
+        return {**names, **{name: mine.columns[name][first] for name in TRADE_FIELDS}}
+
+    def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
+        """broker.late: records produced since the baseline whose id was at every hop by then, with their hashes, for
+        the ledger to judge. broker.malformed: messages since then that are no record."""
+        with self._lock, _errors(self.brokers):
+            with Cluster(self.brokers, READ_WITHIN_S) as cluster:
+                leaders = cluster.leaders(self.topics)
+                starts, ends = cluster.offsets(leaders, since_us // 1000), cluster.offsets(leaders, LATEST)
+            spans = {slot: (start if start >= 0 else ends[slot], ends[slot]) for slot, start in starts.items()}
+            whole = _Piece.join([_EMPTY, *self._read(spans).values()])
+        rows = 0
+        sample: list[Json] = []
+        for group, lo in window.lo.items():
+            mine = whole.columns["group"] == self._numbers.get(group, -1)
+            late = whole.only(mine & (whole.columns["id"] <= lo))
+            rows += len(late)
+            pairs = zip(late.columns["id"].tolist(), late.hashes.tolist(), strict=True)
+            sample += [[*group, key, value] for key, value in pairs][: SAMPLE_ROWS_MAX - len(sample)]
+        return {"broker.late": {"rows": rows, "sample": sample}, "broker.malformed": whole.malformed}
+
+    def _records(self, window: Window) -> dict[Slot, _Piece]:
+        """Every record that may be in the window: from the end, back until no earlier one can be.
+
+        Ids and times of a group ascend at the exchange, so a record above lo was produced after the newest record up to
+        lo happened. A partition has been read far enough back when its log is older than that for every group known,
+        and each of its own groups has shown an id up to lo. A record that was sent again late can't end the search
+        early: when it happened tells, not where it lies.
+        """
+        bounds = self._bounds()
+        starts = {slot: end for slot, (_, end) in bounds.items()}
+        found: dict[Slot, list[_Piece]] = {slot: [] for slot in bounds}
+        before: dict[Slot, dict[int, tuple[int, int]]] = {slot: {} for slot in bounds}
+        depth = TAIL_RECORDS
+        while spans := {
+            slot: (max(bounds[slot][0], start - depth), start)
+            for slot, start in starts.items()
+            if start > bounds[slot][0] and not self._far_enough(found, before, slot)
+        }:
+            for slot, piece in self._read(spans).items():
+                found[slot].insert(0, piece)
+                starts[slot] = spans[slot][0]
+                for group in window.hi:
+                    number = self._numbers.get(group, -1)
+                    mine = piece.only(piece.columns["group"] == number)
+                    if len(mine):
+                        ids, lo = mine.columns["id"], window.lo.get(group, 0)
+                        times_us = mine.columns["time_us"][(ids <= lo) & (ids == ids.max(where=ids <= lo, initial=0))]
+                        here = (int(ids.max(where=ids <= lo, initial=0)), int(times_us[0]) if len(times_us) else 0)
+                        before[slot][number] = max(before[slot].get(number, here), here)
+            depth *= 2
+        return {slot: _Piece.join([_EMPTY, *pieces]) for slot, pieces in found.items()}
+
+    @staticmethod
+    def _far_enough(
+        found: Mapping[Slot, Sequence[_Piece]], before: Mapping[Slot, Mapping[int, tuple[int, int]]], slot: Slot
+    ) -> bool:
+        """See _records. before: slot -> group's number -> (id, time_us) of its newest record up to lo, (0, 0) for
+        none.
+        """
+        oldest_us = next((int(p.columns["stamp_us"].min()) for p in found[slot][:1] if len(p)), None)
+        newest: dict[int, tuple[int, int]] = {}
+        for known in before.values():
+            for number, here in known.items():
+                newest[number] = max(newest.get(number, here), here)
+        if oldest_us is None or not newest or (0, 0) in before[slot].values():
+            return False
+        return oldest_us < min(time_us for _, time_us in newest.values()) - CLOCKS_APART_US
+
+    def _within(self, piece: _Piece, window: Window) -> npt.NDArray[np.bool_]:
+        """Which records are in the window."""
+        lo, hi = (np.full(len(self._numbers) + 1, -1, dtype=np.int64) for _ in range(2))
+        for group, top in window.hi.items():
+            if group in self._numbers:
+                lo[self._numbers[group]], hi[self._numbers[group]] = window.lo.get(group, 0), top
+        ids, groups = piece.columns["id"], piece.columns["group"]
+        inside: npt.NDArray[np.bool_] = (ids > lo[groups]) & (ids <= hi[groups])
+        return inside
+
+    def _bounds(self) -> dict[Slot, Span]:
+        """(lowest offset, end) of every partition."""
+        with Cluster(self.brokers, READ_WITHIN_S) as cluster:
+            leaders = cluster.leaders(self.topics)
+            lows, ends = cluster.offsets(leaders, EARLIEST), cluster.offsets(leaders, LATEST)
+        return {slot: (lows[slot], end) for slot, end in ends.items()}
+
+    def _read(self, spans: Mapping[Slot, Span]) -> dict[Slot, _Piece]:
+        """The records of each span. Raises DriverError when a log that has more gives nothing for READ_WITHIN_S."""
+        reading = {slot: [_EMPTY] for slot in spans}
+        left = {slot: stop for slot, (start, stop) in spans.items() if start < stop}
+        self._consumer.assign([TopicPartition(*slot, spans[slot][0]) for slot in left])
+        try:
+            patience = time.monotonic() + READ_WITHIN_S
+            while left:
+                batch: list[Any] = self._consumer.consume(BATCH_RECORDS, min(BATCH_WITHIN_S, _left(patience)))
+                fresh: dict[Slot, list[Any]] = {}
+                for message in batch:
+                    slot = (message.topic(), message.partition())
+                    error, stop = message.error(), left.get(slot, -1)
+                    if error is None and message.offset() < stop:
+                        fresh.setdefault(slot, []).append(message)
+                    if _ended(error) or error is None:
+                        patience = time.monotonic() + READ_WITHIN_S
+                        if message.offset() >= (stop if error else stop - 1):
+                            left.pop(slot, None)
+                for slot, messages in fresh.items():
+                    reading[slot].append(self._parse(messages))
+        finally:
+            self._consumer.unassign()
+        return {slot: _Piece.join(pieces) for slot, pieces in reading.items()}
+
+    def _parse(self, messages: Sequence[Any]) -> _Piece:
+        """Messages of one partition to columns."""
+        records, malformed = [], 0
+        for message in messages:
+            try:
+                group, numbers = record(message.value())
+            except (ValueError, KeyError, TypeError, AttributeError):
+                malformed += 1
+                continue
+            kind, stamp_ms = message.timestamp()
+            stamp_us = stamp_ms * 1000 if kind else INT64_MAX  # without stamps the log is read from its start
+            number = self._numbers.setdefault(group, len(self._numbers))
+            records.append((number, message.offset(), stamp_us, *numbers))
+        table = np.array(records, dtype=np.int64).reshape(-1, len(COLUMNS))
+        return _Piece({name: table[:, i] for i, name in enumerate(COLUMNS)}, malformed)
+
+    @cached_property
+    def _consumer(self) -> Consumer:
+        return Consumer({**CLIENT, **READER, "bootstrap.servers": self.brokers, "group.id": f"gameday-{uuid.uuid4()}"})
+
+
+_EMPTY = _Piece({name: np.zeros(0, dtype=np.int64) for name in COLUMNS}, 0)
+
+
+def record(message: bytes) -> tuple[Group, tuple[int, int, int, int, int]]:
+    """A message's group and its trade in the order of TRADE_FIELDS. Raises ValueError, KeyError, TypeError or
+    AttributeError when it is none, or when a value would have to be rounded or cut."""
+    trade = orjson.loads(message)
+    key, time_us = trade["trade_id"], trade["exchange_us"]
+    if type(key) is not int or type(time_us) is not int:
+        raise ValueError("trade_id and exchange_us are integers")
+    numbers = (key, scaled(trade["price"]), scaled(trade["quantity"]), SIDES.index(trade["side"]), time_us)
+    if max(numbers) > INT64_MAX or min(numbers) < -INT64_MAX:
+        raise ValueError("a value does not fit")
+    return (str(trade["venue"]), str(trade["symbol"])), numbers
+
+
+def scaled(text: str) -> int:
+    """A decimal x 10^8, exactly: "0.5" -> 50000000. Raises ValueError for what is no plain decimal or needs more
+    digits.
+    """
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    digits = whole.removeprefix("-") + fraction
+    if len(fraction) > SCALE_DIGITS or not digits.isdigit() or not text.isascii():
+        raise ValueError(f"{text!r} is no decimal with up to {SCALE_DIGITS} places")
+    return int(whole + fraction) * 10 ** (SCALE_DIGITS - len(fraction))
+
+
+def _ended(error: KafkaError | None) -> bool:
+    """Whether this event says that a partition's end was reached. Raises for an error that waiting can't mend; others
+    are news of a connection, maybe one of long ago."""
+    if error is None:
+        return False
+    if error.code() not in PASSING and not error.retriable() and error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return error.code() == KafkaError._PARTITION_EOF
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+@contextmanager
+def _errors(brokers: str) -> Iterator[None]:
+    """A client's errors as DriverError. Definite: nothing here changes anything at the brokers."""
+    try:
+        yield
+    except (KafkaException, OSError) as e:
+        raise DriverError(f"brokers {brokers}: {e}", definite=True) from e

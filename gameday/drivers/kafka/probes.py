@@ -1,0 +1,74 @@
+"""What is asked many times a second: does the broker answer, how far are the log and a consumer, are records served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
+from gameday.errors import DriverError
+from gameday.model import Position
+
+__all__ = ["Cursor", "Probe", "Serving"]
+
+ASK_WITHIN_S = 0.9
+"""For one reading of a cursor: less than the deadline of the probe that asks."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An ApiVersions request on a fresh connection to the broker at `address`, host:port."""
+
+    address: str
+    timeout_s: float
+
+    def read(self) -> Mapping[str, float]:
+        """{"": 1.0}. Raises DriverError when no well-formed answer without error is there within timeout_s."""
+        with Cluster(self.address, self.timeout_s) as cluster:
+            cluster.answers()
+        return {"": 1.0}
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A consumer group's committed offsets, and the log's ends. Slots are "topic/partition"; one never committed is
+    absent. brokers: "host:port,…"."""
+
+    brokers: str
+    group: str
+    topics: Sequence[str]
+
+    def position(self) -> Position:
+        """The next offset that the group will read."""
+        with Cluster(self.brokers, ASK_WITHIN_S) as cluster:
+            return _position(cluster.committed(self.group, cluster.leaders(self.topics)))
+
+    def end(self) -> Position:
+        """The offset that the next record will get."""
+        with Cluster(self.brokers, ASK_WITHIN_S) as cluster:
+            return _position(cluster.offsets(cluster.leaders(self.topics), LATEST))
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A Probe: every partition has a leader, and the leader hands out the partition's last record."""
+
+    brokers: str
+    topics: Sequence[str]
+    timeout_s: float
+
+    def read(self) -> Mapping[str, float]:
+        """ "topic/partition" -> its leader's id. Raises DriverError unless all of them serve within timeout_s; one that
+        holds no record serves by saying so."""
+        with Cluster(self.brokers, self.timeout_s) as cluster:
+            leaders = cluster.leaders(self.topics)
+            lows, ends = (cluster.offsets(leaders, at) for at in (EARLIEST, LATEST))
+            last = {slot: end - 1 for slot, end in ends.items() if end > lows[slot]}
+            served = cluster.fetch(leaders, last)
+        if dead := [f"{topic}/{p}" for topic, p in last if not served.get((topic, p))]:
+            raise DriverError(f"brokers {self.brokers}: no record came from {', '.join(dead)}", definite=True)
+        return {slot: float(leader) for slot, leader in _position(leaders).items()}
+
+
+def _position(found: Mapping[Slot, int]) -> Position:
+    return {f"{topic}/{partition}": value for (topic, partition), value in found.items()}

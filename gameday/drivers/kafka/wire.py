@@ -1,0 +1,269 @@
+"""The few requests of Kafka's protocol that measuring needs, on fresh connections and with one deadline for all of
+them.
+
+By hand, because a client library's own reconnecting, caching and retrying would be measured instead of the brokers, and
+because a library that crashes takes the sampler with it. Reading the log itself is the library's work: see log.py.
+Versions are the oldest that Kafka 4 still speaks (KIP-896); all are older than compact encodings.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from gameday.errors import ConfigError, DriverError
+
+__all__ = ["EARLIEST", "LATEST", "Cluster", "Slot"]
+
+Slot: TypeAlias = tuple[str, int]
+"""(topic, partition)"""
+
+LATEST, EARLIEST = -1, -2
+"""Instead of a time: the offset that the next record will get, and the lowest one kept."""
+
+FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, API_VERSIONS = 1, 2, 3, 9, 10, 18
+CLIENT = "gameday"
+ANSWER_MAX_BYTES = 64 << 20
+PARTITION_MAX_BYTES = 1 << 20
+
+ERRORS: Mapping[int, str] = {
+    1: "offset out of range",
+    3: "no such topic or partition",
+    5: "no leader",
+    6: "not the leader",
+    9: "replica not available",
+    14: "the group's coordinator is loading",
+    15: "no coordinator",
+    16: "not the coordinator",
+    29: "topic authorization failed",
+    30: "group authorization failed",
+    74: "fenced leader epoch",
+}
+"""Those that one meets; the others are told by number."""
+
+
+class Cluster:
+    """Connections to the brokers, made when needed, closed at the end of the block. Raises DriverError: whatever it
+    was, it changed nothing, so it is definite."""
+
+    def __init__(self, brokers: str, within_s: float) -> None:
+        """brokers: "host:port,…", asked in turn for the others. within_s: for all that is asked in this block."""
+        self._brokers = [_address(b) for b in brokers.split(",")]
+        self._name = brokers
+        self._deadline = time.monotonic() + within_s
+        self._connections: dict[tuple[str, int], socket.socket] = {}
+        self._addresses: dict[int, tuple[str, int]] = {}
+        self._number = 0x67616D65
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        for connection in self._connections.values():
+            connection.close()
+
+    def answers(self) -> None:
+        """Returns when the first broker says which requests it knows."""
+        answer = self._ask(self._brokers[0], API_VERSIONS, 0, b"")
+        self._check(answer.int16(), "ApiVersions")
+
+    def leaders(self, topics: Sequence[str]) -> dict[Slot, int]:
+        """Partition -> its leader's id, -1 where there is none now."""
+        answer = self._ask(self._any(), METADATA, 4, _array(map(_string, topics)) + b"\0")  # 0: create none
+        answer.int32()
+        for _ in range(answer.int32()):
+            node, host, port = answer.int32(), answer.string(), answer.int32()
+            answer.string()
+            self._addresses[node] = (host, port)
+        answer.string()
+        answer.int32()
+        found: dict[Slot, int] = {}
+        for _ in range(answer.int32()):
+            error, topic, _internal = answer.int16(), answer.string(), answer.take(">b")
+            self._check(error, f"topic {topic}")
+            for _ in range(answer.int32()):
+                answer.int16()
+                partition, leader = answer.int32(), answer.int32()
+                for _ in range(2):
+                    for _ in range(answer.int32()):
+                        answer.int32()
+                found[topic, partition] = leader
+        return dict(sorted(found.items()))
+
+    def offsets(self, leaders: Mapping[Slot, int], at_ms: int) -> dict[Slot, int]:
+        """Partition -> the first offset not older than at_ms (-1: none is so young), or see LATEST, EARLIEST."""
+        found: dict[Slot, int] = {}
+        for leader, slots in self._by_leader(leaders).items():
+            wanted = _topics({slot: struct.pack(">iq", slot[1], at_ms) for slot in slots})
+            answer = self._ask(self._addresses[leader], LIST_OFFSETS, 1, struct.pack(">i", -1) + wanted)
+            for topic in answer.each():
+                partition, error, _stamp, offset = answer.take(">ihqq")
+                self._check(error, f"{topic}/{partition}")
+                found[topic, partition] = offset
+        return {slot: found[slot] for slot in leaders}
+
+    def committed(self, group: str, slots: Iterable[Slot]) -> dict[Slot, int]:
+        """Partition -> the group's next offset; without those that it never committed."""
+        answer = self._ask(self._any(), FIND_COORDINATOR, 0, _string(group))
+        self._check(answer.int16(), f"group {group}")
+        answer.int32()
+        coordinator = (answer.string(), answer.int32())
+        wanted = _topics({slot: struct.pack(">i", slot[1]) for slot in slots})
+        answer = self._ask(coordinator, OFFSET_FETCH, 1, _string(group) + wanted)
+        found: dict[Slot, int] = {}
+        for topic in answer.each():
+            partition, offset = answer.take(">iq")
+            answer.string()
+            self._check(answer.int16(), f"group {group} at {topic}/{partition}")
+            if offset >= 0:
+                found[topic, partition] = offset
+        return found
+
+    def fetch(self, leaders: Mapping[Slot, int], starts: Mapping[Slot, int]) -> dict[Slot, int]:
+        """Partition -> bytes of records that its leader hands out from this offset on."""
+        found: dict[Slot, int] = {}
+        for leader, slots in self._by_leader({slot: leaders[slot] for slot in starts}).items():
+            head = struct.pack(">iiiib", -1, int(self._left() * 1000), 1, ANSWER_MAX_BYTES // 2, 0)
+            wanted = _topics({slot: struct.pack(">iqi", slot[1], starts[slot], PARTITION_MAX_BYTES) for slot in slots})
+            answer = self._ask(self._addresses[leader], FETCH, 4, head + wanted)
+            answer.int32()
+            for topic in answer.each():
+                partition, error, _high, _stable = answer.take(">ihqq")
+                self._check(error, f"{topic}/{partition}")
+                for _ in range(max(0, answer.int32())):
+                    answer.take(">qq")
+                found[topic, partition] = answer.skip(max(0, answer.int32()))
+        return found
+
+    def _by_leader(self, leaders: Mapping[Slot, int]) -> dict[int, list[Slot]]:
+        found: dict[int, list[Slot]] = {}
+        for slot, leader in leaders.items():
+            if leader not in self._addresses:
+                raise self._error(f"{slot[0]}/{slot[1]} has no leader")
+            found.setdefault(leader, []).append(slot)
+        return found
+
+    def _any(self) -> tuple[str, int]:
+        """The first of the brokers named that takes a connection."""
+        for address in self._brokers[:-1]:
+            try:
+                self._connection(address)
+            except DriverError:
+                continue
+            return address
+        return self._brokers[-1]
+
+    def _ask(self, address: tuple[str, int], api: int, version: int, body: bytes) -> _Answer:
+        self._number += 1
+        request = struct.pack(">hhi", api, version, self._number) + _string(CLIENT) + body
+        try:
+            connection = self._connection(address)
+            connection.settimeout(self._left())
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            (size,) = struct.unpack(">i", self._exactly(connection, 4))
+            if not 6 <= size <= ANSWER_MAX_BYTES:
+                raise self._error(f"an answer of {size} bytes is not Kafka's")
+            answer = _Answer(self._exactly(connection, size))
+        except OSError as e:
+            raise self._error(f"{e or type(e).__name__}") from e
+        if (number := answer.int32()) != self._number:
+            raise self._error(f"an answer to another request ({number:#x})")
+        return answer
+
+    def _connection(self, address: tuple[str, int]) -> socket.socket:
+        if address not in self._connections:
+            try:
+                self._connections[address] = socket.create_connection(address, self._left())
+            except OSError as e:
+                raise self._error(f"{address[0]}:{address[1]}: {e}") from e
+        return self._connections[address]
+
+    def _exactly(self, connection: socket.socket, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            connection.settimeout(self._left())  # anew for each piece: one that drips must not renew the deadline
+            piece = connection.recv(min(size - len(data), 1 << 20))
+            if not piece:
+                raise ConnectionResetError("closed before it had answered")
+            data += piece
+        return bytes(data)
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self._error("timed out")
+        return left
+
+    def _check(self, error: int, what: str) -> None:
+        if error:
+            raise self._error(f"{what}: {ERRORS.get(error, f'error {error}')}")
+
+    def _error(self, text: str) -> DriverError:
+        return DriverError(f"brokers {self._name}: {text}", definite=True)
+
+
+class _Answer:
+    """An answer's bytes, taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, layout: str) -> Any:
+        try:
+            values = struct.unpack_from(layout, self._data, self._at)
+        except struct.error as e:
+            raise DriverError(f"a broker's answer was cut short: {len(self._data)} bytes", definite=True) from e
+        self._at += struct.calcsize(layout)
+        return values if len(values) > 1 else values[0]
+
+    def int16(self) -> int:
+        return int(self.take(">h"))
+
+    def int32(self) -> int:
+        return int(self.take(">i"))
+
+    def string(self) -> str:
+        """Null is ""."""
+        size = max(0, self.int16())
+        return bytes(self.take(f">{size}s")).decode() if size else ""
+
+    def skip(self, size: int) -> int:
+        self._at += size
+        return size
+
+    def each(self) -> Iterable[str]:
+        """An array of topics, each with its array of partitions: the topic's name once for each partition."""
+        for _ in range(self.int32()):
+            topic = self.string()
+            for _ in range(self.int32()):
+                yield topic
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.strip().rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"broker address {text!r} is not host:port")
+    return host, int(port)
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack(">h", len(data)) + data
+
+
+def _array(items: Iterable[bytes]) -> bytes:
+    found = list(items)
+    return struct.pack(">i", len(found)) + b"".join(found)
+
+
+def _topics(partitions: Mapping[Slot, bytes]) -> bytes:
+    """An array of topics, each with its array of partitions."""
+    by_topic: dict[str, list[bytes]] = {}
+    for (topic, _), data in partitions.items():
+        by_topic.setdefault(topic, []).append(data)
+    return _array(_string(topic) + _array(found) for topic, found in by_topic.items())

@@ -1,0 +1,106 @@
+"""The ledger of an exchange simulator: its tape tells what exists, a pure function what each trade was."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from gameday import bars
+from gameday.digest import EMPTY, TRADE_FIELDS, add, row_hash, tally
+from gameday.errors import DriverError
+from gameday.model import Columns, Digest, Group, Tally, Window
+from gameday.stack import function
+
+__all__ = ["Hop"]
+
+ASK_WITHIN_S = 0.9
+"""Less than the deadline of the probe that samples the heads."""
+
+CHUNK_ROWS = 1 << 20
+"""Trades computed at once: 50 MB."""
+
+Trades = Callable[[Mapping[str, Any], str, str, int, int], dict[str, Any]]
+
+
+@dataclass
+class Hop:
+    """url: the simulator's; GET /tape gives its tape and {"heads": {venue: {symbol: highest id}}}. trades: where to
+    find the function from (tape, venue, symbol, lo, hi) to the trades lo < id <= hi, as "package.module:name"."""
+
+    url: str
+    trades: str
+    name: str = "exchange"
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> the highest id that exists now."""
+        heads = self._tape()["heads"]
+        return {(venue, symbol): head for venue, symbols in heads.items() for symbol, head in symbols.items()}
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """What should exist: the stream "trades", each once."""
+        tape = self._tape()
+        groups: dict[Group, Tally] = {}
+        for group, hi in window.hi.items():
+            total = EMPTY
+            for chunk in self._chunks(tape, group, window.lo.get(group, 0), hi):
+                total = add(total, tally(chunk["id"], row_hash([chunk[name] for name in TRADE_FIELDS])))
+            groups[group] = total
+        return (Digest("trades", self.name, "final", groups),)
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """The trades lo < id <= hi."""
+        venue, symbol = group
+        columns = self._function(self._tape(), venue, symbol, lo, hi)
+        rows = len(columns["id"])
+        return {"venue": np.full(rows, venue), "symbol": np.full(rows, symbol), **columns}
+
+    def bars(self, held: Columns, window: Window) -> Digest:
+        """The bars that should be held over the ids of bars.spans(held, window); held: see ports.BarsHop.held."""
+        tape = self._tape()
+        really = {name: held[name][held["n"] > 0] for name in bars.BAR_COLUMNS}
+        parts: list[Columns] = []
+        for (venue, symbol, interval), (lo, hi) in bars.spans(really, window).items():
+            made = bars.from_trades(self._function(tape, venue, symbol, lo, hi), bars.INTERVALS_US[interval])
+            rows = len(made["n"])
+            named = {
+                "venue": np.full(rows, venue),
+                "symbol": np.full(rows, symbol),
+                "interval": np.full(rows, interval),
+            }
+            parts.append({**named, **made})
+        return bars.digest(
+            self.name, {name: np.concatenate([part[name] for part in parts]) for name in bars.BAR_COLUMNS}
+        )
+
+    def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
+        venue, symbol = group
+        for start in range(lo, hi, CHUNK_ROWS):
+            yield self._function(tape, venue, symbol, start, min(start + CHUNK_ROWS, hi))
+
+    def _tape(self) -> dict[str, Any]:
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+        try:
+            connection.request("GET", f"{parts.path.rstrip('/')}/tape")
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != 200:
+                raise DriverError(f"GET {self.url}/tape answered {response.status}", definite=True)
+            tape: dict[str, Any] = json.loads(body)
+            return tape
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            raise DriverError(f"GET {self.url}/tape: {e or type(e).__name__}", definite=True) from e
+        finally:
+            connection.close()
+
+    @cached_property
+    def _function(self) -> Trades:
+        found: Trades = function(self.trades)
+        return found

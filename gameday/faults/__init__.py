@@ -1,0 +1,39 @@
+"""One fault a file: what it needs, what it notes before, act, proof that it bit, heal. What they share is here.
+
+Acts run in the guardian, and a fault's value is all that its journal entry needs to be mended by another process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gameday.errors import ConfigError, GamedayError
+from gameday.model import Json
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["GRACE_S", "one_of", "running", "who"]
+
+GRACE_S = 10.0
+"""How long a component may take to end by itself; Kafka's controlled shutdown needs up to 4 s."""
+
+
+def one_of(fault: str, value: str, right: Sequence[str]) -> None:
+    """ConfigError unless the fault's `how` is one of the right ones."""
+    if value not in right:
+        raise ConfigError(f"{fault}: how={value!r} is unknown. Remedy: one of {', '.join(right)}")
+
+
+def running(stack: Stack, component: str) -> Json:
+    """The identity of who runs now; an error when nobody does, for then there is nothing to break."""
+    identity = stack.host(component).identity(component)
+    if identity is None:
+        raise GamedayError(f"{component} does not run, so it can't be broken. Remedy: gameday status, gameday up")
+    return identity
+
+
+def who(identity: Json) -> str:
+    """An identity in words."""
+    return f"pid {identity['pid']}" if "pid" in identity else str(identity.get("id", identity))

@@ -1,0 +1,39 @@
+"""A component is killed behind its supervisor's back: reviving it is left to the platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.faults import running, who
+from gameday.model import Json
+from gameday.ports import Host
+from gameday.ports import Kill as CanKill
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Kill"]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """SIGKILL, once. Nothing holds the component down: who revives it, and how fast, is what a test wants to know."""
+
+    component: str
+    needs: ClassVar[tuple[type, ...]] = (Host, CanKill)
+
+    def before(self, stack: Stack) -> Json:
+        return {"identity": running(stack, self.component)}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        stack.host(self.component).kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """That very identity is gone; whether another runs already is the platform's business."""
+        now = stack.host(self.component).identity(self.component)
+        return None if now == before["identity"] else f"{self.component}: {who(before['identity'])} is gone"
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        """Start it, if the platform didn't."""
+        stack.host(self.component).start(self.component)

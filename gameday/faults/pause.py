@@ -1,0 +1,41 @@
+"""A component is frozen: it keeps its sockets and answers nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.faults import running, who
+from gameday.model import Json
+from gameday.ports import Pause as CanPause
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Pause"]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Every process of the component is frozen until the heal lets them go on where they were."""
+
+    component: str
+    needs: ClassVar[tuple[type, ...]] = (CanPause,)
+
+    def before(self, stack: Stack) -> Json:
+        return {"identity": running(stack, self.component)}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        stack.host(self.component).pause(self.component)  # type: ignore[attr-defined]  # needs: Pause
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        return f"{self.component}: {who(before['identity'])} is frozen" if self.holds(stack, before) else None
+
+    def holds(self, stack: Stack, before: Json) -> bool:
+        """Whether that very process is frozen now."""
+        host = stack.host(self.component)
+        same = host.identity(self.component) == before["identity"]
+        return same and bool(host.paused(self.component))  # type: ignore[attr-defined]  # needs: Pause
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        stack.host(self.component).resume(self.component)  # type: ignore[attr-defined]  # needs: Pause

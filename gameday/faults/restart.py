@@ -1,0 +1,48 @@
+"""A component is stopped, or killed, and started again by the fault itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.faults import GRACE_S, one_of, running, who
+from gameday.model import Json
+from gameday.ports import Host, Kill
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Restart"]
+
+
+@dataclass(frozen=True)
+class Restart:
+    """how: graceful lets it end by itself within grace_s; sigkill kills it outright. Both start it again at once."""
+
+    component: str
+    how: str = "graceful"
+    grace_s: float = GRACE_S
+    needs: ClassVar[tuple[type, ...]] = (Host, Kill)
+
+    def __post_init__(self) -> None:
+        one_of("restart", self.how, ("graceful", "sigkill"))
+
+    def before(self, stack: Stack) -> Json:
+        return {"identity": running(stack, self.component)}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        host = stack.host(self.component)
+        if self.how == "sigkill":
+            host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
+        host.stop(self.component, self.grace_s if self.how == "graceful" else 0.0)
+        host.start(self.component)
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """The old identity is gone, and a later one runs."""
+        old, new = before["identity"], stack.host(self.component).identity(self.component)
+        if new is None or new == old or new["started_us"] <= old["started_us"]:
+            return None
+        return f"{self.component}: {who(old)} is gone, {who(new)} was started in its place"
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        stack.host(self.component).start(self.component)

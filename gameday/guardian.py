@@ -1,0 +1,685 @@
+"""The guardian: a detached process per run that does every act and undo, so that nothing stays broken when a run dies.
+
+`python -m gameday.guardian --config C --state S --run R --test T --ttl-s N --owner PID` holds the stack's lock for its
+life and obeys one JSON order a line on stdin (inject, prove, heal, close), answering on stdout. It heals everything and
+ends when told to, when stdin closes or its owner dies, at the end of its time to live, and on SIGTERM or SIGINT. It
+heals first and logs after. What can be done is faults/'s; when a guardian dies too, the rest is reconciler.py's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NoReturn
+
+from gameday import errors, lease
+from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.journal import Entry, Journal
+from gameday.model import Act, Json
+from gameday.polling import until
+from gameday.ports import Fault, Held, Links, Pause
+from gameday.process import Process, boot_ns
+from gameday.stack import Stack, fault_from, fault_kind, open_stack
+from gameday.state import State
+
+__all__ = ["Guardian", "Mended", "abort", "heal_open", "mend", "nothing_left"]
+
+START_WITHIN_S = 60.0
+"""Until a guardian is ready: it may have to displace a dead run's and to mend what that left."""
+
+ORDER_WITHIN_S = 60.0
+"""Until an order is answered, beyond its own bound. Longer than any host waits for its server."""
+
+CLOSE_WITHIN_S = 45.0
+"""Until a guardian that was told to close has healed and ended; after that it goes on without its run."""
+
+ABORT_WITHIN_S = 45.0
+"""The same for one that was told to abort from elsewhere. A second is usual, even if an act is under way."""
+
+ACT_PATIENCE_S = 1.0
+"""How long a heal waits for an act under way; then it heals anyway, and once more when the act has returned."""
+
+ACT_HANGS_S = 30.0
+"""An act that hasn't returned this long after its heal never will; the guardian's end is its end."""
+
+HEAL_WITHIN_S = 30.0
+"""How long a heal is tried again, at least; a guardian goes on until the time to live ends."""
+
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
+
+TICK_S = 1.0
+"""How often the time to live is looked at, at least: a machine's suspend stretches waits, but not CLOCK_BOOTTIME."""
+
+NOTE_WITHIN_S = 5.0
+"""How long the journal is tried again for what is healed already."""
+
+ORDER_HEALS_S = 10.0
+"""How long a heal that the plan asks for is tried again before the run gives up; its guardian goes on."""
+
+EXIT_WITHIN_S = 1.0
+"""From a guardian's closing its pipe to its end."""
+
+PIPE_BYTES = 1 << 16
+LINE_BYTES_MAX = 1 << 20
+
+ANOTHER_HAND = "another hand"
+"""Who healed a held fault that was no longer in effect when its run came to heal it."""
+
+
+# ---- the run's side ----------------------------------------------------------------------------------------
+
+
+class Guardian:
+    """A run's handle on its guardian. Every method raises GamedayError; none is answered by a guardian that is gone."""
+
+    def __init__(self, stack: Stack, run_id: str, process: subprocess.Popen[bytes]) -> None:
+        self._stack = stack
+        self._run = run_id
+        self._process = process
+        self._lock = threading.RLock()
+        self._silent = False
+        self._unread = b""
+        self._end: str | None = None
+        self._closed = False
+
+    @classmethod
+    def start(cls, stack: Stack, run_id: str, test: str, ttl_s: float) -> Guardian:
+        """Take the stack for a run of this process, and mend what earlier runs left. Raises Busy when another holds it.
+
+        ttl_s: whatever is broken is healed by then at the latest, and the run is over.
+        """
+        log = stack.state.guardian_log(run_id)
+        command = [sys.executable, "-m", "gameday.guardian"]
+        command += ["--config", str(stack.path), "--state", str(stack.state.root), "--run", run_id, "--test", test]
+        command += ["--ttl-s", str(ttl_s), "--owner", str(os.getpid())]
+        try:
+            log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with log.open("ab") as out:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, start_new_session=True
+                )
+        except OSError as e:
+            raise GamedayError(
+                f"no guardian for run {run_id}: {log}: {e.strerror}. Remedy: check space and rights of the state folder"
+            ) from e
+        guardian = cls(stack, run_id, process)
+        try:
+            guardian._answer(START_WITHIN_S, "its start")
+        except BaseException:
+            guardian._kill()
+            raise
+        return guardian
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still holds the stack for this run. A frozen one can't undo anything, so it counts as dead."""
+        if self._closed or self._process.poll() is not None:
+            return False
+        process = Process.of(self._process.pid)
+        return process is not None and not process.stopped
+
+    @property
+    def end(self) -> str | None:
+        """Why it isn't alive: aborted, its time to live ended, its run ended, its death, frozen. None: it is alive."""
+        if self.alive:
+            return None
+        try:
+            self._process.wait(EXIT_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            return "it is frozen"
+        if self._end is None and not self._stdout.closed:
+            with self._lock:
+                self._read(0.0)
+        return self._end or f"it died with exit code {self._process.returncode}"
+
+    def inject(self, fault: Fault) -> Act:
+        """Journal, then act. Raises when it can't be done; what was journalled by then is healed like the rest."""
+        args = dataclasses.asdict(fault)  # type: ignore[call-overload]  # a fault is a dataclass; no Protocol says so
+        return Act(**self._order({"op": "inject", "kind": fault_kind(fault), "args": args}, 0.0)["act"])
+
+    def prove(self, act_id: str, within_s: float) -> Act:
+        """The act with its proof, once it is seen to have taken effect; without one when it wasn't within within_s."""
+        return Act(**self._order({"op": "prove", "id": act_id, "within_s": within_s}, within_s)["act"])
+
+    def heal(self, act_id: str | None, why: str) -> list[Act]:
+        """Heal one act, or (None) every act that is held; what strikes once is the platform's to repair until close."""
+        return [Act(**a) for a in self._order({"op": "heal", "id": act_id, "why": why}, HEAL_WITHIN_S)["acts"]]
+
+    def acts(self) -> tuple[Act, ...]:
+        """This run's acts as the journal has them."""
+        return Journal(self._stack.state.journal).acts(self._run)
+
+    def close(self) -> list[Act]:
+        """Heal what is open and give the stack back. Idempotent; heals by itself when the guardian is dead or frozen.
+
+        Returns what was healed here. Raises GamedayError when something stays open, naming it.
+        """
+        if self._closed:
+            return []
+        before = {a.id for a in self.acts() if a.healed_ns is None}
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            self._stdin.write(b'{"op":"close"}\n')
+            self._stdin.close()
+        self._closed = True
+        self._await_end()
+        if any(a.healed_ns is None for a in self.acts()):
+            with lease.take_to_mend(self._stack.state):
+                mend(self._stack, by=self._run, why="its guardian was gone", within_s=HEAL_WITHIN_S).check()
+        return [a for a in self.acts() if a.id in before and a.healed_ns is not None]
+
+    # ---- the pipe ----------------------------------------------------------------------------------------------
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _order(self, order: Json, within_s: float) -> Json:
+        with self._lock:
+            if self._silent or not self.alive:
+                raise GamedayError(
+                    f"aborted: the guardian of run {self._run} is gone: {self.end or 'frozen or silent'}"
+                )
+            self._silent = True  # until it has answered: an answer that nobody waited for would be taken for the next
+            with contextlib.suppress(BrokenPipeError):  # then its last word is read below
+                self._stdin.write(json.dumps(order).encode() + b"\n")
+                self._stdin.flush()
+            return self._answer(within_s + ORDER_WITHIN_S, str(order["op"]))
+
+    def _answer(self, within_s: float, what: str) -> Json:
+        """The next answer; what the guardian refused is raised as the error that it met there."""
+        answer = self._read(within_s)
+        if answer is None:
+            raise GamedayError(
+                f"aborted: the guardian of run {self._run} did not answer {what!r}: "
+                f"{self.end or f'silent for {within_s:g} s'}. Its log: {self._stack.state.guardian_log(self._run)}"
+            )
+        self._silent = False
+        if "error" in answer:
+            raise _as_error(answer)
+        return answer
+
+    def _read(self, within_s: float) -> Json | None:
+        """The next line; None at the end, after noting its last word, or when there was none in time."""
+        deadline = time.monotonic() + within_s
+        poll = select.poll()
+        poll.register(self._stdout, select.POLLIN)
+        while True:
+            line, newline, rest = self._unread.partition(b"\n")
+            if newline:
+                self._unread = rest
+                answer = json.loads(line)
+                if "end" not in answer:
+                    return answer
+                self._end = answer["end"]
+            elif not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return None
+            elif data := os.read(self._stdout.fileno(), PIPE_BYTES):
+                self._unread += data
+            else:
+                return None
+
+    def _await_end(self) -> None:
+        """Until it has ended, or was found frozen and killed."""
+        process = Process.of(self._process.pid)
+
+        def ended() -> bool:
+            return self._process.poll() is not None or (process is not None and process.stopped)
+
+        try:
+            until(ended, CLOSE_WITHIN_S, every_s=0.005, what="the guardian's end")
+        except TooLate as e:
+            rest = ", ".join(f"{a.fault} of {a.args.get('component')}" for a in self.acts() if a.healed_ns is None)
+            raise GamedayError(
+                f"run {self._run} is over, but its guardian (pid {self._process.pid}) is still trying to heal "
+                f"{rest or 'nothing'}. Its log: {self._stack.state.guardian_log(self._run)}. "
+                f"Remedy: gameday up, gameday heal"
+            ) from e
+        self._kill()
+
+    def _kill(self) -> None:
+        """End it, if it hasn't ended. Our child, not reaped before `wait`: its pid is nobody else's."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._end is None:
+            self._read(0.0)
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        self._stdout.close()
+
+
+# ---- mending, by whoever holds the lock --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was healed, and what could not be: act -> the last error."""
+
+    acts: tuple[Act, ...]
+    failed: tuple[tuple[Act, str], ...]
+
+    def check(self) -> tuple[Act, ...]:
+        """The healed acts; a GamedayError naming what is still open."""
+        if self.failed:
+            rest = "; ".join(f"{a.fault} of {a.args.get('component')} (run {a.run}): {e}" for a, e in self.failed)
+            raise GamedayError(f"not healed: {rest}. Remedy: gameday up, then gameday heal")
+        return self.acts
+
+
+def mend(
+    stack: Stack,
+    by: str,
+    why: str,
+    within_s: float,
+    wanted: Callable[[Entry], bool] = lambda _: True,
+) -> Mended:
+    """Heal every wanted open act of the journal, latest first, each again with backoff until within_s is over.
+
+    Only for who holds the lock. A healing that can't be journalled (for NOTE_WITHIN_S) leaves its act open: whoever
+    looks next repeats it, which does no harm.
+    """
+    journal = Journal(stack.state.journal)
+    pending = [_Pending(e.act) for e in reversed(journal.open_entries()) if wanted(e)]
+    healed: list[str] = []
+
+    def attempt() -> bool:
+        now = time.monotonic()
+        for p in [p for p in pending if now >= p.due_s]:
+            try:
+                if p.healed_ns is None:
+                    heal_now(stack, p.act)
+                    p.healed_ns = time.monotonic_ns()
+                journal.healed(p.act.id, p.healed_ns, by, why)
+            except Exception as e:  # noqa: BLE001 - whatever one heal raises, the others go on and this one is tried again
+                p.put_off(e)
+            else:
+                pending.remove(p)
+                healed.append(p.act.id)
+        return all(p.healed_ns is not None and now * 1e9 > p.healed_ns + NOTE_WITHIN_S * 1e9 for p in pending)
+
+    with contextlib.suppress(TooLate):
+        until(attempt, within_s)
+    known = {e.act.id: e.act for e in journal.entries()}
+    return Mended(tuple(known[i] for i in healed), tuple((p.act, p.error) for p in pending))
+
+
+def heal_now(stack: Stack, act: Act) -> None:
+    """Undo one act, whatever became of it, without noting it."""
+    fault_from(act.fault, act.args).heal(stack, act.before)
+
+
+@dataclass
+class _Pending:
+    """One heal that isn't done, or not noted, yet. due_s: when it is tried again, by time.monotonic."""
+
+    act: Act
+    healed_ns: int | None = None
+    due_s: float = 0.0
+    attempts: int = 0
+    error: str = "never tried"
+
+    def put_off(self, error: Exception) -> None:
+        self.due_s = time.monotonic() + min(RETRY_FIRST_S * 2**self.attempts, RETRY_MAX_S)
+        self.attempts += 1
+        self.error = str(error) or repr(error)
+
+
+def abort(state: State) -> list[Act]:
+    """End the run that holds the stack, from any process: its guardian heals everything and ends. What was healed.
+
+    [] when no run holds the stack. Raises GamedayError when the guardian doesn't end, or left something open.
+    """
+    current = lease.holder(state)
+    if current is None:
+        return []
+    journal = Journal(state.journal)
+    before = {a.id for a in journal.open_acts()}
+    current.guardian.send(signal.SIGTERM)
+    current.guardian.send(signal.SIGCONT)  # a frozen one would sit on the signal
+    try:
+        until(lambda: not current.guardian.alive, ABORT_WITHIN_S, every_s=0.005, what="its guardian's end")
+    except TooLate as e:
+        raise GamedayError(
+            f"run {current.run} was told to abort, but its guardian (pid {current.guardian.pid}) is still there after "
+            f"{ABORT_WITHIN_S:g} s. Remedy: gameday heal"
+        ) from e
+    if rest := [a for a in journal.acts(current.run) if a.healed_ns is None]:
+        names = ", ".join(f"{a.fault} of {a.args.get('component')}" for a in rest)
+        raise GamedayError(f"run {current.run} is aborted, but not healed: {names}. Remedy: gameday up, gameday heal")
+    return [e.act for e in journal.entries() if e.act.id in before and not e.open]
+
+
+def heal_open(stack: Stack, by: str, why: str, dry_run: bool = False) -> list[Act]:
+    """Heal whatever the journal has open; a run that holds the stack is aborted first. What was healed.
+
+    dry_run: touch nothing, and return what is open. Raises GamedayError naming what could not be healed.
+    """
+    journal = Journal(stack.state.journal)
+    if dry_run:
+        return journal.open_acts()
+    before = {a.id for a in journal.open_acts()}
+    current = lease.holder(stack.state)
+    if current is not None:
+        try:
+            abort(stack.state)
+        except GamedayError:
+            current.guardian.send(signal.SIGKILL)
+            until(lambda: not current.guardian.alive, ABORT_WITHIN_S, what="the guardian's end")
+    if journal.open_acts():
+        with lease.take_to_mend(stack.state):
+            mend(stack, by=by, why=why, within_s=HEAL_WITHIN_S).check()
+    return [e.act for e in journal.entries() if e.act.id in before and not e.open]
+
+
+def nothing_left(stack: Stack) -> list[str]:
+    """What is stopped, paused, cut or slowed although nothing should be, and what can't be told; [] when all is well.
+
+    A component that an open act struck once (killed, restarted) may be down: that is the platform's to repair.
+    """
+    journal = Journal(stack.state.journal)
+    found = [
+        f"line {n} of {stack.state.journal} is damaged: see what it held, and delete it" for n in journal.damaged()
+    ]
+    struck = {a.args.get("component") for a in journal.open_acts() if not _is_held(a)}
+    for role, component in stack.config.components.items():
+        if not component.opt_in:
+            continue
+        try:
+            host = stack.host(role)
+            if isinstance(host, Pause) and host.paused(role):
+                found.append(f"{role} is paused")
+            elif role not in struck and host.identity(role) is None:
+                found.append(f"{role} is not running")
+        except GamedayError as e:
+            found.append(f"{role}: {e}")
+    for name in stack.config.hosts:
+        host = stack.named_host(name)
+        if not isinstance(host, Links):
+            continue
+        try:
+            for link, state in host.links().items():
+                if not state["enabled"]:
+                    found.append(f"link {link} is cut")
+                found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
+        except GamedayError as e:
+            found.append(f"links of {name}: {e}")
+    return found
+
+
+def _is_held(act: Act) -> bool:
+    return isinstance(fault_from(act.fault, act.args), Held)
+
+
+# ---- the guardian's side -----------------------------------------------------------------------------------
+
+
+class _Keeper:
+    """What the process does: one thread listens, and heals at the end; another carries out orders."""
+
+    def __init__(self, stack: Stack, held: lease.Lease, holder: lease.Holder) -> None:
+        self._stack = stack
+        self._lease = held
+        self._holder = holder
+        self._journal = Journal(stack.state.journal)
+        self._orders: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self._mutex = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._closing = False
+        self._acts = 0
+
+    def serve(self, stop: _Stop) -> str:
+        """Obey until there is a reason to end."""
+        threading.Thread(target=self._work, name="orders", daemon=True).start()
+        os.set_blocking(0, False)
+        poll = select.poll()
+        owner = self._watch_owner(poll)
+        poll.register(0, select.POLLIN)
+        poll.register(stop.descriptor, select.POLLIN)
+        unread = b""
+        while True:
+            left_s = (self._holder.until_ns - boot_ns()) / 1e9
+            if stop.asked:
+                return "aborted"
+            if left_s <= 0:
+                return "its time to live ended"
+            ready = {descriptor for descriptor, _ in poll.poll(min(left_s, TICK_S) * 1000)}
+            if 0 in ready:
+                data = os.read(0, PIPE_BYTES)
+                unread += data
+                *lines, unread = unread.split(b"\n")
+                for order in map(json.loads, lines):
+                    if order["op"] == "close":
+                        return "its run ended"
+                    self._orders.put(order)
+                if not data or len(unread) > LINE_BYTES_MAX:
+                    return "its run's process let go of it"
+            if owner in ready:
+                return "its run's process died"
+
+    def _watch_owner(self, poll: select.poll) -> int:
+        """The owner's end is seen even when a child of its own keeps the pipe open."""
+        try:
+            owner = self._holder.owner.pidfd()
+        except ProcessLookupError:
+            return -1  # then the pipe is closed too
+        poll.register(owner, select.POLLIN)
+        return owner
+
+    def close(self, why: str) -> Mended:
+        """Heal everything. An act under way is waited for, but not for long."""
+        with self._mutex:
+            self._closing = True
+        if not self._idle.wait(ACT_PATIENCE_S):
+            for act in reversed(self._journal.open_acts()):
+                try:
+                    heal_now(self._stack, act)
+                except Exception as e:  # noqa: BLE001 - tried again below, when the act is over
+                    _log("not healed yet", act=act.id, error=str(e))
+            self._idle.wait(ACT_HANGS_S)
+        left_s = (self._holder.until_ns - boot_ns()) / 1e9
+        return mend(self._stack, by=self._holder.run, why=why, within_s=max(left_s, HEAL_WITHIN_S))
+
+    # ---- orders ------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            order = self._orders.get()
+            with self._mutex:
+                if self._closing:
+                    return
+                self._idle.clear()
+            try:
+                answer = self._obey(order)
+            except Exception as e:  # noqa: BLE001 - an order's failure is its answer; the guardian lives on to heal
+                answer = _of_error(e)
+                _log("refused", order=order, error=answer["error"])
+            finally:
+                self._idle.set()
+            _reply(answer)
+
+    def _obey(self, order: Json) -> Json:
+        match order["op"]:
+            case "inject":
+                return {"act": dataclasses.asdict(self._inject(order["kind"], order["args"]))}
+            case "prove":
+                return {"act": dataclasses.asdict(self._prove(order["id"], order["within_s"]))}
+            case "heal":
+                return {"acts": [dataclasses.asdict(a) for a in self._heal(order["id"], order["why"])]}
+        raise GamedayError(f"unknown order {order['op']!r}. Known: inject, prove, heal, close")
+
+    def _inject(self, kind: str, args: Json) -> Act:
+        fault = fault_from(kind, args)
+        self._stack.touchable(fault.component)
+        host = self._stack.host(fault.component)
+        if lacks := [need.__name__ for need in fault.needs if not isinstance(host, need)]:
+            raise ConfigError(f"{kind} of {fault.component}: its host can't do {', '.join(lacks)}")
+        before = fault.before(self._stack)
+        self._acts += 1
+        run = self._holder.run
+        act = Act(
+            id=f"{run}-{self._acts}",
+            run=run,
+            at_ns=time.monotonic_ns(),
+            at_us=time.time_ns() // 1000,
+            kind="fault",
+            fault=kind,
+            args=args,
+            before=before,
+            by=f"guardian {os.getpid()}",
+        )
+        self._journal.begin(Entry(act, self._holder.owner, self._holder.guardian, self._holder.until_ns))
+        if self._closing or boot_ns() > self._holder.until_ns:
+            raise GamedayError(f"{kind} of {fault.component} was not done: the run is ending")
+        fault.act(self._stack, before, act.id)
+        self._journal.done(act.id, time.monotonic_ns())
+        return self._find(act.id)
+
+    def _prove(self, act_id: str, within_s: float) -> Act:
+        act = self._find(act_id)
+        fault = fault_from(act.fault, act.args)
+
+        def seen() -> str | None:
+            if self._closing:
+                raise GamedayError(f"{act_id} was not proved: the run is ending")
+            return fault.bit(self._stack, act.before)
+
+        with contextlib.suppress(TooLate):
+            self._journal.bit(act_id, until(seen, within_s, what="the fault's effect"))
+        return self._find(act_id)
+
+    def _heal(self, act_id: str | None, why: str) -> list[Act]:
+        """Heal one act, or all that are held. One that was proved and is no longer in effect was healed by another."""
+        wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if _is_held(a)]
+        gone = {a.id for a in wanted if a.healed_ns is None and a.proof is not None and self._is_gone(a)}
+        rest = {a.id for a in wanted} - gone
+        mend(
+            self._stack,
+            ANOTHER_HAND,
+            "no longer in effect when its run came to heal it",
+            0.0,
+            lambda e: e.act.id in gone,
+        )
+        mend(self._stack, self._holder.run, why, ORDER_HEALS_S, lambda e: e.act.id in rest).check()
+        return [self._find(a.id) for a in wanted]
+
+    def _is_gone(self, act: Act) -> bool:
+        fault = fault_from(act.fault, act.args)
+        return isinstance(fault, Held) and not fault.holds(self._stack, act.before)
+
+    def _mine(self) -> Sequence[Act]:
+        return self._journal.acts(self._holder.run)
+
+    def _find(self, act_id: str) -> Act:
+        for act in self._mine():
+            if act.id == act_id:
+                return act
+        raise GamedayError(f"run {self._holder.run} has no act {act_id!r}. It has {[a.id for a in self._mine()]}")
+
+
+class _Stop:
+    """SIGTERM and SIGINT as a descriptor that turns readable, and a flag."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.descriptor, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def main() -> NoReturn:
+    """The guardian's process: take the stack, mend what is left, say so, serve, heal, end."""
+    parser = argparse.ArgumentParser(prog="gameday.guardian", description=__doc__.partition("\n")[0])
+    for option, kind in (
+        ("config", Path),
+        ("state", Path),
+        ("run", str),
+        ("test", str),
+        ("ttl-s", float),
+        ("owner", int),
+    ):
+        parser.add_argument(f"--{option}", type=kind, required=True)
+    wanted = parser.parse_args()
+    stop = _Stop()
+    os.set_blocking(1, False)
+    try:
+        owner = Process.of(wanted.owner)
+        if owner is None or os.getppid() != wanted.owner:
+            raise GamedayError(f"process {wanted.owner} started a guardian and is gone")
+        stack = open_stack(wanted.config, State(wanted.state))
+        held, holder = lease.take(stack.state, wanted.run, wanted.test, owner, wanted.ttl_s)
+        journal = Journal(stack.state.journal)
+        left = mend(stack, by=wanted.run, why="left by an earlier run", within_s=HEAL_WITHIN_S).check()
+        journal.rotate(stack.state.journal_old)
+    except GamedayError as e:
+        _reply(_of_error(e))
+        _log("not started", error=str(e))
+        sys.exit(e.exit_code)
+    _reply({"acts": [dataclasses.asdict(a) for a in left]})
+    keeper = _Keeper(stack, held, holder)
+    try:
+        why = keeper.serve(stop)
+    except Exception as e:  # noqa: BLE001 - whatever goes wrong with listening, what is broken must be healed
+        why = f"its guardian failed: {e!r}"
+    mended = keeper.close(why)
+    held.release()
+    _reply({"end": why})
+    _log("ended", why=why, healed=[a.id for a in mended.acts], not_healed={a.id: e for a, e in mended.failed})
+    os._exit(1 if mended.failed else 0)  # an act that hangs in its thread must not go on
+
+
+def _reply(answer: Json) -> None:
+    """One line to the run. It may be dead, or frozen with a full pipe: nobody hears it then, and nothing is held up."""
+    with contextlib.suppress(BrokenPipeError, BlockingIOError):
+        os.write(1, json.dumps(answer).encode() + b"\n")
+
+
+def _log(event: str, **fields: Json) -> None:
+    """One JSON line on stderr. A full disk must not keep a guardian from healing."""
+    line = json.dumps({"event": event, "timestamp": time.time(), "pid": os.getpid(), **fields}, default=str)
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode() + b"\n")
+
+
+def _of_error(error: Exception) -> Json:
+    """An error as an answer; see _as_error."""
+    return {
+        "error": str(error) or repr(error),
+        "type": type(error).__name__,
+        "definite": error.definite if isinstance(error, DriverError) else None,
+    }
+
+
+def _as_error(answer: Json) -> GamedayError:
+    kind = getattr(errors, answer["type"], GamedayError)
+    if kind is DriverError:
+        return DriverError(answer["error"], definite=answer["definite"])
+    return kind(answer["error"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Processes of this machine under a supervisor that is asked through its socket; signals go to processes directly.
+
+Reviving, readiness and logs are the supervisor's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.model import Json
+from gameday.polling import until
+from gameday.process import Process, boot_id, descendants
+
+__all__ = ["Host"]
+
+ANSWER_S = 5.0
+"""The supervisor answers `status` in milliseconds."""
+
+ORDER_S = 15.0
+"""What `start` and `stop` may take beyond the grace: the supervisor waits up to 10 s for a process to come or go."""
+
+FREEZE_WITHIN_S = 2.0
+"""Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
+
+PATH_BYTES_MAX = 100
+"""A unix socket's path holds 108 bytes; longer ones are reached through their folder's descriptor."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Kill and Pause."""
+
+    socket: str
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    # ---- Host ------------------------------------------------------------------------------------------------
+
+    def identity(self, component: str) -> Json | None:
+        found = self._process(component)
+        if found is None:
+            return None
+        process, status = found
+        return {**process.json(), "started_us": status["started_us"]}
+
+    def start(self, component: str) -> None:
+        self._ask({"op": "start", "name": self._name(component)}, ORDER_S)
+
+    def stop(self, component: str, grace_s: float) -> None:
+        self._ask({"op": "stop", "name": self._name(component), "grace_s": grace_s}, ORDER_S + grace_s)
+
+    # ---- Kill ------------------------------------------------------------------------------------------------
+
+    def kill(self, component: str, identity: Json) -> None:
+        wanted = Process.parse(identity)
+        found = self._process(component)
+        if found is None or found[0] != wanted:
+            now = "nobody" if found is None else f"pid {found[0].pid}"
+            raise DriverError(
+                f"{component} is not the process that was to be killed (pid {wanted.pid}): {now} runs now",
+                definite=True,
+            )
+        self._send(component, wanted, signal.SIGKILL)
+
+    # ---- Pause -----------------------------------------------------------------------------------------------
+
+    def pause(self, component: str) -> None:
+        """Freeze the component's process and all below it, and see that they are. Raises when nobody runs."""
+        found = self._process(component)
+        if found is None:
+            raise DriverError(f"{component} does not run, so it can't be paused", definite=True)
+        root = found[0]
+
+        def frozen() -> bool:
+            running = [p for p in _tree(root) if not p.stopped]
+            for process in running:  # parents first: a frozen one starts no more children
+                self._send(component, process, signal.SIGSTOP)
+            return not running
+
+        self._await(frozen, f"all processes of {component} to freeze")
+
+    def resume(self, component: str) -> None:
+        found = self._process(component)
+        if found is None:
+            return
+        root = found[0]
+
+        def running() -> bool:
+            frozen = [p for p in _tree(root) if p.stopped]
+            for process in reversed(frozen):
+                self._send(component, process, signal.SIGCONT)
+            return not frozen
+
+        self._await(running, f"all processes of {component} to run again")
+
+    def paused(self, component: str) -> bool:
+        """Whether any process of the component is frozen."""
+        found = self._process(component)
+        return found is not None and any(p.stopped for p in _tree(found[0]))
+
+    # ---- the supervisor --------------------------------------------------------------------------------------
+
+    def _name(self, component: str) -> str:
+        try:
+            return self.names[component]
+        except KeyError:
+            raise ConfigError(
+                f"host local runs no component {component!r}. It has {', '.join(sorted(self.names)) or 'none'}"
+            ) from None
+
+    def _process(self, component: str) -> tuple[Process, Mapping[str, Json]] | None:
+        """Who runs now, with the supervisor's words about it."""
+        name = self._name(component)
+        processes = self._ask({"op": "status"})["processes"]
+        if name not in processes:
+            raise ConfigError(
+                f"the supervisor has no process {name!r} (component {component}). It has {', '.join(sorted(processes))}"
+            )
+        status = processes[name]
+        if status["pid"] is None or status["start_ticks"] is None:
+            return None
+        process = Process(status["pid"], status["start_ticks"], boot_id())
+        return (process, status) if process.alive else None
+
+    def _ask(self, order: Mapping[str, Json], timeout_s: float = ANSWER_S) -> Mapping[str, Json]:
+        """One order and its answer. Raises DriverError: definite when nobody listens, or the supervisor refused."""
+        sent = False
+        try:
+            with _reachable(self.socket) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(timeout_s)
+                connection.connect(path)
+                sent = True
+                connection.sendall(json.dumps(order).encode() + b"\n")
+                with connection.makefile("rb") as lines:
+                    line = lines.readline()
+        except TimeoutError as e:
+            raise DriverError(
+                f"the supervisor at {self.socket} did not answer {order['op']!r} within {timeout_s:g} s. "
+                f"Remedy: see its log in the state folder",
+                definite=not sent,
+            ) from e
+        except OSError as e:
+            raise DriverError(
+                f"no supervisor answers at {self.socket}: {e.strerror}. Remedy: gameday up", definite=not sent
+            ) from e
+        if not line:
+            raise DriverError(f"the supervisor at {self.socket} ended before it answered {order}", definite=False)
+        answer: Mapping[str, Json] = json.loads(line)
+        if not answer["ok"]:
+            raise DriverError(f"the supervisor refused {order['op']}: {answer['error']}", definite=True)
+        return answer
+
+    def _send(self, component: str, process: Process, number: signal.Signals) -> None:
+        """A signal to exactly this process; one that is gone meanwhile needs none."""
+        try:
+            process.send(number)
+        except GamedayError as e:
+            raise DriverError(f"{component}: {e}", definite=True) from e
+
+    def _await(self, condition: object, what: str) -> None:
+        try:
+            until(condition, FREEZE_WITHIN_S, every_s=0.002, what=what)  # type: ignore[arg-type]
+        except TooLate as e:
+            raise DriverError(str(e), definite=False) from e
+
+
+def _tree(root: Process) -> list[Process]:
+    """The process and all below it (Postgres's backends), parents first."""
+    return [p for p in (root, *descendants(root.pid)) if p.alive]
+
+
+@contextmanager
+def _reachable(path: str) -> Iterator[str]:
+    """The socket's path in a form short enough for the kernel."""
+    if len(os.fsencode(path)) <= PATH_BYTES_MAX:
+        yield path
+        return
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(path).name}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,309 @@
+"""The values that gameday speaks in: frozen, serialisable, without behaviour beyond what can be derived from them.
+
+Times are nanoseconds of CLOCK_MONOTONIC (`*_ns`) unless a name says wall clock (`*_us`, microseconds since 1970, UTC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gameday.ports import Fault
+
+Json: TypeAlias = Any
+"""What json.dumps takes: None, bool, int, float, str, lists and string-keyed dicts of these."""
+
+Group: TypeAlias = tuple[str, ...]
+"""The key of one numbered sequence of records: ("binance", "BTCUSDT"), or ("market.crypto.trades.binance", "0")."""
+
+Position: TypeAlias = Mapping[str, int]
+"""Slot -> next position. The slots of Kafka are "topic/partition", the positions offsets."""
+
+Columns: TypeAlias = "Mapping[str, np.ndarray]"
+"""Equally long numpy arrays by name. A trade's: id, price, quantity (int64, x 10^8), side (0 buy, 1 sell), time_us."""
+
+
+class Verdict(IntEnum):
+    """Ordered by how much it matters: merging takes the highest. Skipped checks are shown, never merged."""
+
+    PASS = 0
+    SKIPPED = 1
+    UNKNOWN = 2
+    INVALID = 3
+    FAIL = 4
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+def merge(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst verdict, leaving out skipped ones; UNKNOWN when nothing was judged, for that is never a pass."""
+    judged = [v for v in verdicts if v is not Verdict.SKIPPED]
+    return max(judged, default=Verdict.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The ids that a run is judged by, per group: (lo, hi], lo exclusive."""
+
+    lo: Mapping[Group, int]
+    hi: Mapping[Group, int]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One group's records at one hop, inside a window.
+
+    rows: records. keys: distinct ids. lo, hi: lowest and highest id (0 when rows is 0). sum: sum modulo 2^64 of the row
+    hash over the distinct (id, hash) pairs. conflicts: ids seen with more than one hash. back: first sightings out of
+    id order, None where the hop keeps no order.
+    """
+
+    rows: int
+    keys: int
+    lo: int
+    hi: int
+    sum: int
+    conflicts: int = 0
+    back: int | None = None
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What one hop holds of one stream.
+
+    stream: "trades", or a derived one ("offsets": the log's positions, "bars": gold). view: "log" and "raw" may repeat
+    a record; "final" is what users query and promises each record exactly once. The first digest of a stream is the
+    reference for the others.
+    """
+
+    stream: str
+    hop: str
+    view: str
+    groups: Mapping[Group, Tally]
+
+    @property
+    def unique(self) -> bool:
+        """Whether this view promises each record exactly once."""
+        return self.view == "final"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer of one probe: sent at at_ns, answered took_ns later; value None: no answer within the deadline."""
+
+    at_ns: int
+    took_ns: int
+    value: float | None
+
+    @property
+    def counts_ns(self) -> int:
+        """When this sample counts: a bad answer from when the probe was sent, a good one from when it was answered."""
+        return self.at_ns if self.value is None else self.at_ns + self.took_ns
+
+
+Samples: TypeAlias = Mapping[str, Sequence[Sample]]
+"""Samples by series, in the order sent. The series:
+component/<component>/<probe>      the component answers its own protocol (any number); <...>.connects: how often
+                                   it has connected
+head/<hop>/<group, joined by />    the highest id visible at that hop; head/exchange/... is the ledger's head
+end/<cursor>/<slot>                the log's end;  position/<cursor>/<slot>  what the consumer has committed
+serving/<slot>                     the slot's leader, sampled by really fetching a record from it
+"""
+
+
+@dataclass(frozen=True)
+class Act:
+    """The journal's record of one fault. `before` holds all that heal and proof need; it was durable before the act."""
+
+    id: str
+    run: str
+    at_ns: int
+    at_us: int
+    kind: str
+    fault: str
+    args: Mapping[str, Json]
+    before: Json
+    by: str
+    proof: str | None = None
+    done_ns: int | None = None
+    healed_ns: int | None = None
+    healed_by: str | None = None
+    healed_why: str | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An interval of seconds that holds the true value. Both None: not measured, which is not 0, and `why` says why."""
+
+    low_s: float | None
+    high_s: float | None
+    why: str = ""
+
+    @property
+    def measured(self) -> bool:
+        return self.high_s is not None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The stack at one moment: hop -> group -> highest id, cursor -> position and end, component -> identity."""
+
+    at_ns: int
+    at_us: int
+    heads: Mapping[str, Mapping[Group, int]] = field(default_factory=dict)
+    positions: Mapping[str, Position] = field(default_factory=dict)
+    ends: Mapping[str, Position] = field(default_factory=dict)
+    identities: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Normal, just before the plan. delay_p99_s: the visible hop behind the ledger. bound_s: the b of "good at t"."""
+
+    marks: Marks
+    delay_p99_s: float
+    bound_s: float
+    rates: Mapping[Group, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a verdict rests on. Saved with the run: checks, diagnose and a disputed verdict replay from it.
+
+    inject_ns: the first act. clock_ns: the clock's start (when the plan's last Inject or Heal began). affected: the
+    groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
+    drain (from inject), mttr (from clock_ns). symptoms: what only one technology can tell, by name; see checks/ for who
+    reads which.
+    """
+
+    test: str
+    params: Mapping[str, Json]
+    stack: str
+    component: str | None = None
+    affected: tuple[Group, ...] = ()
+    visible: str = "silver"
+    ledger: str = "exchange"
+    mttr_max_s: float = 0.0
+    drain_max_s: float = 0.0
+    acts: tuple[Act, ...] = ()
+    samples: Samples = field(default_factory=dict)
+    baseline: Baseline | None = None
+    inject_ns: int | None = None
+    clock_ns: int | None = None
+    healed: Marks | None = None
+    ends: Marks | None = None
+    window: Window | None = None
+    digests: tuple[Digest, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    jobs: tuple[JobRun, ...] = ()
+    symptoms: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """One run of a job: state is the orchestrator's own word; ended_us None while it runs."""
+
+    id: str
+    name: str
+    state: str
+    started_us: int | None
+    ended_us: int | None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's judgement. why: one sentence with the figures. evidence: the figures themselves, for the report."""
+
+    check: str
+    verdict: Verdict
+    why: str
+    evidence: Json = None
+
+
+Check: TypeAlias = Callable[[Evidence], Finding]
+"""Pure; one with nothing to judge is unknown."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a condition may look at: the last seconds of samples, newest last, and what the run knows."""
+
+    at_ns: int
+    samples: Samples
+    component: str | None
+    affected: tuple[Group, ...]
+    groups: tuple[Group, ...]
+    visible: str
+    ledger: str
+    bound_s: float
+    fired: Mapping[str, int] = field(default_factory=dict)
+    jobs: tuple[JobRun, ...] = ()
+
+
+Condition: TypeAlias = Callable[[Now], bool]
+
+
+@dataclass(frozen=True)
+class Inject:
+    """Break something: journal, act, prove that it bit."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True)
+class Await:
+    """Wait for a state. Too late is unknown, or fail where the bound is the platform's promise."""
+
+    condition: Condition
+    within_s: float
+    promise: bool = False
+
+
+@dataclass(frozen=True)
+class Heal:
+    """Mend: one fault (the same value that was injected), or all that are open (None)."""
+
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureTest:
+    """A failure test as data. name and question come from the function that returned it (see tasks.run.failure_test).
+
+    nightly: the parameter sets worth running, the canonical one first.
+    """
+
+    plan: tuple[Inject | Await | Heal, ...]
+    mttr_max_s: float
+    checks: tuple[Check, ...]
+    drain_max_s: float = 120.0
+    nightly: tuple[Mapping[str, Json], ...] = ({},)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves, and results.json publishes. counts: lost, doubled, changed -> hop -> number, where judged."""
+
+    id: str
+    night: str
+    test: str
+    params: Mapping[str, Json]
+    stack: str
+    verdict: Verdict
+    why: str
+    started: str
+    took_s: float
+    mttr_max_s: float
+    drain_max_s: float
+    measures: Mapping[str, Measure]
+    counts: Mapping[str, Mapping[str, int]]
+    findings: tuple[Finding, ...]
+    acts: tuple[Act, ...]
+    schema: int = 1

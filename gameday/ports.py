@@ -1,0 +1,226 @@
+"""What gameday asks of the world, as small Protocols. A driver offers whichever it can; who needs one asks with
+isinstance.
+
+A driver module is loaded by the name in gameday.toml (`driver = "kafka"`) and offers classes under fixed names: Probe,
+Hop, Cursor, Job, Points; a module in hosts/ offers Host. Each is a dataclass whose fields are the keys of its table in
+gameday.toml. Methods raise DriverError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+from gameday.model import Columns, Digest, Group, JobRun, Json, Position, Window
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = [
+    "BarsHop",
+    "Cursor",
+    "Fault",
+    "Held",
+    "Hop",
+    "Host",
+    "Job",
+    "Kill",
+    "Ledger",
+    "Links",
+    "Pause",
+    "Points",
+    "Probe",
+    "Symptoms",
+]
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """One question to one server, asked many times a second, from several threads at once."""
+
+    def read(self) -> Mapping[str, float]:
+        """Suffix -> value; "" is the answer itself. Raises DriverError when there is none. Must return within the
+        probe's `timeout_s`."""
+        ...
+
+
+@runtime_checkable
+class Hop(Protocol):
+    """A place where the stream's records rest. Every method computes in the engine that holds the rows.
+
+    Its class has a field `name`, the hop's own in gameday.toml, which its digests carry.
+    """
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> highest id, from a small table or the log's tail, never by a scan of history."""
+        ...
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """What the hop holds of the window, one Digest for each stream and view it offers."""
+        ...
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """The records lo < id <= hi, only to list a difference: distinct, but for a view that promises each once."""
+        ...
+
+
+@runtime_checkable
+class Ledger(Hop, Protocol):
+    """The first hop: it knows what should exist without asking the platform."""
+
+    def bars(self, held: Columns, window: Window) -> Digest:
+        """The reference digest of the stream "bars": the bars that should be held over exactly the ids that each held
+        bar names, and those missing altogether. held: see BarsHop.held."""
+        ...
+
+
+@runtime_checkable
+class BarsHop(Protocol):
+    """A table of OHLCV bars made from another hop's rows, each naming the ids it was made from."""
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> highest id that a bar of the finest interval holds."""
+        ...
+
+    def held(self, window: Window) -> Columns:
+        """The bars that hold any id of the window, beside what the source gives over exactly the same ids, read in one
+        query. Columns venue, symbol, interval, bucket_us, n, first_id, last_id, open, high, low, close, volume (int64,
+        x 10^8), and the same from n on with the prefix source_."""
+        ...
+
+    def digests(self, held: Columns) -> Sequence[Digest]:
+        """The stream "bars" as recomputed from the source, and as held; groups (venue, symbol, interval), ids
+        bucket_us."""
+        ...
+
+
+@runtime_checkable
+class Symptoms(Protocol):
+    """A hop that can tell more than digests: Evidence.symptoms, merged from all hops."""
+
+    def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
+        """since_us: the run's baseline, wall clock. started_us: component -> start of its present process, wall
+        clock."""
+        ...
+
+
+@runtime_checkable
+class Cursor(Protocol):
+    """A consumer's place in a log: group, slot, watermark. lag = end - position."""
+
+    def position(self) -> Position: ...
+
+    def end(self) -> Position: ...
+
+
+@runtime_checkable
+class Job(Protocol):
+    """A batch job of the platform under an orchestrator."""
+
+    def trigger(self) -> str:
+        """Start one run now; its id."""
+        ...
+
+    def runs(self, since_us: int) -> Sequence[JobRun]: ...
+
+
+@runtime_checkable
+class Points(Protocol):
+    """Failpoints in a running process."""
+
+    def arm(self, point: str, term: str, ttl_s: float) -> None: ...
+
+    def disarm(self, point: str) -> None: ...
+
+    def fired(self, point: str) -> int: ...
+
+
+@runtime_checkable
+class Host(Protocol):
+    """What runs components. `component` is always the role's name from gameday.toml; the host maps it to a process or
+    container.
+
+    All of start, stop and what Kill and Pause offer is idempotent: asking for the state that already is, is fine.
+    """
+
+    def identity(self, component: str) -> Json | None:
+        """Who runs now, as a value that no later process shares ({"pid", "start_ticks", "boot_id", "started_us"});
+        None: nobody."""
+        ...
+
+    def start(self, component: str) -> None:
+        """Want it running, and wait until its process exists (not until it serves)."""
+        ...
+
+    def stop(self, component: str, grace_s: float) -> None:
+        """Want it stopped: terminate, wait up to grace_s, then kill. Returns when the process is gone; autorestart is
+        off until start."""
+        ...
+
+
+@runtime_checkable
+class Kill(Protocol):
+    """A host that can kill without telling the supervisor: revival is left to whatever revives."""
+
+    def kill(self, component: str, identity: Json) -> None:
+        """SIGKILL exactly this identity; a DriverError when it is no longer the one that runs."""
+        ...
+
+
+@runtime_checkable
+class Pause(Protocol):
+    """A host that can freeze a component: it keeps its sockets and answers nothing."""
+
+    def pause(self, component: str) -> None: ...
+
+    def resume(self, component: str) -> None: ...
+
+    def paused(self, component: str) -> bool: ...
+
+
+@runtime_checkable
+class Links(Protocol):
+    """A host of links between components, one per (from, to) pair."""
+
+    def links(self) -> Mapping[str, Json]:
+        """Link name -> its state: {"listen", "upstream", "enabled", "toxics": [...]}."""
+        ...
+
+
+@runtime_checkable
+class Fault(Protocol):
+    """One kind of harm. A frozen dataclass: its fields are its arguments in the journal, its module's name is its
+    kind."""
+
+    needs: ClassVar[tuple[type, ...]]
+
+    @property
+    def component(self) -> str:
+        """The role that is struck."""
+        ...
+
+    def before(self, stack: Stack) -> Json:
+        """All that act's proof and heal need, as plain JSON, noted before anything is touched. Raises when the fault
+        can't be carried out."""
+        ...
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        """Do the harm."""
+        ...
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """The proof that it took effect, in words with figures, seen from the victim; None: it did not bite."""
+        ...
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        """Undo it. Idempotent, needs nothing but `before`, and is right whether or not act was reached."""
+        ...
+
+
+@runtime_checkable
+class Held(Protocol):
+    """A fault that lasts until it is healed (stop, pause, a cut). The others strike only once."""
+
+    def holds(self, stack: Stack, before: Json) -> bool:
+        """Whether it is in effect now."""
+        ...

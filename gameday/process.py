@@ -1,0 +1,140 @@
+"""Processes by identity: a pid alone may be another's by now, so each is known by boot, pid and start time.
+
+Whom to signal, and why, is left to the callers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gameday.errors import GamedayError
+from gameday.model import Json
+
+__all__ = ["Process", "boot_id", "boot_ns", "descendants"]
+
+STATE, PARENT, START_TICKS = 0, 1, 19
+"""Places in /proc/PID/stat after the command's closing bracket; proc(5) counts pid and command too: 3, 4, 22."""
+
+ROUNDS_MAX = 100_000
+"""Of a walk through a process tree; far more than a machine has processes."""
+
+
+def boot_id() -> str:
+    """This boot of this machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def boot_ns() -> int:
+    """Nanoseconds since boot, suspended time included: the same for all processes, untouched by clock steps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, told apart from any later one with the same pid."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """The process that has this pid now; None when there is none, or only its zombie."""
+        stat = _stat(pid)
+        return None if stat is None else cls(pid, int(stat[START_TICKS]), boot_id())
+
+    @classmethod
+    def me(cls) -> Process:
+        made = cls.of(os.getpid())
+        if made is None:
+            raise GamedayError(f"/proc/{os.getpid()}/stat can't be read. Remedy: mount /proc")
+        return made
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Json]) -> Process:
+        """From JSON; other keys are ignored. Raises KeyError, TypeError or ValueError when it is no identity."""
+        return cls(int(value["pid"]), int(value["start_ticks"]), str(value["boot_id"]))
+
+    def json(self) -> dict[str, Json]:
+        return asdict(self)
+
+    @property
+    def state(self) -> str | None:
+        """The kernel's letter (R, S, D, T…); None when this very process is gone (a zombie is gone)."""
+        if self.boot_id != boot_id():
+            return None
+        stat = _stat(self.pid)
+        return stat[STATE] if stat is not None and int(stat[START_TICKS]) == self.start_ticks else None
+
+    @property
+    def alive(self) -> bool:
+        return self.state is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is frozen by SIGSTOP (or a debugger)."""
+        return self.state in ("T", "t")
+
+    def send(self, number: signal.Signals) -> bool:
+        """Signal this very process, never one that got its pid later; False when it is gone.
+
+        Raises GamedayError when that isn't permitted.
+        """
+        try:
+            handle = self.pidfd()
+        except ProcessLookupError:
+            return False
+        try:
+            if not self.alive:
+                return False
+            signal.pidfd_send_signal(handle, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError as e:
+            raise GamedayError(
+                f"process {self.pid} belongs to another user: {number.name} is not permitted. "
+                f"Remedy: run gameday as root, or as that process's user"
+            ) from e
+        finally:
+            os.close(handle)
+        return True
+
+    def pidfd(self) -> int:
+        """A descriptor, readable once the process has ended. Raises ProcessLookupError when nobody has the pid.
+
+        It may be another's by now: look at `alive` after opening, for what the descriptor names can't change any more.
+        """
+        return os.pidfd_open(self.pid)
+
+
+def descendants(root: int) -> list[Process]:
+    """All living processes below root, nearest first, as seen in one walk through /proc."""
+    here = boot_id()
+    children: dict[int, list[Process]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (stat := _stat(int(entry))) is not None:
+            children.setdefault(int(stat[PARENT]), []).append(Process(int(entry), int(stat[START_TICKS]), here))
+    found: list[Process] = []
+    queue = [root]
+    for _ in range(ROUNDS_MAX):
+        if not queue:
+            break
+        below = children.pop(queue.pop(0), [])
+        found += below
+        queue += [p.pid for p in below]
+    return found
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields after the command's name; None when the process is gone or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[STATE] in ("Z", "X") else fields

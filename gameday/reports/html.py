@@ -1,0 +1,424 @@
+"""A night as one HTML page that needs nothing else: no script, no request, opens from disk, prints.
+
+Decides what is said. How it looks is templates/'s, the timeline timeline.py's and svg.py's. Everything is escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gameday.model import Act, Digest, Evidence, Finding, Group, Json, Measure, RunResult, Tally, Verdict
+from gameday.reports import svg, words
+from gameday.reports.results import complete
+from gameday.reports.timeline import timeline
+
+__all__ = ["render"]
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+ADVICE: Mapping[str, str] = {
+    "no_loss": "Records are missing. The hop before the first that lacks them still has them: feed that range again "
+    "from there, then find out why it was skipped.",
+    "no_duplicates": "Users see records more than once. Look at how that hop drops what was sent to it again.",
+    "unchanged": "A record is not what it was. Compare the rows listed below field by field; rounding, time zones and "
+    "a re-sent record that won over the first are the usual causes.",
+    "order": "Records came out of order. Look at the producer's retries, and at how gaps are filled after a reconnect.",
+    "first_kept": "Of a re-sent record a later copy was kept. Look at what orders the copies in that table.",
+    "reconnected": "Something did not come back by itself. Look at that component's log, and at how it reconnects.",
+    "offsets_advance": "A consumer commits nothing new. Look at its group's members and its log.",
+    "isolation": "Streams suffered that do not pass the struck component. Look for what they share with it.",
+    "recovered": "It was not back in time. The timeline shows what stayed silent or behind for longest: start with "
+    "that component's log.",
+    "continuous": "Ingestion stood still for too long. Look at the consumer's reconnect and session time-outs.",
+    "upstream_flows": "What lies before the struck component stood still too. Look for back-pressure.",
+    "resumed": "A consumer did not go on from where it had committed. Look at its offset reset policy.",
+    "served": "The topic was without a leader. Look at the broker's log around the fault.",
+}
+"""What to look at first when a check fails, by the check's name."""
+
+GENERAL: Mapping[Verdict, str] = {
+    Verdict.FAIL: "Read the findings below, worst first.",
+    Verdict.INVALID: "The fault did not take effect, so the platform was not put to the test. Mend what is named "
+    "above, then run it again.",
+    Verdict.UNKNOWN: "Nothing is shown, neither good nor bad. Mend what is named above, then run it again.",
+}
+
+GROUPS_MAX = 200  # a table of more groups helps nobody: those that differ come first
+EVIDENCE_CHARACTERS_MAX = 6_000  # of one finding's figures; all of them are in results.json
+
+WHY_CHARACTERS_MAX = 300  # a longer reason is shown as a list
+
+SYMBOLS = {Verdict.PASS: "✓", Verdict.SKIPPED: "–", Verdict.UNKNOWN: "?", Verdict.INVALID: "∅", Verdict.FAIL: "✕"}
+"""Beside the verdict's word, so that colour carries nothing alone."""
+
+
+def render(
+    night: str,
+    runs: Sequence[tuple[RunResult, Evidence | None]],
+    out: Path,
+    *,
+    findings: Sequence[Finding] = (),
+    prefect: str | None = None,
+    links: Mapping[str, str] | None = None,
+    diagnoses: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write the night's page to `out`, whole or not at all; `out`.
+
+    runs: each with its evidence, or None where a run ended before it had any: the page then says what is known.
+    findings: the night's own. prefect: the address of Prefect's UI; links: run id -> the run's page there.
+    diagnoses: run id -> sentences on what happened, for whoever reads the page first.
+    """
+    shown = [_run(n, complete(r), e, links or {}, diagnoses or {}) for n, (r, e) in enumerate(runs, 1)]
+    shown_findings = [_finding(finding) for finding in findings]
+    page = _environment().get_template("night.html.j2").render(
+        night=night,
+        title=_title(night),
+        lead=_lead([result for result, _ in runs], findings),
+        stacks=sorted({result.stack for result, _ in runs}),
+        runs=shown,
+        bad=sorted((run for run in shown if run["advice"]), key=lambda run: -run["verdict"]),
+        findings=shown_findings,
+        prefect=_web(prefect),
+    )  # fmt: skip
+    _write(out, page)
+    return out
+
+
+# ---- the night -------------------------------------------------------------------------------------------------------
+
+
+def _title(night: str) -> str:
+    """Ids that begin with a time (20260219T020000-…) become a date: Night of 19 February 2026, 02:00 UTC."""
+    try:
+        began = datetime.strptime(night.partition("-")[0], "%Y%m%dT%H%M%S")
+    except ValueError:
+        return f"Night {night}"
+    return f"Night of {began.day} {began:%B %Y, %H:%M} UTC"
+
+
+def _lead(results: Sequence[RunResult], findings: Sequence[Finding]) -> str:
+    """The night in one sentence."""
+    if not results:
+        return "No failure test was run."
+    by_verdict = {v: sum(r.verdict is v for r in results) for v in sorted(Verdict, reverse=True)}
+    if by_verdict[Verdict.PASS] == len(results):
+        told = f"All {len(results)} runs passed: the platform recovered, and nothing was lost, doubled or changed."
+        if len(results) == 1:
+            told = "The run passed: the platform recovered, and nothing was lost, doubled or changed."
+    else:
+        told = f"Of {len(results)} {'run' if len(results) == 1 else 'runs'}, " + _listed(
+            f"{number} {VERBS[verdict]}" for verdict, number in by_verdict.items() if number
+        ) + "."  # fmt: skip
+    wrong = [f.check for f in findings if f.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
+    return f"{told} The night's own checks found trouble: {', '.join(wrong)}." if wrong else told
+
+
+VERBS = {
+    Verdict.FAIL: "failed",
+    Verdict.INVALID: "proved nothing, for the fault did not take effect",
+    Verdict.UNKNOWN: "ended without a verdict",
+    Verdict.SKIPPED: "skipped",
+    Verdict.PASS: "passed",
+}
+
+
+def _listed(parts: Iterable[str]) -> str:
+    found = list(parts)
+    return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+
+
+# ---- one run ---------------------------------------------------------------------------------------------------------
+
+
+def _run(
+    number: int,
+    result: RunResult,
+    evidence: Evidence | None,
+    links: Mapping[str, str],
+    diagnoses: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """What the template shows of a run."""
+    if evidence is not None and not evidence.measures:
+        evidence = replace(evidence, measures=result.measures)
+    return {
+        "anchor": f"run-{number}",
+        "result": result,
+        "verdict": result.verdict,
+        "label": words.label(result),
+        "why": _why(result.why),
+        "component": evidence.component if evidence else None,
+        "mttr": words.against(result.measures["mttr"], result.mttr_max_s).replace(" of ", "\nof ").splitlines(),
+        "damage": {kind: words.damage(result, kind) for kind in result.counts},
+        "dispositions": words.dispositions(result),
+        "measures": _measures(result),
+        "advice": _advice(result),
+        "repeat": _repeat(result),
+        "worst": [_finding(f) for f in result.findings if f.verdict not in (Verdict.PASS, Verdict.SKIPPED)],
+        "findings": [_finding(f) for f in sorted(result.findings, key=lambda f: -f.verdict)],
+        "timeline": _timeline(evidence, f"run-{number}") if evidence else None,
+        "streams": _streams(evidence) if evidence else [],
+        "differences": _differences(evidence) if evidence else None,
+        "trouble": dict(evidence.symptoms.get("trouble") or {}) if evidence else {},
+        "symptoms": _symptoms(evidence) if evidence else None,
+        "acts": [_act(act, result, evidence) for act in result.acts],
+        "diagnosis": list(diagnoses.get(result.id, ())),
+        "link": _web(links.get(result.id)),
+        "has_evidence": evidence is not None,
+    }
+
+
+def _why(why: str) -> list[str]:
+    """The reason; in its parts when it is long and has some."""
+    return why.split("; ") if len(why) > WHY_CHARACTERS_MAX else [why]
+
+
+def _timeline(evidence: Evidence, key: str) -> dict[str, Any] | None:
+    """The picture, drawn once for wide and once for narrow pages: text can't shrink with the page and stay readable."""
+    shown = timeline(evidence)
+    if shown is None:
+        return None
+    return {
+        "wide": svg.draw(shown, svg.WIDE, f"{key}-wide"),
+        "narrow": svg.draw(shown, svg.NARROW, f"{key}-narrow"),
+        "caption": shown.caption,
+        "words": shown.words,
+    }
+
+
+def _measures(result: RunResult) -> list[dict[str, Any]]:
+    meaning = {
+        "impact": "first bad sample after the fault",
+        "restore": "serving again, for a full second",
+        "drain": "caught up with the ledger, and staying so",
+        "mttr": "restore, from the end of the harm",
+    }
+    targets = {"mttr": result.mttr_max_s, "drain": result.drain_max_s}
+    return [
+        {
+            "name": "MTTR" if name == "mttr" else name,
+            "interval": words.interval(measure),
+            "target": f"{targets[name]:g} s" if name in targets else None,
+            "share": (share := _share(measure, targets.get(name))),
+            "missed": share is not None and share > 1,
+            "why": measure.why or meaning.get(name, ""),
+        }
+        for name, measure in result.measures.items()
+    ]
+
+
+def _share(measure: Measure, target_s: float | None) -> float | None:
+    """How much of its target a measure used up; None where there is nothing to compare."""
+    reached = measure.high_s if measure.high_s is not None else measure.low_s
+    return None if reached is None or not target_s else reached / target_s
+
+
+def _advice(result: RunResult) -> list[str]:
+    """What to do, in plain words; nothing for a pass or a skipped run."""
+    if result.verdict in (Verdict.PASS, Verdict.SKIPPED):
+        return []
+    known = [ADVICE[f.check] for f in result.findings if f.verdict is result.verdict and f.check in ADVICE]
+    return known if result.verdict is Verdict.FAIL and known else [GENERAL[result.verdict]]
+
+
+def _repeat(result: RunResult) -> list[str]:
+    """The command that does the same again, in the pieces that stay together on a line."""
+    return [
+        "gameday run",
+        result.test,
+        *(f"-p {shlex.quote(f'{k}={words.value(v)}')}" for k, v in result.params.items()),
+    ]
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "verdict": finding.verdict,
+        "why": finding.why,
+        "evidence": _figures(finding.evidence),
+    }
+
+
+def _figures(evidence: Json) -> str | None:
+    """A check's figures as text; None when there are none."""
+    if evidence in (None, {}, [], ""):
+        return None
+    text = "\n".join(_lines(evidence))
+    if len(text) <= EVIDENCE_CHARACTERS_MAX:
+        return text
+    left_out = len(text) - EVIDENCE_CHARACTERS_MAX
+    return f"{text[:EVIDENCE_CHARACTERS_MAX]}\n… {words.count(left_out)} more characters: see the run's result.json"
+
+
+def _lines(value: Json, indent: str = "") -> Iterator[str]:
+    """One line a figure, nested names indented, lists on one line."""
+    if not isinstance(value, Mapping):
+        items = (
+            value
+            if isinstance(value, list | tuple) and all(isinstance(v, Mapping | list | tuple) for v in value)
+            else [value]
+        )
+        yield from (f"{indent}{words.value(item)}" for item in items)
+        return
+    for name, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield f"{indent}{name}:"
+            yield from _lines(inner, f"{indent}  ")
+        else:
+            yield f"{indent}{name}: {words.value(inner)}"
+
+
+def _differences(evidence: Evidence) -> str | None:
+    """The rows that differ, per hop and group, without the kinds of difference of which there is none."""
+    listed = evidence.symptoms.get("differences") or {}
+    return _figures({place: {k: v for k, v in rows.items() if not _empty(v)} for place, rows in listed.items()})
+
+
+def _empty(kind: Json) -> bool:
+    return isinstance(kind, Mapping) and kind.get("count") == 0
+
+
+def _symptoms(evidence: Evidence) -> str | None:
+    return _figures({k: v for k, v in evidence.symptoms.items() if k not in ("differences", "trouble")})
+
+
+def _act(act: Act, result: RunResult, evidence: Evidence | None) -> dict[str, Any]:
+    zero_ns = evidence.inject_ns if evidence and evidence.inject_ns is not None else result.acts[0].at_ns
+    healed_by = "this run" if act.healed_by == act.run else act.healed_by
+    return {
+        "at": words.clock(act.at_us),
+        "since_s": (act.at_ns - zero_ns) / 1e9,
+        "fault": act.fault,
+        "component": act.args.get("component", ""),
+        "args": words.parameters({k: v for k, v in act.args.items() if k != "component"}),
+        "took_s": None if act.done_ns is None else (act.done_ns - act.at_ns) / 1e9,
+        "proof": act.proof,
+        "healed_s": None if act.healed_ns is None else (act.healed_ns - zero_ns) / 1e9,
+        "healed_by": healed_by,
+        "healed_why": act.healed_why,
+        "by": "this run" if act.by == act.run else act.by,
+    }
+
+
+# ---- digests ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What one view holds of one group, or of all, against the stream's reference.
+
+    differs: as many records as there, but not the same.
+    """
+
+    rows: int
+    keys: int
+    lost: int
+    extra: int
+    again: int
+    conflicts: int
+    differs: bool
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.extra or self.conflicts or self.differs)
+
+
+NOTHING = Tally(0, 0, 0, 0, 0)
+
+
+def _streams(evidence: Evidence) -> list[dict[str, Any]]:
+    """Per stream: each view's totals against the first one, and the same group by group."""
+    by_stream: dict[str, list[Digest]] = {}
+    for digest in evidence.digests:
+        by_stream.setdefault(digest.stream, []).append(digest)
+    return [_stream(name, digests) for name, digests in by_stream.items()]
+
+
+def _stream(name: str, digests: Sequence[Digest]) -> dict[str, Any]:
+    reference = digests[0]
+    groups = list(dict.fromkeys(group for digest in digests for group in digest.groups))
+    cells = {group: [_cell(d, reference, group) for d in digests] for group in groups}
+    totals = [_total([cells[group][place] for group in groups]) for place in range(len(digests))]
+    worst_first = sorted(groups, key=lambda group: all(cell.clean for cell in cells[group]))
+    kept = set(worst_first[:GROUPS_MAX])
+    return {
+        "name": name,
+        "reference": reference.hop,
+        "views": [
+            {"hop": d.hop, "view": d.view, "unique": d.unique, "total": total,
+             "changed_groups": sum(cells[g][place].differs or cells[g][place].conflicts > 0 for g in groups)}
+            for place, (d, total) in enumerate(zip(digests, totals, strict=True))
+        ],
+        "groups": [{"name": " ".join(group), "cells": cells[group]} for group in groups if group in kept],
+        "left_out": len(groups) - len(kept),
+        "count": len(groups),
+        "clean": all(total.clean and not (d.unique and total.again) for d, total in zip(digests, totals, strict=True)),
+    }  # fmt: skip
+
+
+def _cell(digest: Digest, reference: Digest, group: Group) -> _Cell:
+    held, wanted = digest.groups.get(group, NOTHING), reference.groups.get(group, NOTHING)
+    moved = int(held.keys == wanted.keys and (held.lo, held.hi) != (wanted.lo, wanted.hi))  # as many, but not the same
+    return _Cell(
+        rows=held.rows,
+        keys=held.keys,
+        lost=max(moved, wanted.keys - held.keys),
+        extra=max(moved, held.keys - wanted.keys),
+        again=held.rows - held.keys,
+        conflicts=held.conflicts,
+        differs=held.keys == wanted.keys and held.sum != wanted.sum,
+    )
+
+
+def _total(cells: Sequence[_Cell]) -> _Cell:
+    return _Cell(
+        rows=sum(cell.rows for cell in cells),
+        keys=sum(cell.keys for cell in cells),
+        lost=sum(cell.lost for cell in cells),
+        extra=sum(cell.extra for cell in cells),
+        again=sum(cell.again for cell in cells),
+        conflicts=sum(cell.conflicts for cell in cells),
+        differs=any(cell.differs for cell in cells),
+    )
+
+
+# ---- the page --------------------------------------------------------------------------------------------------------
+
+
+def _web(address: str | None) -> str | None:
+    """An address that may be followed: only http and https ones."""
+    return address if address and address.startswith(("http://", "https://")) else None
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda given: words.plain(given) if type(given) is str else given,
+    )
+    environment.filters["count"] = words.count
+    environment.globals.update(
+        symbols=SYMBOLS, NONE=words.NONE, css=Markup((TEMPLATES / "night.css").read_text()), Verdict=Verdict
+    )
+    return environment
+
+
+def _write(out: Path, page: str) -> None:
+    """Replace the file in one step: nobody ever opens half a report."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(page)
+    os.replace(name, out)

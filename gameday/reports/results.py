@@ -1,0 +1,54 @@
+"""A night as results.json: what other programs read. results.schema.json is the published contract.
+
+Turning values into JSON is codec.py's; writing the file is the caller's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from gameday.codec import encode
+from gameday.model import Finding, Json, Measure, RunResult
+
+__all__ = ["COUNTS", "MEASURES", "complete", "schema", "to_json"]
+
+MEASURES = ("impact", "restore", "drain", "mttr")
+"""The measures that every result carries, measured or not."""
+
+COUNTS = ("lost", "doubled", "changed")
+"""The kinds of damage that every result counts per hop; a hop that was not judged is absent."""
+
+NOT_MEASURED = Measure(None, None, "the run ended before this could be measured")
+
+SCHEMA = Path(__file__).with_name("results.schema.json")
+
+
+def to_json(night: str, results: Sequence[RunResult], findings: Sequence[Finding] = ()) -> Json:
+    """{"night": night, "results": [RunResult…], "findings": [Finding…]} in the order given; valid by `schema()`.
+
+    findings: what belongs to the night and to no single run (the selftest, the digest of the whole history).
+
+    A run that ended early still carries every measure and every kind of count, so that readers need no special case.
+    """
+    return {
+        "night": night,
+        "results": [encode(complete(result)) for result in results],
+        "findings": [encode(finding) for finding in findings],
+    }
+
+
+def complete(result: RunResult) -> RunResult:
+    """The result with every one of MEASURES and COUNTS, those that it lacks as not measured and not judged."""
+    measures = {**dict.fromkeys(MEASURES, NOT_MEASURED), **result.measures}
+    counts: Mapping[str, Mapping[str, int]] = {**{kind: {} for kind in COUNTS}, **result.counts}
+    return replace(result, measures=measures, counts=counts)
+
+
+@cache
+def schema() -> Json:
+    """The JSON Schema (draft 2020-12) of results.json."""
+    return json.loads(SCHEMA.read_text())

@@ -1,0 +1,119 @@
+"""How a result is put into words and figures, the same in every report: names, seconds, counts, times of day."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from gameday.model import Json, Measure, RunResult
+from gameday.reports.results import COUNTS
+
+__all__ = [
+    "NONE",
+    "against",
+    "brief",
+    "clock",
+    "count",
+    "damage",
+    "day",
+    "dispositions",
+    "interval",
+    "label",
+    "parameters",
+    "plain",
+    "value",
+]
+
+NONE = "—"
+"""What stands where nothing was measured or judged: never a 0."""
+
+
+NOTE_CHARACTERS_MAX = 160
+
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""C0 and C1 controls, line separators, and what turns the direction of writing."""
+
+
+def label(result: RunResult) -> str:
+    """The run's name with its parameters: broker_restart(how=sigkill)."""
+    return f"{result.test}({parameters(result.params)})" if result.params else result.test
+
+
+def parameters(params: Mapping[str, Json]) -> str:
+    """how=sigkill, venue=binance; text without quotes, everything else as JSON."""
+    return ", ".join(f"{name}={value(given)}" for name, given in params.items())
+
+
+def value(given: Json) -> str:
+    """One parameter or argument as a reader would write it."""
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
+
+
+def interval(measure: Measure) -> str:
+    """3.1–3.2 s: the interval rounded outwards, so that it holds the true value; one figure when both ends agree.
+
+    What had not happened by the end of the samples is "over 40.2 s".
+    """
+    if measure.high_s is None:
+        return "not measured" if measure.low_s is None else f"over {_rounded(measure.low_s, 1, math.floor)} s"
+    places = 2 if abs(measure.high_s) < 1 else 1
+    if measure.low_s is None:
+        return f"at most {_rounded(measure.high_s, places, math.ceil)} s"
+    low = _rounded(measure.low_s, places, math.floor)
+    high = _rounded(measure.high_s, places, math.ceil)
+    return f"{low} s" if low == high else f"{low}–{high} s"
+
+
+def against(measure: Measure, target_s: float) -> str:
+    """3.1–3.2 s of 120 s."""
+    known = measure.low_s is not None or measure.high_s is not None
+    return f"{interval(measure)} of {target_s:g} s" if known else NONE
+
+
+def plain(text: str) -> str:
+    """The text without control characters but line ends: what a platform answers must not steer a terminal."""
+    return CONTROL.sub("", text)
+
+
+def brief(text: str) -> str:
+    """What fits into a table's note; the whole reason is in the report."""
+    return text if len(text) <= NOTE_CHARACTERS_MAX else f"{text[:NOTE_CHARACTERS_MAX].rpartition(' ')[0]} …"
+
+
+def count(number: int) -> str:
+    """1 234 567 with thin no-break spaces."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def damage(result: RunResult, kind: str) -> int | None:
+    """How many records were lost, doubled or changed at the worst hop; None when no hop was judged."""
+    return max(result.counts.get(kind, {}).values(), default=None)
+
+
+def dispositions(result: RunResult) -> Mapping[str, str]:
+    """lost, doubled, changed -> "broker 13, bronze 13", "0", or "not judged"."""
+    return {kind: _per_hop(result.counts.get(kind, {})) for kind in COUNTS}
+
+
+def day(started: str) -> str:
+    """The date of an ISO time: 2026-02-19."""
+    return started.partition("T")[0]
+
+
+def clock(at_us: int) -> str:
+    """Microseconds since 1970 -> 02:04:11.250 (UTC)."""
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def _per_hop(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return "not judged"
+    return ", ".join(f"{hop} {count(number)}" for hop, number in counts.items() if number) or "0"
+
+
+def _rounded(seconds: float, places: int, towards: Callable[[float], int]) -> str:
+    scaled = round(seconds * 10**places, 6)  # 0.3 * 10 is 3.0000000000000004, and its ceiling is not 3
+    return f"{towards(scaled) / 10**places:.{places}f}"

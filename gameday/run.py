@@ -1,0 +1,219 @@
+"""One run's handles: its folder, the guardian that holds the stack and does the harm, the sampler, and what is known so
+far.
+
+A plain class on purpose: Prefect walks into dataclasses that it is handed. The order of the steps is tasks/run.py's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from gameday import codec, timings
+from gameday.errors import DriverError, GamedayError
+from gameday.guardian import Guardian
+from gameday.model import Act, Baseline, Digest, Evidence, FailureTest, Group, Inject, Json, Marks, Now, Verdict, Window
+from gameday.ports import Held
+from gameday.sampler import Sampler, Tail
+from gameday.stack import Stack, fault_from
+
+__all__ = ["Halt", "Run", "marks", "new_id"]
+
+TAIL_S = 15.0
+"""How far back conditions look; longer than any bound they carry."""
+
+SPARE_S = 120.0
+"""Added to the time to live of a run's faults, beyond the bounds of its plan."""
+
+
+class Halt(GamedayError):
+    """The run can't go on, and this is what it is worth."""
+
+    def __init__(self, verdict: Verdict, why: str) -> None:
+        super().__init__(why)
+        self.verdict = verdict
+
+
+def new_id(name: str) -> str:
+    """A name for a run or a night that sorts by time: 20261123T020000-broker_restart-1f2e."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}-{uuid4().hex[:4]}"
+
+
+class Run:
+    """One run of one failure test."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        name: str,
+        params: Mapping[str, Json],
+        test: FailureTest,
+        night: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self.id = new_id(name)
+        self.night = night
+        self.stack = stack
+        self.name = name
+        self.params = params
+        self.test = test
+        self.folder = stack.state.run(self.id)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.started = datetime.now(UTC)
+        self.began_ns = time.monotonic_ns()
+        self.guardian: Guardian | None = None
+        self.sampler: Sampler | None = None
+        self.groups: tuple[Group, ...] = ()
+        self.baseline: Baseline | None = None
+        self.inject_ns: int | None = None
+        self.clock_ns: int | None = None
+        self.healed: Marks | None = None
+        self.ends: Marks | None = None
+        self.window: Window | None = None
+        self.digests: tuple[Digest, ...] = ()
+        self.symptoms: dict[str, Json] = {}
+        self._say = say
+        self._tail: Tail | None = None
+
+    def say(self, text: str) -> None:
+        """One line for whoever watches, and for the run's own log."""
+        with (self.folder / "run.log").open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
+        self._say(text)
+
+    # ---- what the test says
+    # ----------------------------------------------------------------------------------------------
+
+    @property
+    def component(self) -> str | None:
+        """The component that the plan strikes first."""
+        return next((step.fault.component for step in self.test.plan if isinstance(step, Inject)), None)
+
+    @property
+    def ttl_s(self) -> float:
+        """How long this run's faults may live: the bounds of its plan, its targets, and some to spare."""
+        waits = sum(getattr(step, "within_s", 0.0) for step in self.test.plan)
+        return waits + max(self.test.mttr_max_s, self.test.drain_max_s) + SPARE_S
+
+    @property
+    def affected(self) -> tuple[Group, ...]:
+        return self.stack.affected(self.component, self.groups) if self.component else ()
+
+    # ---- handles
+    # ---------------------------------------------------------------------------------------------------------
+
+    def take(self) -> None:
+        """Take the stack (Busy when another run holds it) and mend what earlier runs left."""
+        self.guardian = Guardian.start(self.stack, self.id, self.name, self.ttl_s)
+
+    def sample(self) -> None:
+        """Start the sampler; it writes from now until close."""
+        self.sampler = Sampler.start(self.stack, self.id)
+        self._tail = Tail(self.stack.state.samples(self.id))
+
+    def held(self) -> Guardian:
+        """The guardian, while this run still holds the stack: Halt(unknown) once it was aborted or displaced."""
+        if self.guardian is None:
+            raise Halt(Verdict.UNKNOWN, f"run {self.id} has not taken the stack")
+        if not self.guardian.alive:
+            raise Halt(Verdict.UNKNOWN, f"aborted: the guardian of run {self.id} is gone; see `gameday status`")
+        return self.guardian
+
+    def still_broken(self) -> None:
+        """Halt(unknown) when a fault that this run holds is over: another hand mended it, so nothing can be proved."""
+        for act in self.acts:
+            fault = fault_from(act.fault, act.args)
+            if act.proof is None or act.healed_ns is not None or not isinstance(fault, Held):
+                continue
+            if not fault.holds(self.stack, act.before):
+                where = act.args.get("component")
+                raise Halt(Verdict.UNKNOWN, f"{act.fault} of {where} was mended by another hand while the run held it")
+
+    def watching(self) -> None:
+        """Halt(unknown) when the sampler died: without it nothing can be proved."""
+        if self.sampler is not None and not self.sampler.alive:
+            died = f"the sampler died ({self.sampler.end}), so nothing can be measured"
+            raise Halt(Verdict.UNKNOWN, f"{died}. Its log: {self.folder / 'sampler.log'}")
+
+    def now(self) -> Now:
+        """What conditions look at."""
+        self.held()
+        self.watching()
+        stream = self.stack.config.stream
+        samples = self._tail.recent(TAIL_S) if self._tail else {}
+        return Now(
+            at_ns=time.monotonic_ns(),
+            samples=samples,
+            component=self.component,
+            affected=self.affected,
+            groups=self.groups,
+            visible=stream.visible,
+            ledger=stream.hops[0],
+            bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
+        )
+
+    def close(self) -> None:
+        """Heal what is still open, give the stack back, stop sampling. Healing comes first, whatever else fails."""
+        try:
+            if self.guardian is not None:
+                self.guardian.close()
+        finally:
+            if self.sampler is not None:
+                self.sampler.stop()
+
+    # ---- what it leaves
+    # --------------------------------------------------------------------------------------------------
+
+    @property
+    def acts(self) -> tuple[Act, ...]:
+        """This run's acts as the journal has them."""
+        return self.guardian.acts() if self.guardian is not None else ()
+
+    def evidence(self) -> Evidence:
+        """All that is known now."""
+        stream = self.stack.config.stream
+        known = Evidence(
+            test=self.name,
+            params=self.params,
+            stack=self.stack.name,
+            component=self.component,
+            affected=self.affected,
+            visible=stream.visible,
+            ledger=stream.hops[0],
+            mttr_max_s=self.test.mttr_max_s,
+            drain_max_s=self.test.drain_max_s,
+            acts=self.acts,
+            samples=codec.read_samples(self.stack.state.samples(self.id)),
+            baseline=self.baseline,
+            inject_ns=self.inject_ns,
+            clock_ns=self.clock_ns,
+            healed=self.healed,
+            ends=self.ends,
+            window=self.window,
+            digests=self.digests,
+            symptoms=self.symptoms,
+        )
+        return replace(known, measures=timings.measure(known))
+
+
+def marks(stack: Stack) -> Marks:
+    """The stack at this moment. A hop or cursor that doesn't answer is left out, not zero."""
+    at_ns, at_us = time.monotonic_ns(), time.time_ns() // 1000
+    heads: dict[str, Mapping[Group, int]] = {}
+    positions: dict[str, Mapping[str, int]] = {}
+    ends: dict[str, Mapping[str, int]] = {}
+    for name, hop in stack.hops.items():
+        try:
+            heads[name] = hop.heads()
+        except DriverError:
+            continue
+    for name, cursor in stack.cursors.items():
+        try:
+            positions[name], ends[name] = cursor.position(), cursor.end()
+        except DriverError:
+            continue
+    identities = {role: stack.host(role).identity(role) for role in stack.config.components}
+    return Marks(at_ns, at_us, heads, positions, ends, identities)

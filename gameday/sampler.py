@@ -1,0 +1,316 @@
+"""The sampler: a process of its own that asks every probe many times a second, and the run's two handles on it.
+
+Open loop on the monotonic clock: ticks come at absolute times whatever the answers do, each probe has workers of its
+own, and a reading that outlives its deadline is written as no answer whether or not its thread ever returns. What the
+samples mean is timings.py's and conditions.py's. Run as `python -m gameday.sampler --config FILE --state FOLDER --run
+ID`; ends on SIGTERM or when its stdin closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import heapq
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from queue import SimpleQueue
+
+from gameday import samplelog
+from gameday.errors import DriverError, GamedayError, TooLate
+from gameday.model import Sample
+from gameday.polling import until
+from gameday.stack import ProbeSpec, Stack, open_stack
+from gameday.state import ROOT, State
+
+__all__ = ["Sampler", "Tail"]
+
+START_WITHIN_S = 40.0
+"""Until every probe has been asked once; more than the longest deadline that a probe may have."""
+
+STOP_WITHIN_S = 5.0
+KEEP_S = 120.0
+"""How far back a Tail remembers."""
+
+WORKERS_MAX = 64
+"""Readings of one probe in flight, even when its driver breaks its word and never returns; beyond it a reading counts
+as unanswered.
+"""
+
+NICENESS = -5
+"""Where the system permits it: a busy machine must not look like a slow platform."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""Python's default of 5 ms lets one busy thread delay every tick by a tenth of a period."""
+
+
+class Sampler:
+    """The run's handle on its sampler process; it dies with the run, for its stdin is the run's pipe."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @classmethod
+    def start(cls, stack: Stack, run_id: str) -> Sampler:
+        """Start it, and return once every probe has its first reading. Raises GamedayError with the log's end when it
+        does not come up.
+        """
+        folder, log = stack.state.samples(run_id), stack.state.run(run_id) / "sampler.log"
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            command = [sys.executable, "-m", "gameday.sampler", "--config", str(stack.path.resolve())]
+            command += ["--state", str(stack.state.root), "--run", run_id]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT)
+        sampler = cls(process)
+        tail = Tail(folder)
+
+        def begun() -> bool:
+            return not sampler.alive or (tail.update() and tail.begun)
+
+        try:
+            until(begun, within_s=START_WITHIN_S, what="the first reading of every probe")
+        except BaseException as e:
+            sampler.stop()
+            if isinstance(e, TooLate):
+                raise GamedayError(f"the sampler did not begin: {e}. Its log, {log}, ends: {_end(log)}") from e
+            raise
+        if not sampler.alive:
+            raise GamedayError(f"the sampler ended at once ({process.returncode}). Its log, {log}, ends: {_end(log)}")
+        return sampler
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def end(self) -> str:
+        """How it ended, negative for a signal."""
+        return f"exit code {self._process.poll()}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End it; returns when it is gone."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Tail:
+    """The newest samples of a run that is being sampled, read as they come."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[Path, tuple[samplelog.Parser, int]] = {}
+        self._samples: dict[str, deque[Sample]] = {}
+
+    @property
+    def begun(self) -> bool:
+        """Whether every probe has its first reading."""
+        return bool(self._files) and all(parser.readings for parser, _ in self._files.values())
+
+    def update(self) -> bool:
+        """Read what was written since; False while there is nothing at all."""
+        for path in sorted(self._folder.glob("*.jsonl")):
+            parser, offset = self._files.get(path) or (samplelog.Parser(), 0)
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read()
+            for name, sample in parser.feed(data):
+                self._samples.setdefault(name, deque()).append(sample)
+            self._files[path] = (parser, offset + len(data))
+        return bool(self._files)
+
+    def recent(self, seconds: float) -> dict[str, list[Sample]]:
+        """Every series' samples sent within the last `seconds` (at most KEEP_S), in the order sent."""
+        if seconds > KEEP_S:
+            raise ValueError(f"asked for the last {seconds:g} s, but only {KEEP_S:g} s are kept")
+        self.update()
+        now = time.monotonic_ns()
+        since, forget = now - int(seconds * 1e9), now - int(KEEP_S * 1e9)
+        found = {}
+        for name, samples in self._samples.items():
+            while samples and samples[0].at_ns < forget:
+                samples.popleft()
+            newest = []
+            for sample in reversed(
+                samples
+            ):  # written by end, so an older one may follow a younger by at most a deadline
+                if sample.at_ns + sample.took_ns < since:
+                    break
+                if sample.at_ns >= since:
+                    newest.append(sample)
+            found[name] = sorted(newest, key=lambda s: s.at_ns)
+        return found
+
+
+def _end(log: Path) -> str:
+    return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) or "(empty)"
+
+
+# ---- the process
+# -------------------------------------------------------------------------------------------------------------
+
+
+class Lane:
+    """One probe: its file, its workers, its readings in flight. Ticks and deadlines come from the one loop, answers
+    from the workers.
+    """
+
+    def __init__(self, spec: ProbeSpec, path: Path, first_ns: int) -> None:
+        self.spec = spec
+        self.period_ns = int(1e9 / spec.rate_hz)
+        self.timeout_ns = int(spec.timeout_s * 1e9)
+        self.due_ns = first_ns
+        self._workers_max = min(WORKERS_MAX, ceil(spec.rate_hz * spec.timeout_s) + 4)
+        self._orders: SimpleQueue[int] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._workers = 0
+        self._idle = 0
+        self._number = 0
+        self._flying: dict[int, int] = {}
+        self._complaints: set[str] = set()
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._write(samplelog.opening(spec.series))
+
+    def tick(self, now_ns: int) -> None:
+        """Send one reading, and move on to the next tick that is not yet past: a tick that could not be kept is a gap,
+        never two at once.
+        """
+        self.due_ns += self.period_ns * ((now_ns - self.due_ns) // self.period_ns + 1)
+        self._number += 1
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            elif self._workers < self._workers_max:
+                self._workers += 1
+                threading.Thread(target=self._work, name=self.spec.series, daemon=True).start()
+            else:
+                self._write(samplelog.reading(now_ns, 0, None))
+                return
+        self._orders.put(self._number)
+
+    def expire(self, now_ns: int) -> None:
+        """Write every reading whose deadline has passed as unanswered; its worker's answer will find no taker."""
+        with self._lock:
+            late = [(n, at) for n, at in self._flying.items() if now_ns - at > self.timeout_ns]
+            for number, at_ns in late:
+                del self._flying[number]
+                self._write(samplelog.reading(at_ns, now_ns - at_ns, None))
+
+    def _work(self) -> None:
+        while True:
+            number = self._orders.get()
+            at_ns = time.monotonic_ns()
+            with self._lock:
+                self._flying[number] = at_ns
+            line = self._ask(at_ns)
+            with self._lock:
+                if self._flying.pop(number, None) is not None:
+                    self._write(line)
+                self._idle += 1
+
+    def _ask(self, at_ns: int) -> bytes:
+        """One reading's line."""
+        try:
+            values = self.spec.probe.read()
+            took_ns = time.monotonic_ns() - at_ns
+            if took_ns <= self.timeout_ns:
+                return samplelog.reading(at_ns, took_ns, values)
+        except DriverError as e:
+            self._complain(str(e))
+        except Exception as e:  # noqa: BLE001 - of whatever a driver dies, the component gave no answer
+            self._complain(f"{type(e).__name__}: {e}")
+        return samplelog.reading(at_ns, time.monotonic_ns() - at_ns, None)
+
+    def _complain(self, text: str) -> None:
+        """Each kind of trouble once: an outage must not write twenty lines a second."""
+        kind = text[:60]
+        if kind not in self._complaints and len(self._complaints) < 20:
+            self._complaints.add(kind)
+            _say(f"{self.spec.series}: {text[:500]}")
+
+    def _write(self, line: bytes) -> None:
+        os.write(self._fd, line)
+
+
+def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int]) -> None:
+    """Ask all probes until one of the file descriptors `stop` has something to read or is closed.
+
+    folder appears in one piece, with every probe's file in it.
+    """
+    building = folder.with_name(folder.name + ".new")
+    building.mkdir(mode=0o700)
+    begin_ns = time.monotonic_ns() + 50_000_000
+    lanes = []
+    for number, spec in enumerate(specs):  # spread over the period, so that the probes don't wait for each other's turn
+        offset_ns = int(1e9 / spec.rate_hz * number / len(specs))
+        lanes.append(Lane(spec, building / f"{number}.jsonl", begin_ns + offset_ns))
+    building.rename(folder)
+    ticks = [(lane.due_ns, number) for number, lane in enumerate(lanes)]
+    heapq.heapify(ticks)
+    while True:
+        wait_s = max(0.0, (ticks[0][0] - time.monotonic_ns()) / 1e9)
+        if select.select(stop, [], [], wait_s)[0]:
+            return
+        now_ns = time.monotonic_ns()
+        while ticks[0][0] <= now_ns:
+            lane = lanes[ticks[0][1]]
+            lane.tick(now_ns)
+            heapq.heapreplace(ticks, (lane.due_ns, ticks[0][1]))
+        for lane in lanes:
+            lane.expire(now_ns)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sample one run until SIGTERM or the end of stdin; exit code 2 or 3 with a message when the stack can't be
+    made.
+    """
+    parser = argparse.ArgumentParser(prog="python -m gameday.sampler", description="Sample one run's probes.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--state", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--run", required=True, metavar="ID")
+    options = parser.parse_args(arguments)
+    try:
+        stack = open_stack(options.config, State(options.state))
+        specs = list(stack.probes())
+    except GamedayError as e:
+        _say(str(e))
+        return e.exit_code
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    gc.collect()
+    gc.freeze()
+    ended, end = os.pipe()
+    os.set_blocking(end, False)
+    signal.set_wakeup_fd(end)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the run heals, and is watched, first
+    sample(specs, stack.state.samples(options.run), (sys.stdin.fileno(), ended))
+    return 0
+
+
+def _say(text: str) -> None:
+    os.write(2, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n".encode())
+
+
+if __name__ == "__main__":
+    code = main()
+    os._exit(code)  # a worker hung in a client library must not keep the process

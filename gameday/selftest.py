@@ -1,0 +1,476 @@
+"""The checks against planted faults: a small history in which all is right, then one thing wrong at a time. A check
+that misses what was planted, or that complains about the clean history, makes every verdict of that night unknown.
+
+The history is simulated in closed form from a seed; nothing real is asked. What the verdict of a miss is, is the
+caller's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gameday import checks, timings
+from gameday.digest import TRADE_FIELDS, row_hash, tally
+from gameday.model import (
+    Act,
+    Baseline,
+    Check,
+    Columns,
+    Digest,
+    Evidence,
+    Finding,
+    Group,
+    Json,
+    Marks,
+    Sample,
+    Samples,
+    Verdict,
+    Window,
+)
+
+__all__ = ["AFFECTED", "PLANTS", "TRUTH_S", "History", "Plant", "Timeline", "clean", "run"]
+
+AFFECTED: tuple[Group, ...] = (("binance", "BTCUSDT"), ("binance", "ETHUSDT"))
+OTHERS: tuple[Group, ...] = (("kraken", "BTC/USD"), ("kraken", "ETH/USD"))
+GROUPS = AFFECTED + OTHERS
+TRADES = 240
+FIRST_ID = 1_000
+SEED = 20_260_101
+BAR_IDS = 60
+"""Ids in one bar of the simulated gold."""
+
+NS = timings.NS
+START_NS = 5_000 * NS
+INJECT_S = 5.0
+END_S = 14.0
+MTTR_MAX_S = 5.0
+DRAIN_MAX_S = 7.0
+RATE = 1_000.0
+"""Trades a second and group."""
+DELAY_S = 0.3
+TOOK_NS = 2_000_000
+STARTED_US = 1_700_000_000_000_000
+CATCH_UP = 4.0
+"""How many times the usual rate the visible head rises while it catches up."""
+EVERY_CHECK: tuple[Check, ...] = (
+    *checks.INTACT,
+    checks.offsets_advance,
+    checks.recovered,
+    checks.isolation,
+    checks.continuous,
+    checks.upstream_flows,
+    checks.resumed,
+    checks.served,
+    checks.reconnected,
+)
+
+Rows = dict[Group, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Seconds from inject. down: the component answers nothing; frozen: no new rows become visible in the affected
+    groups.
+
+    gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
+    end.
+    """
+
+    down: tuple[float, float] = (0.02, 2.0)
+    frozen: tuple[float, float] = (0.0, 2.4)
+    gap: tuple[float, float] = (0.0, 0.0)
+    others_frozen: tuple[float, float] = (0.0, 0.0)
+    log_frozen: tuple[float, float] = (0.0, 0.0)
+    unserved: tuple[float, float] = (0.0, 0.0)
+    connects_at_end: float = 1.0
+    catch_up: float = CATCH_UP
+
+
+TRUTH_S: Mapping[str, float] = {"impact": 0.02, "restore": 2.4, "mttr": 2.4, "drain": 2.96}
+"""What the measures of the clean timeline must hold."""
+
+
+@dataclass
+class History:
+    """One simulated run, to be spoiled: each hop's rows in the order in which it holds them, the samples' timeline,
+    symptoms.
+    """
+
+    log: Rows
+    bronze: Rows
+    silver_raw: Rows
+    silver: Rows
+    gold: Rows
+    timeline: Timeline = field(default_factory=Timeline)
+    symptoms: dict[str, Json] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    identities: dict[str, Json] = field(default_factory=dict)
+
+    def evidence(self) -> Evidence:
+        """What a run would have gathered."""
+        ids = {group: (FIRST_ID, FIRST_ID + TRADES) for group in GROUPS}
+        truth = _trades()
+        slots = dict(zip(_SLOTS, (500, 700), strict=True))
+        act = Act(
+            "act-1",
+            "selftest",
+            START_NS + _ns(INJECT_S),
+            STARTED_US,
+            "inject",
+            "kill",
+            {"component": "handler-binance"},
+            {},
+            "selftest",
+            "pid 1 is gone",
+        )
+        before = Marks(
+            START_NS + _ns(INJECT_S - 0.1),
+            STARTED_US,
+            heads={hop: dict.fromkeys(GROUPS, FIRST_ID) for hop in ("exchange", "broker", "bronze", "silver")},
+            identities={"handler-binance": {"pid": 1}, "handler-kraken": {"pid": 2}, "broker": {"pid": 3}},
+        )
+        healed = Marks(
+            START_NS + _ns(INJECT_S + 3),
+            STARTED_US + 3_100_000,
+            positions={"ch": slots},
+            ends={"ch": {s: p + 20 for s, p in slots.items()}},
+        )
+        ends = Marks(
+            START_NS + _ns(INJECT_S + 8),
+            STARTED_US + 8_100_000,
+            positions={"ch": {s: p + 90 for s, p in slots.items()} | self.positions},
+            ends={"ch": {s: p + 100 for s, p in slots.items()}},
+            identities={**before.identities, "handler-binance": {"pid": 9}, **self.identities},
+        )
+        known = Evidence(
+            test="selftest",
+            params={},
+            stack="simulated",
+            component="handler-binance",
+            affected=AFFECTED,
+            mttr_max_s=MTTR_MAX_S,
+            drain_max_s=DRAIN_MAX_S,
+            acts=(act,),
+            samples=_samples(self.timeline),
+            baseline=Baseline(before, DELAY_S, timings.bound_s(DELAY_S), dict.fromkeys(GROUPS, RATE)),
+            inject_ns=act.at_ns,
+            clock_ns=act.at_ns,
+            healed=healed,
+            ends=ends,
+            window=Window({g: lo for g, (lo, _) in ids.items()}, {g: hi for g, (_, hi) in ids.items()}),
+            digests=(
+                _digest("trades", "exchange", "final", truth),
+                _digest("trades", "broker", "log", self.log),
+                _digest("trades", "bronze", "raw", self.bronze),
+                _digest("trades", "silver", "raw", self.silver_raw),
+                _digest("trades", "silver", "final", self.silver),
+                _digest("bars", "exchange", "final", {g: _bars(rows) for g, rows in truth.items()}),
+                _digest("bars", "gold", "final", self.gold),
+            ),
+            symptoms={
+                "silver.not_first": 0,
+                "bronze.ingest_gap_s": {"trades.binance": 2.5, "trades.kraken": 0.4},
+                "bronze.first_after_start": dict(slots),
+                "late": {"rows": 3, "unknown": 0},
+                **self.symptoms,
+            },
+        )
+        return replace(known, measures=timings.measure(known))
+
+
+@dataclass(frozen=True)
+class Plant:
+    """One thing wrong. caught: which checks must say what; hop: which hop the first of them must name, where it is
+    about rows.
+    """
+
+    name: str
+    spoil: Callable[[History], None]
+    caught: Mapping[str, Verdict]
+    hop: str | None = None
+
+
+def clean() -> History:
+    """A history in which all is right."""
+    gold = {group: _bars(rows) for group, rows in _trades().items()}
+    return History(_trades(), _trades(), _trades(), _trades(), gold)
+
+
+def run() -> list[Finding]:
+    """One finding a planted fault, and one for the clean history: PASS when the checks said what they must."""
+    return [_judge_clean(), *(_judge(plant) for plant in PLANTS)]
+
+
+def _judge_clean() -> Finding:
+    evidence = clean().evidence()
+    wrong = [found for check in EVERY_CHECK if (found := check(evidence)).verdict is not Verdict.PASS]
+    for name, truth_s in TRUTH_S.items():
+        one = evidence.measures[name]
+        if one.low_s is None or one.high_s is None or not one.low_s <= truth_s <= one.high_s:
+            wrong.append(Finding(name, Verdict.FAIL, f"{one} does not hold the true {truth_s} s"))
+    if wrong:
+        return Finding("clean", Verdict.FAIL, "; ".join(f"{f.check} says {f.verdict}: {f.why}" for f in wrong))
+    return Finding("clean", Verdict.PASS, f"{len(EVERY_CHECK)} checks pass the clean history")
+
+
+def _judge(plant: Plant) -> Finding:
+    history = clean()
+    plant.spoil(history)
+    evidence = history.evidence()
+    found = {f.check: f for f in (check(evidence) for check in EVERY_CHECK)}
+    missed = [
+        f"{name} says {found[name].verdict}, not {wanted}"
+        for name, wanted in plant.caught.items()
+        if found[name].verdict is not wanted
+    ]
+    first = next(iter(plant.caught))
+    if plant.hop and not missed and not found[first].why.startswith(plant.hop):
+        missed.append(f"{first} does not name {plant.hop}: {found[first].why}")
+    if missed:
+        return Finding(plant.name, Verdict.FAIL, f"missed: {'; '.join(missed)}")
+    return Finding(plant.name, Verdict.PASS, f"{first}: {found[first].why}")
+
+
+# ---- what can be wrong with rows ------------------------------------------------------------------------------------
+
+ONE: Group = AFFECTED[0]
+PLACE = 77
+
+
+def _keep(rows: Rows, places: Sequence[int]) -> None:
+    rows[ONE] = {name: column[np.asarray(places)] for name, column in rows[ONE].items()}
+
+
+def _all() -> list[int]:
+    return list(range(TRADES))
+
+
+def _without(*places: int) -> list[int]:
+    return [p for p in _all() if p not in places]
+
+
+def _drop(rows: Rows) -> None:
+    _keep(rows, _without(PLACE))
+
+
+def _repeat(times: int) -> Callable[[Rows], None]:
+    return lambda rows: _keep(rows, sorted(_all() + [PLACE] * (times - 1)))
+
+
+def _swap_order(rows: Rows) -> None:
+    places = _all()
+    places[PLACE], places[PLACE + 1] = places[PLACE + 1], places[PLACE]
+    _keep(rows, places)
+
+
+def _swap_content(rows: Rows) -> None:
+    price = rows[ONE]["price"]
+    price[[PLACE, PLACE + 1]] = price[[PLACE + 1, PLACE]]
+
+
+def _change(column: str) -> Callable[[Rows], None]:
+    def spoil(rows: Rows) -> None:
+        values = rows[ONE][column]
+        values[PLACE] = 1 - values[PLACE] if column == "side" else values[PLACE] + 1
+
+    return spoil
+
+
+def _drop_and_repeat(rows: Rows) -> None:
+    _keep(rows, sorted([*_without(PLACE), PLACE + 5]))
+
+
+def _replace_id(rows: Rows) -> None:
+    """One id gone, another that does not exist in its place: as many rows, as many ids."""
+    rows[ONE]["id"][-1] += 7
+
+
+def _two_contents(rows: Rows) -> None:
+    _repeat(2)(rows)
+    rows[ONE]["price"][PLACE] += 1
+
+
+def _gone(rows: Rows) -> None:
+    del rows[ONE]
+
+
+def _bar_off(rows: Rows) -> None:
+    rows[ONE]["volume"][1] += 1
+
+
+def _plants() -> tuple[Plant, ...]:
+    fail, unknown = Verdict.FAIL, Verdict.UNKNOWN
+    found: list[Plant] = []
+    hops: tuple[tuple[str, Callable[[History], Rows]], ...] = (
+        ("broker", lambda h: h.log),
+        ("bronze", lambda h: h.bronze),
+        ("silver", lambda h: h.silver),
+    )
+
+    def at(hop: str, what: str, spoil: Callable[[Rows], None], *caught: str) -> None:
+        rows = dict(hops)[hop]
+        found.append(Plant(f"{what} at {hop}", lambda h: spoil(rows(h)), dict.fromkeys(caught, fail), hop))
+
+    for hop, _ in hops:
+        at(hop, "a trade dropped", _drop, "no_loss")
+        at(hop, "the head gone", lambda rows: _keep(rows, _all()[10:]), "no_loss")
+        at(hop, "the tail gone", lambda rows: _keep(rows, _all()[:-10]), "no_loss")
+        at(hop, "a whole group gone", _gone, "no_loss")
+        at(hop, "an id replaced by a foreign one", _replace_id, "no_loss", "no_duplicates")
+        at(hop, "two trades' prices swapped", _swap_content, "unchanged")
+        for column in TRADE_FIELDS[1:]:
+            at(hop, f"{column} changed by one unit", _change(column), "unchanged")
+        at(hop, "an id with two contents", _two_contents, "unchanged")
+    at("silver", "a trade doubled", _repeat(2), "no_duplicates")
+    at("silver", "a trade tripled", _repeat(3), "no_duplicates")
+    at("silver", "one dropped and another doubled", _drop_and_repeat, "no_loss", "no_duplicates")
+    at("broker", "two trades swapped", _swap_order, "order")
+    found.append(Plant("a re-sent trade in the log", lambda h: _repeat(2)(h.log), {"no_duplicates": Verdict.PASS}))
+    found.append(Plant("a bar off by one unit", lambda h: _bar_off(h.gold), {"unchanged": fail}, "gold"))
+    found.append(
+        Plant(
+            "an id with two contents in silver's raw table",
+            lambda h: _two_contents(h.silver_raw),
+            {"unchanged": fail},
+            "silver",
+        )
+    )
+
+    def told(name: str, symptoms: Mapping[str, Json], check: str) -> None:
+        found.append(Plant(name, lambda h: h.symptoms.update(symptoms), {check: fail}))
+
+    told("a later offset kept", {"silver.not_first": 1}, "first_kept")
+    told("the watermark ahead", {"bronze.first_after_start": {_SLOTS[0]: 503, _SLOTS[1]: 700}}, "resumed")
+    told("the watermark back", {"bronze.first_after_start": {_SLOTS[0]: 0, _SLOTS[1]: 700}}, "resumed")
+    told("an unknown late trade", {"late": {"rows": 3, "unknown": 1}}, "unchanged")
+    told("ingestion paused", {"bronze.ingest_gap_s": {"trades.binance": 31.0}}, "continuous")
+    found.append(
+        Plant("the watermark stuck", lambda h: h.positions.update({_SLOTS[0]: 500}), {"offsets_advance": fail})
+    )
+
+    def timed(name: str, caught: Mapping[str, Verdict], **changes: tuple[float, float] | float) -> None:
+        timeline = replace(Timeline(), **changes)  # type: ignore[arg-type]
+        found.append(Plant(name, lambda h: setattr(h, "timeline", timeline), caught))
+
+    never = (0.02, END_S)
+    timed("never answered again", {"recovered": fail}, down=never, frozen=never)
+    timed("answering but serving nothing", {"recovered": fail}, frozen=never)
+    timed("back too late", {"recovered": fail}, down=(0.02, 5.5), frozen=(0.02, 5.7))
+    timed("never drained", {"recovered": fail}, catch_up=1.0)
+    timed("too few samples around the edge", {"recovered": unknown}, gap=(1.0, 3.5))
+    timed("the other streams stalled", {"isolation": fail}, others_frozen=(0.5, 2.0))
+    timed("the other handler reconnected", {"isolation": fail}, connects_at_end=2.0)
+    timed("the log took nothing", {"upstream_flows": fail}, log_frozen=(0.0, 2.5))
+    timed("the topic served nothing", {"served": fail}, unserved=(0.0, 2.5))
+    other = {"handler-kraken": {"pid": 12}}
+    started = {"isolation": fail, "reconnected": fail}
+    found.append(Plant("another process restarted", lambda h: h.identities.update(other), started))
+    return tuple(found)
+
+
+# ---- the simulation -------------------------------------------------------------------------------------------------
+
+_SLOTS = ("trades.binance/0", "trades.kraken/0")
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS)
+
+
+def _trades() -> Rows:
+    """Each group's trades, always the same, in new arrays."""
+    found: Rows = {}
+    for number, group in enumerate(GROUPS):
+        random = np.random.default_rng(SEED + number)
+        found[group] = {
+            "id": np.arange(FIRST_ID + 1, FIRST_ID + TRADES + 1, dtype=np.int64),
+            "price": random.integers(1, 10**13, TRADES),
+            "quantity": random.integers(1, 10**11, TRADES),
+            "side": random.integers(0, 2, TRADES),
+            "time_us": STARTED_US + np.cumsum(random.integers(1, 50_000, TRADES)),
+        }
+    return found
+
+
+def _bars(rows: Columns) -> dict[str, np.ndarray]:
+    """Bars of BAR_IDS trades each."""
+    starts = np.arange(0, len(rows["id"]), BAR_IDS)
+    return {
+        "id": starts + 1,
+        "high": np.maximum.reduceat(rows["price"], starts),
+        "low": np.minimum.reduceat(rows["price"], starts),
+        "volume": np.add.reduceat(rows["quantity"], starts),
+    }
+
+
+def _digest(stream: str, hop: str, view: str, rows: Mapping[Group, Columns]) -> Digest:
+    held = {}
+    for group, columns in rows.items():
+        hashes = row_hash(list(columns.values()))
+        held[group] = tally(columns["id"], hashes, ordered=view == "log")
+    return Digest(stream, hop, view, held)
+
+
+@functools.cache
+def _samples(timeline: Timeline) -> Samples:
+    """What the sampler would have written: 20 Hz for answers and heads, 10 Hz for the log, 2 Hz for fetches."""
+    found: dict[str, list[Sample]] = {}
+
+    def sample(series: str, rate_hz: float, value: Callable[[float], float | None]) -> None:
+        # the sampler's clock is not the fault's: the first sample is a little off the full second
+        times = np.arange(0.013, INJECT_S + END_S, 1 / rate_hz)
+        found[series] = [
+            Sample(START_NS + _ns(t), TOOK_NS, value(float(t) + TOOK_NS / NS - INJECT_S))
+            for t in times
+            if not _within(t - INJECT_S, timeline.gap)
+        ]
+
+    def ledger(t: float) -> float:
+        return float(int(FIRST_ID + RATE * (t + INJECT_S)))
+
+    def visible(stall: tuple[float, float]) -> Callable[[float], float]:
+        return lambda t: ledger(_shown(t, stall, timeline.catch_up))
+
+    def constant(value: float) -> Callable[[float], float]:
+        return lambda t: value
+
+    def log(start: int) -> Callable[[float], float]:
+        return lambda t: float(int(start + RATE * (_frozen(t, timeline.log_frozen) + INJECT_S)))
+
+    sample("component/handler-binance/health", 20, lambda t: None if _within(t, timeline.down) else 1.0)
+    sample("component/handler-kraken/health", 20, constant(1))
+    sample("component/handler-kraken/health.connects", 20, lambda t: timeline.connects_at_end if t > 1 else 1.0)
+    for group in GROUPS:
+        stall = timeline.frozen if group in AFFECTED else timeline.others_frozen
+        sample(timings.series_of("head", "exchange", group), 20, ledger)
+        sample(timings.series_of("head", "silver", group), 20, visible(stall))
+    for slot, start, committed in zip(_SLOTS, (100, 300), (500, 700), strict=True):
+        sample(f"end/ch/{slot}", 10, log(start))
+        sample(f"position/ch/{slot}", 10, constant(committed))
+        sample(f"serving/{slot}", 2, lambda t: None if _within(t, timeline.unserved) else 1.0)
+    return found
+
+
+def _within(t: float, span: tuple[float, float]) -> bool:
+    return span[0] <= t < span[1]
+
+
+def _frozen(t: float, span: tuple[float, float]) -> float:
+    """The time that a clock shows which stands still within the span and jumps at its end."""
+    return span[0] if _within(t, span) else t
+
+
+def _shown(t: float, stall: tuple[float, float], catch_up: float) -> float:
+    """Up to when records are visible at t: DELAY_S behind, standing still in the stall, catching up after it."""
+    usual = t - DELAY_S
+    if t < stall[0] or stall[0] == stall[1]:
+        return usual
+    stood = stall[0] - DELAY_S
+    return min(usual, stood + max(0.0, t - stall[1]) * catch_up)
+
+
+PLANTS = _plants()

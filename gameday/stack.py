@@ -1,0 +1,244 @@
+"""StackConfig -> live Stack, and the lazy registry of hosts, drivers and faults: nothing else uses importlib.
+
+A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gameday import config as configuration
+from gameday.config import StackConfig
+from gameday.errors import ConfigError, GamedayError
+from gameday.model import Group, Json
+from gameday.ports import Cursor, Fault, Hop, Host, Job, Ledger, Probe
+from gameday.state import State
+
+__all__ = ["ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
+
+EXTRAS: Mapping[str, str] = {
+    "confluent_kafka": "kafka",
+    "clickhouse_connect": "clickhouse",
+    "psycopg": "postgres",
+    "docker": "docker",
+}
+"""Import name of a client -> the extra of ours that installs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeSpec:
+    """One probe of the sampler: the prefix of its series, how often, how long."""
+
+    series: str
+    probe: Probe
+    rate_hz: float
+    timeout_s: float
+
+
+class Stack:
+    """One configured stack. Nothing is contacted before it is asked for; every part is made once."""
+
+    def __init__(self, config: StackConfig, state: State, path: Path | None = None) -> None:
+        """path: the gameday.toml that config came from, for the processes that a run starts; None: the default one."""
+        self.config = config
+        self.state = state
+        self.path = path or configuration.default_path()
+        self.name = config.name
+        self._hosts: dict[str, Any] = {}
+
+    # ---- components
+    # ------------------------------------------------------------------------------------------------------------
+
+    def component(self, role: str) -> configuration.ComponentConfig:
+        """The configuration of a role; a ConfigError with near names when there is none."""
+        try:
+            return self.config.components[role]
+        except KeyError:
+            raise ConfigError(
+                f"stack {self.name} has no component {role!r}. {near(role, self.config.components)}"
+            ) from None
+
+    def host(self, role: str) -> Host:
+        """The host that runs this role."""
+        return self.named_host(self.component(role).host)
+
+    def named_host(self, name: str) -> Host:
+        """One host, made on first use with the names of all its components."""
+        if name not in self._hosts:
+            settings = dict(self.config.hosts[name].model_extra or {})
+            names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
+            self._hosts[name] = _make(_module("hosts", name), "Host", {**settings, "names": names}, f"hosts.{name}")
+        return self._hosts[name]
+
+    def touchable(self, role: str) -> None:
+        """Raise unless this role opted in: only such components are ever broken (or mended)."""
+        if not self.component(role).opt_in:
+            raise ConfigError(
+                f"component {role!r} has not opted in. Remedy: set components.{role}.opt_in = true in gameday.toml, "
+                f"if it may be broken"
+            )
+
+    # ---- the stream
+    # ------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def hops(self) -> Mapping[str, Hop]:
+        """The stream's hops by name, in order."""
+        hops = self.config.hops
+        return {name: self._driver("hops", name, hops[name], "Hop", name=name) for name in self.config.stream.hops}
+
+    @property
+    def ledger(self) -> Ledger:
+        """The stream's first hop."""
+        return self.hops[self.config.stream.hops[0]]  # type: ignore[return-value]
+
+    @property
+    def visible(self) -> Hop:
+        """The hop that users query."""
+        return self.hops[self.config.stream.visible]
+
+    @cached_property
+    def cursors(self) -> Mapping[str, Cursor]:
+        return {name: self._driver("cursors", name, c, "Cursor") for name, c in self.config.cursors.items()}
+
+    @cached_property
+    def jobs(self) -> Mapping[str, Job]:
+        return {name: self._driver("jobs", name, c, "Job") for name, c in self.config.jobs.items()}
+
+    def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        """The groups whose path includes the component."""
+        fields = self.config.stream.fields
+        return tuple(
+            g
+            for g in groups
+            if any(step.format(**dict(zip(fields, g, strict=True))) == role for step in self.config.stream.path)
+        )
+
+    # ---- what the sampler asks
+    # -------------------------------------------------------------------------------------------------
+
+    def probes(self) -> Iterator[ProbeSpec]:
+        """Every component's probes, the heads of ledger and visible hop, the cursors, the watches. See model.Samples
+        for the series."""
+        for role, component in self.config.components.items():
+            for name, p in component.probes.items():
+                probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
+                yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
+        for hop in (self.config.stream.hops[0], self.config.stream.visible):
+            yield ProbeSpec(f"head/{hop}", _Heads(self.hops[hop]), 20.0, 1.0)
+        for name, cursor in self.cursors.items():
+            yield ProbeSpec(f"end/{name}", _Slots(cursor.end), 10.0, 1.0)
+            yield ProbeSpec(f"position/{name}", _Slots(cursor.position), 10.0, 1.0)
+        for name, p in self.config.watches.items():
+            yield ProbeSpec(
+                name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
+            )
+
+    def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
+        module, _, cls = config.driver.partition(".")
+        return _make(_module("drivers", module), cls or offers, {**config.settings, **more}, f"{section}.{key}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Heads:
+    """A hop's heads as a probe."""
+
+    hop: Hop
+
+    def read(self) -> Mapping[str, float]:
+        return {"/".join(group): float(head) for group, head in self.hop.heads().items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slots:
+    """A cursor's position or end as a probe."""
+
+    ask: Any
+
+    def read(self) -> Mapping[str, float]:
+        return {slot: float(offset) for slot, offset in self.ask().items()}
+
+
+def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
+    """Read the configuration and make the live stack."""
+    state = state or State.default()
+    return Stack(configuration.load(path, state), state, path)
+
+
+# ---- the registry
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def fault_kind(fault: Fault) -> str:
+    """The fault's name: its module's."""
+    return type(fault).__module__.rpartition(".")[2]
+
+
+def fault_from(kind: str, args: Mapping[str, Json]) -> Fault:
+    """The fault that a journal entry names. Its class is the module's name in CamelCase."""
+    name = "".join(part.capitalize() for part in kind.split("_"))
+    return _make(_module("faults", kind), name, dict(args), f"fault {kind}")
+
+
+def function(path: str) -> Any:
+    """The object behind "package.module:name" in gameday.toml."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ConfigError(
+            f"{path!r} can't be imported: {e}. Remedy: 'package.module:name' of something importable from {Path.cwd()}"
+        ) from e
+
+
+def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """The end of an error about an unknown name."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    package = importlib.import_module(f"gameday.{kind}")
+    known = [m.name for m in pkgutil.iter_modules(package.__path__)]
+    if name not in known:
+        raise ConfigError(f"there is no {name!r} in gameday/{kind}. {near(name, known)}")
+    try:
+        return importlib.import_module(f"gameday.{kind}.{name}")
+    except ModuleNotFoundError as e:
+        missing = (e.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
+        remedy = f"pip install 'gameday[{extra}]'" if extra else f"pip install {missing}"
+        raise GamedayError(f"gameday/{kind}/{name}.py needs the package {missing!r}. Remedy: {remedy}") from e
+
+
+def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str) -> Any:
+    """Build the module's class from settings; an unknown or missing key is a ConfigError that lists the right ones."""
+    made = getattr(module, cls, None)
+    if made is None:
+        raise ConfigError(
+            f"{where}: {module.__name__} offers no {cls}. It has "
+            f"{', '.join(n for n in vars(module) if re.match('[A-Z][a-z]', n))}"
+        )
+    fields = {f.name: f for f in dataclasses.fields(made) if f.init}
+    required = {
+        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if wrong := set(settings) - set(fields):
+        raise ConfigError(
+            f"{where}: unknown {', '.join(sorted(wrong))}. {cls} of {module.__name__} takes "
+            f"{', '.join(fields) or 'nothing'}"
+        )
+    if missing := required - set(settings):
+        raise ConfigError(
+            f"{where}: {', '.join(sorted(missing))} missing. {cls} of {module.__name__} takes {', '.join(fields)}"
+        )
+    return made(**settings)

@@ -1,0 +1,100 @@
+"""The state folder: the only module that builds a path in it. One folder is one stack; two folders never share
+anything.
+
+stack.env                     drawn ports and secrets of the embedded stack (0600)
+stack/<component>/            the embedded stack's servers: data, configuration, log
+supervisor.sock               the supervisor's socket (0600)
+lock  owner.json  hold.json   who holds the stack; a hold on scheduled nights
+journal.jsonl                 every act and every undo, fsynced
+prefect/                      what Prefect's client keeps
+runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log
+nights/<night>/               results.json, junit.xml, report.html
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ROOT", "State"]
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: gameday is always an editable install."""
+
+
+@dataclass(frozen=True)
+class State:
+    """The paths of one stack's state folder. Building one creates nothing; `ensure` does."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> State:
+        """$GAMEDAY_STATE, else .gameday in the checkout."""
+        return cls(Path(os.environ.get("GAMEDAY_STATE") or ROOT / ".gameday").resolve())
+
+    def ensure(self) -> State:
+        """Create the folder, private to its owner (0700)."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self
+
+    @property
+    def env(self) -> Path:
+        return self.root / "stack.env"
+
+    @property
+    def servers(self) -> Path:
+        return self.root / "stack"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.root / "supervisor.sock"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def owner(self) -> Path:
+        return self.root / "owner.json"
+
+    @property
+    def hold(self) -> Path:
+        return self.root / "hold.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.jsonl"
+
+    @property
+    def journal_old(self) -> Path:
+        return self.root / "journal.old.jsonl"
+
+    @property
+    def prefect(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def nights(self) -> Path:
+        return self.root / "nights"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def run(self, run_id: str) -> Path:
+        return self.runs / run_id
+
+    def results(self) -> list[Path]:
+        """The result.json of every run that left one, oldest first (a run's id starts with its time)."""
+        return sorted(self.runs.glob("*/result.json"))
+
+    def guardian_log(self, run_id: str) -> Path:
+        return self.run(run_id) / "guardian.log"
+
+    def samples(self, run_id: str) -> Path:
+        return self.run(run_id) / "samples"
+
+    def night(self, night: str) -> Path:
+        return self.nights / night

@@ -1,0 +1,477 @@
+"""From samples to seconds: delays, what was good when, and the four measures of a run, each an interval that holds the
+true value.
+
+Pure: numpy over what the sampler wrote. How long is too long is checks/'s; how samples are taken sampler.py's. The
+rules are those of the design, "Time": a bad answer counts from when the probe was sent, a good one from when it was
+answered; a missing sample is a gap and never interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gameday.errors import GamedayError
+from gameday.model import Evidence, Group, Measure, Sample, Samples
+
+__all__ = [
+    "BOUND_BEFORE_BASELINE_S",
+    "Delays",
+    "Goodness",
+    "bound_s",
+    "coverage",
+    "delays",
+    "good",
+    "groups",
+    "measure",
+    "normal",
+    "outage",
+    "probes",
+    "series_of",
+]
+
+NS = 1_000_000_000
+
+BOUND_BEFORE_BASELINE_S = 5.0
+BOUND_MIN_S = 1.0
+BOUND_TIMES_P99 = 3.0
+
+RESTORE_SPAN_S = 1.0
+"""Service is back when it holds for a full second."""
+DRAIN_SPAN_S = 2.0
+"""A good sample is sustained when every one in these seconds is good: above the bound's minimum, so that a stall
+shows.
+"""
+LEDGER_GAP_S = 0.5
+"""How far apart the ledger's samples may lie for a delay between them to count as normal."""
+EDGE_GAP_S = 1.0
+"""An edge with this long without any telling sample is not measured (slow probes: three of their periods)."""
+EDGE_GAP_PERIODS = 3.0
+PENDING_S = 0.1
+"""A served answer takes a few ms; one that took longer shows the component silent from when the probe was sent."""
+WINDOW_SHARE_MIN = 0.5
+"""A span in which fewer than this share of a series' samples exist has not been seen."""
+
+GOOD, UNSEEN, BAD = 1, 0, -1
+
+Times = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Status = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Delays:
+    """How far one group's visible head was behind the ledger, per sample of the visible head.
+
+    at_ns: when the sample counts. low_s: the delay that the ledger's samples prove, NaN where the hop didn't answer.
+    high_s: what it may have been at most, given how far apart the ledger's samples lie: what lies between is unseen.
+    """
+
+    at_ns: Times
+    low_s: Floats
+    high_s: Floats
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """One series' samples as good (1), bad (-1) or unseen (0). pending_ns: when those probes were sent that were
+    answered late.
+    """
+
+    series: str
+    at_ns: Times
+    status: Status
+    period_ns: float
+    pending_ns: Times
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def series_of(kind: str, owner: str, key: str | Group) -> str:
+    """The name of a series: series_of("head", "silver", ("kraken", "BTC/USD")) is head/silver/kraken/BTC/USD."""
+    return f"{kind}/{owner}/{key if isinstance(key, str) else '/'.join(key)}"
+
+
+def probes(samples: Samples, component: str) -> list[str]:
+    """The series that say whether a component answers: component/<component>/<probe>, without counters like
+    .connects.
+    """
+    prefix = f"component/{component}/"
+    return sorted(s for s in samples if s.startswith(prefix) and not set("/.") & set(s[len(prefix) :]))
+
+
+def groups(evidence: Evidence) -> tuple[Group, ...]:
+    """Every group that the run knows: the affected ones first, then those that the baseline or the window name."""
+    known: dict[Group, None] = dict.fromkeys(evidence.affected)
+    if evidence.baseline:
+        known.update(dict.fromkeys(sorted(evidence.baseline.marks.heads.get(evidence.ledger, {}))))
+    if evidence.window:
+        known.update(dict.fromkeys(sorted(evidence.window.hi)))
+    return tuple(known)
+
+
+# ---- delays ---------------------------------------------------------------------------------------------------------
+
+
+def delays(samples: Samples, group: Group, visible: str, ledger: str) -> Delays:
+    """A group's delay over time: how long before a sample the first record existed that it doesn't show yet; 0 when
+    none is missing.
+    """
+    head = _track(samples.get(series_of("head", visible, group), ()))
+    truth = _track(samples.get(series_of("head", ledger, group), ()))
+    answered = ~np.isnan(truth.value)
+    at, sent, heads = truth.at_ns[answered], truth.sent_ns[answered], np.maximum.accumulate(truth.value[answered])
+    low, high = np.full((2, len(head.at_ns)), np.nan)
+    if not len(at):
+        return Delays(head.at_ns, low, np.where(np.isnan(head.value), np.nan, np.inf))
+    shown = ~np.isnan(head.value)
+    # first: the ledger's first sample with a record that is not visible yet; the one before still had nothing more to
+    # show
+    first = np.searchsorted(heads, head.value[shown], side="right")
+    seen = np.searchsorted(at, head.at_ns[shown], side="right")
+    first = np.minimum(first, seen)
+    never = first == seen
+    since = np.where(never, head.at_ns[shown], at[np.minimum(first, len(at) - 1)])
+    still = np.where(first > 0, sent[np.maximum(first - 1, 0)], np.iinfo(np.int64).min // 4)
+    low[shown] = np.maximum(0, head.sent_ns[shown] - since) / NS
+    high[shown] = (head.at_ns[shown] - still) / NS
+    return Delays(head.at_ns, low, high)
+
+
+def normal(
+    samples: Samples, wanted: Iterable[Group], *, ledger: str, visible: str, since_ns: int
+) -> tuple[float, dict[Group, float]]:
+    """What is normal since then: the 99th percentile of all delays in seconds, and each group's records a second.
+
+    Raises GamedayError when a group shows no delay or its ledger's head was not seen to move through time.
+    """
+    found, rates = [], {}
+    for group in wanted:
+        series = delays(samples, group, visible, ledger)
+        told = (series.at_ns >= since_ns) & (series.high_s - series.low_s <= LEDGER_GAP_S)
+        truth = _track(samples.get(series_of("head", ledger, group), ()))
+        seen = np.flatnonzero((truth.at_ns >= since_ns) & ~np.isnan(truth.value))
+        if not np.any(told) or len(seen) < 2:
+            raise GamedayError(
+                f"no baseline: too few samples of {'/'.join(group)} at {ledger} and {visible}. Remedy: gameday status"
+            )
+        found.append(series.low_s[told])
+        rise = float(truth.value[seen[-1]] - truth.value[seen[0]])
+        rates[group] = rise / max((int(truth.at_ns[seen[-1]]) - int(truth.at_ns[seen[0]])) / NS, 1e-9)
+    if not found:
+        raise GamedayError("no baseline: there are no groups. Remedy: check [stream] in gameday.toml")
+    return float(np.percentile(np.concatenate(found), 99)), rates
+
+
+def bound_s(p99_s: float) -> float:
+    """The b of "good at t": how far behind the ledger a healthy visible head may be."""
+    return max(BOUND_MIN_S, BOUND_TIMES_P99 * p99_s)
+
+
+def coverage(samples: Samples, series: str, rate_hz: float, from_ns: int, to_ns: int) -> float:
+    """The share of the expected samples that were taken (answered or not) in [from_ns, to_ns); at most 1."""
+    expected = rate_hz * (to_ns - from_ns) / NS
+    taken = sum(from_ns <= s.at_ns < to_ns for s in samples.get(series, ()))
+    return min(1.0, taken / expected) if expected > 0 else 0.0
+
+
+# ---- good at t ------------------------------------------------------------------------------------------------------
+
+
+def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Goodness]:
+    """Every series that "good at t" rests on: the component's probes, and the visible head of each group (all, or the
+    wanted).
+    """
+    b = evidence.baseline.bound_s if evidence.baseline else BOUND_BEFORE_BASELINE_S
+    found = _answers(evidence)
+    for group in groups(evidence) if wanted is None else wanted:
+        name = series_of("head", evidence.visible, group)
+        track = _track(evidence.samples.get(name, ()))
+        late = delays(evidence.samples, group, evidence.visible, evidence.ledger)
+        status = np.full(len(track.at_ns), UNSEEN, dtype=np.int8)
+        status[late.high_s < b] = GOOD
+        status[np.isnan(late.low_s) | (late.low_s >= b)] = BAD
+        found.append(_placed(name, track, status)[0])
+    return found
+
+
+def outage(evidence: Evidence) -> tuple[int | None, int | None]:
+    """(last answered before, first answered after) of the component's longest silence since the last act, in ns.
+
+    (None, None) when it was never seen silent. The second is None when it is silent to the end. Answered after: by
+    every probe.
+    """
+    silence = _silence(_answers(evidence), _anchor(evidence))
+    return (silence.before_ns, silence.after_ns) if silence else (None, None)
+
+
+# ---- measures -------------------------------------------------------------------------------------------------------
+
+
+def measure(evidence: Evidence) -> dict[str, Measure]:
+    """impact, restore and drain, in seconds from the first act, and mttr: restore from the clock's start.
+
+    Unmeasured: high_s None, and why. What was still bad at its last sample has that as low_s: it is not back before
+    then.
+    """
+    if evidence.inject_ns is None:
+        return {name: Measure(None, None, "nothing was injected") for name in ("impact", "restore", "drain", "mttr")}
+    clock = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
+    back = _restore(evidence, clock)
+    return {
+        "impact": _impact(evidence, evidence.inject_ns).since(evidence.inject_ns),
+        "restore": back.since(evidence.inject_ns),
+        "drain": _drain(evidence, clock).since(evidence.inject_ns),
+        "mttr": back.since(clock),
+    }
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """A moment between two samples, or why there is none."""
+
+    low_ns: int | None
+    high_ns: int | None
+    why: str = ""
+
+    def since(self, start_ns: int) -> Measure:
+        low, high = (None if t is None else round(max(0, t - start_ns) / NS, 6) for t in (self.low_ns, self.high_ns))
+        return Measure(low, high, self.why)
+
+
+def _impact(evidence: Evidence, inject_ns: int) -> _Edge:
+    """Between the last good sample and the first bad one after the first act, of the series that showed it first."""
+    first: tuple[int, int, Goodness] | None = None
+    for series in good(evidence):
+        bad = np.flatnonzero((series.status == BAD) & (series.at_ns >= inject_ns))
+        if len(bad) and (first is None or series.at_ns[bad[0]] < first[0]):
+            first = (int(series.at_ns[bad[0]]), int(bad[0]), series)
+    if first is None:
+        return _Edge(None, None, "no sample was bad after the first act")
+    at, place, series = first
+    before = series.at_ns[:place][series.status[:place] == GOOD]
+    low = max(inject_ns, int(before[-1]) if len(before) else inject_ns)
+    if at - low > _gap_max_ns(series):
+        return _Edge(
+            None, None, f"too few samples: {(at - low) / NS:.2f} s before {series.series} went bad show nothing"
+        )
+    return _Edge(low, at)
+
+
+def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
+    """The first sample of a full second of service, see the design; not sought while the plan still breaks or mends."""
+    answers = _answers(evidence)
+    if evidence.component and not any(len(a.at_ns) for a in answers):
+        return _Edge(None, None, f"there are no samples of component {evidence.component}")
+    silence = _silence(answers, _anchor(evidence))
+    if silence is None and not _ever_bad(evidence, _anchor(evidence)):
+        return _Edge(None, None, "neither the component nor a stream was seen bad after the last act")
+    if silence and silence.after_ns is None:
+        mute = ", ".join(a.series for a in answers if a.status[-1] == BAD)
+        return _Edge(max(silence.last_ns, clock_ns), None, f"not back: {mute} unanswered to the end of the samples")
+    up_ns = silence.after_ns if silence and silence.after_ns else clock_ns
+    series = [_held(answer, RESTORE_SPAN_S) for answer in answers]
+    series += [_rising(evidence, group, up_ns) for group in evidence.affected]
+    return _first_good(series, max(clock_ns, up_ns), clock_ns, "not back: ")
+
+
+def _drain(evidence: Evidence, clock_ns: int) -> _Edge:
+    """The first sustained good sample after the last act's harm showed."""
+    anchor = _anchor(evidence)
+    states = good(evidence)
+    bad = [int(s.at_ns[i]) for s in states for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
+    if not bad:
+        return _Edge(None, None, "no sample was bad after the last act")
+    series = [_held(state, DRAIN_SPAN_S) for state in states]
+    return _first_good(series, max(clock_ns, min(bad)), clock_ns, "not drained: ")
+
+
+def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: str) -> _Edge:
+    """The edge to the first moment, from from_ns on, at which every series' last sample is good; its low end not
+    before floor_ns.
+    """
+    if absent := [s.series for s in series if not len(s.at_ns)]:
+        return _Edge(None, None, f"there are no samples of {', '.join(absent[:4])}")
+    moments = _moments(series)
+    moments = moments[moments >= from_ns]
+    state = np.ones(len(moments), dtype=bool)
+    for s in series:
+        state &= _last_status(s, moments) == GOOD
+    if not series or not np.any(state):
+        return _never(series, moments, floor_ns, never)
+    high = int(moments[int(np.argmax(state))])
+    edges = [(*_edge(s, high), s) for s in series]
+    low = max(floor_ns, *(bad for bad, _, _ in edges))
+    latest = max(edges, key=lambda edge: edge[1])[2]
+    if high - low > _gap_max_ns(latest):
+        return _Edge(
+            None, None, f"too few samples: {(high - low) / NS:.2f} s around the edge show nothing ({latest.series})"
+        )
+    return _Edge(low, high)
+
+
+def _edge(series: Goodness, high_ns: int) -> tuple[int, int]:
+    """A series' last bad sample before high_ns and its first good one after that, -1 where there is none.
+
+    A probe in flight at the good one, and answered late, was sent into silence: that counts as bad too.
+    """
+    bad = series.at_ns[(series.status == BAD) & (series.at_ns < high_ns)]
+    if not len(bad):
+        return -1, -1
+    after = series.at_ns[(series.status == GOOD) & (series.at_ns > bad[-1])]
+    pending = series.pending_ns[(series.pending_ns > bad[-1]) & (series.pending_ns < after[0])]
+    return int(pending[-1] if len(pending) else bad[-1]), int(after[0])
+
+
+def _never(series: Sequence[Goodness], moments: Times, floor_ns: int, never: str) -> _Edge:
+    """Why no moment was good, and since the floor not before when: up to there something was seen bad at every
+    moment.
+    """
+    bad = np.zeros(len(moments), dtype=bool)
+    for s in series:
+        bad |= _last_status(s, moments) == BAD
+    until = len(moments) if np.all(bad) else int(np.argmin(bad))
+    low = max(floor_ns, int(moments[until - 1])) if until else None
+    if ill := [s.series for s in series if s.status[-1] == BAD]:
+        names = ", ".join(ill[:4]) + (f" and {len(ill) - 4} more" if len(ill) > 4 else "")
+        return _Edge(low, None, f"{never}{names} bad to the end of the samples")
+    return _Edge(low, None, "the samples end before a full span of them was good")
+
+
+@dataclass(frozen=True)
+class _Silence:
+    """A component's silence: the last answer before, the first and last unanswered probe, the first moment all answer
+    again.
+    """
+
+    before_ns: int | None
+    first_ns: int
+    last_ns: int
+    after_ns: int | None
+
+
+def _silence(answers: Sequence[Goodness], anchor_ns: int) -> _Silence | None:
+    """The longest time from anchor_ns on in which some probe's last sample was unanswered: a lone lost answer is no
+    outage.
+    """
+    moments = _moments(answers)
+    down = np.zeros(len(moments), dtype=bool)
+    for answer in answers:
+        down |= _last_status(answer, moments) == BAD
+    starts = np.flatnonzero(down & ~np.concatenate(([False], down[:-1])))
+    longest: _Silence | None = None
+    for start in starts:
+        up = np.flatnonzero(~down[start:])
+        after = int(moments[start + up[0]]) if len(up) else None
+        if after is not None and after < anchor_ns:
+            continue
+        first = int(moments[start])
+        inside = [t for a in answers for t in a.at_ns[a.status == BAD] if first <= t and (after is None or t < after)]
+        before = [int(t[-1]) for a in answers if len(t := a.at_ns[(a.status == GOOD) & (a.at_ns < first)])]
+        found = _Silence(max(before, default=None), first, int(max(inside)), after)
+        end = int(moments[-1])
+        if longest is None or (after or end) - first > (longest.after_ns or end) - longest.first_ns:
+            longest = found
+    return longest
+
+
+def _anchor(evidence: Evidence) -> int:
+    """When the last act began: what was bad before it is not its doing."""
+    return max((act.at_ns for act in evidence.acts), default=evidence.inject_ns or 0)
+
+
+def _ever_bad(evidence: Evidence, from_ns: int) -> bool:
+    return any(bool(np.any((s.status == BAD) & (s.at_ns >= from_ns))) for s in good(evidence))
+
+
+def _gap_max_ns(series: Goodness) -> float:
+    return max(EDGE_GAP_S * NS, EDGE_GAP_PERIODS * series.period_ns)
+
+
+def _moments(series: Sequence[Goodness]) -> Times:
+    return np.unique(np.concatenate([s.at_ns for s in series])) if series else np.empty(0, dtype=np.int64)
+
+
+def _last_status(series: Goodness, moments: Times) -> Status:
+    """The status of the series' last sample at each moment; unseen before its first."""
+    last = np.searchsorted(series.at_ns, moments, side="right")
+    return np.concatenate((np.array([UNSEEN], dtype=np.int8), series.status))[last]
+
+
+# ---- series ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Track:
+    """One series as arrays, ordered by when each sample counts."""
+
+    at_ns: Times
+    sent_ns: Times
+    value: Floats
+    period_ns: float
+    pending_ns: Times
+
+
+def _track(samples: Sequence[Sample]) -> _Track:
+    sent = np.array([s.at_ns for s in samples], dtype=np.int64)
+    took = np.array([s.took_ns for s in samples], dtype=np.int64)
+    value = np.array([np.nan if s.value is None else s.value for s in samples], dtype=np.float64)
+    counts = np.where(np.isnan(value), sent, sent + took)
+    order = np.argsort(counts, kind="stable")
+    period = float(np.median(np.diff(np.sort(sent)))) if len(sent) > 1 else 0.0
+    pending = np.sort(sent[~np.isnan(value) & (took >= PENDING_S * NS)])
+    return _Track(counts[order], sent[order], value[order], period, pending)
+
+
+def _answers(evidence: Evidence) -> list[Goodness]:
+    """The component's probes: good when answered."""
+    found = []
+    for name in probes(evidence.samples, evidence.component) if evidence.component else ():
+        track = _track(evidence.samples[name])
+        found.append(_placed(name, track, np.where(np.isnan(track.value), BAD, GOOD))[0])
+    return found
+
+
+def _rising(evidence: Evidence, group: Group, up_ns: int) -> Goodness:
+    """Good from samples on whose head exceeds the highest seen before up_ns, and rises within the second that begins
+    there.
+    """
+    name = series_of("head", evidence.visible, group)
+    track = _track(evidence.samples.get(name, ()))
+    marks = evidence.baseline.marks.heads.get(evidence.visible, {}) if evidence.baseline else {}
+    before = track.value[(track.at_ns < up_ns) & ~np.isnan(track.value)]
+    highest = max(float(marks.get(group, 0)), float(np.max(before, initial=0)))
+    beyond, value = _placed(name, track, np.where(track.value > highest, GOOD, BAD))  # NaN, no answer, is bad
+    held = _held(beyond, RESTORE_SPAN_S)
+    end = np.searchsorted(held.at_ns, held.at_ns + int(RESTORE_SPAN_S * NS), side="right") - 1
+    still = (held.status == GOOD) & ~(value[end] > value)
+    return replace(held, status=np.where(still, BAD, held.status).astype(np.int8))
+
+
+def _placed(name: str, track: _Track, status: npt.NDArray[Any]) -> tuple[Goodness, Floats]:
+    """A series with each sample where it counts, bad ones from when they were sent; and the values in that order."""
+    at = np.where(status == BAD, track.sent_ns, track.at_ns)
+    order = np.argsort(at, kind="stable")
+    placed = Goodness(name, at[order], status[order].astype(np.int8), track.period_ns, track.pending_ns)
+    return placed, track.value[order]
+
+
+def _held(series: Goodness, span_s: float) -> Goodness:
+    """Good where every sample of the span from there on is; unseen where too few of them exist, or the record ends."""
+    at, span = series.at_ns, int(span_s * NS)
+    if not len(at):
+        return series
+    place, end = np.arange(len(at)), np.searchsorted(at, at + span, side="right")
+    enough = end - place - 1 >= int(WINDOW_SHARE_MIN * span / series.period_ns) if series.period_ns else False
+    complete = at + span <= at[-1] + series.period_ns
+    counted = {s: np.concatenate(([0], np.cumsum(series.status == s))) for s in (GOOD, BAD)}
+    inside = {s: counted[s][end] - counted[s][place] for s in counted}
+    status = np.full(len(at), UNSEEN, dtype=np.int8)
+    status[(inside[GOOD] == end - place) & enough & complete] = GOOD
+    status[inside[BAD] > 0] = BAD
+    return replace(series, status=status)
