@@ -1,0 +1,60 @@
+"""Register every failure test as <name>/on-demand and the night as nightly/nightly. Idempotent.
+
+`python -m deployments.register` registers with the Prefect server that gameday.toml names. The flows run in whatever
+worker serves its work pool; only gameday's own schedule is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+from gameday.config import StackConfig, default_path, load
+from gameday.state import ROOT
+
+if TYPE_CHECKING:
+    from prefect.flows import Flow
+
+__all__ = ["register"]
+
+
+def register(config: StackConfig) -> list[str]:
+    """Create or update the work pool and the deployments; the deployments' names."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.schedules import Cron
+
+    from flows import catalogue
+
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=config.prefect.work_pool, type="process"))
+    names = [_deploy(config, module, "on-demand") for module in catalogue()]
+    return [*names, _deploy(config, "nightly", "nightly", Cron(config.prefect.cron, timezone=config.prefect.timezone))]
+
+
+def _deploy(config: StackConfig, module: str, name: str, schedule: Any = None) -> str:
+    from prefect.flows import Flow
+
+    found = cast("Flow[..., Any]", Flow.from_source(source=str(ROOT), entrypoint=f"flows/{module}.py:{module}"))
+    found.to_deployment(
+        name=name,
+        work_pool_name=config.prefect.work_pool,
+        parameters={"stack": str(default_path().resolve())},
+        tags=["gameday", config.name],
+        schedule=schedule,
+    ).apply()  # type: ignore[union-attr]
+    return f"{found.name}/{name}"
+
+
+def main() -> None:
+    """Register, and print what was registered."""
+    config = load()
+    os.environ.setdefault("PREFECT_API_URL", config.prefect.api_url)
+    for name in register(config):
+        print(name)  # noqa: T201 - the command's answer
+
+
+if __name__ == "__main__":
+    main()

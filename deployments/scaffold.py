@@ -1,0 +1,60 @@
+"""The two files of a new failure test, for `gameday new NAME`: flows/NAME.py and runbooks/NAME.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gameday.errors import ConfigError
+from gameday.state import ROOT
+
+__all__ = ["scaffold"]
+
+FLOW = '''"""Failure test: {words}."""
+
+from gameday.checks import INTACT, recovered
+from gameday.conditions import flowing
+from gameday.faults.restart import Restart
+from gameday.model import Await, FailureTest, Inject
+from tasks.run import failure_test
+
+
+@failure_test
+def {name}() -> FailureTest:
+    """Does the platform survive: {words}?"""
+    return FailureTest(
+        plan=(Await(flowing, within_s=30), Inject(Restart("broker"))),
+        mttr_max_s=120,
+        checks=(*INTACT, recovered),
+    )
+'''
+
+RUNBOOK = """# {words}
+
+**Symptom.** What the person on call sees first.
+
+**Look.** Commands, and what they print when this is the cause.
+
+**Mend.** What to do when the platform does not come back by itself.
+
+**Verify.** How to tell that it is over: `gameday status`.
+
+**Escalate.** When, and to whom.
+"""
+
+
+def scaffold(name: str) -> tuple[Path, Path]:
+    """Write both files; a ConfigError when the name is no stem or one of the files is there already."""
+    stem = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", stem):
+        raise ConfigError(
+            f"{name!r} is no name for a failure test. Remedy: lower case words joined by _: broker_disk_full"
+        )
+    flow, runbook = ROOT / "flows" / f"{stem}.py", ROOT / "runbooks" / f"{stem}.md"
+    for path in (flow, runbook):
+        if path.exists():
+            raise ConfigError(f"{path} exists already. Remedy: another name, or edit it")
+    words = stem.replace("_", " ")
+    flow.write_text(FLOW.format(name=stem, words=words))
+    runbook.write_text(RUNBOOK.format(words=words.capitalize()))
+    return flow, runbook

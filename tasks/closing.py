@@ -1,0 +1,46 @@
+"""The end of a night: one digest of the whole history, from the first trade to now."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from gameday import checks
+from gameday.errors import GamedayError
+from gameday.model import Evidence, Finding, Verdict, Window, merge
+from gameday.ports import BarsHop
+from gameday.stack import Stack
+from tasks.run import Night
+
+WHOLE = (checks.no_loss, checks.no_duplicates, checks.unchanged)
+
+
+@task(name="whole history", cache_policy=NO_CACHE)
+def close_night(here: Night, stack: Stack) -> None:
+    """Adds the finding `history` to the night: every table against the ledger, over all ids up to what the slowest
+    table shows."""
+    try:
+        here.findings.append(_whole(stack))
+    except GamedayError as e:
+        here.findings.append(Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {e}"))
+
+
+def _whole(stack: Stack) -> Finding:
+    ledger, visible = stack.config.stream.hops[0], stack.config.stream.visible
+    tables = {
+        name: hop
+        for name, hop in stack.hops.items()
+        if not isinstance(hop, BarsHop) and name in (ledger, "bronze", visible)
+    }
+    heads = {name: hop.heads() for name, hop in tables.items()}
+    groups = heads[ledger]
+    window = Window(lo=dict.fromkeys(groups, 0), hi={g: min(h.get(g, 0) for h in heads.values()) for g in groups})
+    digests = tuple(d for hop in tables.values() for d in hop.digest(window) if d.stream == "trades")
+    evidence = Evidence("history", {}, stack.name, visible=visible, ledger=ledger, window=window, digests=digests)
+    findings = [check(evidence) for check in WHOLE]
+    verdict = merge([f.verdict for f in findings])
+    records = sum(window.hi.values())
+    why = (
+        "; ".join(f.why for f in findings if f.verdict is verdict)
+        if verdict is not Verdict.PASS
+        else f"all {records:,} records are right at every table"
+    )
+    return Finding("history", verdict, why)

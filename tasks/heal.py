@@ -1,0 +1,49 @@
+"""Mend: one fault of the plan, or all of them, and prove that nothing is left."""
+
+import dataclasses
+import time
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from gameday import guardian
+from gameday.errors import TooLate
+from gameday.model import Act, Verdict
+from gameday.polling import until
+from gameday.ports import Fault
+from gameday.run import Halt, Run
+from gameday.stack import fault_kind
+
+GONE_WITHIN_S = 10.0
+
+
+@task(name="heal", cache_policy=NO_CACHE)
+def heal(run: Run, fault: Fault | None) -> None:
+    """Heal one fault, or (None) all that are held; the run's clock starts here.
+
+    What another hand has mended meanwhile, the guardian finds and the journal says.
+    """
+    run.clock_ns = time.monotonic_ns()
+    for act_id in [None] if fault is None else [a.id for a in run.acts if _same(a, fault)]:
+        for act in run.held().heal(act_id, why="the plan's heal"):
+            run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')}")
+
+
+def _same(act: Act, fault: Fault) -> bool:
+    return act.fault == fault_kind(fault) and act.args == dataclasses.asdict(fault)  # type: ignore[call-overload]
+
+
+@task(name="prove nothing is left", cache_policy=NO_CACHE)
+def prove_nothing_left(run: Run) -> None:
+    """After the plan: heal what is still open and prove that nothing stays stopped, paused, cut or armed."""
+    run.held().heal(None, why="the end of the plan")
+    left: list[str] = []
+
+    def clean() -> bool:
+        left[:] = guardian.nothing_left(run.stack)
+        return not left
+
+    try:
+        until(clean, within_s=GONE_WITHIN_S, every_s=0.1, what="nothing to be left")
+    except TooLate as e:
+        raise Halt(Verdict.UNKNOWN, f"left behind after healing: {'; '.join(left)}. Remedy: gameday heal") from e

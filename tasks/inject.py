@@ -1,0 +1,37 @@
+"""Do one harm through the guardian, and prove that it bit."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from gameday.model import Verdict
+from gameday.ports import Fault
+from gameday.run import Halt, Run
+from gameday.stack import fault_kind
+
+BITES_WITHIN_S = 10.0
+
+
+@task(name="inject", cache_policy=NO_CACHE)
+def inject(run: Run, fault: Fault) -> None:
+    """Journal, act, proof. Halt(invalid) when the fault did not bite: a test without its fault proves nothing."""
+    if run.inject_ns is None:
+        until_when = datetime.now(UTC) + timedelta(seconds=run.ttl_s)
+        run.say(
+            f"{run.name}: now breaking {fault.component} of stack {run.stack.name} ({fault}); "
+            f"mended by {until_when:%H:%M:%S} UTC at the latest; to stop it: gameday abort"
+        )
+    asked_ns = time.monotonic_ns()
+    run.inject_ns = run.inject_ns or asked_ns
+    act = run.held().inject(fault)
+    act = run.held().prove(act.id, within_s=BITES_WITHIN_S)
+    if act.proof is None:
+        raise Halt(
+            Verdict.INVALID,
+            f"the fault did not bite: {fault_kind(fault)} of {fault.component} changed nothing within "
+            f"{BITES_WITHIN_S:.0f} s",
+        )
+    run.clock_ns = asked_ns
+    run.say(f"{run.name}: {act.proof}")

@@ -1,0 +1,42 @@
+"""Keep what a run found: its folder first, then history in gameday's Postgres, then artifacts that one sees in
+Prefect."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+from gameday import codec, history
+from gameday.errors import GamedayError
+from gameday.model import RunResult
+from gameday.reports import table
+from gameday.run import Run
+
+
+@task(name="record", cache_policy=NO_CACHE)
+def record(run: Run, result: RunResult) -> None:
+    """result.json in the run's folder is the truth; what can't be copied now is copied by a later run."""
+    codec.write_json(run.folder / "result.json", codec.encode(result))
+    dsn = run.stack.config.history.get_secret_value()
+    try:
+        history.import_missing(dsn, run.stack.state)
+        history.record(dsn, result)
+    except GamedayError as e:
+        run.say(f"{run.name}: not yet in history, kept in {run.folder}: {e}")
+    if FlowRunContext.get() is not None:
+        _artifacts(run, result)
+
+
+def _artifacts(run: Run, result: RunResult) -> None:
+    """One table, one text and one link per run, under keys that stay the same from night to night."""
+    key = run.name.replace("_", "-")
+    create_table_artifact(
+        key=f"{key}-findings",
+        table=[{"check": f.check, "verdict": str(f.verdict), "why": f.why} for f in result.findings],
+        description=f"What the checks of {run.name} found",
+    )
+    create_markdown_artifact(key=f"{key}-result", markdown=table.markdown([result]), description=result.why)
+    report = run.stack.state.night(run.night) / "report.html"
+    create_link_artifact(key=f"{key}-report", link=report.as_uri(), link_text=f"report of {run.night}")

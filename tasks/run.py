@@ -1,0 +1,256 @@
+"""The one interpreter: takes a FailureTest through its steps. It knows the order, and nothing of how.
+
+`failure_test` makes a Prefect flow of a function that returns a FailureTest. The interpreter also runs with the steps'
+bare functions (`plain`), so its tests need no Prefect server.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect as reflection
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import State, Task, flow
+from prefect.exceptions import MissingContextError
+from prefect.flows import Flow
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+
+from gameday import checks, codec, diagnose
+from gameday.errors import GamedayError
+from gameday.model import Await, FailureTest, Finding, Heal, Inject, Json, RunResult, Verdict, merge
+from gameday.reports import html, junit, results
+from gameday.run import Halt, Run, new_id
+from gameday.stack import Stack, open_stack
+from tasks.baseline import baseline
+from tasks.heal import heal, prove_nothing_left
+from tasks.inject import inject
+from tasks.notify import notify
+from tasks.preflight import preflight
+from tasks.record import record
+from tasks.verify import gather, judge
+from tasks.wait import wait, wait_recovered
+
+__all__ = ["Night", "definition", "failure_test", "interpret", "night", "plain", "question", "tracked"]
+
+STACK_DOC = "    stack: path of a gameday.toml; the default one's when left empty."
+"""Completes the section Args of a failure test's docstring, where Prefect takes its parameters' descriptions from."""
+
+Call = Callable[[Task[..., Any]], Callable[..., Any]]
+"""How a step is called: `tracked` as a Prefect task, `plain` as the function it wraps."""
+
+
+@dataclass
+class Night:
+    """What runs of the same night share: its id, who watches, and the results so far."""
+
+    id: str
+    say: Callable[[str], None] | None = None
+    results: list[RunResult] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the selftest caught everything; if not, no verdict of this night means anything."""
+        return all(f.verdict is Verdict.PASS for f in self.findings if f.check == "selftest")
+
+    def judged(self) -> list[RunResult]:
+        """The results as they are published: unknown, all of them, in a night whose checks missed a planted fault."""
+        if self.trusted:
+            return list(self.results)
+        why = "the selftest missed a planted fault, so no check can be believed"
+        return [replace(r, verdict=Verdict.UNKNOWN, why=f"{why} (said: {r.verdict}, {r.why})") for r in self.results]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the results and of the night's own findings; skipped when nothing was run at all."""
+        runs = [r.verdict for r in self.judged()]
+        if runs and all(v is Verdict.SKIPPED for v in runs):
+            return Verdict.SKIPPED
+        return merge([*runs, *(f.verdict for f in self.findings if f.verdict is not Verdict.PASS)])
+
+    def write(self, stack: Stack) -> Path:
+        """results.json, junit.xml and report.html of this night; the folder."""
+        folder = stack.state.night(self.id)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        runs = self.judged()
+        codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings))
+        (folder / "junit.xml").write_text(junit.render(self.id, runs, self.findings))
+        pages = [(r, codec.load_evidence(stack.state.run(r.id))) for r in runs]
+        html.render(
+            self.id,
+            pages,
+            folder / "report.html",
+            findings=self.findings,
+            prefect=stack.config.prefect.ui_url,
+            diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages},
+        )
+        return folder
+
+
+night: ContextVar[Night | None] = ContextVar("night", default=None)
+"""The night that flows of this process belong to; without one a run is a night of its own."""
+
+
+def tracked(step: Task[..., Any]) -> Callable[..., Any]:
+    """Run the step as a Prefect task: one sees it in the UI."""
+    return step
+
+
+def plain(step: Task[..., Any]) -> Callable[..., Any]:
+    """Run the step's function, without Prefect."""
+    return step.fn
+
+
+def failure_test(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
+    """Make the Prefect flow of a failure test: the same name (dashed) and parameters, plus `stack`, the path of a
+    gameday.toml.
+
+    The flow's state tells the verdict: pass is Completed, skipped is Completed named Skipped, the others are Failed
+    under their names.
+    """
+    name = function.__name__
+    signature = reflection.signature(function)
+    stack = reflection.Parameter("stack", reflection.Parameter.KEYWORD_ONLY, default="", annotation=str)
+
+    @functools.wraps(function)
+    def body(*args: Any, stack: str = "", **kwargs: Any) -> State[Any]:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return as_state(_one(name, function(**bound.arguments), bound.arguments, stack))
+
+    body.__signature__ = signature.replace(parameters=[*signature.parameters.values(), stack])  # type: ignore[attr-defined]
+    body.__doc__ = f"{reflection.getdoc(function)}\n{STACK_DOC}"
+    body.__annotations__ = {**function.__annotations__, "stack": str, "return": State}
+    made = flow(
+        name=name.replace("_", "-"), description=function.__doc__, validate_parameters=True, persist_result=False
+    )(body)
+    return made
+
+
+def definition(test: Flow[..., Any]) -> Callable[..., FailureTest]:
+    """The function that a failure test's flow was made of."""
+    return reflection.unwrap(test.fn)
+
+
+def question(function: Callable[..., FailureTest]) -> str:
+    """What a failure test asks: the first line of its docstring."""
+    return (reflection.getdoc(function) or "").partition("\n")[0]
+
+
+def as_state(result: RunResult) -> State[Any]:
+    """The verdict as Prefect shows it."""
+    if result.verdict is Verdict.PASS:
+        return Completed(message=result.why)
+    if result.verdict is Verdict.SKIPPED:
+        return Completed(name="Skipped", message=result.why)
+    return Failed(name=str(result.verdict).capitalize(), message=result.why)
+
+
+def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -> RunResult:
+    """Run one test inside the present night, or as a night of its own."""
+    here = night.get() or Night(new_id(name))
+    run = Run(open_stack(Path(stack) if stack else None), name, params, test, here.id, functools.partial(_say, here))
+    result = interpret(run, tracked)
+    here.results.append(result)
+    return result
+
+
+def _say(here: Night, text: str) -> None:
+    """To whoever watches this night, and to Prefect."""
+    if here.say is not None:
+        here.say(text)
+    try:
+        get_run_logger().info(text)
+    except MissingContextError:
+        return
+
+
+def interpret(run: Run, call: Call) -> RunResult:
+    """Preflight, baseline, the plan, heal, recovery, evidence, verdict. Whatever happens, faults are healed before
+    anything is told.
+
+    Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, cancellation) heal, leave a
+    result that says `unknown: aborted`, and go on upwards.
+    """
+    findings: tuple[Finding, ...] = ()
+    halted: tuple[Verdict, str] | None = None
+    interrupted: BaseException | None = None
+    try:
+        call(preflight)(run)
+        call(baseline)(run)
+        for step in run.test.plan:
+            match step:
+                case Inject(fault):
+                    call(inject)(run, fault)
+                case Await():
+                    call(wait)(run, step)
+                case Heal(fault):
+                    call(heal)(run, fault)
+        call(prove_nothing_left)(run)
+        call(wait_recovered)(run)
+        evidence = call(gather)(run)
+        findings = call(judge)(run, evidence)
+        run.held()
+    except Halt as e:
+        halted = e.verdict, str(e)
+    except GamedayError as e:
+        halted = Verdict.UNKNOWN, str(e)
+    except BaseException as e:  # noqa: BLE001 - it becomes a verdict unknown; interrupts go on upwards below
+        halted = Verdict.UNKNOWN, f"aborted: {type(e).__name__}: {e}".rstrip(": ")
+        interrupted = None if isinstance(e, Exception) else e
+    finally:
+        try:
+            run.close()
+        except GamedayError as e:
+            halted = Verdict.UNKNOWN, f"not everything could be mended: {e}"
+    result = conclude(run, findings, halted)
+    if interrupted is not None:
+        plain(record)(run, result)
+        raise interrupted
+    call(record)(run, result)
+    call(notify)(run, result)
+    return result
+
+
+def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str] | None) -> RunResult:
+    """The verdict and the reason: the worst finding's, unless the run was halted or mended by another hand.
+
+    Saves the evidence that it rests on.
+    """
+    evidence = run.evidence()
+    codec.save_evidence(run.folder, evidence)
+    strangers = sorted({a.healed_by for a in evidence.acts if a.healed_by and a.healed_by != run.id})
+    if halted is not None:
+        verdict, why = halted
+    elif strangers:
+        verdict, why = Verdict.UNKNOWN, f"the fault was mended by {', '.join(strangers)}, not by this run"
+    else:
+        verdict = merge([f.verdict for f in findings])
+        why = (
+            "; ".join(f.why for f in findings if f.verdict is verdict and verdict is not Verdict.PASS) or "as promised"
+        )
+    return RunResult(
+        id=run.id,
+        night=run.night,
+        test=run.name,
+        params=dict(run.params),
+        stack=run.stack.name,
+        verdict=verdict,
+        why=why,
+        started=run.started.isoformat(timespec="milliseconds"),
+        took_s=round((time.monotonic_ns() - run.began_ns) / 1e9, 3),
+        mttr_max_s=run.test.mttr_max_s,
+        drain_max_s=run.test.drain_max_s,
+        measures=evidence.measures,
+        counts=checks.counts(evidence),
+        findings=findings,
+        acts=evidence.acts,
+    )

@@ -1,0 +1,58 @@
+"""Wait for a state, bounded: for a condition of the plan, and for the platform to be back and drained."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from gameday import conditions
+from gameday.errors import TooLate
+from gameday.model import Await, Verdict
+from gameday.polling import until
+from gameday.run import Halt, Run, marks
+
+LOOK_EVERY_S = 0.5
+SETTLE_S = 2.0
+"""A sustained good second has to be sampled after the target before it can be judged."""
+
+
+@task(name="wait", cache_policy=NO_CACHE)
+def wait(run: Run, step: Await) -> None:
+    """Halt(fail) where the bound is the platform's promise, Halt(unknown) otherwise, when the state does not come."""
+    what = getattr(step.condition, "__name__", repr(step.condition))
+
+    def come() -> bool:
+        run.still_broken()
+        return step.condition(run.now())
+
+    try:
+        until(come, within_s=step.within_s, every_s=0.1, what=what)
+    except TooLate as e:
+        verdict = Verdict.FAIL if step.promise else Verdict.UNKNOWN
+        raise Halt(verdict, f"waited {step.within_s:g} s for {what!r}, which did not come") from e
+    run.say(f"{run.name}: {what}")
+
+
+@task(name="wait until recovered", cache_policy=NO_CACHE)
+def wait_recovered(run: Run) -> None:
+    """Wait until service is back and drained, or until it is too late for the targets; the check `recovered` judges
+    which."""
+    bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + SETTLE_S
+
+    began_ns = run.now().at_ns
+
+    def back() -> bool:
+        now = run.now()
+        seen_s = (now.at_ns - began_ns) / 1e9  # what was answered before the act's end says nothing about after it
+        if run.healed is None and seen_s > conditions.SECOND_S and conditions.restored(now):
+            run.healed = marks(run.stack)
+        if run.healed is None or not conditions.drained(now):
+            return False
+        measures = run.evidence().measures
+        return measures["restore"].measured and measures["drain"].measured
+
+    try:
+        until(back, within_s=bound_s, every_s=LOOK_EVERY_S, what="recovery")
+    except TooLate:
+        run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
+        return
+    mttr = run.evidence().measures["mttr"]
+    run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
