@@ -1,0 +1,100 @@
+"""Real servers for contract tests, each started once a session and only when a test asks for it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from compose.ports import free_ports
+from compose.servers import clickhouse, kafka, postgres, prefect
+from compose.service import Service, answers
+from gameday.polling import until
+from gameday.state import State
+
+START_WITHIN_S = 60.0
+PASSWORD = "for-tests"
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[subprocess.Popen[bytes]]:
+    """The service's process once it is ready; it is stopped when the block ends."""
+    user = pwd.getpwnam(service.user) if service.user and os.geteuid() == 0 else None
+    with service.log.open("ab") as log:
+        process = subprocess.Popen(
+            service.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=service.cwd or service.folder,
+            env={**os.environ, **service.env},
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+        )
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, f"{service.name} ended: {service.log.read_text()[-2000:]}"
+            return answers(service.ready, 2.0)
+
+        until(ready, within_s=START_WITHIN_S, every_s=0.1, what=service.name)
+        yield process
+    finally:
+        process.send_signal(service.stop_signal)
+        try:
+            process.wait(service.grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def broker_service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """An Apache Kafka that is not started."""
+    kafka.get(lambda _: None)
+    port, controller = free_ports(2)
+    listener = kafka.Listener("DIRECT", port, port)
+    return kafka.process(tmp_path_factory.mktemp("kafka"), (listener,), controller, cluster="tests")
+
+
+@pytest.fixture(scope="session")
+def broker(broker_service: Service) -> Iterator[str]:
+    """host:port of a running Kafka without topics."""
+    with serving(broker_service):
+        yield str(broker_service.ready).removeprefix("kafka://")
+
+
+@pytest.fixture(scope="session")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL, with user and password, of a running ClickHouse without tables."""
+    (port,) = free_ports(1)
+    with serving(clickhouse.process(tmp_path_factory.mktemp("clickhouse"), port, PASSWORD)):
+        yield f"http://gameday:{PASSWORD}@127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running, empty Postgres database."""
+    state = State(tmp_path_factory.mktemp("postgres")).ensure()
+    (port,) = free_ports(1)
+    postgres.get(state, lambda _: None)
+    try:
+        with serving(postgres.process(state, "test-postgres", port, "tester", PASSWORD)):
+            yield postgres.url(port, "tester", PASSWORD, "postgres")
+    finally:
+        postgres.remove(state)
+
+
+@pytest.fixture(scope="session")
+def prefect_api_url(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[str]:
+    """API URL of a running Prefect server on Postgres."""
+    postgres.create_database(database, "prefect")
+    folder: Path = tmp_path_factory.mktemp("prefect")
+    (port,) = free_ports(1)
+    with serving(prefect.server(folder, port, database.rpartition("/")[0] + "/prefect", after=())):
+        yield f"http://127.0.0.1:{port}/api"

@@ -1,0 +1,86 @@
+"""Servers that misbehave as a socket can: nobody listens, nobody answers, everybody is sent away, bytes only drip."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+DRIP_EVERY_S = 0.05
+
+
+@contextmanager
+def nobody() -> Iterator[int]:
+    """A port that refuses connections: bound, never listening."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        yield s.getsockname()[1]
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """A port whose server accepts and never says a word."""
+    with _accepting(lambda _connection, ended: ended.wait()) as port:
+        yield port
+
+
+@contextmanager
+def hanging_up() -> Iterator[int]:
+    """A port whose server closes every connection at once."""
+    with _accepting(lambda _connection, _ended: None) as port:
+        yield port
+
+
+@contextmanager
+def saying(data: bytes) -> Iterator[int]:
+    """A port whose server says the same to everybody, whatever is asked, and hangs up."""
+
+    def say(connection: socket.socket, _ended: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(data)
+
+    with _accepting(say) as port:
+        yield port
+
+
+@contextmanager
+def dripping(data: bytes) -> Iterator[int]:
+    """A port whose server sends its answer byte by byte: each within any time-out, the whole never."""
+
+    def drip(connection: socket.socket, ended: threading.Event) -> None:
+        for byte in data:
+            if ended.wait(DRIP_EVERY_S):
+                return
+            connection.sendall(bytes([byte]))
+
+    with _accepting(drip) as port:
+        yield port
+
+
+@contextmanager
+def _accepting(serve: Callable[[socket.socket, threading.Event], object]) -> Iterator[int]:
+    ended = threading.Event()
+
+    def one(connection: socket.socket) -> None:
+        with connection:
+            try:
+                serve(connection, ended)
+            except OSError:
+                return  # the client went away first
+
+    def loop(server: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        threading.Thread(target=loop, args=(server,), daemon=True).start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
+            server.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,347 @@
+"""Tables as hops: a real ClickHouse with the reference platform's own tables computes what numpy computes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import clickhouse_connect
+import numpy as np
+import pytest
+from clickhouse_connect.driver.client import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gameday import bars
+from gameday.digest import TRADE_FIELDS, row_hash, tally
+from gameday.drivers.clickhouse import Bars, Hop
+from gameday.drivers.tape import Hop as Tape
+from gameday.errors import DriverError
+from gameday.model import Columns, Digest, Group, Tally, Window
+from pipelines.trades.schema import statements
+from tests.contract.sockets import saying
+
+INT64 = 2**63
+INSERTED = ("venue", "symbol", "trade_id", "price", "quantity", "side", "exchange_us", "topic", "partition", "offset")
+LOG = {"topic": "topic", "partition": "partition", "offset": "offset", "ingested": "ingested_at"}
+TOPIC = "market.crypto.trades.binance"
+RATE = 30.0
+TAPE = {"seed": 7, "rate": RATE, "segments": [[0, 1_795_000_030_000_000]]}
+
+Row = tuple[int, int, int, int, int]
+"""In the order of TRADE_FIELDS."""
+
+
+@pytest.fixture(scope="module")
+def client(warehouse: str) -> Iterator[Client]:
+    """The platform's tables and the way through them, without the feed and without gold's refreshing."""
+    parts = urlsplit(warehouse)
+    made = clickhouse_connect.get_client(
+        host=parts.hostname, port=parts.port or 0, username=parts.username, password=parts.password or ""
+    )
+    made.command("CREATE DATABASE trades")
+    for statement in statements("127.0.0.1:1"):
+        if "trades.feed" not in statement and "REFRESH" not in statement:
+            made.command(statement)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def group() -> Group:
+    """A group of its own for each test: one server serves all."""
+    return ("binance", f"T'{uuid4()}\\")
+
+
+def bronze(url: str) -> Hop:
+    return Hop(url, "raw", "trades.bronze", log=LOG, name="bronze")
+
+
+def silver(url: str) -> Hop:
+    first = {"table": "trades.bronze", "offset": "offset"}
+    return Hop(
+        url,
+        "final",
+        "trades.silver",
+        raw="trades.silver_raw",
+        heads_table="trades.silver_heads",
+        first=first,
+        name="silver",
+    )
+
+
+def put(client: Client, group: Group, rows: Sequence[Row], first_offset: int = 0, topic: str = TOPIC) -> None:
+    """Into bronze, as the feed would; offsets ascend in the order given."""
+    unscaled = [
+        (
+            *group,
+            key,
+            Decimal(price).scaleb(-8),
+            Decimal(quantity).scaleb(-8),
+            side,
+            time_us,
+            topic,
+            0,
+            first_offset + i,
+        )
+        for i, (key, price, quantity, side, time_us) in enumerate(rows)
+    ]
+    client.insert("trades.bronze", unscaled, column_names=INSERTED)
+
+
+def trades(ids: Iterable[int]) -> list[Row]:
+    return [(i, (60_000 + i) * 10**8, 12_345, i % 2, 1_795_000_000_000_000 + i * 1000) for i in ids]
+
+
+def expected(rows: Sequence[Row]) -> Tally:
+    """Computed in numpy."""
+    columns = [np.array([row[i] for row in rows], dtype=np.int64) for i in range(len(TRADE_FIELDS))]
+    return tally(columns[0], row_hash(columns))
+
+
+def by_view(digests: Sequence[Digest], stream: str = "trades") -> dict[str, Mapping[Group, Tally]]:
+    return {d.view: d.groups for d in digests if d.stream == stream}
+
+
+int64s = st.integers(-INT64, INT64 - 1) | st.sampled_from([-INT64, -1, 0, 1, INT64 - 1])
+random_rows = st.lists(
+    st.tuples(st.integers(1, INT64 - 1) | st.integers(1, 6), int64s, int64s, st.integers(0, 1), int64s),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(random_rows)
+def test_row_hash_and_tally_are_the_same_in_numpy_and_in_the_server(
+    client: Client, warehouse: str, rows: list[Row]
+) -> None:
+    """For any integers, negative and extreme ones too, repeated and conflicting ids included."""
+    group = ("binance", str(uuid4()))
+    put(client, group, rows)
+    found = by_view(bronze(warehouse).digest(Window({group: 0}, {group: INT64 - 1})))
+    assert found["raw"] == {group: expected(rows)}
+
+
+def test_an_intact_window_is_the_same_in_bronze_silver_and_its_raw_table(
+    client: Client, warehouse: str, group: Group
+) -> None:
+    """Only what lies in (lo, hi] counts; names are taken literally, quotes and backslashes too."""
+    put(client, group, trades(range(1, 101)))
+    window = Window({group: 20}, {group: 90})
+    want = {group: expected(trades(range(21, 91)))}
+    assert by_view(bronze(warehouse).digest(window))["raw"] == want
+    assert by_view(silver(warehouse).digest(window)) == {"raw": want, "final": want}
+    assert [d.hop for d in silver(warehouse).digest(window)] == ["silver", "silver"]
+
+
+def test_repeats_show_in_the_log_and_not_in_what_users_query(client: Client, warehouse: str, group: Group) -> None:
+    """Raw views count each copy; a changed copy is a conflict there, and one of the two in the final view."""
+    put(client, group, [*trades(range(1, 11)), *trades([3]), (5, 1, 1, 0, 1)])
+    window = Window({}, {group: 10})
+    raw = by_view(bronze(warehouse).digest(window))["raw"][group]
+    assert (raw.rows, raw.keys, raw.conflicts) == (12, 10, 1)
+    assert by_view(silver(warehouse).digest(window))["final"][group] == expected(trades(range(1, 11)))
+
+
+def test_offsets_are_told_of_the_windows_records_alone(client: Client, warehouse: str, group: Group) -> None:
+    """Stream "offsets": groups (topic, partition), ids the offsets, whatever else lies in the log between them."""
+    topic = f"market.{uuid4()}"
+    put(client, group, trades(range(1, 11)), first_offset=100, topic=topic)
+    put(client, group, trades([4]), first_offset=103, topic=topic)
+    offsets = np.arange(102, 108)
+    twice = np.append(offsets, 103)
+    found = by_view(bronze(warehouse).digest(Window({group: 2}, {group: 8})), "offsets")["raw"]
+    assert found == {(topic, "0"): tally(twice, row_hash([twice]))}
+
+
+def test_a_group_without_rows_has_no_tally(client: Client, warehouse: str, group: Group) -> None:
+    """And an empty window is no error."""
+    assert by_view(silver(warehouse).digest(Window({group: 0}, {group: 10})))["final"] == {}
+    assert by_view(silver(warehouse).digest(Window({}, {})))["final"] == {}
+
+
+def test_heads_come_from_the_small_table_and_from_the_end_of_the_log(
+    client: Client, warehouse: str, group: Group
+) -> None:
+    """Both follow what comes, in partitions known and new; a re-sent low id changes nothing."""
+    hops = bronze(warehouse), silver(warehouse)
+    put(client, group, trades(range(1, 11)))
+    assert [hop.heads()[group] for hop in hops] == [10, 10]
+    put(client, group, trades([11, 3]), first_offset=10_000_000)
+    assert [hop.heads()[group] for hop in hops] == [11, 11]
+    put(client, group, trades([12]), topic=f"market.{uuid4()}")
+    assert [hop.heads()[group] for hop in hops] == [12, 12]
+
+
+def test_rows_are_distinct_and_in_the_order_of_ids(client: Client, warehouse: str, group: Group) -> None:
+    """As model.Columns, integers scaled."""
+    put(client, group, [*trades([3, 1, 2]), *trades([2])])
+    columns = bronze(warehouse).rows(group, 1, 3)
+    assert columns["id"].tolist() == [2, 3]
+    assert columns["price"].tolist() == [60_002 * 10**8, 60_003 * 10**8]
+    assert columns["symbol"].tolist() == [group[1]] * 2
+    assert len(silver(warehouse).rows(group, 50, 60)["id"]) == 0
+
+
+def test_the_row_with_the_lowest_offset_is_the_first(client: Client, warehouse: str, group: Group) -> None:
+    """silver.not_first counts the ids of which another is kept."""
+    put(client, group, trades(range(1, 6)), first_offset=50)
+    window = Window({}, {group: 5})
+    assert silver(warehouse).symptoms(window, 0, {}) == {"silver.not_first": 0}
+    wrong = [(*group, 2, Decimal(1), Decimal(1), 0, 1, TOPIC, 0, 40)]
+    client.insert("trades.bronze", wrong, column_names=INSERTED)
+    assert silver(warehouse).symptoms(window, 0, {}) == {"silver.not_first": 0}
+    client.command(
+        "ALTER TABLE trades.silver_raw DELETE WHERE offset = 40 AND trade_id = 2", settings={"mutations_sync": 2}
+    )
+    assert silver(warehouse).symptoms(window, 0, {}) == {"silver.not_first": 1}
+
+
+def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, warehouse: str, group: Group) -> None:
+    """From the baseline to the first, between neighbours, and from the last until now."""
+    topic = f"market.{uuid4()}"
+    now_us = int(client.query("SELECT toUnixTimestamp64Micro(now64(6))").result_rows[0][0])
+    for seconds_ago in (50, 40, 12, 2):
+        row = [(*group, 1, Decimal(1), Decimal(1), 0, 1, topic, 0, 60 - seconds_ago, now_us - seconds_ago * 10**6)]
+        columns = ", ".join((*INSERTED, "ingested_at"))
+        values = f"({', '.join(_literal(v) for v in row[0][:-1])}, fromUnixTimestamp64Micro({row[0][-1]}))"
+        client.command(f"INSERT INTO trades.bronze ({columns}) VALUES {values}")
+    found = bronze(warehouse).symptoms(Window({}, {}), now_us - 45 * 10**6, {"clickhouse": now_us - 30 * 10**6})
+    assert found["bronze.ingest_gap_s"][topic] == pytest.approx(28.0)
+    assert found["bronze.first_after_start"][f"{topic}/0"] == 48
+    silent = bronze(warehouse).symptoms(Window({}, {}), now_us - 10**6, {})
+    assert silent["bronze.ingest_gap_s"][topic] == pytest.approx(1.0, abs=60)
+    assert "bronze.first_after_start" not in silent
+    assert json.dumps(found)
+
+
+def _literal(value: Any) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else str(value)
+
+
+def test_a_table_that_is_not_there_is_an_error_that_names_it(client: Client, warehouse: str) -> None:
+    """Not an empty table."""
+    with pytest.raises(DriverError, match="nosuch"):
+        Hop(warehouse, "raw", "trades.nosuch").heads()
+
+
+# ---- bars: the tape, silver and gold must mean the same --------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger() -> Iterator[Tape]:
+    """The real tape function behind a server that tells a short tape."""
+    body = json.dumps({**TAPE, "heads": {"binance": {"BTCUSDT": 3000}}}).encode()
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as port:
+        yield Tape(f"http://127.0.0.1:{port}", "pipelines.trades.tape:trades")
+
+
+BTC: Group = ("binance", "BTCUSDT")
+LO, HI = 500, 2400
+
+
+@pytest.fixture
+def made(client: Client, warehouse: str, ledger: Tape) -> Iterator[Bars]:
+    """Silver with 3000 trades of the tape, gold with the bars of the first 2500."""
+    rows = ledger.rows(BTC, 0, 3000)
+    put(client, BTC, list(zip(*(rows[name].tolist() for name in TRADE_FIELDS), strict=True)))
+    upto = {name: column[:2500] for name, column in rows.items()}
+    for interval, length_us in bars.INTERVALS_US.items():
+        put_bars(client, interval, bars.from_trades(upto, length_us))
+    yield Bars(warehouse, "trades.gold", "trades.silver")
+    for table in ("gold_raw", "silver_raw", "bronze"):
+        client.command(f"TRUNCATE TABLE trades.{table}")
+
+
+def put_bars(client: Client, interval: str, made: Columns) -> None:
+    for row in zip(*(made[name].tolist() for name in bars.BAR_FIELDS), strict=True):
+        bucket_us, *ids = row[:4]
+        decimals = [f"toDecimal128('{Decimal(v).scaleb(-8):f}', 8)" for v in row[4:]]
+        values = ", ".join(
+            [f"'{v}'" for v in (*BTC, interval)] + [str(v) for v in (bucket_us // 10**6, *ids)] + decimals
+        )
+        names = "venue, symbol, interval, bucket, n, first_id, last_id, open, high, low, close, volume, computed_at"
+        client.command(f"INSERT INTO trades.gold_raw ({names}) SELECT {values}, now64(6)")
+
+
+def compare(gold: Bars, ledger: Tape) -> dict[str, Mapping[Group, Tally]]:
+    window = Window({BTC: LO}, {BTC: HI})
+    held = gold.held(window)
+    digests = (ledger.bars(held, window), *gold.digests(held))
+    assert all((d.stream, d.view) == ("bars", "final") for d in digests)
+    return {d.hop: d.groups for d in digests}
+
+
+def test_intact_bars_are_the_same_in_ledger_source_and_table(made: Bars, ledger: Tape) -> None:
+    """Over exactly the ids that the table's bars name, while the last bar still grows."""
+    found = compare(made, ledger)
+    assert list(found) == ["exchange", "silver", "gold"]
+    assert found["exchange"] == found["silver"] == found["gold"]
+    assert set(found["gold"]) == {(*BTC, interval) for interval in bars.INTERVALS_US}
+    assert found["gold"][*BTC, "1m"].keys > 2
+    assert made.heads() == {BTC: 2500}
+
+
+def test_a_missing_bar_shows_at_the_table_alone(client: Client, made: Bars, ledger: Tape) -> None:
+    """The ledger and the source have a bar where the table has none."""
+    buckets = made.held(Window({BTC: LO}, {BTC: HI}))
+    minutes = sorted(buckets["bucket_us"][buckets["interval"] == "1m"].tolist())
+    _delete(client, "1m", minutes[1])
+    found = compare(made, ledger)
+    assert found["exchange"] == found["silver"]
+    assert found["gold"][*BTC, "1m"].keys == found["silver"][*BTC, "1m"].keys - 1
+
+
+@pytest.mark.parametrize("interval", ["1m", "1d"])
+def test_all_bars_of_an_interval_missing_show(client: Client, made: Bars, ledger: Tape, interval: str) -> None:
+    """Even when none is left that names any ids."""
+    client.command(f"ALTER TABLE trades.gold_raw DELETE WHERE interval = '{interval}'", settings={"mutations_sync": 2})
+    found = compare(made, ledger)
+    assert (*BTC, interval) not in found["gold"]
+    assert (*BTC, interval) in found["silver"]
+    assert found["exchange"] == found["silver"]
+
+
+def test_a_changed_bar_shows_at_the_table_alone(client: Client, made: Bars, ledger: Tape) -> None:
+    """By one unit of the last place."""
+    client.command(
+        "ALTER TABLE trades.gold_raw UPDATE volume = volume + toDecimal128('0.00000001', 8) WHERE interval = '1h'",
+        settings={"mutations_sync": 2},
+    )
+    found = compare(made, ledger)
+    assert found["exchange"] == found["silver"]
+    differing = {g for g in found["gold"] if found["gold"][g] != found["silver"][g]}
+    assert differing == {(*BTC, "1h")}
+
+
+def test_a_trade_lost_before_silver_shows_at_the_source(client: Client, made: Bars, ledger: Tape) -> None:
+    """The source's bars lack it; the report can name the hop."""
+    client.command("ALTER TABLE trades.silver_raw DELETE WHERE trade_id = 1000", settings={"mutations_sync": 2})
+    found = compare(made, ledger)
+    assert found["silver"] != found["exchange"]
+    assert found["gold"] == found["exchange"]
+
+
+def test_a_bar_told_twice_counts_twice_in_the_table_and_once_in_the_source(made: Bars, ledger: Tape) -> None:
+    """A view that repeats a bar is seen."""
+    window = Window({BTC: LO}, {BTC: HI})
+    twice = Bars(
+        made.url, "(SELECT * FROM trades.gold UNION ALL SELECT * FROM trades.gold WHERE interval = '5m')", made.source
+    )
+    held = twice.held(window)
+    source, table = (d.groups[*BTC, "5m"] for d in twice.digests(held))
+    assert table.rows == 2 * source.rows == 2 * table.keys
+    assert ledger.bars(held, window).groups[*BTC, "5m"] == source
+
+
+def _delete(client: Client, interval: str, bucket_us: int) -> None:
+    client.command(
+        f"ALTER TABLE trades.gold_raw DELETE WHERE interval = '{interval}'"
+        f" AND toUnixTimestamp(bucket) = {bucket_us // 10**6}",
+        settings={"mutations_sync": 2},
+    )

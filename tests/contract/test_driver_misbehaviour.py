@@ -1,0 +1,134 @@
+"""Every driver against servers that refuse, hang, hang up or drip: a DriverError within its deadline, never a hang."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from gameday.drivers import clickhouse, http, kafka, postgres, prefect_api, tape
+from gameday.drivers.kafka import log, probes
+from gameday.errors import DriverError
+from gameday.model import Window
+from tests.contract.sockets import dripping, hanging_up, nobody, saying, silent
+
+TIMEOUT_S = 0.5
+SLACK_S = 0.7
+"""On a busy machine, and for what a client library rounds up."""
+
+GROUP = ("binance", "BTCUSDT")
+WINDOW = Window({GROUP: 0}, {GROUP: 10})
+HTTP_DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
+
+Ask = Callable[[int], object]
+SERVERS = {"refusing": nobody, "silent": silent, "hanging up": hanging_up}
+
+ASKS: dict[str, tuple[Ask, float]] = {
+    "http probe": (lambda p: http.Probe(f"http://127.0.0.1:{p}/healthz", TIMEOUT_S).read(), TIMEOUT_S),
+    "kafka probe": (lambda p: kafka.Probe(f"127.0.0.1:{p}", TIMEOUT_S).read(), TIMEOUT_S),
+    "kafka serving": (lambda p: kafka.Serving(f"127.0.0.1:{p}", ["t"], TIMEOUT_S).read(), TIMEOUT_S),
+    "kafka position": (lambda p: kafka.Cursor(f"127.0.0.1:{p}", "g", ["t"]).position(), probes.ASK_WITHIN_S),
+    "kafka end": (lambda p: kafka.Cursor(f"127.0.0.1:{p}", "g", ["t"]).end(), probes.ASK_WITHIN_S),
+    "kafka heads": (lambda p: kafka.Hop(f"127.0.0.1:{p}", ["t"]).heads(), TIMEOUT_S),
+    "kafka digest": (lambda p: kafka.Hop(f"127.0.0.1:{p}", ["t"]).digest(WINDOW), TIMEOUT_S),
+    "clickhouse heads": (lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "raw", "t").heads(), 1.0),
+    "postgres probe": (lambda p: postgres.Probe(f"postgresql://u:p@127.0.0.1:{p}/d", TIMEOUT_S).read(), TIMEOUT_S),
+    "tape heads": (lambda p: tape.Hop(f"http://127.0.0.1:{p}", "m:f").heads(), tape.ASK_WITHIN_S),
+    "prefect runs": (lambda p: prefect_api.Job(f"http://127.0.0.1:{p}/api", "f/d").runs(0), TIMEOUT_S),
+}
+
+
+@pytest.fixture(params=SERVERS)
+def misbehaving(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The port of each kind of server."""
+    server: AbstractContextManager[int] = SERVERS[request.param]()
+    with server as port:
+        yield port
+
+
+@pytest.mark.parametrize("ask", ASKS)
+def test_no_answer_is_a_driver_error_within_the_deadline(
+    ask: str, misbehaving: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether nobody listens, nobody answers or the server hangs up; asking changes nothing, so it is definite."""
+    monkeypatch.setattr(log, "READ_WITHIN_S", TIMEOUT_S)
+    monkeypatch.setattr(prefect_api, "ASK_WITHIN_S", TIMEOUT_S)
+    question, deadline_s = ASKS[ask]
+    began = time.monotonic()
+    with pytest.raises(DriverError) as caught:
+        question(misbehaving)
+    assert time.monotonic() - began < deadline_s + SLACK_S
+    assert caught.value.definite
+
+
+def test_a_dripping_server_does_not_renew_the_deadline_of_an_http_probe() -> None:
+    """Each byte comes within any socket's time-out; the whole answer does not."""
+    with dripping(HTTP_DRIP) as port:
+        began = time.monotonic()
+        with pytest.raises(DriverError):
+            http.Probe(f"http://127.0.0.1:{port}/", TIMEOUT_S).read()
+        assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+
+
+def test_a_dripping_server_does_not_renew_the_deadline_of_a_broker_probe() -> None:
+    """The same for Kafka's protocol."""
+    with dripping(b"\0\0\0\x64" + b"\0" * 100) as port:
+        began = time.monotonic()
+        with pytest.raises(DriverError):
+            kafka.Probe(f"127.0.0.1:{port}", TIMEOUT_S).read()
+        assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\0\0\0\x02\0\0",
+        b"\0\0\0\x0a\0\0\0\x01\0\0\0\0\0\0",
+        b"\0\0\0\x0agame\0\x23\0\0\0\0",
+    ],
+    ids=["another protocol", "too short", "another request's", "with an error"],
+)
+def test_what_is_no_kafka_is_no_broker(answer: bytes) -> None:
+    """A port that something else took must not count as the broker that answers."""
+    with saying(answer) as port, pytest.raises(DriverError):
+        kafka.Probe(f"127.0.0.1:{port}", TIMEOUT_S).read()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "503"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{", "Incomplete"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "connects"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope", "nope"),
+    ],
+    ids=["another status", "another protocol", "cut short", "a field missing", "no JSON"],
+)
+def test_an_http_answer_that_is_not_as_asked_is_none(answer: bytes, why: str) -> None:
+    """Status, whole body and the fields that the configuration names must all be there."""
+    with saying(answer) as port, pytest.raises(DriverError, match=why):
+        http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S, fields=["connects"]).read()
+
+
+def test_an_http_answer_gives_its_fields() -> None:
+    """The answer itself is 1, and each named number is a series of its own."""
+    body = b'{"connects": 3, "last": {"BTCUSDT": 7}}'
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as port:
+        assert http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S, fields=["connects"]).read() == {
+            "": 1.0,
+            ".connects": 3.0,
+        }
+
+
+def test_a_trigger_whose_answer_was_lost_may_have_had_an_effect() -> None:
+    """A request that was sent and not answered is not definite; one that could not be sent is."""
+    with hanging_up() as port, pytest.raises(DriverError) as lost:
+        prefect_api.Job(f"http://127.0.0.1:{port}/api", "f/d")._ask("POST", "/deployments/x/create_flow_run", {})
+    with nobody() as port, pytest.raises(DriverError) as refused:
+        prefect_api.Job(f"http://127.0.0.1:{port}/api", "f/d")._ask("POST", "/deployments/x/create_flow_run", {})
+    assert not lost.value.definite
+    assert refused.value.definite

@@ -1,0 +1,71 @@
+"""The small drivers against their real servers: Postgres, and Prefect's API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from gameday.drivers import postgres, prefect_api
+from gameday.errors import ConfigError, DriverError
+
+
+def test_postgres_answers(database: str) -> None:
+    """A fresh connection each time."""
+    probe = postgres.Probe(database, timeout_s=5.0)
+    assert [probe.read() for _ in range(3)] == [{"": 1.0}] * 3
+
+
+def test_a_refused_password_is_an_error_that_does_not_tell_it(database: str) -> None:
+    """The message names the server, and no secret."""
+    user, _, server = database.partition("@")
+    with pytest.raises(DriverError, match="password authentication failed") as caught:
+        postgres.Probe(f"{user}-wrong-secret@{server}", timeout_s=5.0).read()
+    assert "wrong-secret" not in str(caught.value)
+
+
+def _post(api: str, path: str, body: Any) -> Any:
+    parts = urlsplit(api)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection.request("POST", parts.path + path, json.dumps(body), {"Content-Type": "application/json"})
+    return json.loads(connection.getresponse().read())
+
+
+def test_a_job_is_triggered_and_its_runs_are_told(prefect_api_url: str) -> None:
+    """States in Prefect's own words; only runs since the given time."""
+    flow = _post(prefect_api_url, "/flows/", {"name": "offload"})
+    _post(prefect_api_url, "/deployments/", {"name": "every 15", "flow_id": flow["id"]})
+    job = prefect_api.Job(prefect_api_url, "offload/every 15")
+    before_us = time.time_ns() // 1000 - 1_000_000
+    assert job.runs(before_us) == []
+    first = job.trigger()
+    (run,) = job.runs(before_us)
+    assert (run.id, run.state, run.started_us, run.ended_us) == (first, "Scheduled", None, None)
+    for state in ("RUNNING", "FAILED"):
+        told = {"state": {"type": state, "name": state.capitalize(), "message": "no space left"}, "force": True}
+        _post(prefect_api_url, f"/flow_runs/{first}/set_state", told)
+    (run,) = job.runs(before_us)
+    assert (run.state, run.message) == ("Failed", "no space left")
+    assert run.started_us is not None
+    assert run.ended_us is not None
+    assert before_us < run.started_us <= run.ended_us
+    second = job.trigger()
+    assert [r.id for r in job.runs(before_us)] == [first, second]
+    assert job.runs(time.time_ns() // 1000 + 3_600_000_000) == []
+
+
+def test_an_unknown_deployment_is_a_definite_error(prefect_api_url: str) -> None:
+    """Nothing was started."""
+    with pytest.raises(DriverError, match="404") as caught:
+        prefect_api.Job(prefect_api_url, "nosuch/deployment").trigger()
+    assert caught.value.definite
+
+
+def test_a_malformed_deployment_name_is_a_configuration_error() -> None:
+    """Before anything is contacted."""
+    with pytest.raises(ConfigError, match="flow/deployment"):
+        prefect_api.Job("http://127.0.0.1:1/api", "offload")

@@ -1,0 +1,577 @@
+"""Undo that survives: real guardians, a supervisor with real processes, and every kind of death."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from gameday import guardian, lease
+from gameday.errors import Busy, ConfigError, DriverError, GamedayError
+from gameday.faults.kill import Kill
+from gameday.faults.noop import Noop
+from gameday.faults.pause import Pause
+from gameday.faults.restart import Restart
+from gameday.faults.stop import Stop
+from gameday.guardian import ANOTHER_HAND, PIPE_BYTES, Guardian
+from gameday.journal import Journal
+from gameday.model import Act
+from gameday.polling import until
+from gameday.ports import Fault
+from gameday.process import Process
+from gameday.reconciler import Reconciler
+from gameday.stack import Stack, open_stack
+from gameday.state import State
+from tests.fakes import Supervisor, refuse
+
+HEALED_WITHIN_S = 0.5
+"""After the run's death; the component's own start (a sleep) takes no time."""
+
+START_WITHIN_S = 2.0
+"""A guardian's start on a busy machine; alone it takes under 0.4 s."""
+
+RUN = """
+import sys
+from pathlib import Path
+from gameday.faults.{module} import {fault}
+from gameday.guardian import Guardian
+from gameday.stack import open_stack
+from gameday.state import State
+stack = open_stack(Path(sys.argv[1]) / "gameday.toml", State(Path(sys.argv[1])))
+guardian = Guardian.start(stack, "r1", "feed_handler_crash", 60)
+act = guardian.inject({fault}("web"))
+print(guardian.prove(act.id, 5).proof, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    with Supervisor(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def stack(supervisor: Supervisor) -> Stack:
+    return supervisor.stack
+
+
+@contextmanager
+def guarded(stack: Stack, run: str = "r1", ttl_s: float = 60) -> Iterator[Guardian]:
+    held = Guardian.start(stack, run, "feed_handler_crash", ttl_s)
+    try:
+        yield held
+    finally:
+        held.close()
+
+
+@contextmanager
+def running(stack: Stack, fault: type) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own that has injected the fault, proved it, and waits."""
+    script = RUN.format(module=fault.__module__.rpartition(".")[2], fault=fault.__name__)
+    command = [sys.executable, "-c", script, str(stack.state.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert "web" in run.stdout.readline()
+        try:
+            yield run
+        finally:
+            run.kill()
+    until(lambda: lease.holder(stack.state) is None, within_s=10, what="the guardian's end")
+
+
+def holder(stack: Stack) -> Process:
+    """The guardian that holds the stack."""
+    found = lease.holder(stack.state)
+    assert found is not None
+    return found.guardian
+
+
+def acts(stack: Stack, run: str = "r1") -> tuple[Act, ...]:
+    return Journal(stack.state.journal).acts(run)
+
+
+def healed_within(supervisor: Supervisor, within_s: float = HEALED_WITHIN_S) -> None:
+    """The component runs unfrozen again, and the journal says so."""
+    until(lambda: not guardian.nothing_left(supervisor.stack), within_s, every_s=0.002, what="nothing to be left")
+    until(lambda: not Journal(supervisor.state.journal).open_acts(), 5, what="the journal to say so")
+
+
+# ---- the ordinary way ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Restart("web"), Restart("web", how="sigkill"), Kill("web"), Noop("web")], ids=str)
+def test_what_strikes_once_bites_and_is_over_at_the_close(supervisor: Supervisor, fault: Fault) -> None:
+    """Journal, act, proof; healing all that is held leaves it alone; the close notes that nothing is left."""
+    with guarded(supervisor.stack) as held:
+        act = held.inject(fault)
+        assert act.done_ns is not None
+        assert held.prove(act.id, 5).proof
+        assert held.heal(None, "the end of the plan") == []
+        assert guardian.nothing_left(supervisor.stack) == []
+        held.close()
+        assert [a.healed_by for a in held.acts()] == ["r1"]
+        assert [a.healed_why for a in held.acts()] == ["its run ended"]
+        assert held.end == "its run ended"
+    assert guardian.nothing_left(supervisor.stack) == []
+
+
+@pytest.mark.parametrize("fault", [Stop("web"), Stop("web", how="sigkill"), Pause("web")], ids=str)
+def test_what_is_held_lasts_until_the_heal(supervisor: Supervisor, fault: Fault) -> None:
+    """A held fault is seen as left over until it is healed, and its healing is the run's own."""
+    with guarded(supervisor.stack) as held:
+        act = held.inject(fault)
+        assert held.prove(act.id, 5).proof
+        assert len(guardian.nothing_left(supervisor.stack)) == 1
+        (healed,) = held.heal(None, "the end of the plan")
+        assert (healed.id, healed.healed_by, healed.healed_why) == (act.id, "r1", "the end of the plan")
+        assert guardian.nothing_left(supervisor.stack) == []
+        assert held.close() == []
+
+
+def test_a_supervisor_that_does_nothing_gives_no_proof(supervisor: Supervisor) -> None:
+    """A restart that changed nothing has no proof: the run will be invalid."""
+    supervisor.broken = {"start": lambda _: {"ok": True}, "stop": lambda _: {"ok": True}}
+    with guarded(supervisor.stack) as held:
+        act = held.inject(Restart("web"))
+        assert held.prove(act.id, 0.3).proof is None
+
+
+def test_only_components_that_opted_in_are_touched(supervisor: Supervisor) -> None:
+    """The guardian checks it itself, before it even looks at the component."""
+    with guarded(supervisor.stack) as held:
+        with pytest.raises(ConfigError, match="'db' has not opted in"):
+            held.inject(Stop("db"))
+        assert supervisor.orders == []
+        assert held.acts() == ()
+
+
+def test_a_refused_act_stays_open_until_healed(supervisor: Supervisor) -> None:
+    """An act that failed may have had an effect: it is healed like any other, and the error says how definite it is."""
+    with guarded(supervisor.stack) as held:
+        supervisor.broken["stop"] = refuse
+        with pytest.raises(DriverError, match="out of order") as failed:
+            held.inject(Stop("web"))
+        assert failed.value.definite
+        assert [a.done_ns for a in held.acts()] == [None]
+    assert [a.healed_by for a in acts(supervisor.stack)] == ["r1"]
+
+
+def test_the_second_run_is_busy(stack: Stack) -> None:
+    """One run per stack: the second is told who holds it, and nothing happens to the first."""
+    with guarded(stack) as held:
+        with pytest.raises(Busy, match=r"run r1 \(feed_handler_crash\).*gameday abort"):
+            Guardian.start(stack, "r2", "broker_restart", 60)
+        assert held.alive
+    with guarded(stack, "r3"):
+        pass
+
+
+def test_starts_quickly(stack: Stack) -> None:
+    """A guardian imports only what it needs."""
+    began = time.monotonic()
+    with guarded(stack):
+        assert time.monotonic() - began < START_WITHIN_S
+
+
+# ---- deaths --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Stop, Pause])
+def test_a_killed_run_is_healed_by_its_guardian(supervisor: Supervisor, fault: type) -> None:
+    """SIGKILL of the run in the middle of a held fault: undone at once."""
+    with running(supervisor.stack, fault) as run:
+        run.kill()
+        healed_within(supervisor)
+    (act,) = acts(supervisor.stack)
+    assert act.healed_by == "r1"
+    assert "process" in (act.healed_why or "")
+
+
+def test_a_child_that_keeps_the_pipe_open_changes_nothing(supervisor: Supervisor) -> None:
+    """The run's death is seen even when a forked child of its holds the guardian's pipe."""
+    script = RUN.format(module="stop", fault="Stop").replace(
+        "sys.stdin.read()", "import os, time\nprint(os.fork(), flush=True)\ntime.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(supervisor.state.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        lines = [run.stdout.readline() for _ in range(3)]
+        child = next(int(line) for line in lines if line.strip().isdigit() and line.strip() != "0")
+        run.kill()
+        run.wait()
+        healed_within(supervisor)
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_guardian_heals(supervisor: Supervisor, number: signal.Signals) -> None:
+    """SIGTERM or Ctrl-C at the guardian is an abort: healed, and the run is told."""
+    with guarded(supervisor.stack) as held:
+        held.prove(held.inject(Stop("web")).id, 5)
+        holder(supervisor.stack).send(number)
+        healed_within(supervisor)
+        until(lambda: not held.alive, within_s=5)
+        assert held.end == "aborted"
+        with pytest.raises(GamedayError, match="aborted"):
+            held.inject(Noop("web"))
+    assert [a.healed_why for a in acts(supervisor.stack)] == ["aborted"]
+
+
+def test_ctrl_c_at_the_run_does_not_reach_the_guardian(supervisor: Supervisor) -> None:
+    """The terminal's Ctrl-C ends the run; its guardian is in a session of its own, and heals."""
+    with running(supervisor.stack, Stop) as run:
+        run.send_signal(signal.SIGINT)
+        healed_within(supervisor, within_s=5)
+    assert [a.healed_by for a in acts(supervisor.stack)] == ["r1"]
+
+
+def test_the_time_to_live_ends_the_fault_and_the_run(supervisor: Supervisor) -> None:
+    """A run that hangs can't keep anything broken beyond its time."""
+    began = time.monotonic()
+    with guarded(supervisor.stack, ttl_s=1.0) as held:
+        held.inject(Stop("web"))
+        healed_within(supervisor, within_s=5)
+        assert time.monotonic() - began > 1.0
+        until(lambda: not held.alive, within_s=5)
+        assert held.end == "its time to live ended"
+
+
+def test_a_frozen_run_loses_the_stack_at_the_end_of_its_time(supervisor: Supervisor) -> None:
+    """SIGSTOP of the run: its guardian heals at the time to live, and the run, awake again, can't inject any more."""
+    stack = supervisor.stack
+    held = Guardian.start(stack, "r1", "feed_handler_crash", 0.5)
+    held.inject(Stop("web"))
+    until(lambda: lease.holder(stack.state) is None, within_s=10)
+    with guarded(stack, "r2") as other:
+        with pytest.raises(GamedayError, match="time to live ended"):
+            held.inject(Stop("web"))
+        held.close()
+        assert other.alive
+        assert supervisor.pid() is not None
+
+
+def test_a_killed_guardian_leaves_the_healing_to_its_run(supervisor: Supervisor) -> None:
+    """The run notices, and heals by itself when it closes."""
+    with guarded(supervisor.stack) as held:
+        held.prove(held.inject(Stop("web")).id, 5)
+        holder(supervisor.stack).send(signal.SIGKILL)
+        until(lambda: not held.alive, within_s=5)
+        assert "died" in (held.end or "")
+        (healed,) = held.close()
+        assert (healed.healed_by, healed.healed_why) == ("r1", "its guardian was gone")
+        assert guardian.nothing_left(supervisor.stack) == []
+
+
+def test_a_frozen_guardian_is_killed_by_its_run(supervisor: Supervisor) -> None:
+    """One that can't undo is as good as dead; killed first, it can't act later."""
+    with guarded(supervisor.stack) as held:
+        held.prove(held.inject(Stop("web")).id, 5)
+        frozen = holder(supervisor.stack)
+        frozen.send(signal.SIGSTOP)
+        until(lambda: not held.alive, within_s=5)
+        held.close()
+        assert not frozen.alive
+        assert guardian.nothing_left(supervisor.stack) == []
+
+
+def test_the_reconciler_heals_when_run_and_guardian_are_dead(supervisor: Supervisor) -> None:
+    """At its next look, and the journal says who it was."""
+    with running(supervisor.stack, Stop) as run:
+        holder(supervisor.stack).send(signal.SIGKILL)
+        run.kill()
+        run.wait()
+        watchman = Reconciler(supervisor.stack.path, supervisor.state)
+        assert [a.healed_by for a in watchman.look()] == ["the reconciler"]
+        healed_within(supervisor)
+        assert watchman.look() == []
+
+
+def test_the_reconciler_heals_when_only_the_guardian_is_dead(supervisor: Supervisor) -> None:
+    """It leaves the run one look's time to heal by itself; that run's verdict is unknown either way."""
+    with running(supervisor.stack, Stop):
+        holder(supervisor.stack).send(signal.SIGKILL)
+        until(lambda: lease.holder(supervisor.state) is None, within_s=5)
+        watchman = Reconciler(supervisor.stack.path, supervisor.state)
+        assert watchman.look() == []
+        assert [a.healed_why for a in watchman.look()] == ["its guardian was gone"]
+
+
+def test_the_reconciler_displaces_a_frozen_guardian_of_a_dead_run(supervisor: Supervisor) -> None:
+    """Nobody else would ever heal."""
+    with running(supervisor.stack, Pause) as run:
+        frozen = holder(supervisor.stack)
+        frozen.send(signal.SIGSTOP)
+        run.kill()
+        run.wait()
+        assert len(Reconciler(supervisor.stack.path, supervisor.state).look()) == 1
+        assert not frozen.alive
+        assert guardian.nothing_left(supervisor.stack) == []
+
+
+def test_the_reconciler_never_touches_a_live_run(supervisor: Supervisor) -> None:
+    """A fault that a live run holds is not its business."""
+    with guarded(supervisor.stack) as held:
+        held.inject(Stop("web"))
+        watchman = Reconciler(supervisor.stack.path, supervisor.state)
+        assert watchman.look() == watchman.look() == []
+        assert supervisor.pid() is None
+
+
+def test_the_reconciler_as_a_process(supervisor: Supervisor) -> None:
+    """Within two seconds of the death of run and guardian; SIGTERM ends it cleanly."""
+    command = [sys.executable, "-m", "gameday.reconciler", "--config", str(supervisor.stack.path)]
+    command += ["--state", str(supervisor.state.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watchman:
+        assert watchman.stdout is not None
+        assert "watching" in watchman.stdout.readline()
+        with running(supervisor.stack, Stop) as run:
+            holder(supervisor.stack).send(signal.SIGKILL)
+            run.kill()
+            healed_within(supervisor, within_s=2.0)
+        watchman.terminate()
+        assert watchman.wait(5) == 0
+
+
+def test_the_next_run_heals_when_all_are_dead(supervisor: Supervisor) -> None:
+    """Run, guardian and reconciler gone: the next command heals before it does anything, and says that it did."""
+    with running(supervisor.stack, Stop) as run:
+        holder(supervisor.stack).send(signal.SIGKILL)
+        run.kill()
+        run.wait()
+        with guarded(supervisor.stack, "r2"):
+            assert guardian.nothing_left(supervisor.stack) == []
+    assert [(a.healed_by, a.healed_why) for a in acts(supervisor.stack)] == [("r2", "left by an earlier run")]
+
+
+# ---- abort and heal ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Stop, Pause])
+def test_abort_undoes_within_a_second(supervisor: Supervisor, fault: type) -> None:
+    """From any process; it returns what was healed, and the stack is free."""
+    with running(supervisor.stack, fault):
+        began = time.monotonic()
+        healed = guardian.abort(supervisor.state)
+        assert time.monotonic() - began < 1.0
+        assert [(a.fault, a.healed_why) for a in healed] == [(fault.__name__.lower(), "aborted")]
+        assert guardian.nothing_left(supervisor.stack) == []
+        assert lease.holder(supervisor.state) is None
+
+
+def test_abort_wakes_a_frozen_guardian(supervisor: Supervisor) -> None:
+    """A guardian that someone froze still undoes when it is told to."""
+    with running(supervisor.stack, Stop):
+        holder(supervisor.stack).send(signal.SIGSTOP)
+        assert len(guardian.abort(supervisor.state)) == 1
+
+
+def test_abort_of_nothing(stack: Stack) -> None:
+    """Without a run there is nothing to abort."""
+    assert guardian.abort(stack.state) == []
+
+
+def test_heal_aborts_a_live_run_first(supervisor: Supervisor) -> None:
+    """`gameday heal` during a run ends that run."""
+    with guarded(supervisor.stack) as held:
+        held.inject(Stop("web"))
+        assert guardian.heal_open(supervisor.stack, "gameday heal", "asked", dry_run=True) == list(held.acts())
+        assert supervisor.pid() is None
+        assert len(guardian.heal_open(supervisor.stack, "gameday heal", "asked")) == 1
+        assert supervisor.pid() is not None
+        assert not held.alive
+
+
+def test_heal_of_a_dead_runs_fault_says_who(supervisor: Supervisor) -> None:
+    """The journal keeps whose hand it was."""
+    with running(supervisor.stack, Stop) as run:
+        holder(supervisor.stack).send(signal.SIGKILL)
+        run.kill()
+        run.wait()
+        (healed,) = guardian.heal_open(supervisor.stack, "gameday heal", "asked")
+        assert healed.healed_by == "gameday heal"
+    assert guardian.heal_open(supervisor.stack, "gameday heal", "asked") == []
+
+
+def test_a_fault_that_another_hand_healed_is_told(supervisor: Supervisor) -> None:
+    """Someone started the component while the run held it down: its heal was not the run's, so the run is unknown."""
+    with guarded(supervisor.stack) as held:
+        held.prove(held.inject(Stop("web")).id, 5)
+        supervisor.obey({"op": "start", "name": "web"})
+        assert [a.healed_by for a in held.heal(None, "the end of the plan")] == [ANOTHER_HAND]
+
+
+# ---- heals and acts that go wrong ----------------------------------------------------------------------------
+
+
+def test_a_failing_heal_is_tried_again(supervisor: Supervisor) -> None:
+    """The act stays open in the journal until its heal succeeds."""
+    with running(supervisor.stack, Stop) as run:
+        supervisor.broken["start"] = refuse
+        run.kill()
+        until(lambda: sum(o["op"] == "start" for o in supervisor.orders) >= 3, within_s=10)
+        assert len(Journal(supervisor.state.journal).open_acts()) == 1
+        del supervisor.broken["start"]
+        healed_within(supervisor, within_s=5)
+
+
+def test_a_hanging_act_does_not_delay_the_heal_for_long(supervisor: Supervisor) -> None:
+    """The supervisor does not answer the stop: the abort heals anyway, and once more when it has answered."""
+    answer = threading.Event()
+
+    def hang(order: dict[str, object]) -> object:
+        supervisor.obey(order)
+        answer.wait(20)
+        return {"ok": True}
+
+    supervisor.broken["stop"] = hang
+    with guarded(supervisor.stack) as held:
+        injecting = threading.Thread(target=held.inject, args=(Stop("web"),))
+        injecting.start()
+        until(lambda: supervisor.pid() is None, within_s=5)
+        holder(supervisor.stack).send(signal.SIGTERM)
+        until(lambda: supervisor.pid() is not None, within_s=guardian.ACT_PATIENCE_S + 1, what="the heal")
+        assert lease.holder(supervisor.state) is not None
+        answer.set()
+        injecting.join(10)
+        healed_within(supervisor, within_s=5)
+        until(lambda: not held.alive, within_s=5)
+        assert held.end == "aborted"
+
+
+def test_no_journal_no_act(supervisor: Supervisor) -> None:
+    """When the journal can't be written, nothing is done to the component."""
+    journal, pid = supervisor.state.journal, supervisor.pid()
+    with guarded(supervisor.stack) as held:
+        journal.mkdir()
+        with pytest.raises(GamedayError, match=r"can't be (read|written)"):
+            held.inject(Stop("web"))
+        journal.rmdir()
+        assert supervisor.pid() == pid
+        assert [o["op"] for o in supervisor.orders if o["op"] != "status"] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_a_full_disk_stops_the_act_and_not_the_heal(tmp_path: Path) -> None:
+    """On a full state folder nothing is injected; what was injected before is healed, though it can't be noted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k,mode=700", "tmpfs", str(folder)], check=True)
+    try:
+        with Supervisor(folder) as supervisor:
+            held = Guardian.start(supervisor.stack, "r1", "feed_handler_crash", 60)
+            held.inject(Stop("web"))
+            fill(folder / "filler")
+            with pytest.raises(GamedayError, match=r"journal.* can't be written"):
+                inject_often(held, Noop("web"), PAGE_RECORDS)
+            noted = len(held.acts())
+            with pytest.raises(GamedayError, match=r"journal.* can't be written"):
+                held.inject(Noop("web"))
+            assert len(held.acts()) == noted
+            holder(supervisor.stack).send(signal.SIGTERM)
+            until(lambda: supervisor.pid() is not None, HEALED_WITHIN_S + 0.5, what="the heal")
+            (folder / "filler").unlink()
+            healed_within(supervisor, within_s=5)
+            held.close()
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+PAGE_RECORDS = 50
+"""More records than the journal's last page has room for."""
+
+
+def inject_often(held: Guardian, fault: Fault, times: int) -> None:
+    for _ in range(times):
+        held.inject(fault)
+
+
+def fill(path: Path) -> None:
+    """Take every page that is left."""
+    with path.open("ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 512)
+        except OSError:
+            return
+
+
+def test_a_run_that_is_gone_does_not_kill_its_guardian(supervisor: Supervisor) -> None:
+    """An answer into a broken pipe is lost, and nothing else."""
+    held = Guardian.start(supervisor.stack, "r1", "feed_handler_crash", 60)
+    held.prove(held.inject(Stop("web")).id, 5)
+    held._stdout.close()
+    held._stdin.write(b'{"op":"unknown"}\n')
+    held._stdin.close()
+    healed_within(supervisor)
+    assert held._process.wait(5) == 0
+
+
+def test_a_run_that_reads_no_answers_does_not_hold_up_its_guardian(supervisor: Supervisor) -> None:
+    """A frozen run lets the pipe of answers fill up: the guardian heals, and ends."""
+    held = Guardian.start(supervisor.stack, "r1", "feed_handler_crash", 60)
+    held.prove(held.inject(Stop("web")).id, 5)
+    held._stdin.write(2000 * b'{"op":"unknown"}\n')
+    held._stdin.flush()
+    until(lambda: unread(held._stdout) > 0.95 * PIPE_BYTES, within_s=10, what="a full pipe")
+    holder(supervisor.stack).send(signal.SIGTERM)
+    healed_within(supervisor, within_s=5)
+    assert held._process.wait(5) == 0
+    held.close()
+
+
+def unread(pipe: IO[bytes]) -> int:
+    """How many bytes wait in it."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_garbage_on_the_pipe_heals(supervisor: Supervisor) -> None:
+    """Whatever goes wrong with listening, what is broken is healed before the guardian ends."""
+    with guarded(supervisor.stack) as held:
+        held.prove(held.inject(Stop("web")).id, 5)
+        held._stdin.write(b"garbage\n")
+        held._stdin.flush()
+        healed_within(supervisor)
+
+
+def test_a_supervisor_that_is_gone_is_told_at_the_close(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The close of a run names what it could not heal, and its guardian goes on trying."""
+    monkeypatch.setattr(guardian, "CLOSE_WITHIN_S", 0.3)
+    held = Guardian.start(supervisor.stack, "r1", "feed_handler_crash", 60)
+    held.inject(Stop("web"))
+    supervisor.broken["start"] = refuse
+    with pytest.raises(GamedayError, match=r"still trying to heal stop of web.*gameday heal"):
+        held.close()
+    del supervisor.broken["start"]
+    healed_within(supervisor, within_s=5)
+
+
+def test_nothing_left_tells_what_it_cannot_see(supervisor: Supervisor) -> None:
+    """A supervisor that does not answer is not "nothing left"; nor is a damaged journal."""
+    supervisor.broken["status"] = refuse
+    assert ["out of order" in line for line in guardian.nothing_left(supervisor.stack)] == [True]
+    del supervisor.broken["status"]
+    supervisor.state.journal.write_text("damaged\n")
+    assert ["line 1 of" in line for line in guardian.nothing_left(supervisor.stack)] == [True]
+
+
+def test_a_broken_configuration_starts_no_guardian(supervisor: Supervisor) -> None:
+    """The guardian reads the file again: what it can't read is the run's error."""
+    stack = open_stack(supervisor.stack.path, State(supervisor.state.root))
+    stack.path.write_text("name = ")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        Guardian.start(stack, "r1", "noop", 60)
+    assert lease.holder(stack.state) is None

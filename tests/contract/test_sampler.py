@@ -1,0 +1,162 @@
+"""The sampler as the process that it is: how it starts, what it leaves, and that it ends with its owner."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from gameday import codec
+from gameday.errors import GamedayError
+from gameday.polling import until
+from gameday.sampler import Sampler, Tail
+from gameday.stack import Stack, open_stack
+from gameday.state import ROOT, State
+from tests.contract.sockets import silent
+
+RUN = "20261123T020000-a_test-0000"
+GONE_WITHIN_S = 5.0
+
+CONFIG = """
+name = "small"
+history = "postgresql://nobody"
+prefect = {{ api_url = "http://127.0.0.1:1/api" }}
+stream = {{ hops = ["exchange", "silver"], visible = "silver", path = ["web"] }}
+hosts.local = {{}}
+components.web = {{ probes.answer = {{ driver = "http", url = "{web}/healthz", fields = ["connects"] }} }}
+components.hung = {{ probes.answer = {{ driver = "{driver}", url = "{hung}", timeout_s = 0.3 }} }}
+hops.exchange = {{ driver = "tape", url = "{web}", trades = "pipelines.trades.tape:trades" }}
+hops.silver = {{ driver = "tape", url = "{web}", trades = "pipelines.trades.tape:trades" }}
+"""
+
+
+class Web(BaseHTTPRequestHandler):
+    """Answers everything at once."""
+
+    def do_GET(self) -> None:
+        answer = {"connects": 2, "heads": {"kraken": {"BTC/USD": 41}}}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: stderr is the test's."""
+
+
+@pytest.fixture
+def addresses() -> Iterator[dict[str, str]]:
+    """A server that answers, and one that hangs."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server, silent() as hung:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {"web": f"http://127.0.0.1:{server.server_port}", "hung": f"http://127.0.0.1:{hung}"}
+        server.shutdown()
+
+
+@pytest.fixture
+def stack(addresses: dict[str, str], tmp_path: Path) -> Stack:
+    return make(tmp_path, addresses)
+
+
+def make(folder: Path, addresses: dict[str, str], driver: str = "http") -> Stack:
+    config = folder / "gameday.toml"
+    config.write_text(CONFIG.format(**addresses, driver=driver))
+    return open_stack(config, State(folder / "state").ensure())
+
+
+def test_it_is_started_when_every_probe_has_a_reading_and_leaves_what_it_read(stack: Stack) -> None:
+    """One series a probe and suffix; the hung component has samples without value, and delays no other."""
+    sampler = Sampler.start(stack, RUN)
+    tail = Tail(stack.state.samples(RUN))
+    try:
+        assert {"component/web/answer", "head/silver/kraken/BTC/USD"} <= set(tail.recent(10))
+        until(lambda: len(tail.recent(60)["component/web/answer"]) > 40, within_s=30, what="two seconds of samples")
+    finally:
+        sampler.stop()
+    assert not sampler.alive
+    found = codec.read_samples(stack.state.samples(RUN))
+    assert set(found) == {
+        "component/web/answer",
+        "component/web/answer.connects",
+        "component/hung/answer",
+        "head/exchange/kraken/BTC/USD",
+        "head/silver/kraken/BTC/USD",
+    }
+    assert {s.value for s in found["component/hung/answer"]} == {None}
+    assert {s.value for s in found["component/web/answer.connects"]} == {2.0}
+    assert {s.value for s in found["head/silver/kraken/BTC/USD"]} == {41.0}
+    gaps_ms = sorted((b.at_ns - a.at_ns) / 1e6 for a, b in pairwise(found["component/web/answer"]))
+    assert 45 < gaps_ms[len(gaps_ms) // 2] < 55
+    for samples in found.values():
+        assert samples == sorted(samples, key=lambda s: s.at_ns)
+
+
+def test_sigterm_ends_it(stack: Stack) -> None:
+    """In good order, exit code 0."""
+    sampler = Sampler.start(stack, RUN)
+    os.kill(sampler.pid, signal.SIGTERM)
+    until(lambda: not sampler.alive, within_s=GONE_WITHIN_S, what="its end")
+    assert sampler.end == "exit code 0"
+
+
+def test_ctrl_c_in_the_terminal_does_not_end_it(stack: Stack) -> None:
+    """The whole foreground group gets the signal; the run has to heal first, and is watched until then."""
+    sampler = Sampler.start(stack, RUN)
+    tail = Tail(stack.state.samples(RUN))
+    os.kill(sampler.pid, signal.SIGINT)
+    before = len(tail.recent(60)["component/web/answer"])
+    until(lambda: len(tail.recent(60)["component/web/answer"]) > before + 5, within_s=10, what="samples after Ctrl-C")
+    sampler.stop()
+    assert sampler.end == "exit code 0"
+
+
+def test_its_death_is_seen(stack: Stack) -> None:
+    """A run without its sampler can prove nothing, and must know."""
+    sampler = Sampler.start(stack, RUN)
+    os.kill(sampler.pid, signal.SIGKILL)
+    until(lambda: not sampler.alive, within_s=GONE_WITHIN_S, what="its end")
+    assert sampler.end == "exit code -9"
+    sampler.stop()
+
+
+def test_it_ends_when_its_owner_is_killed(stack: Stack) -> None:
+    """Its stdin is the owner's pipe; nothing samples on behalf of the dead."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(stack.path), str(stack.state.root), RUN], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    assert Path(f"/proc/{pid}").exists()
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    until(lambda: not Path(f"/proc/{pid}").exists(), within_s=GONE_WITHIN_S, what="the sampler's end")
+
+
+OWNER = textwrap.dedent(
+    """
+    import sys, threading
+    from pathlib import Path
+    from gameday.sampler import Sampler
+    from gameday.stack import open_stack
+    from gameday.state import State
+    sampler = Sampler.start(open_stack(Path(sys.argv[1]), State(Path(sys.argv[2]))), sys.argv[3])
+    print(sampler.pid, flush=True)
+    threading.Event().wait()
+    """
+)
+
+
+def test_a_configuration_that_it_cannot_use_is_told_with_its_log(addresses: dict[str, str], tmp_path: Path) -> None:
+    """The run learns at once, not by waiting."""
+    with pytest.raises(GamedayError, match="there is no 'carrier-pigeon' in gameday/drivers"):
+        Sampler.start(make(tmp_path, addresses, driver="carrier-pigeon"), RUN)

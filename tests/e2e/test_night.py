@@ -1,0 +1,139 @@
+"""The main job on real servers: a night of all failure tests, and the same through the worker."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from gameday import codec, timings
+from gameday.config import load
+from gameday.reports import results as published
+from gameday.state import State
+from tests.e2e.command import gameday, results
+
+RATE_HZ = 20.0
+
+
+@pytest.fixture(scope="module")
+def night(stack_state: State, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
+    """One night of all tests: its output, results and JUnit file."""
+    folder = tmp_path_factory.mktemp("night")
+    found, junit = folder / "r.json", folder / "r.xml"
+    done = gameday(stack_state, "run", "--all", "--json", str(found), "--junit", str(junit))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, found, junit
+
+
+def measures(found: Path) -> list[dict[str, Any]]:
+    return [r["measures"] for r in results(found)]
+
+
+def test_a_night_passes_and_says_so(night: tuple[str, Path, Path]) -> None:
+    """Three passes; the terminal shows each test with its MTTR, what was broken until when and how to stop it."""
+    output, found, _ = night
+    assert {r["test"]: r["verdict"] for r in results(found)} == {
+        "broker_restart": "pass",
+        "clickhouse_restart": "pass",
+        "feed_handler_crash": "pass",
+    }
+    assert "to stop it: gameday abort" in output
+    assert "selftest: pass" in output
+    assert "history: pass" in output
+
+
+def test_its_results_follow_the_published_schema(night: tuple[str, Path, Path]) -> None:
+    """results.json validates, and nothing was lost, doubled or changed at any hop."""
+    _, found, junit = night
+    document = json.loads(found.read_text())
+    jsonschema.validate(document, published.schema())
+    for result in document["results"]:
+        assert all(n == 0 for hops in result["counts"].values() for n in hops.values()), result["counts"]
+        assert set(result["counts"]["lost"]) >= {"broker", "bronze", "silver", "gold"}
+    assert len(ET.parse(junit).getroot().findall(".//testcase")) >= 3
+
+
+def test_recovery_is_measured_sharply(night: tuple[str, Path, Path]) -> None:
+    """Every measure was taken; the MTTR's intervals are at most 0.15 s wide in the median and 0.5 s each, and its high
+    end is within the target."""
+    _, found, _ = night
+    for one in measures(found):
+        assert all(one[name]["high_s"] is not None for name in ("impact", "restore", "drain", "mttr")), one
+    widths = [one["mttr"]["high_s"] - one["mttr"]["low_s"] for one in measures(found)]
+    assert statistics.median(widths) <= 0.15, widths
+    assert max(widths) <= 0.5, widths
+    assert all(r["measures"]["mttr"]["high_s"] <= r["mttr_max_s"] for r in results(found))
+
+
+def test_the_sampler_kept_its_rate(night: tuple[str, Path, Path], stack_state: State) -> None:
+    """At least 95 % of the samples that 20 Hz asks for were taken, of every component and of both heads."""
+    _, found, _ = night
+    for result in results(found):
+        samples = codec.read_samples(stack_state.samples(result["id"]))
+        fast = [s for s in samples if s.startswith(("component/broker/", "component/clickhouse/ping", "head/"))]
+        assert fast
+        for series in fast:
+            first, last = samples[series][0].at_ns, samples[series][-1].at_ns
+            assert timings.coverage(samples, series, RATE_HZ, first, last) >= 0.95, series
+
+
+def test_the_night_leaves_its_files_and_its_history(night: tuple[str, Path, Path], stack_state: State) -> None:
+    """report.html stands alone, and the history knows the runs, also as the Markdown table."""
+    _, found, _ = night
+    page = (stack_state.night(json.loads(found.read_text())["night"]) / "report.html").read_text()
+    assert "<svg" in page
+    assert not any(f'{attribute}="http' in page for attribute in ("src", "srcset"))
+    table = gameday(stack_state, "history", "--markdown").stdout
+    assert table.startswith("| Test | Run Date | Result | MTTR | Notes |")
+    assert table.count("broker_restart") >= 1
+    past = json.loads(gameday(stack_state, "history", "--json").stdout)["results"]
+    assert {r["id"] for r in results(found)} <= {r["id"] for r in past}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "params"),
+    [("broker-restart/on-demand", ["how=sigkill"]), ("clickhouse-restart/on-demand", ["how=sigkill"])],
+)
+def test_a_deployment_does_the_same_through_the_worker(stack_state: State, deployment: str, params: list[str]) -> None:
+    """`prefect deployment run` ends Completed, and its run is in the history like any other."""
+    config = load(state=stack_state)
+    before = {r["id"] for r in json.loads(gameday(stack_state, "history", "--json").stdout)["results"]}
+    options = list(itertools.chain.from_iterable(("-p", p) for p in params))
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("prefect")), "deployment", "run", deployment, *options, "--watch"],
+        env={
+            **os.environ,
+            "PREFECT_API_URL": config.prefect.api_url,
+            "PREFECT_HOME": str(stack_state.prefect),
+            "COLUMNS": "200",
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = json.loads(gameday(stack_state, "history", "--json").stdout)["results"]
+    new = [r for r in after if r["id"] not in before]
+    assert [(r["test"], r["params"]["how"], r["verdict"]) for r in new] == [
+        (deployment.partition("/")[0].replace("-", "_"), "sigkill", "pass")
+    ]
+
+
+def test_a_killed_handler_is_revived_by_the_platform(stack_state: State, tmp_path: Path) -> None:
+    """The other way to crash a feed handler: nobody holds it down, and its supervisor brings it back."""
+    found = tmp_path / "r.json"
+    done = gameday(
+        stack_state, "run", "feed_handler_crash", "-p", "how=sigkill", "-p", "venue=kraken", "--json", str(found)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(found)[0]["params"] == {"venue": "kraken", "how": "sigkill"}

@@ -1,0 +1,221 @@
+"""Small stand-ins: a supervisor with real child processes, a stack's configuration around it, a host in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from gameday.model import Json
+from gameday.process import Process, boot_id
+from gameday.stack import Stack, open_stack
+from gameday.state import State
+
+REVIVE_S = 0.1
+
+CONFIG = """
+name = "toy"
+history = "postgresql://nobody@127.0.0.1:1/none"
+[prefect]
+api_url = "http://127.0.0.1:1/api"
+[stream]
+hops = ["one", "two"]
+visible = "two"
+path = ["web"]
+[hops.one]
+driver = "tape"
+[hops.two]
+driver = "clickhouse"
+[hosts.local]
+socket = "{socket}"
+"""
+
+COMPONENT = """
+[components.{role}]
+opt_in = {opt_in}
+probes.health = {{ driver = "http", url = "http://127.0.0.1:1/" }}
+"""
+
+
+def write_config(folder: Path, opted_in: tuple[str, ...] = ("web",), others: tuple[str, ...] = ("db",)) -> Path:
+    """A gameday.toml whose components are processes of the supervisor in this folder."""
+    text = CONFIG.format(socket=State(folder).supervisor_socket)
+    for role in (*opted_in, *others):
+        text += COMPONENT.format(role=role, opt_in=str(role in opted_in).lower())
+    path = folder / "gameday.toml"
+    path.write_text(text)
+    return path
+
+
+class Supervisor:
+    """The socket protocol over `sleep` processes that are revived after REVIVE_S. A thread of the test's process.
+
+    broken: op -> what to do instead of answering; it may raise, wait, or return the answer.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, ...] = ("web", "db")) -> None:
+        self.state = State(folder)
+        self.stack: Stack = open_stack(write_config(folder), self.state)
+        self.broken: dict[str, Callable[[Json], Json | None]] = {}
+        self.orders: list[Json] = []
+        self._names = names
+        self._want = dict.fromkeys(names, True)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_us: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __enter__(self) -> Supervisor:
+        self._listener.bind(str(self.state.supervisor_socket))
+        self._listener.listen(64)
+        for name in self._names:
+            self._spawn(name)
+            threading.Thread(target=self._revive, args=(name,), daemon=True).start()
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._over.set()
+        self._listener.close()
+        with self._lock:
+            for child in self._running.values():
+                child.kill()
+                child.wait()
+
+    def pid(self, name: str = "web") -> int | None:
+        """Who runs now; None: nobody."""
+        with self._lock:
+            child = self._running.get(name)
+            return None if child is None or Process.of(child.pid) is None else child.pid
+
+    def _spawn(self, name: str) -> None:
+        self._running[name] = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        self._started_us[name] = time.time_ns() // 1000
+
+    def _revive(self, name: str) -> None:
+        while not self._over.wait(0.01):
+            with self._lock:
+                dead = self._want[name] and self._running[name].poll() is not None
+            if dead and not self._over.wait(REVIVE_S):
+                with self._lock:
+                    if self._want[name] and self._running[name].poll() is not None and not self._over.is_set():
+                        self._spawn(name)
+
+    def _accept(self) -> None:
+        while not self._over.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(ConnectionError):  # whoever asked may be killed at any moment
+            for line in connection.makefile("rb"):
+                order = json.loads(line)
+                self.orders.append(order)
+                answer = self.broken[order["op"]](order) if order["op"] in self.broken else self.obey(order)
+                if answer is None:
+                    return
+                connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    def obey(self, order: Json) -> Json:
+        """What an unbroken supervisor does."""
+        if order["op"] == "status":
+            with self._lock:
+                status = {name: self._status(name) for name in self._names}
+            return {"ok": True, "pid": os.getpid(), "boot_id": boot_id(), "processes": status}
+        name = order["name"]
+        if name not in self._names:
+            return {"ok": False, "error": f"no process {name!r}"}
+        with self._lock:
+            if self._over.is_set():
+                return {"ok": False, "error": "shut down"}
+            self._want[name] = order["op"] == "start"
+            child = self._running[name]
+            if order["op"] == "start":
+                if child.poll() is not None:
+                    self._spawn(name)
+            else:
+                child.terminate()
+                child.send_signal(18)
+                child.wait()
+        return {"ok": True}
+
+    def _status(self, name: str) -> Json:
+        found = Process.of(self._running[name].pid)
+        return {
+            "want": self._want[name],
+            "pid": found.pid if found else None,
+            "start_ticks": found.start_ticks if found else None,
+            "started_us": self._started_us[name] if found else None,
+            "state": found.state if found else None,
+            "restarts": 0,
+            "log": "",
+            "ready": None,
+        }
+
+
+@dataclass
+class MemoryHost:
+    """A host in memory that offers everything; `inert`: it accepts every order and does nothing."""
+
+    inert: bool = False
+    running: dict[str, int | None] = field(default_factory=lambda: {"web": 1})
+    frozen: set[str] = field(default_factory=set)
+    calls: list[tuple[Json, ...]] = field(default_factory=list)
+    births: int = 1
+
+    def identity(self, component: str) -> Json | None:
+        pid = self.running.get(component)
+        return None if pid is None else {"pid": pid, "start_ticks": pid, "boot_id": "b", "started_us": pid * 1000}
+
+    def start(self, component: str) -> None:
+        self.calls.append(("start", component))
+        if not self.inert and self.running.get(component) is None:
+            self.births += 1
+            self.running[component] = self.births
+
+    def stop(self, component: str, grace_s: float) -> None:
+        self.calls.append(("stop", component, grace_s))
+        if not self.inert:
+            self.running[component] = None
+
+    def kill(self, component: str, identity: Json) -> None:
+        self.calls.append(("kill", component, identity["pid"]))
+        if not self.inert:
+            self.running[component] = None
+
+    def pause(self, component: str) -> None:
+        if not self.inert:
+            self.frozen.add(component)
+
+    def resume(self, component: str) -> None:
+        self.frozen.discard(component)
+
+    def paused(self, component: str) -> bool:
+        return component in self.frozen
+
+
+class MemoryStack:
+    """Just enough of a Stack for a fault: its host."""
+
+    def __init__(self, host: MemoryHost) -> None:
+        self._host = host
+
+    def host(self, role: str) -> MemoryHost:
+        return self._host
+
+
+def refuse(_: Json) -> Mapping[str, Json]:
+    """A supervisor's answer when it refuses."""
+    return {"ok": False, "error": "out of order"}

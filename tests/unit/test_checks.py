@@ -1,0 +1,417 @@
+"""Each check on histories of a few lines: shown to pass, to fail with the guilty thing named, and to be unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gameday import checks
+from gameday.model import (
+    Act,
+    Baseline,
+    Check,
+    Digest,
+    Evidence,
+    Group,
+    Marks,
+    Measure,
+    Sample,
+    Tally,
+    Verdict,
+    Window,
+)
+
+PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
+A: Group = ("binance", "BTCUSDT")
+B: Group = ("kraken", "BTC/USD")
+MS = 1_000_000
+S = 1_000 * MS
+
+EMPTY = Evidence("t", {}, "s")
+
+
+def right(**changes: Any) -> Tally:
+    """Ten records, ids 1 to 10, all of them right."""
+    return replace(Tally(rows=10, keys=10, lo=1, hi=10, sum=77), **changes)
+
+
+def held(hop: str, view: str, *tallies: Tally, stream: str = "trades") -> Digest:
+    return Digest(stream, hop, view, dict(zip((A, B), tallies, strict=False)))
+
+
+def history(*digests: Digest, **more: Any) -> Evidence:
+    """A window of ten ids, the ledger's digest, and the others'."""
+    digests = (held("exchange", "final", right()), *digests)
+    return replace(EMPTY, **{"window": Window({A: 0}, {A: 10}), "digests": digests, **more})
+
+
+CLEAN = (
+    held("broker", "log", right(rows=12, back=0)),
+    held("bronze", "raw", right(rows=12)),
+    held("silver", "raw", right(rows=12)),
+    held("silver", "final", right()),
+)
+
+DATA: list[tuple[str, Check, Evidence, Verdict, str]] = [
+    ("all there", checks.no_loss, history(*CLEAN), PASS, "broker, bronze, silver: all 10 records"),
+    ("one gone", checks.no_loss, history(CLEAN[0], held("bronze", "raw", right(rows=9, keys=9))), FAIL,
+     "bronze has 1 trade fewer than exchange: binance/BTCUSDT (1)"),
+    ("gone from the broker on", checks.no_loss,
+     history(held("broker", "log", right(keys=7)), held("bronze", "raw", right(keys=7))), FAIL,
+     "broker has 3 trades fewer than exchange: binance/BTCUSDT (3); seen at bronze too"),
+    ("a group gone", checks.no_loss, history(held("broker", "log")), FAIL, "broker has 10 trades fewer"),
+    ("the ledger itself short of the window", checks.no_loss,
+     history(*CLEAN, window=Window({A: 0}, {A: 12})), FAIL, "exchange has 2 trades fewer than the window"),
+    ("another id in its place", checks.no_loss, history(held("broker", "log", right(hi=11))), FAIL, "broker has 1"),
+    ("nothing to compare with", checks.no_loss, history(), UNKNOWN, "nothing to compare"),
+    ("no digests", checks.no_loss, EMPTY, UNKNOWN, "nothing to compare"),
+    ("an empty window", checks.no_loss,
+     replace(EMPTY, digests=(held("exchange", "final", Tally(0, 0, 0, 0, 0)), held("broker", "log"))), UNKNOWN,
+     "nothing to compare"),
+    ("a hop that gave no digest", checks.no_loss,
+     history(*CLEAN, symptoms={"trouble": {"gold": "timed out"}}), UNKNOWN, "no digest of gold"),
+    ("a hop known at baseline that gave none", checks.no_loss,
+     history(*CLEAN, baseline=Baseline(Marks(0, 0, heads={"gold": {A: 0}}), 0.1, 1.0, {})), UNKNOWN,
+     "no digest of gold"),
+    ("re-sent ones in the log", checks.no_duplicates, history(*CLEAN), PASS, "as a log may: broker 2, bronze 2"),
+    ("one twice for users", checks.no_duplicates, history(held("silver", "final", right(rows=11))), FAIL,
+     "silver has 1 trade too many: binance/BTCUSDT (1)"),
+    ("one that should not exist", checks.no_duplicates, history(held("broker", "log", right(keys=11, hi=11))), FAIL,
+     "broker has 1 trade too many"),
+    ("a group that should not exist", checks.no_duplicates, history(held("broker", "log", right(), right())), FAIL,
+     "kraken/BTC/USD (10)"),
+    ("no view that promises", checks.no_duplicates,
+     replace(EMPTY, digests=(held("broker", "log", right()), held("bronze", "raw", right()))), UNKNOWN, "promises"),
+    ("nothing at all", checks.no_duplicates, EMPTY, UNKNOWN, "nothing to compare"),
+    ("as they were", checks.unchanged, history(*CLEAN), PASS, "all 10 records"),
+    ("another sum", checks.unchanged, history(CLEAN[0], held("bronze", "raw", right(sum=78))), FAIL,
+     "bronze has at least 1 trade unlike exchange's: binance/BTCUSDT"),
+    ("two contents", checks.unchanged, history(held("broker", "log", right(conflicts=2))), FAIL, "at least 2 trades"),
+    ("hidden by loss", checks.unchanged, history(held("broker", "log", right(keys=9, sum=3))), UNKNOWN,
+     "can't be compared"),
+    ("an unknown late one", checks.unchanged, history(*CLEAN, symptoms={"late": {"rows": 5, "unknown": 1}}), FAIL,
+     "1 of 5 records re-sent"),
+    ("known late ones", checks.unchanged, history(*CLEAN, symptoms={"late": {"rows": 5, "unknown": 0}}), PASS,
+     "all 10"),
+    ("a bar off", checks.unchanged,
+     history(*CLEAN, *(held(hop, "final", right(sum=n), stream="bars") for n, hop in enumerate(("exchange", "gold")))),
+     FAIL, "gold has at least 1 bar unlike exchange's"),
+    ("nothing", checks.unchanged, EMPTY, UNKNOWN, "nothing to compare"),
+    ("in order", checks.order, history(*CLEAN), PASS, "broker: 10 ids in 1 groups ascend"),
+    ("out of order", checks.order, history(held("broker", "log", right(back=2))), FAIL,
+     "broker has 2 records first seen after a higher id: binance/BTCUSDT (2)"),
+    ("no order told", checks.order, history(held("bronze", "raw", right())), UNKNOWN, "nothing to judge"),
+    ("the first kept", checks.first_kept, history(symptoms={"silver.not_first": 0}), PASS, "lowest offset"),
+    ("a later one kept", checks.first_kept, history(symptoms={"silver.not_first": 4}), FAIL, "4 ids"),
+    ("nobody tells", checks.first_kept, EMPTY, UNKNOWN, "nothing to judge"),
+    ("small gaps", checks.continuous, replace(EMPTY, symptoms={"bronze.ingest_gap_s": {"a": 0.2, "b": 30.0}}), PASS,
+     "30.0 s of 30 s (b)"),
+    ("a large gap", checks.continuous, replace(EMPTY, symptoms={"bronze.ingest_gap_s": {"a": 31.2, "b": 3.0}}), FAIL,
+     "31.2 s of 30 s (a)"),
+    ("no gaps told", checks.continuous, EMPTY, UNKNOWN, "nothing to judge"),
+    ("no topics", checks.continuous, replace(EMPTY, symptoms={"bronze.ingest_gap_s": {}}), UNKNOWN, "nothing to judge"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("check", "evidence", "verdict", "told"), [row[1:] for row in DATA], ids=[f"{r[1].__name__}: {r[0]}" for r in DATA]
+)
+def test_data(check: Check, evidence: Evidence, verdict: Verdict, told: str) -> None:
+    """What the hops hold decides, and the sentence names hop, number and group."""
+    found = check(evidence)
+    assert (found.check, found.verdict) == (check.__name__, verdict)
+    assert told in found.why
+
+
+def test_counts_and_guilty_name_where_it_began() -> None:
+    """Per hop the most of its views; hops that were judged and are right have 0; the first damaged hop is guilty."""
+    evidence = history(
+        held("broker", "log", right(rows=12)),
+        held("bronze", "raw", right(keys=8, rows=8)),
+        held("silver", "raw", right(keys=8, rows=8)),
+        held("silver", "final", right(keys=8, rows=9)),
+    )
+    assert checks.counts(evidence) == {
+        "lost": {"broker": 0, "bronze": 2, "silver": 2},
+        "doubled": {"broker": 0, "bronze": 0, "silver": 1},
+        "changed": {"broker": 0, "bronze": 0, "silver": 0},
+    }
+    assert checks.guilty(evidence) == {"lost": "bronze", "doubled": "silver"}
+    assert checks.counts(EMPTY) == {"lost": {}, "doubled": {}, "changed": {}}
+
+
+def test_listed_rows_replace_the_lower_bound() -> None:
+    """A sum tells that rows were changed, the listed difference how many and which."""
+    listed = {"broker binance/BTCUSDT": {"changed": {"count": 7, "ids": [3, 4, 5, 6], "rows": []}}}
+    evidence = history(held("broker", "log", right(sum=1)), symptoms={"differences": listed})
+    assert checks.counts(evidence)["changed"] == {"broker": 7}
+    assert "id 3, 4, 5" in checks.unchanged(evidence).why
+
+
+# ---- recovered ------------------------------------------------------------------------------------------------------
+
+BACK, DRAINED = Measure(1.0, 1.1), Measure(2.0, 2.1)
+
+
+@pytest.mark.parametrize(
+    ("mttr", "drain", "verdict", "told"),
+    [
+        (BACK, DRAINED, PASS, "MTTR 1.10 s of 5 s, drain 2.10 s of 9 s"),
+        (Measure(4.9, 5.1), DRAINED, FAIL, "MTTR 5.10 s of 5 s"),
+        (BACK, Measure(8.9, 9.1), FAIL, "drain 9.10 s of 9 s"),
+        (Measure(5.2, None, "still silent"), DRAINED, FAIL, "more than 5.2 s of 5 s: still silent"),
+        (Measure(4.8, None, "still silent"), DRAINED, UNKNOWN, "unmeasured: still silent"),
+        (Measure(None, None, "too few samples"), DRAINED, UNKNOWN, "unmeasured: too few samples"),
+        (Measure(None, None, "too few samples"), Measure(9.9, None, "behind"), FAIL, "behind"),
+        (None, None, UNKNOWN, "not measured"),
+    ],
+)
+def test_recovered(mttr: Measure | None, drain: Measure | None, verdict: Verdict, told: str) -> None:
+    """The high bound counts; unmeasured is unknown, unless it is known to have been too late."""
+    measures = {name: m for name, m in (("mttr", mttr), ("drain", drain)) if m}
+    found = checks.recovered(replace(EMPTY, measures=measures, mttr_max_s=5, drain_max_s=9))
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+# ---- offsets --------------------------------------------------------------------------------------------------------
+
+
+def marked(position: Mapping[str, int], end: Mapping[str, int]) -> Marks:
+    return Marks(0, 0, positions={"ch": position}, ends={"ch": end})
+
+
+@pytest.mark.parametrize(
+    ("healed", "ends", "verdict", "told"),
+    [
+        (marked({"t/0": 5}, {"t/0": 9}), marked({"t/0": 12}, {"t/0": 12}), PASS, "1 of 1 slots"),
+        (marked({"t/0": 5}, {"t/0": 9}), marked({"t/0": 8}, {"t/0": 12}), FAIL, "ch stands at 8 in t/0, whose end"),
+        (marked({"t/0": 9}, {"t/0": 9}), marked({"t/0": 9}, {"t/0": 12}), FAIL, "stands at 9"),
+        (marked({"t/0": 5}, {"t/0": 9}), marked({}, {"t/0": 12}), FAIL, "never committed"),
+        (marked({}, {"t/0": 9}), marked({"t/0": 12}, {"t/0": 12}), PASS, "1 of 1 slots"),
+        (marked({}, {"t/0": 9, "t/1": 0}), marked({"t/0": 12}, {"t/0": 12, "t/1": 0}), PASS, "1 of 1"),
+        (marked({"t/0": 9}, {"t/0": 9}), marked({"t/0": 9}, {"t/0": 9}), UNKNOWN, "no log grew"),
+        (None, marked({}, {}), UNKNOWN, "not marked"),
+    ],
+)  # fmt: skip
+def test_offsets_advance(healed: Marks | None, ends: Marks | None, verdict: Verdict, told: str) -> None:
+    """Judged where the log grew: beyond what was there at recovery, and moved since."""
+    found = checks.offsets_advance(replace(EMPTY, healed=healed, ends=ends))
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+# ---- what happened during the outage --------------------------------------------------------------------------------
+
+
+def each(values: Sequence[float | None], every_ms: int = 100) -> list[Sample]:
+    """One sample every 100 ms, answered after 2 ms."""
+    return [Sample(n * every_ms * MS, 2 * MS, value) for n, value in enumerate(values)]
+
+
+ANSWERS = each([1] * 10 + [None] * 15 + [1] * 15)
+"""Silent from 1.0 s to 2.5 s."""
+
+
+def outage(**samples: list[Sample]) -> Evidence:
+    """binance's handler is silent from 1.0 s to 2.5 s; series are given with "__" for "/" and "_" for "."."""
+    given = {name.replace("__", "/").replace("_", "."): found for name, found in samples.items()}
+    act = Act("a", "r", 950 * MS, 0, "inject", "kill", {}, {}, "r")
+    return replace(
+        EMPTY, component="handler", affected=(A,), acts=(act,), inject_ns=act.at_ns, clock_ns=act.at_ns,
+        samples={"component/handler/health": ANSWERS, **given},
+    )  # fmt: skip
+
+
+RISING = each([float(n) for n in range(40)])
+STILL = each([5.0] * 40)
+STALLED = each([float(min(n, 9)) for n in range(40)])
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "told"),
+    [
+        (outage(end__ch__t__0=RISING, end__ch__t__1=STILL, end__ch__u__0=RISING), PASS, "t +1"),
+        (outage(end__ch__t__0=RISING, end__ch__u__0=STALLED), FAIL, "u took nothing in 1.60 s"),
+        (outage(end__ch__t__0=each([1.0, 2.0])), UNKNOWN, "too few samples"),
+        (outage(), UNKNOWN, "too few samples"),
+        (replace(outage(end__ch__t__0=RISING), samples={}), UNKNOWN, "never seen silent"),
+    ],
+)
+def test_upstream_flows(evidence: Evidence, verdict: Verdict, told: str) -> None:
+    """Each topic's end rises while the component is silent; a topic's quiet partition is no matter."""
+    found = checks.upstream_flows(evidence)
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+def test_a_quiet_topic_in_a_short_outage_proves_nothing() -> None:
+    """Half a second without a record may be chance: unknown, not fail."""
+    short = outage(end__ch__u__0=STALLED)
+    short = replace(
+        short, samples={**short.samples, "component/handler/health": each([1] * 10 + [None] * 4 + [1] * 26)}
+    )
+    assert checks.upstream_flows(short).verdict is UNKNOWN
+
+
+SERVED = each([7.0] * 40)
+MOVED = each([7.0] * 15 + [8.0] * 25)
+LOST = each([7.0] * 12 + [None] * 10 + [7.0] * 18)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "told"),
+    [
+        (outage(serving__trades_binance__0=SERVED, serving__trades_kraken__0=LOST), PASS, "1 slots kept their leader"),
+        (outage(serving__trades_binance__0=LOST), FAIL, "trades.binance/0 served"),
+        (outage(serving__trades_binance__0=MOVED), FAIL, "changed its leader from 7"),
+        (outage(serving__trades_binance__0=each([7.0] * 5)), UNKNOWN, "was not asked"),
+        (outage(), UNKNOWN, "no samples"),
+        (replace(outage(serving__trades_binance__0=SERVED), component="other"), UNKNOWN, "never seen silent"),
+    ],
+)
+def test_served(evidence: Evidence, verdict: Verdict, told: str) -> None:
+    """The struck venue's topic, not another's, is fetched from during the outage."""
+    found = checks.served(evidence)
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+COMMITTED = each([500.0] * 30 + [520.0] * 10)
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict", "told"),
+    [
+        ({"t/0": 500}, PASS, "1 of 1 slots"),
+        ({"t/0": 503}, FAIL, "skipped 3 records (committed 500, went on at 503)"),
+        ({"t/0": 0}, FAIL, "took 500 records again"),
+        ({"t/9": 4}, UNKNOWN, "no committed position"),
+        ({}, UNKNOWN, "nothing to judge"),
+        (None, UNKNOWN, "nothing to judge"),
+    ],
+)
+def test_resumed(first: Mapping[str, int] | None, verdict: Verdict, told: str) -> None:
+    """The first offset after the start is the one that was committed then, not a later commit's."""
+    symptoms = {} if first is None else {"bronze.first_after_start": first}
+    found = checks.resumed(replace(outage(position__ch__t__0=COMMITTED), symptoms=symptoms))
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+def test_resumed_knows_the_last_commit_of_a_consumer_that_ended_well() -> None:
+    """The old process committed 520 between the last sample before the new one's start and that start."""
+    late = each([500.0] * 20 + [520.0] * 20)
+    started = Marks(4 * S, 1_000_000_000, identities={"handler": {"started_us": 1_000_000_000 - 2_020_000}})
+    evidence = replace(outage(position__ch__t__0=late), ends=started)
+    assert checks.resumed(replace(evidence, symptoms={"bronze.first_after_start": {"t/0": 520}})).verdict is PASS
+    assert checks.resumed(replace(evidence, symptoms={"bronze.first_after_start": {"t/0": 521}})).verdict is FAIL
+
+
+def test_resumed_looks_at_the_moment_the_process_started() -> None:
+    """A commit between the start and the first answer is not what the consumer resumed from."""
+    early = each([500.0] * 22 + [520.0] * 18)
+    started = Marks(4 * S, 1_000_000_000, identities={"handler": {"started_us": 1_000_000_000 - 2_000_000}})
+    evidence = replace(
+        outage(position__ch__t__0=early), symptoms={"bronze.first_after_start": {"t/0": 500}}, ends=started
+    )
+    assert checks.resumed(evidence).verdict is PASS
+    assert checks.resumed(replace(evidence, ends=None)).verdict is FAIL
+
+
+# ---- the others -----------------------------------------------------------------------------------------------------
+
+
+def around(before: Mapping[str, Any], after: Mapping[str, Any], **samples: list[Sample]) -> Evidence:
+    """The outage above, with processes before and after, and a second stream that is well unless given otherwise."""
+    heads = {
+        "head/exchange/kraken/BTC/USD": each([float(n) for n in range(40)]),
+        "head/silver/kraken/BTC/USD": each([float(max(0, n - 2)) for n in range(40)]),
+    }
+    evidence = outage(**samples)
+    return replace(
+        evidence,
+        baseline=Baseline(Marks(0, 0, heads={"exchange": {A: 0, B: 0}}, identities=before), 0.3, 1.0, {}),
+        ends=Marks(5 * S, 0, identities=after),
+        measures={"restore": Measure(1.5, 1.6)},
+        samples={**heads, **evidence.samples},
+    )
+
+
+SAME = {"handler": {"pid": 1}, "other": {"pid": 2}}
+BACK_AGAIN = {"handler": {"pid": 9}, "other": {"pid": 2}}
+REVIVED = {"handler": {"pid": 9}, "other": {"pid": 8}}
+BEHIND = {"head/silver/kraken/BTC/USD": each([float(min(n, 8)) for n in range(40)])}
+WELL = around(SAME, BACK_AGAIN)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "told"),
+    [
+        (WELL, PASS, "1 other streams: good in 100.0% of samples"),
+        (around(SAME, REVIVED), FAIL, "other is another process"),
+        (around(SAME, BACK_AGAIN, component__other__health_connects=each([1.0] * 15 + [2.0] * 25)), FAIL,
+         "other connected again (1 → 2)"),
+        (around(SAME, BACK_AGAIN, component__other__health_connects=each([1.0] * 35 + [2.0] * 5)), PASS, "good in 100"),
+        (replace(WELL, samples={**WELL.samples, **BEHIND}), FAIL, "good in"),
+        (replace(WELL, affected=(A, B)), SKIPPED, "every stream's way"),
+        (replace(WELL, measures={}), UNKNOWN, "restore is unmeasured"),
+        (replace(WELL, ends=None), UNKNOWN, "nothing to judge"),
+        (replace(WELL, samples=outage().samples), UNKNOWN, "too few samples"),
+        (replace(WELL, digests=tuple(held(hop, "raw", right(), right(hi=n)) for hop, n in (("e", 10), ("silver", 9)))),
+         FAIL, "silver is not what the ledger says in kraken/BTC/USD"),
+        (EMPTY, UNKNOWN, "nothing to judge"),
+    ],
+)  # fmt: skip
+def test_isolation(evidence: Evidence, verdict: Verdict, told: str) -> None:
+    """Between inject and restore, and only then, the others stay good, the same processes and connections, and
+    right.
+    """
+    found = checks.isolation(evidence)
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+def test_another_stream_too_far_behind_fails_even_when_few_samples_say_so() -> None:
+    """99 % good is not enough when one stream was more than 5 s behind."""
+    late = each([float(n) for n in range(400)], every_ms=25)
+    one = [*(float(max(0, n - 2)) for n in range(399)), 0.0]
+    evidence = replace(WELL, measures={"restore": Measure(9.0, 9.1)}, samples={**WELL.samples, **{
+        "head/exchange/kraken/BTC/USD": late, "head/silver/kraken/BTC/USD": each(one, every_ms=25)}})  # fmt: skip
+    assert "9." in checks.isolation(evidence).why
+    assert checks.isolation(evidence).verdict is FAIL
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "told"),
+    [
+        (
+            around(SAME, BACK_AGAIN, component__other__health=each([1, None, None])),
+            PASS,
+            "other are the same processes",
+        ),
+        (around(SAME, REVIVED), FAIL, "other is another process"),
+        (around(SAME, {"handler": {"pid": 9}}), FAIL, "other is another process"),
+        (
+            around(SAME, BACK_AGAIN, component__other__health=each([1, None, None, None])),
+            FAIL,
+            "other does not answer (health)",
+        ),
+        (around({"handler": {"pid": 1}}, BACK_AGAIN), UNKNOWN, "nothing to judge"),
+        (EMPTY, UNKNOWN, "not marked"),
+    ],
+)
+def test_reconnected(evidence: Evidence, verdict: Verdict, told: str) -> None:
+    """Everything but the struck component is the process that it was, and answers."""
+    found = checks.reconnected(evidence)
+    assert found.verdict is verdict
+    assert told in found.why
+
+
+def test_every_check_is_unknown_without_evidence() -> None:
+    """Nothing to judge is never a pass."""
+    names = [name for name in checks.__all__ if name not in ("INTACT", "counts", "guilty")]
+    assert {name: getattr(checks, name)(EMPTY).verdict for name in names} == dict.fromkeys(names, UNKNOWN)

@@ -1,0 +1,135 @@
+"""Each fault against a host in memory: what it does, how it proves it, how it is undone."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from gameday.errors import ConfigError, GamedayError
+from gameday.faults.kill import Kill
+from gameday.faults.noop import Noop
+from gameday.faults.pause import Pause
+from gameday.faults.restart import Restart
+from gameday.faults.stop import Stop
+from gameday.ports import Fault, Held
+from gameday.stack import Stack, fault_from, fault_kind
+from tests.fakes import MemoryHost, MemoryStack
+
+HARMFUL = [
+    Restart("web"),
+    Restart("web", how="sigkill"),
+    Stop("web"),
+    Stop("web", how="sigkill"),
+    Kill("web"),
+    Pause("web"),
+]
+ALL = [*HARMFUL, Noop("web")]
+
+
+def strike(fault: Any, host: MemoryHost) -> tuple[Stack, Any]:
+    stack = cast(Stack, MemoryStack(host))
+    before = fault.before(stack)
+    fault.act(stack, before, "r1-1")
+    return stack, before
+
+
+@pytest.mark.parametrize("fault", ALL, ids=str)
+def test_bites_and_heals(fault: Any) -> None:
+    """Every fault proves its effect, and its heal leaves the component running, unfrozen; twice as well as once."""
+    host = MemoryHost()
+    stack, before = strike(fault, host)
+    assert fault.bit(stack, before)
+    fault.heal(stack, before)
+    fault.heal(stack, before)
+    assert host.identity("web") is not None
+    assert not host.paused("web")
+
+
+@pytest.mark.parametrize("fault", HARMFUL, ids=str)
+def test_an_act_that_does_nothing_does_not_bite(fault: Any) -> None:
+    """A host that accepts every order and does nothing gives no proof: the run will be invalid."""
+    stack, before = strike(fault, MemoryHost(inert=True))
+    assert fault.bit(stack, before) is None
+
+
+@pytest.mark.parametrize("fault", ALL, ids=str)
+def test_heals_an_act_that_was_never_reached(fault: Any) -> None:
+    """The journal is written before the act: death in between must leave nothing to regret."""
+    host = MemoryHost()
+    stack = cast(Stack, MemoryStack(host))
+    fault.heal(stack, fault.before(stack))
+    assert host.identity("web") == {"pid": 1, "start_ticks": 1, "boot_id": "b", "started_us": 1000}
+
+
+@pytest.mark.parametrize("fault", HARMFUL, ids=str)
+def test_what_does_not_run_cannot_be_broken(fault: Any) -> None:
+    """It would prove nothing; and nothing is noted, so nothing is done."""
+    host = MemoryHost(running={"web": None})
+    with pytest.raises(GamedayError, match="web does not run"):
+        fault.before(cast(Stack, MemoryStack(host)))
+    assert host.calls == []
+
+
+@pytest.mark.parametrize("fault", ALL, ids=str)
+def test_survives_the_journal(fault: Any) -> None:
+    """Kind and fields are all that another process needs to mend it."""
+    assert isinstance(fault, Fault)
+    assert fault_from(fault_kind(fault), vars(fault)) == fault
+
+
+def test_sigkill_comes_before_the_supervisors_own_signal() -> None:
+    """A stop asks first: a killed component must not get the chance to end in good order."""
+    host = MemoryHost()
+    strike(Restart("web", how="sigkill"), host)
+    assert host.calls == [("kill", "web", 1), ("stop", "web", 0.0), ("start", "web")]
+
+
+def test_graceful_gives_its_grace() -> None:
+    """How long it may take is the fault's argument."""
+    host = MemoryHost()
+    strike(Stop("web", grace_s=3.0), host)
+    assert host.calls == [("stop", "web", 3.0)]
+
+
+def test_kill_leaves_the_revival_to_the_platform() -> None:
+    """Nothing is stopped and nothing started: the desired state is still "running"."""
+    host = MemoryHost()
+    strike(Kill("web"), host)
+    assert [call[0] for call in host.calls] == ["kill"]
+
+
+def test_a_restart_needs_someone_new() -> None:
+    """Gone and not back is not yet a restart; nor is an identity that started earlier than the old one."""
+    host = MemoryHost(running={"web": 5})
+    fault = Restart("web")
+    stack = cast(Stack, MemoryStack(host))
+    before = fault.before(stack)
+    host.running["web"] = None
+    assert fault.bit(stack, before) is None
+    host.running["web"] = 4
+    assert fault.bit(stack, before) is None
+    host.running["web"] = 6
+    assert fault.bit(stack, before) == "web: pid 5 is gone, pid 6 was started in its place"
+
+
+def test_only_what_lasts_is_held() -> None:
+    """A stop or a pause lasts until it is healed; a restart or a kill strikes once."""
+    assert [type(f).__name__ for f in ALL if isinstance(f, Held)] == ["Stop", "Stop", "Pause"]
+
+
+def test_a_stop_that_another_hand_ended_does_not_hold() -> None:
+    """Then the run can tell that it wasn't its own heal."""
+    host = MemoryHost()
+    fault = Stop("web")
+    stack, before = strike(fault, host)
+    assert fault.holds(stack, before)
+    host.start("web")
+    assert not fault.holds(stack, before)
+
+
+@pytest.mark.parametrize("kind", [Restart, Stop])
+def test_an_unknown_how_lists_the_right_ones(kind: Any) -> None:
+    """A misspelt parameter is bad usage, before anything is touched."""
+    with pytest.raises(ConfigError, match=r"'brutal'.*graceful, sigkill"):
+        kind("web", how="brutal")

@@ -1,0 +1,170 @@
+"""Hosts against servers that misbehave."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from gameday import guardian
+from gameday.errors import ConfigError, DriverError
+from gameday.hosts import local
+from gameday.hosts.local import Host
+from gameday.hosts.toxiproxy import Host as Toxiproxy
+from gameday.model import Json
+from gameday.ports import Host as HostPort
+from gameday.ports import Kill, Links, Pause
+from gameday.stack import Stack, open_stack
+from tests.fakes import Supervisor, refuse, write_config
+
+PROXIES = {
+    "exchange-binance": {
+        "name": "exchange-binance",
+        "listen": "127.0.0.1:2",
+        "upstream": "127.0.0.1:1",
+        "enabled": False,
+        "toxics": [],
+        "Logger": {},
+    },
+    "broker-clickhouse": {
+        "name": "broker-clickhouse",
+        "listen": "127.0.0.1:4",
+        "upstream": "127.0.0.1:3",
+        "enabled": True,
+        "toxics": [{"name": "slow", "type": "latency"}],
+        "Logger": {},
+    },
+}
+
+
+def test_offers_what_faults_ask_for() -> None:
+    """Asked with isinstance, as a test's `needs` are."""
+    assert isinstance(Host("s", {}), HostPort)
+    assert isinstance(Host("s", {}), Kill)
+    assert isinstance(Host("s", {}), Pause)
+    assert isinstance(Toxiproxy("u", {}), Links)
+    assert not isinstance(Toxiproxy("u", {}), Kill)
+
+
+def test_no_supervisor_names_socket_and_remedy(tmp_path: Path) -> None:
+    """Nothing was asked of anyone, so the failure is definite."""
+    host = Host(str(tmp_path / "supervisor.sock"), {"web": "web"})
+    with pytest.raises(DriverError, match=r"supervisor\.sock.*gameday up") as failed:
+        host.stop("web", 1.0)
+    assert failed.value.definite
+
+
+def test_a_refusal_is_definite_and_says_why(tmp_path: Path) -> None:
+    """The supervisor's own words come through."""
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.broken["stop"] = refuse
+        with pytest.raises(DriverError, match="refused stop: out of order") as failed:
+            supervisor.stack.host("web").stop("web", 1.0)
+        assert failed.value.definite
+
+
+def test_a_lost_answer_is_not_definite(tmp_path: Path) -> None:
+    """The order may have been carried out."""
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.broken["stop"] = lambda _: None
+        with pytest.raises(DriverError, match="ended before it answered") as failed:
+            supervisor.stack.host("web").stop("web", 1.0)
+        assert not failed.value.definite
+
+
+def test_silence_is_bounded_and_not_definite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor that accepts and never answers is given up on."""
+    monkeypatch.setattr(local, "ORDER_S", 0.1)
+    over = threading.Event()
+
+    def hang(_: Json) -> None:
+        over.wait(10)
+
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.broken["start"] = hang
+        with pytest.raises(DriverError, match="did not answer 'start' within") as failed:
+            supervisor.stack.host("web").start("web")
+        over.set()
+        assert not failed.value.definite
+
+
+def test_unknown_components_are_named(tmp_path: Path) -> None:
+    """A role of another host, and a process that the supervisor doesn't have, are different mistakes."""
+    with Supervisor(tmp_path) as supervisor:
+        socket = str(supervisor.state.supervisor_socket)
+        with pytest.raises(ConfigError, match=r"no component 'api'. It has web"):
+            Host(socket, {"web": "web"}).start("api")
+        with pytest.raises(ConfigError, match=r"no process 'httpd' \(component web\). It has db, web"):
+            Host(socket, {"web": "httpd"}).identity("web")
+
+
+# ---- toxiproxy -----------------------------------------------------------------------------------------------
+
+
+class Api(BaseHTTPRequestHandler):
+    answer = (200, json.dumps(PROXIES))
+
+    def do_GET(self) -> None:
+        code, body = self.answer
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def with_toxiproxy(folder: Path, url: str) -> Stack:
+    path = write_config(folder, opted_in=(), others=("web", "db"))
+    path.write_text(path.read_text() + f'[hosts.toxiproxy]\nurl = "{url}"\n')
+    return open_stack(path)
+
+
+def test_links_are_listed(api: str) -> None:
+    """Every proxy with where it listens, where it leads, and what was done to it."""
+    links = Toxiproxy(api).links()
+    assert links["exchange-binance"] == {
+        "listen": "127.0.0.1:2",
+        "upstream": "127.0.0.1:1",
+        "enabled": False,
+        "toxics": [],
+    }
+    assert set(links) == set(PROXIES)
+
+
+def test_cut_and_slowed_links_are_left_over(api: str, tmp_path: Path) -> None:
+    """A disabled proxy or a toxic is something left behind."""
+    assert guardian.nothing_left(with_toxiproxy(tmp_path, api)) == [
+        "link exchange-binance is cut",
+        "link broker-clickhouse has the toxic slow",
+    ]
+
+
+@pytest.mark.parametrize("answer", [(500, "broken"), (200, "not json")])
+def test_a_toxiproxy_that_answers_nonsense(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Json
+) -> None:
+    """It names who answered what; and nothing_left doesn't take it for "nothing"."""
+    monkeypatch.setattr(Api, "answer", answer)
+    with pytest.raises(DriverError, match=api):
+        Toxiproxy(api).links()
+    assert len(guardian.nothing_left(with_toxiproxy(tmp_path, api))) == 1
+
+
+def test_a_toxiproxy_that_is_gone() -> None:
+    """Connection refused names address and remedy."""
+    with pytest.raises(DriverError, match=r"does not answer /proxies.*gameday status"):
+        Toxiproxy("http://127.0.0.1:1").links()

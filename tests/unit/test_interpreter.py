@@ -1,0 +1,193 @@
+"""The interpreter: the order of a run's steps, and what becomes of whatever goes wrong in one. No Prefect server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gameday.errors import DriverError
+from gameday.model import Act, Await, Evidence, FailureTest, Finding, Heal, Inject, RunResult, Verdict
+from gameday.run import Halt
+from tasks.run import Night, interpret
+
+PASSED = Finding("no_loss", Verdict.PASS, "nothing lost")
+FAILED = Finding("unchanged", Verdict.FAIL, "silver changed 2 trades")
+SKIPPED = Finding("isolation", Verdict.SKIPPED, "one stream only")
+FAULT: Any = SimpleNamespace(component="broker")
+
+
+def flowing(now: object) -> bool:
+    """A condition; never asked here."""
+    return True
+
+
+PLAN = (Await(flowing, within_s=1), Inject(FAULT), Await(flowing, within_s=1), Heal())
+
+
+class Script:
+    """Stands in for a run and for its steps: notes their order, and lets one step do something else."""
+
+    def __init__(self, instead: dict[str, Callable[[], Any]] | None = None, acts: tuple[Act, ...] = ()) -> None:
+        self.order: list[str] = []
+        self.instead = instead or {}
+        self.recorded: list[RunResult] = []
+        self.acts = acts
+        self.id, self.night, self.name = "run-1", "night-1", "broker_restart"
+        self.params: dict[str, str] = {}
+        self.stack = SimpleNamespace(name="trades")
+        self.test = FailureTest(plan=PLAN, mttr_max_s=120, checks=())
+        self.folder = Path("nowhere")
+        self.started, self.began_ns = datetime.now(UTC), time.monotonic_ns()
+
+    def evidence(self) -> Evidence:
+        return Evidence(test=self.name, params={}, stack="trades", acts=self.acts)
+
+    def held(self) -> None:
+        """Not aborted."""
+
+    def close(self) -> None:
+        self.order.append("close")
+        if "close" in self.instead:
+            self.instead["close"]()
+
+    def call(self, step: Any) -> Callable[..., Any]:
+        def run_step(*args: Any) -> Any:
+            self.order.append(step.name)
+            if step.name == "record":
+                self.recorded.append(args[1])
+            if step.name in self.instead:
+                return self.instead[step.name]()
+            return (PASSED,) if step.name == "judge" else None
+
+        return run_step
+
+    def run(self) -> RunResult:
+        return interpret(self, self.call)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These runs have no folder."""
+    monkeypatch.setattr("gameday.codec.save_evidence", lambda folder, evidence: None)
+
+
+def raises(error: BaseException) -> Callable[[], Any]:
+    def step() -> None:
+        raise error
+
+    return step
+
+
+def act(healed_by: str) -> Act:
+    """An act that somebody mended."""
+    return Act("a1", "run-1", 1, 1, "inject", "stop", {"component": "broker"}, {}, "run-1", "gone", 2, 3, healed_by, "")
+
+
+def test_the_steps_come_in_their_order() -> None:
+    """Preflight, baseline, the plan as written, nothing left, recovery, evidence, judgement; the stack is given back
+    before anything is recorded."""
+    script = Script()
+    result = script.run()
+    assert script.order == [
+        "preflight", "baseline", "wait", "inject", "wait", "heal", "prove nothing is left", "wait until recovered",
+        "gather evidence", "judge", "close", "record", "notify",
+    ]  # fmt: skip
+    assert result.verdict is Verdict.PASS
+
+
+def test_a_fault_that_does_not_bite_is_invalid() -> None:
+    """What the step says is the verdict, nothing after it runs, and the stack is still given back and the run
+    recorded."""
+    script = Script({"inject": raises(Halt(Verdict.INVALID, "did not bite"))})
+    result = script.run()
+    assert (result.verdict, result.why) == (Verdict.INVALID, "did not bite")
+    assert script.order[-4:] == ["inject", "close", "record", "notify"]
+
+
+def test_a_server_that_refuses_makes_the_run_unknown() -> None:
+    """An error that gameday can explain is a reason, not a traceback."""
+    result = Script({"gather evidence": raises(DriverError("clickhouse refused", definite=True))}).run()
+    assert (result.verdict, result.why) == (Verdict.UNKNOWN, "clickhouse refused")
+
+
+def test_a_fault_that_could_not_be_mended_is_told_and_recorded() -> None:
+    """Even after checks that passed: what is left broken is the first thing to know."""
+    script = Script({"close": raises(DriverError("the supervisor does not answer", definite=False))})
+    result = script.run()
+    assert result.verdict is Verdict.UNKNOWN
+    assert "could be mended: the supervisor" in result.why
+    assert script.recorded == [result]
+
+
+def test_a_bug_makes_the_run_unknown() -> None:
+    """An unexpected exception never becomes a pass."""
+    result = Script({"judge": raises(ZeroDivisionError("division by zero"))}).run()
+    assert result.verdict is Verdict.UNKNOWN
+    assert "ZeroDivisionError" in result.why
+
+
+@pytest.mark.parametrize("step", ["preflight", "baseline", "wait", "inject", "heal", "wait until recovered", "judge"])
+def test_ctrl_c_heals_first_and_goes_on_upwards(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every phase: the stack is given back, a result says unknown: aborted, and the interrupt is not swallowed."""
+    script = Script({step: raises(KeyboardInterrupt())})
+    recorded: list[RunResult] = []
+    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: recorded.append(result))
+    with pytest.raises(KeyboardInterrupt):
+        script.run()
+    assert script.order[-1] == "close"
+    assert [r.verdict for r in recorded] == [Verdict.UNKNOWN]
+    assert "aborted: KeyboardInterrupt" in recorded[0].why
+
+
+def test_a_fault_mended_by_another_hand_is_unknown() -> None:
+    """Even when every check passes: the run did not see the platform recover from its own fault."""
+    result = Script(acts=(act("reconciler"),)).run()
+    assert result.verdict is Verdict.UNKNOWN
+    assert "reconciler" in result.why
+
+
+def test_a_fault_mended_by_the_run_itself_counts() -> None:
+    """The run's own hand is no stranger."""
+    assert Script(acts=(act("run-1"),)).run().verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("findings", "verdict"),
+    [
+        ((PASSED, FAILED), Verdict.FAIL),
+        ((PASSED, SKIPPED), Verdict.PASS),
+        ((SKIPPED,), Verdict.UNKNOWN),
+        ((), Verdict.UNKNOWN),
+        ((PASSED, Finding("order", Verdict.UNKNOWN, "?")), Verdict.UNKNOWN),
+    ],
+)
+def test_the_verdict_is_the_worst_finding_s(findings: tuple[Finding, ...], verdict: Verdict) -> None:
+    """Skipped checks are shown and not merged; nothing judged is unknown."""
+    assert Script({"judge": lambda: findings}).run().verdict is verdict
+
+
+def test_a_missed_planted_fault_makes_every_verdict_of_the_night_unknown() -> None:
+    """A check that can't catch a planted fault proves nothing about a real one."""
+    night = Night("night-1", results=[Script().run()])
+    night.findings.append(Finding("selftest", Verdict.UNKNOWN, "no_loss missed a dropped row"))
+    assert [r.verdict for r in night.judged()] == [Verdict.UNKNOWN]
+    assert night.verdict is Verdict.UNKNOWN
+
+
+def test_a_night_of_skipped_tests_is_skipped_and_an_empty_one_is_unknown() -> None:
+    """Neither is a pass."""
+    skipped = Script({"preflight": raises(Halt(Verdict.SKIPPED, "host can't pause"))}).run()
+    assert Night("n", results=[skipped]).verdict is Verdict.SKIPPED
+    assert Night("n").verdict is Verdict.UNKNOWN
+
+
+def test_damage_in_the_whole_history_fails_the_night() -> None:
+    """Three passes do not outweigh a trade that is missing from an earlier day."""
+    night = Night("n", results=[Script().run()], findings=[Finding("history", Verdict.FAIL, "silver lost 1")])
+    assert night.verdict is Verdict.FAIL

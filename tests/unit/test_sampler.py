@@ -1,0 +1,198 @@
+"""The sampler without servers: its files' format, its open loop against probes that answer, fail or hang, and its
+reader.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gameday import codec, samplelog, sampler
+from gameday.errors import DriverError
+from gameday.model import Sample
+from gameday.polling import until
+from gameday.sampler import Tail
+from gameday.stack import ProbeSpec
+
+
+@dataclass
+class Scripted:
+    """Answers at once, or fails, or hangs until released."""
+
+    fails: bool = False
+    hangs: bool = False
+    released: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+
+    def read(self) -> Mapping[str, float]:
+        self.asked += 1
+        if self.hangs:
+            self.released.wait(30)
+        if self.fails:
+            raise DriverError("refused", definite=True)
+        return {"": 1.0, ".connects": 3.0}
+
+
+@contextmanager
+def sampling(folder: Path, *specs: ProbeSpec) -> Iterator[Tail]:
+    """The sampler's loop over these probes, until the block ends."""
+    ended, end = os.pipe()
+    loop = threading.Thread(target=sampler.sample, args=(specs, folder, (ended,)))
+    loop.start()
+    tail = Tail(folder)
+    try:
+        until(lambda: tail.update() and tail.begun, within_s=5, what="the first readings")
+        yield tail
+    finally:
+        os.close(end)
+        loop.join(5)
+        os.close(ended)
+        assert not loop.is_alive()
+
+
+def spec(probe: Scripted, name: str = "component/a/b", rate_hz: float = 50.0, timeout_s: float = 0.2) -> ProbeSpec:
+    return ProbeSpec(name, probe, rate_hz, timeout_s)
+
+
+def wait_for(tail: Tail, name: str, count: int) -> list[Sample]:
+    """The series, once it has so many samples."""
+
+    def enough() -> list[Sample] | None:
+        samples = tail.recent(60).get(name, [])
+        return samples if len(samples) >= count else None
+
+    return until(enough, within_s=10, what=name)
+
+
+def test_a_failed_reading_is_a_missing_value_in_every_series_seen_so_far() -> None:
+    """Before anything was seen it goes to the bare prefix; so does, in its own series, what an answer leaves out."""
+    parser = samplelog.Parser()
+    lines = [
+        samplelog.opening("p"),
+        samplelog.reading(1, 2, None),
+        samplelog.reading(3, 1, {"x": 7.0}),
+        samplelog.reading(5, 1, {"x": 8.0, ".y": 1.0}),
+        samplelog.reading(7, 9, None),
+        samplelog.reading(20, 1, {"x": 9.0}),
+    ]
+    found = list(parser.feed(b"".join(lines)))
+    assert found == [
+        ("p", Sample(1, 2, None)),
+        ("p/x", Sample(3, 1, 7.0)),
+        ("p/x", Sample(5, 1, 8.0)),
+        ("p.y", Sample(5, 1, 1.0)),
+        ("p/x", Sample(7, 9, None)),
+        ("p.y", Sample(7, 9, None)),
+        ("p/x", Sample(20, 1, 9.0)),
+        ("p.y", Sample(20, 1, None)),
+    ]
+    assert parser.readings == 5
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_the_parser_gives_the_same_samples_however_the_file_is_cut(size: int) -> None:
+    """A reader that comes in the middle of a line sees it once it is whole; a torn last line is never seen."""
+    data = samplelog.opening("p") + b"".join(samplelog.reading(n, 1, {"x": float(n)}) for n in range(50)) + b"[51, 1, {"
+    parser = samplelog.Parser()
+    found = [s for at in range(0, len(data), size) for s in parser.feed(data[at : at + size])]
+    assert [s.at_ns for _, s in found] == list(range(50))
+
+
+def test_a_value_that_json_cannot_carry_is_refused() -> None:
+    """Not-a-number must not become a line that no reader understands."""
+    with pytest.raises(ValueError, match="finite"):
+        samplelog.reading(1, 1, {"": float("nan")})
+
+
+def test_a_whole_file_reads_in_the_order_sent_though_it_is_written_in_the_order_ended(tmp_path: Path) -> None:
+    """A reading that timed out is written after younger ones that were answered."""
+    path = tmp_path / "0.jsonl"
+    path.write_bytes(
+        samplelog.opening("p")
+        + samplelog.reading(10, 1, {"": 1.0})
+        + samplelog.reading(30, 1, {"": 1.0})
+        + samplelog.reading(20, 100, None)
+    )
+    assert [s.at_ns for s in codec.read_samples(tmp_path)["p"]] == [10, 20, 30]
+
+
+def test_each_reading_is_written_once_at_its_rate(tmp_path: Path) -> None:
+    """An answering probe gives one line a tick, spaced by the period."""
+    with sampling(tmp_path / "samples", spec(Scripted(), rate_hz=100)) as tail:
+        samples = wait_for(tail, "component/a/b", 60)
+    assert all(s.value == 1.0 for s in samples)
+    gaps = [b.at_ns - a.at_ns for a, b in itertools.pairwise(samples)]
+    assert 9e6 < sorted(gaps)[len(gaps) // 2] < 11e6
+    assert {"component/a/b", "component/a/b.connects"} == set(tail.recent(60))
+
+
+def test_a_probe_that_fails_gives_samples_without_value(tmp_path: Path) -> None:
+    """A refused connection is an answer about the component: none."""
+    with sampling(tmp_path / "samples", spec(Scripted(fails=True))) as tail:
+        assert all(s.value is None for s in wait_for(tail, "component/a/b", 10))
+
+
+def test_a_hung_probe_delays_no_other_and_its_readings_end_at_their_deadline(tmp_path: Path) -> None:
+    """The hung one's samples come at its own rate, without value, each about its deadline after it was sent."""
+    hung, well = Scripted(hangs=True), Scripted()
+    try:
+        with sampling(tmp_path / "samples", spec(hung, "hung"), spec(well, "well")) as tail:
+            bad = wait_for(tail, "hung", 30)
+            good = wait_for(tail, "well", 30)
+    finally:
+        hung.released.set()
+    assert all(s.value is None for s in bad)
+    assert all(s.took_ns >= 0.2e9 for s in bad if s.took_ns)
+    gaps = sorted(b.at_ns - a.at_ns for a, b in itertools.pairwise(good))
+    assert gaps[len(gaps) // 2] < 25e6
+
+
+def test_a_late_answer_is_no_answer_and_is_not_written_twice(tmp_path: Path) -> None:
+    """When hung readings come back after their deadline, the file keeps the one line each of them has."""
+    probe = Scripted(hangs=True)
+    folder = tmp_path / "samples"
+    with sampling(folder, spec(probe)) as tail:
+        wait_for(tail, "component/a/b", 10)
+        probe.hangs = False
+        probe.released.set()
+        until(lambda: [s for s in tail.recent(60)["component/a/b"] if s.value], within_s=5, what="an answer")
+    times = [json.loads(line)[0] for line in (folder / "0.jsonl").read_text().splitlines()[1:]]
+    assert len(times) == len(set(times))
+
+
+def test_workers_are_bounded_when_a_driver_never_returns(tmp_path: Path) -> None:
+    """Beyond the bound a reading counts as unanswered at once, and nothing piles up."""
+    probe = Scripted(hangs=True)
+    before = threading.active_count()
+    try:
+        with sampling(tmp_path / "samples", spec(probe, rate_hz=100, timeout_s=0.1)) as tail:
+            wait_for(tail, "component/a/b", 60)
+            assert threading.active_count() - before <= 1 + 14
+    finally:
+        probe.released.set()
+
+
+def test_the_tail_forgets_what_is_older_than_it_keeps(tmp_path: Path) -> None:
+    """recent() gives what was sent within the asked seconds, and asking for more than is kept is an error."""
+    folder = tmp_path
+    now = time.monotonic_ns()
+    (folder / "0.jsonl").write_bytes(
+        samplelog.opening("p")
+        + samplelog.reading(now - int(300e9), 1, {"": 1.0})
+        + samplelog.reading(now - int(20e9), 1, {"": 2.0})
+        + samplelog.reading(now - int(1e9), 1, {"": 3.0})
+    )
+    tail = Tail(folder)
+    assert [s.value for s in tail.recent(10)["p"]] == [3.0]
+    assert [s.value for s in tail.recent(60)["p"]] == [2.0, 3.0]
+    with pytest.raises(ValueError, match="kept"):
+        tail.recent(sampler.KEEP_S + 1)

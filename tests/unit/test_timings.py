@@ -1,0 +1,383 @@
+"""Seconds from samples: every measure an interval that holds the true value, and no value where too little was seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gameday import selftest, timings
+from gameday.errors import GamedayError
+from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample
+from gameday.selftest import Timeline
+
+A: Group = ("binance", "BTCUSDT")
+B: Group = ("kraken", "BTC/USD")
+MS = 1_000_000
+S = 1_000 * MS
+
+
+def spoiled(**changes: Any) -> Evidence:
+    history = selftest.clean()
+    history.timeline = replace(Timeline(), **changes)
+    return history.evidence()
+
+
+def series(
+    value: Callable[[float], float | None], to_s: float = 20, hz: float = 20, took_ms: float = 2
+) -> list[Sample]:
+    """Samples from 0 s on; value: of seconds."""
+    return [Sample(int(n / hz * S), int(took_ms * MS), value(n / hz)) for n in range(int(to_s * hz))]
+
+
+def story(
+    down: tuple[float, float],
+    frozen: tuple[float, float],
+    more: Mapping[str, list[Sample]] = MappingProxyType({}),
+    held_until: float | None = None,
+) -> Evidence:
+    """One stream at 100 records a second, visible 0.2 s late; struck at 5 s, healed at held_until."""
+
+    def visible(t: float) -> float:
+        late = t - 0.2 if not frozen[0] <= t < frozen[1] else frozen[0] - 0.2
+        return float(int(100 * max(0.0, late)))
+
+    act = Act("a", "r", 5 * S, 0, "inject", "stop", {}, {}, "r")
+    return Evidence(
+        "t",
+        {},
+        "s",
+        component="broker",
+        affected=(A,),
+        acts=(act,),
+        inject_ns=5 * S,
+        clock_ns=int((held_until or 5) * S),
+        baseline=Baseline(Marks(0, 0, heads={"exchange": {A: 0}}), 0.2, 1.0, {}),
+        samples={
+            "component/broker/protocol": series(lambda t: None if down[0] <= t < down[1] else 1.0),
+            timings.series_of("head", "exchange", A): series(lambda t: float(int(100 * t))),
+            timings.series_of("head", "silver", A): series(visible),
+            **more,
+        },
+    )
+
+
+def holds(measure: Measure, truth_s: float, wide_s: float = 0.15) -> bool:
+    assert measure.low_s is not None, measure.why
+    assert measure.high_s is not None, measure.why
+    return measure.low_s <= truth_s <= measure.high_s and measure.high_s - measure.low_s <= wide_s
+
+
+# ---- delays ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_delay_is_since_the_first_record_that_is_not_shown() -> None:
+    """Five lines: at 4 s the ledger had shown record 3 a second ago, and the visible hop still shows 2."""
+    samples = {
+        "head/exchange/a": [Sample(n * S, 0, float(n)) for n in range(6)],
+        "head/silver/a": [
+            Sample(2 * S, 0, 2.0),
+            Sample(3 * S, 0, 2.0),
+            Sample(4 * S, 0, 2.0),
+            Sample(5 * S, 0, None),
+            Sample(6 * S, 0, 5.0),
+        ],
+    }
+    found = timings.delays(samples, ("a",), "silver", "exchange")
+    assert found.low_s.tolist()[:3] + found.low_s.tolist()[4:] == [0, 0, 1, 0]
+    assert np.isnan(found.low_s[3])
+    assert found.high_s.tolist()[:3] + found.high_s.tolist()[4:] == [0, 1, 2, 1]
+
+
+def test_without_a_ledger_the_delay_is_unknown() -> None:
+    """Nothing is 0 seconds behind what nobody saw."""
+    found = timings.delays({"head/silver/a": [Sample(0, 0, 1.0)]}, ("a",), "silver", "exchange")
+    assert np.isnan(found.low_s[0])
+    assert found.high_s[0] == np.inf
+
+
+@given(st.floats(0.05, 3), st.floats(5, 80))
+@settings(max_examples=25)
+def test_the_true_delay_lies_between_the_bounds(delay_s: float, rate: float) -> None:
+    """Whatever the rate: the oldest record not shown yet is as old as low_s at least, high_s at most."""
+    samples = {
+        "head/exchange/a": series(lambda t: float(int(rate * (t + 0.002)))),
+        "head/silver/a": series(lambda t: float(int(rate * (t + 0.002 - delay_s)))),
+    }
+    found = timings.delays(samples, ("a",), "silver", "exchange")
+    steady = found.at_ns > 5 * S
+    for at, low, high in zip(found.at_ns[steady], found.low_s[steady], found.high_s[steady], strict=True):
+        t = at / S
+        shown = int(rate * (t - delay_s))
+        truth = max(0.0, t - (shown + 1) / rate)
+        assert low - 1e-6 <= truth <= high + 1e-6
+
+
+def test_normal_is_the_p99_and_the_rates_since_then() -> None:
+    """What came before is left out."""
+    evidence = story(down=(9, 9), frozen=(1, 4))
+    p99_s, rates = timings.normal(evidence.samples, [A], ledger="exchange", visible="silver", since_ns=6 * S)
+    assert 0.1 <= p99_s <= 0.21
+    assert rates == {A: pytest.approx(100, rel=0.02)}
+
+
+@pytest.mark.parametrize("groups", [[B], []])
+def test_no_baseline_without_samples(groups: list[Group]) -> None:
+    """A group that shows nothing has no normal: the error names it."""
+    with pytest.raises(GamedayError, match=r"kraken/BTC/USD|no groups"):
+        timings.normal(story((9, 9), (9, 9)).samples, groups, ledger="exchange", visible="silver", since_ns=0)
+
+
+@pytest.mark.parametrize(("p99_s", "bound_s"), [(0.0, 1.0), (0.3, 1.0), (0.5, 1.5)])
+def test_the_bound_is_three_times_normal_but_a_second_at_least(p99_s: float, bound_s: float) -> None:
+    """b = max(1 s, 3 x p99)."""
+    assert timings.bound_s(p99_s) == bound_s
+
+
+def test_coverage_is_the_share_of_expected_samples() -> None:
+    """Unanswered ones were taken; missing ones were not; more than expected is all."""
+    samples = {"x": series(lambda t: None if t < 5 else 1.0, to_s=10)}
+    assert timings.coverage(samples, "x", 20, 0, 10 * S) == 1
+    assert timings.coverage(samples, "x", 20, 0, 20 * S) == pytest.approx(0.5)
+    assert timings.coverage(samples, "x", 10, 0, 10 * S) == 1
+    assert timings.coverage(samples, "y", 20, 0, 10 * S) == 0
+    assert timings.coverage(samples, "x", 20, 5, 5) == 0
+
+
+def test_a_counter_is_no_answer() -> None:
+    """Only the probe's own series tells whether the component answers, and only this component's."""
+    names = ["component/a/p", "component/a/p.connects", "component/a/p/x", "component/ab/p", "head/a/p"]
+    assert timings.probes(dict.fromkeys(names, ()), "a") == ["component/a/p"]
+
+
+# ---- measures -------------------------------------------------------------------------------------------------------
+
+
+def test_the_four_measures_of_a_clean_outage() -> None:
+    """Silent from 5.02 s to 7 s, rows from 7.3 s on, 0.2 s late at once: restore is when rows come, drain too."""
+    found = timings.measure(story(down=(5.02, 7.0), frozen=(5.0, 7.3)))
+    assert holds(found["impact"], 0.02)
+    assert holds(found["restore"], 2.3)
+    assert holds(found["mttr"], 2.3)
+    assert holds(found["drain"], 2.3)
+
+
+def test_mttr_of_a_held_fault_runs_from_the_heal() -> None:
+    """Down from 5 s, healed at 9 s, back at 11 s: restore is 6 s after the act, mttr 2 s after the heal."""
+    found = timings.measure(story(down=(5.02, 11.0), frozen=(5.0, 11.0), held_until=9.0))
+    assert holds(found["restore"], 6.0)
+    assert holds(found["mttr"], 2.0)
+
+
+def test_a_component_that_never_fell_silent_is_measured_by_its_streams() -> None:
+    """A cut link: the component answers throughout, the stream stalls until the heal."""
+    found = timings.measure(story(down=(0, 0), frozen=(5.0, 9.1), held_until=9.0))
+    assert holds(found["impact"], 1.0 - 0.2, wide_s=0.2)
+    assert holds(found["restore"], 4.1)
+    assert holds(found["mttr"], 0.1)
+
+
+def test_rows_in_flight_at_impact_are_no_recovery() -> None:
+    """Rows that still arrive while the component is silent, and stop before it answers, don't count."""
+    late = series(lambda t: float(int(100 * min(t, 6.0))) if t < 9 else 100 * t)
+    found = timings.measure(story(down=(5.02, 7.0), frozen=(5, 9), more={"head/silver/binance/BTCUSDT": late}))
+    assert holds(found["restore"], 4.0)
+
+
+def test_a_single_step_is_no_recovery() -> None:
+    """The head must rise within the second, not only have risen once."""
+    steps = series(lambda t: 480.0 if t < 7.2 else 600.0 if t < 10 else 100 * t)
+    found = timings.measure(story(down=(5.02, 7.0), frozen=(5, 10), more={"head/silver/binance/BTCUSDT": steps}))
+    low, high = found["restore"].low_s, found["restore"].high_s
+    assert low is not None
+    assert high is not None
+    assert 3.9 <= low <= high <= 5.1  # from 9 s on, the second that begins holds the rise at 10 s
+
+
+def test_every_probe_of_the_component_must_answer() -> None:
+    """A second probe that is back later sets the restore."""
+    metrics = series(lambda t: None if 5.02 <= t < 9 else 1.0)
+    found = timings.measure(story(down=(5.02, 7), frozen=(5, 7.3), more={"component/broker/metrics": metrics}))
+    assert holds(found["restore"], 4.0)
+
+
+def test_a_lost_probe_in_the_full_second_defers_the_restore() -> None:
+    """One unanswered sample within the second: the second begins after it."""
+    flaky = series(lambda t: None if 5.02 <= t < 7 or 7.9 <= t < 7.94 else 1.0)
+    found = timings.measure(story(down=(5.02, 7), frozen=(5, 7.3), more={"component/broker/protocol": flaky}))
+    assert holds(found["restore"], 2.93)
+
+
+def test_a_lone_lost_probe_before_the_outage_is_no_outage() -> None:
+    """The component's longest silence counts: a time-out just after the act doesn't end it."""
+    flaky = series(lambda t: None if 5.05 <= t < 5.1 or 7 <= t < 9 else 1.0)
+    evidence = story(down=(0, 0), frozen=(7, 9.3), more={"component/broker/protocol": flaky})
+    assert holds(timings.measure(evidence)["restore"], 4.3)
+    down_ns, up_ns = timings.outage(evidence)
+    assert down_ns is not None
+    assert up_ns is not None
+    assert 6.9 * S <= down_ns <= 7 * S
+    assert 9 * S <= up_ns <= 9.1 * S
+
+
+def test_a_paused_component_is_measured_by_its_pending_probes() -> None:
+    """Frozen from 5.02 s to 8 s with a deadline of 1 s: what was sent in the last second is answered on thawing, and
+    shows silence until then; the edge is as narrow as the sampling, not as wide as the deadline."""
+
+    def frozen(samples: list[Sample]) -> list[Sample]:
+        found = []
+        for s in samples:
+            if not 5.02 * S <= s.at_ns < 8 * S:
+                found.append(s)
+            elif s.at_ns < 7 * S:
+                found.append(Sample(s.at_ns, 1 * S, None))
+            else:
+                found.append(Sample(s.at_ns, 8 * S + 2 * MS - s.at_ns, s.value))
+        return found
+
+    evidence = story(down=(0, 0), frozen=(5, 8.0), held_until=7.9)
+    evidence = replace(
+        evidence, samples={**evidence.samples, "component/broker/protocol": frozen(series(lambda t: 1.0))}
+    )
+    assert holds(timings.measure(evidence)["restore"], 3.0)
+    _, up_ns = timings.outage(evidence)
+    assert up_ns == 8 * S + 2 * MS
+
+
+def test_a_pause_is_as_narrow_for_a_component_without_streams() -> None:
+    """Nothing but its probes tells: those in flight when it thawed were sent into silence, so it was silent until
+    then.
+    """
+    answers = [s for s in series(lambda t: 1.0) if not 5.02 * S <= s.at_ns < 8 * S]
+    hung = [Sample(int((5.05 + n / 20) * S), 1 * S, None) for n in range(39)]
+    thawed = [Sample(int((7.0 + n / 20) * S), int((8.002 - 7.0 - n / 20) * S), 1.0) for n in range(20)]
+    evidence = story(down=(0, 0), frozen=(0, 0))
+    evidence = replace(evidence, affected=(), samples={"component/broker/protocol": [*answers, *hung, *thawed]})
+    assert holds(timings.measure(evidence)["restore"], 3.0)
+
+
+def test_a_bad_answer_counts_from_when_it_was_sent() -> None:
+    """Sent at 7.30 s, answered at 7.34 s with an old head: rows that came at 7.31 s are not ruled out by it."""
+    late = series(lambda t: float(int(100 * (t - 0.2))) if not 5 <= t < 7.31 else 480.0, took_ms=40)
+    found = timings.measure(story(down=(5.02, 7), frozen=(5, 7), more={"head/silver/binance/BTCUSDT": late}))
+    assert holds(found["restore"], 2.31)
+
+
+def test_nothing_is_back_while_the_plan_still_breaks_or_mends() -> None:
+    """All was good again 3 s before the heal: restore and drain are not sought before it."""
+    found = timings.measure(story(down=(5.02, 5.5), frozen=(5.0, 5.6), held_until=9.0))
+    assert found["restore"].low_s == found["drain"].low_s == 4.0
+    assert holds(found["restore"], 4.0)
+    assert holds(found["drain"], 4.0)
+    assert holds(found["mttr"], 0.0)
+
+
+def test_a_slow_watch_does_not_widen_what_fast_ones_tell() -> None:
+    """The edge is the latest of the series' edges, each between its own samples."""
+    slow = series(lambda t: None if 5.02 <= t < 7 else 1.0, hz=2)
+    found = timings.measure(story(down=(5.02, 7), frozen=(5, 8.3), more={"component/broker/metrics": slow}))
+    assert holds(found["restore"], 3.3)
+
+
+def unmeasured(measure: Measure, told: str) -> bool:
+    return measure.high_s is None and measure.low_s is None and told in measure.why
+
+
+def test_what_was_not_seen_is_not_measured() -> None:
+    """No act, no samples, no badness, too few samples around an edge: each says so, and none is 0."""
+    quiet = timings.measure(story(down=(0, 0), frozen=(0, 0)))
+    assert all(unmeasured(quiet[name], "bad") for name in ("impact", "restore", "drain", "mttr"))
+    nothing = timings.measure(replace(story((5, 7), (5, 7)), inject_ns=None))
+    assert all(unmeasured(m, "nothing was injected") for m in nothing.values())
+    blind = story((5, 7), (5, 7))
+    blind = replace(blind, samples={n: s for n, s in blind.samples.items() if not n.startswith("component/")})
+    assert unmeasured(timings.measure(blind)["mttr"], "no samples of component broker")
+    headless = story((5, 7), (5, 7))
+    headless = replace(headless, samples={n: s for n, s in headless.samples.items() if "silver" not in n})
+    assert unmeasured(timings.measure(headless)["mttr"], "no samples of head/silver/binance/BTCUSDT")
+
+
+def test_a_gap_at_the_edge_is_not_interpolated() -> None:
+    """No samples from 6 s to 9 s, back at some time between: not measured."""
+    evidence = story(down=(5.02, 7), frozen=(5, 7.3))
+    gap = {name: [s for s in found if not 6 * S < s.at_ns < 9 * S] for name, found in evidence.samples.items()}
+    found = timings.measure(replace(evidence, samples=gap))
+    assert unmeasured(found["restore"], "too few samples")
+    assert unmeasured(found["mttr"], "too few samples")
+    assert found["impact"].measured
+
+
+def test_a_gap_in_the_full_second_is_not_service() -> None:
+    """The second after the first rows was not seen, so it proves nothing."""
+    evidence = story(down=(5.02, 7), frozen=(5, 7.3))
+    gap = {name: [s for s in found if not 7.5 * S < s.at_ns < 8.9 * S] for name, found in evidence.samples.items()}
+    assert not timings.measure(replace(evidence, samples=gap))["restore"].measured
+
+
+def test_samples_that_end_too_early_prove_no_recovery() -> None:
+    """Less than a full second of service at the end of the record: not measured, and not a failure either."""
+    evidence = story(down=(5.02, 7), frozen=(5, 7.3))
+    cut = {name: [s for s in found if s.at_ns < 8.1 * S] for name, found in evidence.samples.items()}
+    found = timings.measure(replace(evidence, samples=cut))["restore"]
+    assert found.high_s is None
+    assert found.low_s == pytest.approx(2.3, abs=0.06)
+    assert "samples end before" in found.why
+
+
+@pytest.mark.parametrize(
+    ("down", "frozen", "told"),
+    [
+        ((5.02, 99), (5, 99), "unanswered to the end"),
+        ((5.02, 7), (5, 99), "head/silver/binance/BTCUSDT bad to the end"),
+    ],
+)
+def test_what_never_came_back_is_known_to_be_bad_until_the_end(
+    down: tuple[float, float], frozen: tuple[float, float], told: str
+) -> None:
+    """The low bound tells how long it was seen bad; there is no high one."""
+    found = timings.measure(story(down=down, frozen=frozen))
+    for name in ("restore", "mttr", "drain"):
+        assert found[name].high_s is None
+        assert found[name].low_s == pytest.approx(14.95, abs=0.11)
+    assert told in found["mttr"].why
+
+
+@given(st.floats(0.1, 8), st.floats(0.05, 3), st.integers(0, 49))
+@settings(max_examples=40)
+def test_every_interval_holds_the_truth(down_s: float, more_s: float, offset_ms: int) -> None:
+    """Whatever the outage's length and however the sampler's clock lies to it: the intervals hold the true values,
+    narrowly.
+    """
+    start = 0.02 + offset_ms / 1000
+    found = timings.measure(story(down=(5 + start, 5 + start + down_s), frozen=(5, 5 + start + down_s + more_s)))
+    assert holds(found["impact"], start)
+    assert holds(found["restore"], start + down_s + more_s)
+
+
+def test_isolated_groups_don_t_delay_the_restore_but_the_drain() -> None:
+    """The other streams' stall is theirs (isolation's), yet the platform is good only when all are."""
+    found = spoiled(others_frozen=(0.5, 6.0)).measures
+    assert holds(found["restore"], 2.4)
+    drain = found["drain"].low_s
+    assert drain is not None
+    assert drain > 6.0
+
+
+def test_a_record_of_real_size_is_measured_quickly() -> None:
+    """Thirty thousand samples: the figures are asked for again and again while a run waits."""
+    evidence = spoiled()
+    many: Mapping[str, list[Sample]] = {
+        f"{name}{n}" if "head" not in name else name: list(found)
+        for n in range(6)
+        for name, found in evidence.samples.items()
+    }
+    began = time.process_time()
+    timings.measure(replace(evidence, samples=many))
+    assert time.process_time() - began < 2.0
