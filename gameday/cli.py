@@ -62,8 +62,7 @@ def settings(
         os.environ["GAMEDAY_STATE"] = str(state.resolve())
 
 
-# ---- the embedded stack
-# ----------------------------------------------------------------------------------------------------
+# ---- the embedded stack ------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -85,8 +84,7 @@ def down() -> None:
     stop(State.default(), say)
 
 
-# ---- looking
-# ---------------------------------------------------------------------------------------------------------------
+# ---- looking -----------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -151,8 +149,7 @@ def list_(as_json: AsJson = False) -> None:
     out.print(table)
 
 
-# ---- running
-# ---------------------------------------------------------------------------------------------------------------
+# ---- running -----------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -250,8 +247,7 @@ def release() -> None:
     out.print("scheduled nights start again")
 
 
-# ---- afterwards
-# ------------------------------------------------------------------------------------------------------------
+# ---- afterwards --------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -312,8 +308,7 @@ def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g.
         out.print(str(path), markup=False)
 
 
-# ---- helpers
-# ---------------------------------------------------------------------------------------------------------------
+# ---- helpers -----------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -450,6 +445,20 @@ def _print_status(seen: dict[str, Any]) -> None:
         for row in seen["streams"]:
             streams.add_row(row["group"], str(row["ledger"]), str(row["visible"]), str(row["ledger"] - row["visible"]))
         out.print(streams)
+    if seen["links"]:
+        out.print()
+        links = Table("link", "state", box=None, pad_edge=False)
+        for row in seen["links"]:
+            links.add_row(row["name"], _link(row))
+        out.print(links)
     out.print()
     for line in seen["notes"]:
         out.print(line, markup=False)
+
+
+def _link(row: dict[str, Any]) -> str:
+    """A link's state in words."""
+    if "trouble" in row:
+        return str(row["trouble"])
+    toxics = ", ".join(str(toxic["name"]) for toxic in row["toxics"])
+    return ("whole" if row["enabled"] else "cut") + (f", with {toxics}" if toxics else "")

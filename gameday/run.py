@@ -84,8 +84,7 @@ class Run:
             log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
         self._say(text)
 
-    # ---- what the test says
-    # ----------------------------------------------------------------------------------------------
+    # ---- what the test says --------------------------------------------------------------------------------
 
     @property
     def component(self) -> str | None:
@@ -102,8 +101,7 @@ class Run:
     def affected(self) -> tuple[Group, ...]:
         return self.stack.affected(self.component, self.groups) if self.component else ()
 
-    # ---- handles
-    # ---------------------------------------------------------------------------------------------------------
+    # ---- handles -------------------------------------------------------------------------------------------
 
     def take(self) -> None:
         """Take the stack (Busy when another run holds it) and mend what earlier runs left."""
@@ -164,8 +162,7 @@ class Run:
             if self.sampler is not None:
                 self.sampler.stop()
 
-    # ---- what it leaves
-    # --------------------------------------------------------------------------------------------------
+    # ---- what it leaves ------------------------------------------------------------------------------------
 
     @property
     def acts(self) -> tuple[Act, ...]:

@@ -55,8 +55,7 @@ class Stack:
         self.name = config.name
         self._hosts: dict[str, Any] = {}
 
-    # ---- components
-    # ------------------------------------------------------------------------------------------------------------
+    # ---- components ----------------------------------------------------------------------------------------
 
     def component(self, role: str) -> configuration.ComponentConfig:
         """The configuration of a role; a ConfigError with near names when there is none."""
@@ -87,8 +86,7 @@ class Stack:
                 f"if it may be broken"
             )
 
-    # ---- the stream
-    # ------------------------------------------------------------------------------------------------------------
+    # ---- the stream ----------------------------------------------------------------------------------------
 
     @cached_property
     def hops(self) -> Mapping[str, Hop]:
@@ -123,8 +121,7 @@ class Stack:
             if any(step.format(**dict(zip(fields, g, strict=True))) == role for step in self.config.stream.path)
         )
 
-    # ---- what the sampler asks
-    # -------------------------------------------------------------------------------------------------
+    # ---- what the sampler asks -----------------------------------------------------------------------------
 
     def probes(self) -> Iterator[ProbeSpec]:
         """Every component's probes, the heads of ledger and visible hop, the cursors, the watches. See model.Samples
@@ -174,8 +171,7 @@ def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
     return Stack(configuration.load(path, state), state, path)
 
 
-# ---- the registry
-# --------------------------------------------------------------------------------------------------------------------
+# ---- the registry ------------------------------------------------------------------------------------------
 
 
 def fault_kind(fault: Fault) -> str:

@@ -269,8 +269,7 @@ class Handler:
         await sink.put(trade.symbol, record(self._venue.NAME, trade, received_us))
         self._places[trade.symbol] = Place(trade.trade_id, trade.exchange_us)
 
-    # ---- what it says of itself
-    # ----------------------------------------------------------------------------------------------------
+    # ---- what it says of itself ----------------------------------------------------------------------------
 
     def app(self) -> web.Application:
         """/healthz and /metrics."""

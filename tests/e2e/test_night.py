@@ -137,3 +137,13 @@ def test_a_killed_handler_is_revived_by_the_platform(stack_state: State, tmp_pat
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert results(found)[0]["params"] == {"venue": "kraken", "how": "sigkill"}
+
+
+def test_status_and_check_show_what_there_is(stack_state: State) -> None:
+    """Components, streams, links and holders of a stack that is well; every hop found, every test able to run."""
+    status, check = gameday(stack_state, "status"), gameday(stack_state, "check")
+    assert (status.returncode, check.returncode) == (0, 0), status.stdout + check.stdout
+    for text in ("handler-kraken", "coinbase/BTC-USD", "broker-clickhouse", "whole", "no run holds the stack"):
+        assert text in status.stdout, status.stdout
+    for text in ("hop gold", "cursor clickhouse", "test feed_handler_crash", "can run"):
+        assert text in check.stdout, check.stdout
