@@ -22,6 +22,8 @@ A: Group = ("binance", "BTCUSDT")
 B: Group = ("kraken", "BTC/USD")
 MS = 1_000_000
 S = 1_000 * MS
+TOOK_MS = 2
+"""What an answer takes."""
 
 
 def spoiled(**changes: Any) -> Evidence:
@@ -31,7 +33,7 @@ def spoiled(**changes: Any) -> Evidence:
 
 
 def series(
-    value: Callable[[float], float | None], to_s: float = 20, hz: float = 20, took_ms: float = 2
+    value: Callable[[float], float | None], to_s: float = 20, hz: float = 20, took_ms: float = TOOK_MS
 ) -> list[Sample]:
     """Samples from 0 s on; value: of seconds."""
     return [Sample(int(n / hz * S), int(took_ms * MS), value(n / hz)) for n in range(int(to_s * hz))]
@@ -349,11 +351,11 @@ def test_what_never_came_back_is_known_to_be_bad_until_the_end(
     assert told in found["mttr"].why
 
 
-@given(st.floats(0.1, 8), st.floats(0.05, 3), st.integers(0, 49))
-@settings(max_examples=40)
+@given(st.floats(0.1, 8), st.floats(0.05, 3), st.integers(0, 49).filter(lambda ms: (ms + 20) % 50 > TOOK_MS))
+@settings(max_examples=200)
 def test_every_interval_holds_the_truth(down_s: float, more_s: float, offset_ms: int) -> None:
     """Whatever the outage's length and however the sampler's clock lies to it: the intervals hold the true values,
-    narrowly.
+    narrowly. A probe in flight at the strike may tell either way, so that impact is known to within its answer's time.
     """
     start = 0.02 + offset_ms / 1000
     found = timings.measure(story(down=(5 + start, 5 + start + down_s), frozen=(5, 5 + start + down_s + more_s)))
