@@ -23,6 +23,8 @@ from gameday.config import read_env
 from gameday.state import ROOT, State
 from tests.e2e.command import gameday, results, running, seen
 
+pytestmark = pytest.mark.timeout(600)  # a recovery is awaited in vain; and the last test's end starts a stack
+
 RESENT = 40
 """How many of a partition's last trades are sent again."""
 
