@@ -1,0 +1,151 @@
+"""Arming in tests: for a block of code, seen by nobody else, disarmed whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+from failpoints import points
+from failpoints.armed import Armed, ArmError
+from failpoints.grammar import parse, render
+from failpoints.points import Point
+from failpoints.trail import Trail, count
+
+__all__ = ["Handle", "Scenario", "scenario"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def scenario(text: str, *, seed: int | str = 0, everywhere: bool = False, must_fire: bool = True) -> Scenario:
+    """Arm these entries for a `with` block. See Scenario."""
+    return Scenario(text, str(seed), everywhere, must_fire)
+
+
+class Handle:
+    """One armed point of a scenario."""
+
+    def __init__(self, armed: Armed, evidence: Path) -> None:
+        self._armed = armed
+        self._evidence = evidence
+
+    @property
+    def hits(self) -> int:
+        """Hits of this process since it was armed."""
+        return self._armed.hits
+
+    @property
+    def fired(self) -> int:
+        """How often it has acted, here and in child processes that were given the scenario's environment."""
+        return self._armed.fired + count(self._evidence, self._armed.point.name)
+
+    def assert_fired(self, times: int | None = None) -> None:
+        """AssertionError unless it fired: exactly so often, or (None) at all."""
+        fired = self.fired
+        if fired != times if times is not None else not fired:
+            wanted = "at all" if times is None else f"{times} times"
+            name = self._armed.point.name
+            raise AssertionError(
+                f"{name}={self._armed} fired {fired} times, not {wanted}; it was hit {self._armed.hits} times here"
+            )
+
+    def wait_fired(self, times: int = 1, within_s: float = 10.0) -> None:
+        """Wait until it has fired so often in this process. AssertionError when that is too late."""
+        if not self._armed.wait_fired(times, within_s):
+            self.assert_fired(times)
+
+    def release(self) -> int:
+        """Let go who is paused there; how many."""
+        return self._armed.release()
+
+
+class Scenario:
+    """Armed inside its `with` block only; leaving it disarms and lets go who is paused.
+
+    It is seen by the block, by tasks started in it, by asyncio.to_thread, and by what `run` calls in a plain thread or
+    pool; scenarios elsewhere don't see it. everywhere: seen by every thread of the process, for code that starts its
+    own; only one at a time can have a point. For a child process: `environment`.
+
+    Leaving it without an error raises AssertionError when a point never fired: such a test tests nothing.
+    must_fire=False is for terms that only may (a probability).
+    """
+
+    def __init__(self, text: str, seed: str, everywhere: bool, must_fire: bool) -> None:
+        self._entries = parse(text)
+        self._seed, self._everywhere, self._must_fire = seed, everywhere, must_fire
+        self._handles: dict[str, Handle] = {}
+        self._armed: list[tuple[Point, Armed]] = []
+        self._end: Callable[[], None] = lambda: None
+
+    def __getitem__(self, name: str) -> Handle:
+        return self._handles[name]
+
+    def __enter__(self) -> Scenario:
+        if self._armed:
+            raise RuntimeError("a scenario can be entered once at a time")
+        needs_claims = any(term.everywhere for chain in self._entries.values() for term in chain)
+        trail = Trail(claims=self._folder / "claims" if needs_claims else None, seed=self._seed)
+        if trail.claims is not None:
+            trail.claims.mkdir(exist_ok=True)
+        self._armed = [(at := points.find(n), Armed(at, chain, trail)) for n, chain in self._entries.items()]
+        evidence = self._folder / "evidence.jsonl"
+        self._handles = {at.name: Handle(armed, evidence) for at, armed in self._armed}
+        if self._everywhere:
+            if taken := [at.name for at, _ in self._armed if at.current() is not None]:
+                self._armed = []
+                raise ArmError(f"armed for the whole process already: {', '.join(taken)}")
+            for at, armed in self._armed:
+                at.put(armed)
+        else:
+            for at, armed in self._armed:
+                at.lend(armed)
+            self._end = points.carry({**points.carried(), **{at.name: armed for at, armed in self._armed}})
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self._disarm()
+            if error is None and self._must_fire:
+                for handle in self._handles.values():
+                    handle.assert_fired()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            del self._folder
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it inside the scenario, from a thread that has not inherited it: Thread(target=s.run, args=(work,))."""
+        if self._everywhere:
+            return function(*args, **kwargs)
+        end = points.carry({**points.carried(), **{at.name: armed for at, armed in self._armed}})
+        try:
+            return function(*args, **kwargs)
+        finally:
+            end()
+
+    def environment(self) -> dict[str, str]:
+        """What a child process needs, beside os.environ, to be in the scenario when it calls failpoints.listen()."""
+        return {
+            "FAILPOINTS_ENABLE": "1",
+            "FAILPOINTS": render(self._entries),
+            "FAILPOINTS_SEED": self._seed,
+            "FAILPOINTS_EVIDENCE": str(self._folder / "evidence.jsonl"),
+            "FAILPOINTS_CLAIMS": str(self._folder / "claims"),
+        }
+
+    def _disarm(self) -> None:
+        self._end()
+        for at, armed in self._armed:
+            if not self._everywhere:
+                at.take_back(armed)
+            elif at.armed is armed:
+                at.put(None)
+        self._armed = []
+
+    @cached_property
+    def _folder(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="failpoints-"))
