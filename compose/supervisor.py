@@ -33,6 +33,7 @@ from gameday.errors import DriverError, GamedayError
 from gameday.polling import until
 from gameday.process import Process, boot_id, descendants
 from gameday.state import ROOT, State
+from gameday.unix import reachable
 
 __all__ = ["MARK", "ask", "launch", "main", "pid_of", "specification", "tail", "write_private"]
 
@@ -57,8 +58,6 @@ LOG_MAX_BYTES = 32 * 2**20
 ASK_TIMEOUT_S = 120.0
 LAUNCH_S = 30.0
 TAIL_LINES = 15
-PATH_MAX_BYTES = 100
-"""A unix socket's path holds 108 bytes; longer ones are reached through their folder's descriptor."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -328,7 +327,7 @@ def main() -> None:
 
         state.supervisor_socket.unlink(missing_ok=True)
         mask = os.umask(0o177)
-        with _reachable(state.supervisor_socket) as path, _Server(path, Handler) as server:
+        with reachable(str(state.supervisor_socket)) as path, _Server(path, Handler) as server:
             os.umask(mask)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: threading.Thread(target=supervisor.shutdown).start())
@@ -344,21 +343,8 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _reachable(path: Path) -> Iterator[str]:
-    """The socket's path in a form short enough for the kernel."""
-    if len(os.fsencode(path)) <= PATH_MAX_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
-@contextlib.contextmanager
 def _connected(state: State, timeout_s: float) -> Iterator[socket.socket]:
-    with _reachable(state.supervisor_socket) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+    with reachable(str(state.supervisor_socket)) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
         s.settimeout(timeout_s)
         s.connect(path)
         yield s

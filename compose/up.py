@@ -165,8 +165,9 @@ def _environment(state: State) -> dict[str, str]:
     drawn = free_ports(len(new), besides={int(v) for k, v in env.items() if k.endswith("_PORT")}) if new else []
     more = {name: str(port) for name, port in zip(new, drawn, strict=True)}
     more |= {name: secrets.token_urlsafe(18) for name in trades.SECRETS if name not in env}
-    if more or "SUPERVISOR_SOCKET" not in env:
-        env = {"SUPERVISOR_SOCKET": str(state.supervisor_socket), **env, **more}
+    places = {"SUPERVISOR_SOCKET": str(state.supervisor_socket), "STACK_FOLDER": str(state.servers)}
+    if more or not places.keys() <= env.keys():
+        env = {**places, **env, **more}
         write_private(state.env, "".join(f"{name}={value}\n" for name, value in env.items()))
     return env
 

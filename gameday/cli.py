@@ -37,10 +37,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+failpoints = typer.Typer(no_args_is_help=True, help="Failpoints in the code of running components: look, arm, disarm.")
+app.add_typer(failpoints, name="failpoints")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
+
+TTL_S = 60.0
+"""How long a point that is armed by hand stays armed."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -247,7 +252,81 @@ def release() -> None:
     out.print("scheduled nights start again")
 
 
-# ---- afterwards --------------------------------------------------------------------------------------------
+# ---- failpoints by hand
+# -----------------------------------------------------------------------------------------------------
+
+Role = Annotated[str, typer.Argument(help="A component, as `gameday status` names it.")]
+PointName = Annotated[str, typer.Argument(metavar="POINT", help="See `gameday failpoints list COMPONENT`.")]
+
+
+@failpoints.command(name="list")
+def list_points(
+    component: Annotated[str | None, typer.Argument(help="Only this component's.")] = None, as_json: AsJson = False
+) -> None:
+    """Every point with what it stands for, what is armed there, and how often it was hit and fired."""
+    stack = _stack()
+    named = [role for role, c in stack.config.components.items() if c.points is not None]
+    found = {role: stack.points(role).listed() for role in ([component] if component else named)}
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    table = Table("component", "point", "armed", "left", "hits", "fired", "stands for", box=None, pad_edge=False)
+    for role, listed in found.items():
+        for name, p in listed.items():
+            left = "" if p["left_s"] is None else f"{p['left_s']:.0f} s"
+            table.add_row(role, name, p["term"] or "", left, str(p["evaluated"]), str(p["fired"]), p["about"])
+    out.print(table)
+    for role in [role for role, listed in found.items() if not listed]:
+        out.print(f"{role}: no process listens. Remedy: start it with FAILPOINTS_ENABLE=1", markup=False)
+
+
+@failpoints.command()
+def arm(
+    component: Role,
+    point: PointName,
+    term: Annotated[str, typer.Argument(help="What is to happen at which hits, such as 3@kill: failpoints/README.md.")],
+    ttl_s: Annotated[float, typer.Option(min=0.1, max=86400, help="It disarms itself after so long.")] = TTL_S,
+) -> None:
+    """Arm a point by hand, for a while, while no run holds the stack. Only in components that may be broken.
+
+    It is not journalled: the process itself undoes it, at the end of the time to live or at its own.
+    """
+    from gameday import lease
+
+    stack = _stack()
+    stack.touchable(component)
+    points = stack.points(component)
+    with lease.take_to_mend(stack.state):
+        points.arm(point, term, ttl_s, "gameday failpoints arm")
+    out.print(f"{point} of {component} is armed for {ttl_s:g} s: {term}", markup=False)
+
+
+@failpoints.command()
+def disarm(component: Role, point: PointName) -> None:
+    """Disarm a point, and let go who is paused there. During a run that armed it, this makes the run unknown."""
+    stack = _stack()
+    stack.touchable(component)
+    stack.points(component).disarm(point)
+    out.print(f"{point} of {component} is not armed", markup=False)
+
+
+@failpoints.command()
+def wait(
+    component: Role,
+    point: PointName,
+    fired: Annotated[int, typer.Option(min=1, help="So often since it was armed.")] = 1,
+    within_s: Annotated[float, typer.Option(min=0.1, max=600)] = 30.0,
+) -> None:
+    """Wait until an armed point has fired. Exit 3 when it hasn't in time, or is not armed (any more)."""
+    points = _stack().points(component)
+    points.wait(point, fired, within_s)
+    for last in points.firings(point)[-1:]:
+        how = f"{last['action']} at hit {last['hit']} in pid {last['pid']}"
+        out.print(f"{point} of {component} fired: {how}", markup=False)
+
+
+# ---- afterwards
+# ------------------------------------------------------------------------------------------------------------
 
 
 @app.command()

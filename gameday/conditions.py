@@ -19,6 +19,7 @@ __all__ = [
     "any_of",
     "behind",
     "drained",
+    "fired",
     "flowing",
     "restored",
     "silent",
@@ -90,6 +91,12 @@ def behind(seconds: float) -> Condition:
         return bool(lags) and all(lag is not None and lag >= seconds for lag in lags)
 
     return _named(condition, f"behind by {seconds:g} s", behind.__doc__)
+
+
+def fired(point: str, times: int = 1) -> Condition:
+    """The failpoint has fired so often since the run armed it."""
+    often = "" if times == 1 else f" {times} times"
+    return _named(lambda now: now.fired.get(point, 0) >= times, f"{point} fired{often}", fired.__doc__)
 
 
 def all_of(*conditions: Condition) -> Condition:

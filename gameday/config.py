@@ -60,12 +60,16 @@ class ProbeConfig(DriverConfig):
 
 
 class ComponentConfig(Strict):
-    """One role: where it runs and how it shows that it serves. Only components with opt_in are ever touched."""
+    """One role: where it runs and how it shows that it serves. Only components with opt_in are ever touched.
+
+    points: how its failpoints are reached, if its code has any.
+    """
 
     host: str = "local"
     name: str | None = None
     opt_in: bool = False
     probes: Mapping[str, ProbeConfig] = Field(min_length=1)
+    points: DriverConfig | None = None
 
 
 class HostConfig(BaseModel):

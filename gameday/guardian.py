@@ -391,7 +391,7 @@ def heal_open(stack: Stack, by: str, why: str, dry_run: bool = False) -> list[Ac
 
 
 def nothing_left(stack: Stack) -> list[str]:
-    """What is stopped, paused, cut or slowed although nothing should be, and what can't be told; [] when all is well.
+    """What is stopped, paused, armed, cut or slowed though nothing should be, and what can't be told; []: all is well.
 
     A component that an open act struck once (killed, restarted) may be down: that is the platform's to repair.
     """
@@ -409,6 +409,9 @@ def nothing_left(stack: Stack) -> list[str]:
                 found.append(f"{role} is paused")
             elif role not in struck and host.identity(role) is None:
                 found.append(f"{role} is not running")
+            if component.points is not None:
+                listed = stack.points(role).listed()
+                found += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
         except GamedayError as e:
             found.append(f"{role}: {e}")
     for name in stack.config.hosts:
@@ -530,9 +533,8 @@ class _Keeper:
     def _inject(self, kind: str, args: Json) -> Act:
         fault = fault_from(kind, args)
         self._stack.touchable(fault.component)
-        host = self._stack.host(fault.component)
-        if lacks := [need.__name__ for need in fault.needs if not isinstance(host, need)]:
-            raise ConfigError(f"{kind} of {fault.component}: its host can't do {', '.join(lacks)}")
+        if lacks := self._stack.lacks(fault):
+            raise ConfigError(f"{kind}: {'; '.join(lacks)}")
         before = fault.before(self._stack)
         self._acts += 1
         run = self._holder.run

@@ -233,7 +233,10 @@ Check: TypeAlias = Callable[[Evidence], Finding]
 
 @dataclass(frozen=True)
 class Now:
-    """What a condition may look at: the last seconds of samples, newest last, and what the run knows."""
+    """What a condition may look at: the last seconds of samples, newest last, and what the run knows.
+
+    fired: failpoint -> how often it has fired since the run armed it.
+    """
 
     at_ns: int
     samples: Samples

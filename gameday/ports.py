@@ -31,6 +31,7 @@ __all__ = [
     "Points",
     "Probe",
     "Symptoms",
+    "Trap",
 ]
 
 
@@ -126,13 +127,30 @@ class Job(Protocol):
 
 @runtime_checkable
 class Points(Protocol):
-    """Failpoints in a running process."""
+    """Failpoints in a running process: places in its own code that can be armed to fail. A point is its name."""
 
-    def arm(self, point: str, term: str, ttl_s: float) -> None: ...
+    def listed(self) -> Mapping[str, Json]:
+        """Point -> {"about", "term" (None: not armed), "left_s", "evaluated", "fired", ...}. {}: no process listens,
+        so nothing is armed."""
+        ...
 
-    def disarm(self, point: str) -> None: ...
+    def arm(self, point: str, term: str, ttl_s: float, run: str) -> None:
+        """Armed until it is disarmed, its process ends, or ttl_s is over; run is named in the evidence. ConfigError:
+        no such point or term."""
+        ...
 
-    def fired(self, point: str) -> int: ...
+    def disarm(self, point: str) -> None:
+        """Also lets go who is paused there. Idempotent in a process that declares the point."""
+        ...
+
+    def wait(self, point: str, times: int, within_s: float) -> None:
+        """Return when it has fired so often since it was armed. TooLate when it hasn't within within_s."""
+        ...
+
+    def firings(self, point: str) -> Sequence[Json]:
+        """Every firing there has been, oldest first, also of processes that are gone: {"hit", "at_us", "pid", "action",
+        "run"}, each noted before it acted."""
+        ...
 
 
 @runtime_checkable
@@ -223,4 +241,18 @@ class Held(Protocol):
 
     def holds(self, stack: Stack, before: Json) -> bool:
         """Whether it is in effect now."""
+        ...
+
+
+@runtime_checkable
+class Trap(Protocol):
+    """A fault that lies in wait: its proof is that it is set; whether it has struck shows later. Never: invalid."""
+
+    @property
+    def point(self) -> str:
+        """What conditions know it by."""
+        ...
+
+    def fired(self, stack: Stack, before: Json) -> int:
+        """How often it has struck."""
         ...

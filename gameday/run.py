@@ -16,7 +16,7 @@ from gameday import codec, timings
 from gameday.errors import DriverError, GamedayError
 from gameday.guardian import Guardian
 from gameday.model import Act, Baseline, Digest, Evidence, FailureTest, Group, Inject, Json, Marks, Now, Verdict, Window
-from gameday.ports import Held
+from gameday.ports import Held, Trap
 from gameday.sampler import Sampler, Tail
 from gameday.stack import Stack, fault_from
 
@@ -130,6 +130,13 @@ class Run:
                 where = act.args.get("component")
                 raise Halt(Verdict.UNKNOWN, f"{act.fault} of {where} was mended by another hand while the run held it")
 
+    def fired(self) -> dict[str, int]:
+        """Failpoint -> how often it has fired since this run armed it."""
+        if not any(isinstance(step.fault, Trap) for step in self.test.plan if isinstance(step, Inject)):
+            return {}  # most plans: the journal need not be read for them again and again
+        faults = [(fault_from(act.fault, act.args), act.before) for act in self.acts]
+        return {f.point: f.fired(self.stack, before) for f, before in faults if isinstance(f, Trap)}
+
     def watching(self) -> None:
         """Halt(unknown) when the sampler died: without it nothing can be proved."""
         if self.sampler is not None and not self.sampler.alive:
@@ -151,6 +158,7 @@ class Run:
             visible=stream.visible,
             ledger=stream.hops[0],
             bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
+            fired=self.fired(),
         )
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from gameday import config as configuration
 from gameday.config import StackConfig
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Group, Json
-from gameday.ports import Cursor, Fault, Hop, Host, Job, Ledger, Probe
+from gameday.ports import Cursor, Fault, Hop, Host, Job, Ledger, Points, Probe
 from gameday.state import State
 
 __all__ = ["ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
@@ -86,7 +86,31 @@ class Stack:
                 f"if it may be broken"
             )
 
-    # ---- the stream ----------------------------------------------------------------------------------------
+    def points(self, role: str) -> Points:
+        """The failpoints in this role's code; a ConfigError when the configuration doesn't say how they are reached."""
+        config = self.component(role).points
+        if config is None:
+            raise ConfigError(
+                f'component {role!r} has no failpoints. Remedy: components.{role}.points = {{ driver = "failpoints", '
+                f'socket = "…", evidence = "…" }} in gameday.toml, if its code has any'
+            )
+        return self._driver(f"components.{role}", "points", config, "Points")
+
+    def lacks(self, fault: Fault) -> list[str]:
+        """What the fault needs and its component doesn't offer, in words; [] when it can be carried out."""
+        role = fault.component
+        component, host = self.component(role), self.host(role)
+        found = [
+            f"{role} runs on host {component.host!r}, which can't {need.__name__.lower()}"
+            for need in fault.needs
+            if need is not Points and not isinstance(host, need)
+        ]
+        if Points in fault.needs and component.points is None:
+            found.append(f"{role} has no failpoints")
+        return found
+
+    # ---- the stream
+    # ------------------------------------------------------------------------------------------------------------
 
     @cached_property
     def hops(self) -> Mapping[str, Hop]:

@@ -1,7 +1,7 @@
 """The state folder: the only module that builds a path in it. One folder is one stack; two folders never share
 anything.
 
-stack.env                     drawn ports and secrets of the embedded stack (0600)
+stack.env                     drawn ports, secrets and places of the embedded stack (0600)
 stack/<component>/            the embedded stack's servers: data, configuration, log
 supervisor.sock               the supervisor's socket (0600)
 lock  owner.json  hold.json   who holds the stack; a hold on scheduled nights

@@ -10,9 +10,9 @@ from gameday import guardian
 from gameday.errors import TooLate
 from gameday.model import Act, Verdict
 from gameday.polling import until
-from gameday.ports import Fault
+from gameday.ports import Fault, Trap
 from gameday.run import Halt, Run
-from gameday.stack import fault_kind
+from gameday.stack import fault_from, fault_kind
 
 GONE_WITHIN_S = 10.0
 
@@ -33,9 +33,19 @@ def _same(act: Act, fault: Fault) -> bool:
     return act.fault == fault_kind(fault) and act.args == dataclasses.asdict(fault)  # type: ignore[call-overload]
 
 
+def _prove_traps(run: Run) -> None:
+    """Note in the journal how each armed failpoint struck; Halt(invalid) when one never did."""
+    for act in run.acts:
+        if isinstance(fault_from(act.fault, act.args), Trap):
+            run.say(f"{run.name}: {run.held().prove(act.id, within_s=0.0).proof}")
+    if idle := [point for point, times in run.fired().items() if not times]:
+        raise Halt(Verdict.INVALID, f"the fault did not bite: {', '.join(idle)} was armed and never fired")
+
+
 @task(name="prove nothing is left", cache_policy=NO_CACHE)
 def prove_nothing_left(run: Run) -> None:
     """After the plan: heal what is still open and prove that nothing stays stopped, paused, cut or armed."""
+    _prove_traps(run)
     run.held().heal(None, why="the end of the plan")
     left: list[str] = []
 

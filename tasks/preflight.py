@@ -19,14 +19,8 @@ def preflight(run: Run) -> None:
     for step in run.test.plan:
         if isinstance(step, Inject):
             run.stack.touchable(step.fault.component)
-            host = run.stack.host(step.fault.component)
-            for need in step.fault.needs:
-                if not isinstance(host, need):
-                    where = run.stack.component(step.fault.component).host
-                    raise Halt(
-                        Verdict.SKIPPED,
-                        f"{step.fault.component} runs on host {where!r}, which can't {need.__name__.lower()}",
-                    )
+            if lacks := run.stack.lacks(step.fault):
+                raise Halt(Verdict.SKIPPED, "; ".join(lacks))
     run.take()
     if left := guardian.nothing_left(run.stack):
         raise Halt(

@@ -73,10 +73,7 @@ def _tests(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Ite
                 if isinstance(step, Inject):
                     try:
                         stack.touchable(step.fault.component)
-                        host = stack.host(step.fault.component)
-                        lacks += [
-                            f"its host can't {n.__name__.lower()}" for n in step.fault.needs if not isinstance(host, n)
-                        ]
+                        lacks += stack.lacks(step.fault)
                     except GamedayError as e:
                         lacks.append(str(e))
             shown = ", ".join(f"{k}={v}" for k, v in params.items())

@@ -16,7 +16,8 @@ SETTLE_S = 2.0
 
 @task(name="wait", cache_policy=NO_CACHE)
 def wait(run: Run, step: Await) -> None:
-    """Halt(fail) where the bound is the platform's promise, Halt(unknown) otherwise, when the state does not come."""
+    """When the state does not come: Halt(fail) where the bound is the platform's promise, Halt(invalid) when an armed
+    failpoint never fired, else Halt(unknown)."""
     what = getattr(step.condition, "__name__", repr(step.condition))
 
     def come() -> bool:
@@ -26,8 +27,12 @@ def wait(run: Run, step: Await) -> None:
     try:
         until(come, within_s=step.within_s, every_s=0.1, what=what)
     except TooLate as e:
-        verdict = Verdict.FAIL if step.promise else Verdict.UNKNOWN
-        raise Halt(verdict, f"waited {step.within_s:g} s for {what!r}, which did not come") from e
+        why = f"waited {step.within_s:g} s for {what!r}, which did not come"
+        if step.promise:
+            raise Halt(Verdict.FAIL, why) from e
+        if idle := [point for point, times in run.fired().items() if not times]:
+            raise Halt(Verdict.INVALID, f"the fault did not bite: {', '.join(idle)} never fired ({why})") from e
+        raise Halt(Verdict.UNKNOWN, why) from e
     run.say(f"{run.name}: {what}")
 
 

@@ -206,14 +206,50 @@ class MemoryHost:
         return component in self.frozen
 
 
+@dataclass
+class MemoryPoints:
+    """The failpoints `spot` and `other` in memory; `inert`: they accept every order and do nothing."""
+
+    inert: bool = False
+    listens: bool = True
+    terms: dict[str, str | None] = field(default_factory=lambda: {"spot": None, "other": None})
+    fired: list[Json] = field(default_factory=list)
+    run: str = ""
+
+    def listed(self) -> Mapping[str, Json]:
+        return {name: {"term": term, "fired": 0} for name, term in self.terms.items()} if self.listens else {}
+
+    def arm(self, point: str, term: str, ttl_s: float, run: str) -> None:
+        if not self.inert:
+            self.terms[point], self.run = term, run
+
+    def disarm(self, point: str) -> None:
+        self.terms[point] = None
+
+    def wait(self, point: str, times: int, within_s: float) -> None:
+        raise NotImplementedError
+
+    def firings(self, point: str) -> list[Json]:
+        return [f for f in self.fired if f["point"] == point]
+
+    def fire(self, point: str = "spot") -> None:
+        """The code comes by."""
+        line = {"hit": 3, "at_us": 1, "pid": 1, "action": self.terms[point], "run": self.run}
+        self.fired.append({"point": point, **line})
+
+
 class MemoryStack:
-    """Just enough of a Stack for a fault: its host."""
+    """Just enough of a Stack for a fault: its host, and its failpoints."""
 
     def __init__(self, host: MemoryHost) -> None:
         self._host = host
+        self._points = MemoryPoints(host.inert)
 
     def host(self, role: str) -> MemoryHost:
         return self._host
+
+    def points(self, role: str) -> MemoryPoints:
+        return self._points
 
 
 def refuse(_: Json) -> Mapping[str, Json]:

@@ -43,7 +43,7 @@ PORTS = (
     "PREFECT_WORKER_PORT",
 )
 SECRETS = ("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD")
-"""What stack.env holds; SUPERVISOR_SOCKET besides."""
+"""What stack.env holds; SUPERVISOR_SOCKET and STACK_FOLDER besides."""
 
 PREPARE_TIMEOUT_S = 180.0
 
@@ -134,6 +134,7 @@ def _exchange(folder: Path, port: Mapping[str, int]) -> Service:
         folder,
         *("-m", "pipelines.trades.exchange", "--port", str(port["EXCHANGE"]), "--state", str(folder)),
         ready=f"http://127.0.0.1:{port['EXCHANGE']}/healthz",
+        env=_points(folder),
     )
 
 
@@ -149,7 +150,17 @@ def _handler(folder: Path, venue: str, port: Mapping[str, int]) -> Service:
         *("--brokers", f"127.0.0.1:{port[f'LINK_{name}_BROKER']}", "--port", str(port[name])),
         ready=f"http://127.0.0.1:{port[name]}/healthz",
         after=("exchange", "kafka", "toxiproxy"),
+        env=_points(folder),
     )
+
+
+def _points(folder: Path) -> dict[str, str]:
+    """Where the process's failpoints are armed, and where their evidence lies: gameday.toml names the same."""
+    return {
+        "FAILPOINTS_ENABLE": "1",
+        "FAILPOINTS_SOCKET": str(folder / "points.sock"),
+        "FAILPOINTS_EVIDENCE": str(folder / "points.jsonl"),
+    }
 
 
 def _consumer_watch(folder: Path, env: Mapping[str, str]) -> Service:

@@ -6,18 +6,16 @@ Reviving, readiness and logs are the supervisor's.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.model import Json
 from gameday.polling import until
 from gameday.process import Process, boot_id, descendants
+from gameday.unix import reachable
 
 __all__ = ["Host"]
 
@@ -29,9 +27,6 @@ ORDER_S = 15.0
 
 FREEZE_WITHIN_S = 2.0
 """Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
-
-PATH_BYTES_MAX = 100
-"""A unix socket's path holds 108 bytes; longer ones are reached through their folder's descriptor."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,7 @@ class Host:
         """One order and its answer. Raises DriverError: definite when nobody listens, or the supervisor refused."""
         sent = False
         try:
-            with _reachable(self.socket) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            with reachable(self.socket) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(timeout_s)
                 connection.connect(path)
                 sent = True
@@ -174,16 +169,3 @@ class Host:
 def _tree(root: Process) -> list[Process]:
     """The process and all below it (Postgres's backends), parents first."""
     return [p for p in (root, *descendants(root.pid)) if p.alive]
-
-
-@contextmanager
-def _reachable(path: str) -> Iterator[str]:
-    """The socket's path in a form short enough for the kernel."""
-    if len(os.fsencode(path)) <= PATH_BYTES_MAX:
-        yield path
-        return
-    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{Path(path).name}"
-    finally:
-        os.close(folder)

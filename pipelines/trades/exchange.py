@@ -18,6 +18,8 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+import failpoints
+from failpoints import point
 from pipelines.trades.simulated.binance import Binance
 from pipelines.trades.simulated.coinbase import Coinbase
 from pipelines.trades.simulated.kraken import Kraken
@@ -28,6 +30,8 @@ __all__ = ["Exchange", "main"]
 
 PACE_S = 0.01
 """How often trades that have happened are sent."""
+
+PUBLISH = point("exchange::before_publish", "trades have happened and nobody was told: a venue that hangs, or is late")
 
 AHEAD_NS = 1_000_000_000
 """Trades are computed this much at a time: numpy's cost is per call."""
@@ -96,6 +100,8 @@ class Exchange:
                 _, venue, symbol, trade = queue.popleft()
                 new.setdefault(venue, {}).setdefault(symbol, []).append(trade)
                 self._market.published[venue, symbol] = trade.id
+            if PUBLISH.on is not None and new:
+                await PUBLISH.hit_async()
             for v in self._venues:
                 if v.name in new and v.clients:
                     await v.publish(new[v.name])
@@ -168,6 +174,7 @@ def main() -> int:
     )
     if options.rate <= 0:
         parser.error(f"--rate is {options.rate:g}, but must be above 0")
+    failpoints.listen()
     try:
         tape = Tape(options.state, options.seed, options.rate)
         asyncio.run(_serve(tape, options.port))

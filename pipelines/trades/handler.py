@@ -20,6 +20,8 @@ import structlog
 from aiohttp import web
 from confluent_kafka import KafkaException
 
+import failpoints
+from failpoints import point
 from pipelines.trades.topic import Sink, record, tail
 from pipelines.trades.venues import FeedError, Parsed, Place, Trade, Venue, binance, coinbase, kraken
 
@@ -41,6 +43,16 @@ history fills the gap.
 
 HOLE_TRIES = 20
 """How often history is asked for an id that live trades have passed, before the venue is taken to have no such id."""
+
+RECEIVE = point(
+    "handler::after_receive",
+    "a message of the venue is in our hands and nowhere else; return: it is lost, and only history can fill the gap",
+    returns=str,
+)
+FILL = point(
+    "handler::in_gap_fill",
+    "a page of history is on its way to the log, and the gap is not closed yet: whoever resumes must find the rest",
+)
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError, FeedError)
 """What ends a connection and is tried again."""
@@ -184,6 +196,8 @@ class Handler:
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     continue
                 received_us = time.time_ns() // 1000
+                if RECEIVE.on is not None and await RECEIVE.hit_async() is not None:
+                    continue
                 parsed = self._parse(message.data)
                 for trade in parsed.trades:
                     await inbox.put((trade, received_us))
@@ -230,6 +244,8 @@ class Handler:
             new = [t for t in page if t.trade_id > self._places[symbol].trade_id]
             for trade in new:
                 await self._publish(sink, trade, time.time_ns() // 1000)
+            if FILL.on is not None:
+                await FILL.hit_async()
             self._counts["filled"] += len(new)
             if upto is None and len(new) < self._venue.PAGE_ROWS // 2:
                 break
@@ -319,6 +335,7 @@ class Handler:
             if place.trade_id:
                 lag_s = (now_us - place.exchange_us) / 1e6
                 yield f'feed_handler_lag_seconds{{venue="{venue}",symbol="{symbol}"}} {lag_s:.6f}'
+        yield from failpoints.metrics()
 
 
 async def _serve(handler: Handler, port: int) -> None:
@@ -369,6 +386,7 @@ def main() -> int:
             structlog.processors.JSONRenderer(),
         ]
     )
+    failpoints.listen()
     handler = Handler(
         VENUES[options.venue],
         options.ws,

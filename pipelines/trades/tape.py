@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from failpoints import point
+
 __all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "TapeError", "count", "count_until", "trades"]
 
 Ints = npt.NDArray[np.int64]
@@ -48,6 +50,16 @@ PRICE_OCTAVES = ((16, 4e-2), (12, 1e-2), (8, 2e-3), (3, 1e-4))
 """(log2 of the trades between two supports, share of the starting price): the sum of these pseudo-random polylines is
 the price.
 """
+
+CLOCK = point(
+    "ledger::wall_clock",
+    "a new segment asks what time it is; return(us): the clock was set, and no trade may get the time of another",
+    returns=int,
+)
+RESERVE = point(
+    "ledger::before_reserve",
+    "the tape's promise goes to the disk; raise(OSError): it is full, and the tape stands still until it isn't",
+)
 
 
 class TapeError(Exception):
@@ -256,7 +268,7 @@ class Tape:
         self.seed, self.rate = seed, rate
         self._start_ns = kept["reserved_ns"]
         self.segments: list[tuple[int, int]] = [(int(s), int(a)) for s, a in kept["segments"]]
-        self.segments.append((self._start_ns, self._anchor(time.time_ns() // 1000)))
+        self.segments.append((self._start_ns, self._anchor(_wall_us())))
         self.reserved_ns = self._start_ns
         self.reserve(self._start_ns + RESERVE_NS)
         self._mono_ns = time.monotonic_ns()
@@ -325,6 +337,8 @@ class Tape:
         return kept
 
     def _save(self, reserved_ns: int) -> None:
+        if RESERVE.on is not None:
+            RESERVE()
         new = self._file.with_suffix(".new")
         text = json.dumps({"seed": self.seed, "rate": self.rate, "segments": self.segments, "reserved_ns": reserved_ns})
         with open(new, "w") as f:
@@ -337,3 +351,9 @@ class Tape:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _wall_us() -> int:
+    if CLOCK.on is not None and (instead := CLOCK()) is not None:
+        return int(instead.value)
+    return time.time_ns() // 1000

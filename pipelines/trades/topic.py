@@ -16,6 +16,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from failpoints import point
 from pipelines.trades.venues import Place, Trade
 
 __all__ = ["Sink", "record", "tail"]
@@ -39,6 +40,13 @@ PRODUCER: Mapping[str, Any] = {
     "linger.ms": 20,
     "queue.buffering.max.messages": 50_000,
 }
+
+PRODUCE = point(
+    "handler::before_produce", "a trade is about to go to the broker; what dies here has not been sent, live or filled"
+)
+ACK = point(
+    "handler::after_ack", "the broker holds a trade and its handler has not taken note: a successor must not repeat it"
+)
 
 TAIL_ROWS = 200
 """Records read back from a partition's end at first; four times as many whenever a symbol is still missing."""
@@ -90,6 +98,8 @@ class Sink:
 
     async def put(self, key: str, value: bytes) -> None:
         """Hand over one record; waits while the queue is full."""
+        if PRODUCE.on is not None:
+            await PRODUCE.hit_async()
         while True:
             try:
                 self._producer.produce(self._topic, value=value, key=key, on_delivery=self._delivered)
@@ -132,6 +142,8 @@ class Sink:
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         """In the polling thread."""
         if error is None:
+            if ACK.on is not None:
+                ACK()
             self.acked += 1
             if not self._space.is_set():
                 self._loop.call_soon_threadsafe(self._space.set)

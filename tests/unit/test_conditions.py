@@ -96,6 +96,14 @@ def test_a_state_is_told_from_what_it_is_not(condition: Condition, yes: list[Now
     assert [condition(here) for here in no] == [False] * len(no)
 
 
+def test_a_failpoint_has_fired_when_it_fired_often_enough() -> None:
+    """One that the run did not arm has not fired."""
+    here = replace(WELL, fired={"spot": 2})
+    assert [c.fired("spot")(here), c.fired("spot", 2)(here), c.fired("spot", 3)(here)] == [True, True, False]
+    assert not c.fired("other")(here)
+    assert (c.fired("spot").__name__, c.fired("spot", 2).__name__) == ("spot fired", "spot fired 2 times")
+
+
 def test_names_read_in_a_plan() -> None:
     """A time-out names the state that did not come."""
     both = c.all_of(c.silent, c.behind(10))

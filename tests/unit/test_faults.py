@@ -7,14 +7,15 @@ from typing import Any, cast
 import pytest
 
 from gameday.errors import ConfigError, GamedayError
+from gameday.faults.failpoint import Failpoint
 from gameday.faults.kill import Kill
 from gameday.faults.noop import Noop
 from gameday.faults.pause import Pause
 from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
-from gameday.ports import Fault, Held
+from gameday.ports import Fault, Held, Points, Trap
 from gameday.stack import Stack, fault_from, fault_kind
-from tests.fakes import MemoryHost, MemoryStack
+from tests.fakes import MemoryHost, MemoryPoints, MemoryStack
 
 HARMFUL = [
     Restart("web"),
@@ -23,6 +24,7 @@ HARMFUL = [
     Stop("web", how="sigkill"),
     Kill("web"),
     Pause("web"),
+    Failpoint("web", "spot", "3@kill"),
 ]
 ALL = [*HARMFUL, Noop("web")]
 
@@ -114,8 +116,8 @@ def test_a_restart_needs_someone_new() -> None:
 
 
 def test_only_what_lasts_is_held() -> None:
-    """A stop or a pause lasts until it is healed; a restart or a kill strikes once."""
-    assert [type(f).__name__ for f in ALL if isinstance(f, Held)] == ["Stop", "Stop", "Pause"]
+    """A stop, a pause or an armed point lasts until it is healed; a restart or a kill strikes once."""
+    assert [type(f).__name__ for f in ALL if isinstance(f, Held)] == ["Stop", "Stop", "Pause", "Failpoint"]
 
 
 def test_a_stop_that_another_hand_ended_does_not_hold() -> None:
@@ -133,3 +135,74 @@ def test_an_unknown_how_lists_the_right_ones(kind: Any) -> None:
     """A misspelt parameter is bad usage, before anything is touched."""
     with pytest.raises(ConfigError, match=r"'brutal'.*graceful, sigkill"):
         kind("web", how="brutal")
+
+
+# ---- failpoints -----------------------------------------------------------------------------------------------------
+
+SPOT = Failpoint("web", "spot", "3@kill")
+
+
+def trap() -> tuple[Any, Any, MemoryHost, MemoryPoints]:
+    """An armed failpoint: the stack, before, its host and its points."""
+    host = MemoryHost()
+    stack, before = strike(SPOT, host)
+    points = stack.points("web")
+    assert isinstance(points, Points)
+    return stack, before, host, cast(MemoryPoints, points)
+
+
+def test_a_failpoint_is_first_armed_then_fired() -> None:
+    """Both are proofs, and told apart: only the second one says that the fault took place, with figures."""
+    stack, before, _, points = trap()
+    assert isinstance(SPOT, Trap)
+    assert (SPOT.fired(stack, before), SPOT.bit(stack, before)) == (0, "web: spot is armed, and has not fired yet")
+    points.fire()
+    assert SPOT.fired(stack, before) == 1
+    assert SPOT.bit(stack, before) == "web: spot fired 1 times, first 3@kill at hit 3 in pid 1 for r1-1"
+
+
+def test_what_fired_before_a_failpoint_was_armed_is_no_proof() -> None:
+    """Evidence of another night, or of another point, counts for nobody."""
+    host = MemoryHost()
+    stack: Any = MemoryStack(host)
+    stack.points("web").fire()
+    before = SPOT.before(stack)
+    SPOT.act(stack, before, "r1-1")
+    stack.points("web").fire("other")
+    assert SPOT.fired(stack, before) == 0
+
+
+def test_a_failpoint_that_killed_its_process_holds_and_heals() -> None:
+    """Its process is gone, or another by now: that was its own doing, and nothing is left to disarm."""
+    stack, before, host, points = trap()
+    points.fire()
+    points.listens, host.running["web"] = False, None
+    assert SPOT.holds(stack, before)
+    SPOT.heal(stack, before)
+    points.listens, points.terms["spot"], host.running["web"] = True, None, 2
+    assert SPOT.holds(stack, before)
+    SPOT.heal(stack, before)
+
+
+def test_a_failpoint_that_another_hand_ended_does_not_hold() -> None:
+    """Disarmed, out of time, or its process replaced before it fired."""
+    stack, before, host, points = trap()
+    assert SPOT.holds(stack, before)
+    points.disarm("spot")
+    assert not SPOT.holds(stack, before)
+    points.arm("spot", "3@kill", 1, "r1-1")
+    host.running["web"] = 2
+    assert not SPOT.holds(stack, before)
+
+
+def test_a_failpoint_needs_its_point_declared_and_free() -> None:
+    """Who armed it is not overruled; a misspelt name shows the right ones; a process that doesn't listen is named."""
+    stack: Any = MemoryStack(MemoryHost())
+    with pytest.raises(ConfigError, match=r"declares no point 'sopt'\. It declares spot, other"):
+        Failpoint("web", "sopt", "kill").before(stack)
+    stack.points("web").arm("spot", "pause", 60, "somebody")
+    with pytest.raises(GamedayError, match=r"armed already: pause\. Remedy: gameday failpoints disarm web spot"):
+        SPOT.before(stack)
+    stack.points("web").listens = False
+    with pytest.raises(ConfigError, match="is FAILPOINTS_ENABLE=1 set"):
+        SPOT.before(stack)

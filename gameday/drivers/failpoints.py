@@ -1,0 +1,118 @@
+"""Failpoints of a running process, armed over its unix socket; what fired is read from its file of evidence.
+
+The other end is failpoints/server.py, in the platform's own process.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from gameday.errors import ConfigError, DriverError, TooLate
+from gameday.model import Json
+from gameday.unix import reachable
+
+__all__ = ["Points"]
+
+ASK_WITHIN_S = 5.0
+REFUSED = (400, 404)
+"""A term that makes no sense, a name that nobody declared: nothing was armed."""
+
+NOT_IN_TIME = (408, 409)
+
+
+@dataclass(frozen=True)
+class Points:
+    """socket: the process's FAILPOINTS_SOCKET. evidence: its FAILPOINTS_EVIDENCE, which outlives it."""
+
+    socket: str
+    evidence: str
+
+    def listed(self) -> Mapping[str, Json]:
+        try:
+            return dict(self._ask("GET", "/points")["points"])
+        except _NobodyListens:
+            return {}
+
+    def arm(self, point: str, term: str, ttl_s: float, run: str) -> None:
+        self._ask("PUT", f"{_path(point)}?{urlencode({'ttl_s': ttl_s, 'run': run})}", term)
+
+    def disarm(self, point: str) -> None:
+        self._ask("DELETE", _path(point))
+
+    def wait(self, point: str, times: int, within_s: float) -> None:
+        query = urlencode({"fired": times, "within_s": within_s})
+        known = len(self.firings(point))
+        try:
+            self._ask("GET", f"{_path(point)}/wait?{query}", within_s=within_s + ASK_WITHIN_S)
+        except DriverError:
+            if len(self.firings(point)) == known:
+                raise
+            # its last act ended the process, and so our request
+
+    def firings(self, point: str) -> Sequence[Json]:
+        try:
+            lines = Path(self.evidence).read_bytes().split(b"\n")[:-1]
+            return [found for line in lines if (found := json.loads(line))["point"] == point]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError, KeyError) as e:
+            raise DriverError(f"the evidence {self.evidence} can't be read: {e!r}", definite=True) from e
+
+    def _ask(self, method: str, target: str, body: str | None = None, within_s: float = ASK_WITHIN_S) -> Any:
+        """One request. Raises DriverError; ConfigError when the process refuses what was asked, TooLate from wait."""
+        connection = _Connection(self.socket, within_s)
+        try:
+            connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError) as e:
+            raise _NobodyListens(
+                f"no process listens for failpoints at {self.socket}. Remedy: start it with FAILPOINTS_ENABLE=1 and "
+                f"this FAILPOINTS_SOCKET, and let its main call failpoints.listen()",
+                definite=True,
+            ) from e
+        except OSError as e:
+            raise DriverError(f"{self.socket}: {e}", definite=True) from e
+        try:
+            connection.request(method, target, body)
+            answer = connection.getresponse()
+            told = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            raise DriverError(f"{method} {target} at {self.socket}: {e!r}", definite=method == "GET") from e
+        finally:
+            connection.close()
+        if answer.status in REFUSED:
+            raise ConfigError(str(told["error"]))
+        if answer.status in NOT_IN_TIME:
+            raise TooLate(str(told["error"]))
+        if answer.status != 200:
+            raise DriverError(f"{method} {target} at {self.socket} answered {answer.status}: {told}", definite=True)
+        return told
+
+
+class _NobodyListens(DriverError):
+    """Then nothing is armed there either."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP to a unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_s)
+        with reachable(self._path) as short:
+            self.sock.connect(short)
+
+
+def _path(point: str) -> str:
+    return f"/points/{quote(point, safe=':')}"

@@ -1,0 +1,79 @@
+"""A fault inside the component's own code: a failpoint is armed, and strikes when the code comes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.errors import ConfigError, GamedayError
+from gameday.faults import running
+from gameday.model import Json
+from gameday.ports import Points
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Failpoint"]
+
+TTL_S = 300.0
+"""The point disarms itself by then, whatever has become of gameday."""
+
+
+@dataclass(frozen=True)
+class Failpoint:
+    """term: what is to happen at which hits, such as "3@kill" (failpoints/README.md).
+
+    Its proof at once is that it is armed; that it fired, a plan waits for with fired(point). A run in which it never
+    did is invalid. A process that the point has ended is the platform's to revive, unarmed.
+    """
+
+    component: str
+    point: str
+    term: str
+    ttl_s: float = TTL_S
+    needs: ClassVar[tuple[type, ...]] = (Points,)
+
+    def before(self, stack: Stack) -> Json:
+        identity = running(stack, self.component)
+        points = stack.points(self.component)
+        listed = points.listed()
+        if self.point not in listed:
+            declared = ", ".join(listed) or "nothing: no process listens there, is FAILPOINTS_ENABLE=1 set?"
+            raise ConfigError(f"{self.component} declares no point {self.point!r}. It declares {declared}")
+        if (armed := listed[self.point]["term"]) is not None:
+            raise GamedayError(
+                f"{self.point} of {self.component} is armed already: {armed}. "
+                f"Remedy: gameday failpoints disarm {self.component} {self.point}"
+            )
+        return {"identity": identity, "fired": len(points.firings(self.point))}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        stack.points(self.component).arm(self.point, self.term, self.ttl_s, act_id)
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """That it fired, when, where; until then, that it is armed."""
+        firings = stack.points(self.component).firings(self.point)[before["fired"] :]
+        if firings:
+            first = firings[0]
+            return (
+                f"{self.component}: {self.point} fired {len(firings)} times, first {first['action']} at hit "
+                f"{first['hit']} in pid {first['pid']} for {first['run']}"
+            )
+        return f"{self.component}: {self.point} is armed, and has not fired yet" if self._armed(stack) else None
+
+    def fired(self, stack: Stack, before: Json) -> int:
+        return len(stack.points(self.component).firings(self.point)) - int(before["fired"])
+
+    def holds(self, stack: Stack, before: Json) -> bool:
+        """Whether it is still armed; in a process that it has ended, it has had all its effect."""
+        if stack.host(self.component).identity(self.component) == before["identity"]:
+            return self._armed(stack)
+        return self.fired(stack, before) > 0
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        """Disarm it, and let go who is paused there. A process that is gone, or has come anew, has nothing armed."""
+        if self._armed(stack):
+            stack.points(self.component).disarm(self.point)
+
+    def _armed(self, stack: Stack) -> bool:
+        return stack.points(self.component).listed().get(self.point, {}).get("term") is not None
