@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import functools
 import logging
+import math
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Protocol
 
 from failpoints.grammar import Chain, Term, render_chain
@@ -68,22 +70,28 @@ class Return:
 
 
 class Armed:
-    """One chain at one point, with its counts. hits: since it was armed. fired: how often it acted; `off` is no act.
+    """One chain at one point, with its counts. hits: since it was armed. fired: how often it acted; `off` is no act."""
 
-    until_s: the end of its time to live, by time.monotonic.
-    """
-
-    def __init__(self, point: Place, chain: Chain, trail: Trail, ttl_s: float | None = None, run: str = "") -> None:
-        """Raises ArmError when a term makes no sense at this point."""
+    def __init__(
+        self,
+        point: Place,
+        chain: Chain,
+        trail: Trail,
+        ttl_s: float | None = None,
+        run: str = "",
+        expire: Callable[[Armed], None] = lambda _: None,
+    ) -> None:
+        """expire: called by the first hit after the time to live. Raises ArmError when a term makes no sense here."""
         self.point = point
         self.chain = chain
         self.trail = trail
         self.run = run
         self.hits = 0
         self.fired = 0
-        self.until_s = float("inf") if ttl_s is None else time.monotonic() + ttl_s
-        self._random = random.Random(f"{trail.seed}:{point.name}")
-        self._steps = tuple(Step(self, index, term) for index, term in enumerate(chain))
+        self._expire = expire
+        self._until_s = float("inf") if ttl_s is None else monotonic() + ttl_s
+        luck = random.Random(f"{trail.seed}:{point.name}").random
+        self._steps = tuple(Step(self, index, term, luck) for index, term in enumerate(chain))
         self._gate = _Gate()
         self.renew()
 
@@ -93,12 +101,12 @@ class Armed:
     @property
     def over(self) -> bool:
         """Whether its time to live has ended, or it was disarmed."""
-        return time.monotonic() >= self.until_s
+        return monotonic() >= self._until_s
 
     @property
     def left_s(self) -> float | None:
         """What is left of its time to live; None: it has none."""
-        return None if self.until_s == float("inf") else max(0.0, self.until_s - time.monotonic())
+        return None if self._until_s == float("inf") else max(0.0, self._until_s - monotonic())
 
     @property
     def paused(self) -> int:
@@ -107,16 +115,15 @@ class Armed:
 
     def decide(self) -> Step | None:
         """Count a hit; the step that is to act. Its evidence is written by then: what can't be proved isn't done."""
+        if monotonic() >= self._until_s:
+            self._expire(self)
+            return None
         with self._lock:
-            self.hits += 1
+            self.hits = hit = self.hits + 1
             for step in self._steps:
-                if step.takes(self.hits):
+                if hit >= step.next_hit and (step.takes_all or step.takes(hit)):
                     return step if step.action != "off" and self._note(step) else None
         return None
-
-    def draw(self) -> float:
-        """The next number of the point's own generator, 0 <= x < 100."""
-        return 100 * self._random.random()
 
     def wait_fired(self, times: int, within_s: float) -> bool:
         """Wait until it has fired so often; False when that is too late, or when it is over meanwhile."""
@@ -139,7 +146,7 @@ class Armed:
     def close(self) -> None:
         """It takes no further hits, and holds nobody."""
         with self._changed:
-            self.until_s = float("-inf")
+            self._until_s = float("-inf")
             self._changed.notify_all()
         self._gate.open()
 
@@ -162,32 +169,48 @@ class Armed:
 class Step:
     """One term at work: its hits, its luck, what is left of its count; and what it does."""
 
-    __slots__ = ("_armed", "_hits", "_left", "_percent", "_what", "action", "term", "value")
+    __slots__ = (
+        "_armed", "_last", "_left", "_luck", "_ranges", "_share", "_what",
+        "action", "next_hit", "takes_all", "term", "value",
+    )  # fmt: skip
 
-    def __init__(self, armed: Armed, index: int, term: Term) -> None:
+    def __init__(self, armed: Armed, index: int, term: Term, luck: Callable[[], float]) -> None:
+        """luck: the next number of the point's own generator, 0 <= x < 1."""
         self._armed = armed
         self.term = term
         self.action = term.action
         self.value = _value(armed.point, term)
-        self._hits = term.hits
-        self._percent = None if term.percent is None else float(term.percent)
+        self.takes_all = not term.hits and term.percent is None and term.count is None and not term.everywhere
+        self._ranges = iter(term.hits or ((1, None),))
+        self._advance()
+        self._luck = luck
+        self._share = None if term.percent is None else float(term.percent) / 100
         self._left = term.count
         self._what = f"{armed.point.name} {index} {armed}" if term.everywhere else ""
         if term.everywhere and armed.trail.claims is None:
             raise ArmError(f"{armed.point.name}: {term}: no folder of claims. Remedy: FAILPOINTS_CLAIMS=<folder>")
 
     def takes(self, hit: int) -> bool:
-        if self._hits and not any(a <= hit and (b is None or hit <= b) for a, b in self._hits):
-            return False
-        if self._left == 0:
-            return False
-        if self._percent is not None and self._armed.draw() >= self._percent:
+        """Whether it takes this hit. Hits only ever rise, so the ranges are walked once."""
+        while hit > self._last:
+            self._advance()
+        if hit < self.next_hit or (self._share is not None and self._luck() >= self._share):
             return False
         if self._what:
             return self._claims()
         if self._left is not None:
             self._left -= 1
+            if self._left == 0:
+                self._end()
         return True
+
+    def _advance(self) -> None:
+        first, last = next(self._ranges, (math.inf, None))
+        self.next_hit, self._last = first, math.inf if last is None else last
+
+    def _end(self) -> None:
+        """It takes no further hits."""
+        self.next_hit = self._last = math.inf
 
     def _claims(self) -> bool:
         try:
@@ -196,7 +219,7 @@ class Step:
             log.error("%s did not fire: no claim can be made: %s", self._armed.point.name, e)
             return False
         if not mine:
-            self._left = 0
+            self._end()
         return mine
 
     def act(self) -> Return | None:

@@ -13,11 +13,10 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
-from time import monotonic
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
-from failpoints.armed import Armed, ArmError, Return, Step, near
+from failpoints.armed import Armed, ArmError, Return, near
 from failpoints.grammar import NAME, Chain, parse_chain
 from failpoints.trail import Trail
 
@@ -76,14 +75,18 @@ class Point:
         """A hit. Return: the code is to return its value (only where the point says returns=). Raises what is armed."""
         if self.on is None:
             return None
-        step = self._decide()
+        carried = _carried.get()
+        armed = self.armed if carried is None else carried.get(self.name, self.armed)
+        step = None if armed is None else armed.decide()
         return None if step is None else step.act()
 
     async def hit_async(self) -> Return | None:
         """A hit in a coroutine: sleep, pause and yield leave the loop to others."""
         if self.on is None:
             return None
-        step = self._decide()
+        carried = _carried.get()
+        armed = self.armed if carried is None else carried.get(self.name, self.armed)
+        step = None if armed is None else armed.decide()
         return None if step is None else await step.act_async()
 
     def __enter__(self) -> Return | None:
@@ -160,21 +163,12 @@ class Point:
         """What is armed for the whole process now; one whose time is over is disarmed by looking."""
         armed = self.armed
         if armed is not None and armed.over:
-            self._expire(armed)
+            self.expire(armed)
             return None
         return armed
 
-    def _decide(self) -> Step | None:
-        carried = _carried.get()
-        armed = self.armed if carried is None else carried.get(self.name, self.armed)
-        if armed is None:
-            return None
-        if monotonic() >= armed.until_s:
-            self._expire(armed)
-            return None
-        return armed.decide()
-
-    def _expire(self, armed: Armed) -> None:
+    def expire(self, armed: Armed) -> None:
+        """Its time is over, as a hit or a look has found."""
         with _registry:
             if self.armed is armed:
                 self.put(None)
@@ -226,7 +220,7 @@ def find(name: str) -> Point:
 def arm(name: str, term: str | Chain, ttl_s: float | None = None, run: str = "") -> Armed:
     """Arm a point for the whole process, replacing what was armed. Raises ValueError (GrammarError, ArmError)."""
     at = find(name)
-    made = Armed(at, parse_chain(term) if isinstance(term, str) else term, _trail, ttl_s, run)
+    made = Armed(at, parse_chain(term) if isinstance(term, str) else term, _trail, ttl_s, run, at.expire)
     at.put(made)
     return made
 

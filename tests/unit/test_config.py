@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from gameday import config
+from gameday import config, ports
 from gameday.errors import ConfigError, NotUp
+from gameday.faults.failpoint import Failpoint
+from gameday.stack import Stack
 from gameday.state import ROOT, State
 
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"
@@ -85,6 +89,24 @@ def test_a_mistake_is_named_with_its_place(
         edited(old, new)
     assert "gameday.toml" in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_a_component_says_how_its_failpoints_are_reached(state: State) -> None:
+    """The handlers of the embedded stack do; of a component that doesn't, the error names the key to add."""
+    stack = Stack(config.load(EMBEDDED, state), state, EMBEDDED)
+    points: Any = stack.points("handler-kraken")
+    assert points.socket.endswith("/handler-kraken/points.sock")
+    with pytest.raises(ConfigError, match=r"'broker' has no failpoints\. Remedy: components\.broker\.points"):
+        stack.points("broker")
+
+
+def test_what_a_fault_needs_and_its_component_lacks_is_told(state: State) -> None:
+    """Such a test is skipped, with these words."""
+    stack = Stack(config.load(EMBEDDED, state), state, EMBEDDED)
+    cut: Any = SimpleNamespace(component="broker", needs=(ports.Links,))
+    assert stack.lacks(Failpoint("handler-kraken", "spot", "kill")) == []
+    assert stack.lacks(Failpoint("broker", "spot", "kill")) == ["broker has no failpoints"]
+    assert stack.lacks(cut) == ["broker runs on host 'local', which can't links"]
 
 
 def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: State) -> None:
