@@ -115,14 +115,14 @@ class Armed:
 
     def decide(self) -> Step | None:
         """Count a hit; the step that is to act. Its evidence is written by then: what can't be proved isn't done."""
-        if monotonic() >= self._until_s:
-            self._expire(self)
-            return None
         with self._lock:
-            self.hits = hit = self.hits + 1
-            for step in self._steps:
-                if hit >= step.next_hit and (step.takes_all or step.takes(hit)):
-                    return step if step.action != "off" and self._note(step) else None
+            if monotonic() < self._until_s:
+                self.hits = hit = self.hits + 1
+                for step in self._steps:
+                    if hit >= step.next_hit and (step.takes_all or step.takes(hit)):
+                        return step if step.action != "off" and self._note(step) else None
+                return None
+        self._expire(self)  # without the lock: who disarms takes it last
         return None
 
     def wait_fired(self, times: int, within_s: float) -> bool:

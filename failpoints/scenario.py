@@ -33,6 +33,7 @@ class Handle:
     def __init__(self, armed: Armed, evidence: Path) -> None:
         self._armed = armed
         self._evidence = evidence
+        self._elsewhere: int | None = None
 
     @property
     def hits(self) -> int:
@@ -42,7 +43,12 @@ class Handle:
     @property
     def fired(self) -> int:
         """How often it has acted, here and in child processes that were given the scenario's environment."""
-        return self._armed.fired + count(self._evidence, self._armed.point.name)
+        elsewhere = self._elsewhere
+        return self._armed.fired + (count(self._evidence, self._armed.point.name) if elsewhere is None else elsewhere)
+
+    def settle(self) -> None:
+        """The evidence is about to go; what it said is kept."""
+        self._elsewhere = count(self._evidence, self._armed.point.name)
 
     def assert_fired(self, times: int | None = None) -> None:
         """AssertionError unless it fired: exactly so often, or (None) at all."""
@@ -88,6 +94,14 @@ class Scenario:
     def __enter__(self) -> Scenario:
         if self._armed:
             raise RuntimeError("a scenario can be entered once at a time")
+        try:
+            self._arm()
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def _arm(self) -> None:
         needs_claims = any(term.everywhere for chain in self._entries.values() for term in chain)
         trail = Trail(claims=self._folder / "claims" if needs_claims else None, seed=self._seed)
         if trail.claims is not None:
@@ -105,7 +119,6 @@ class Scenario:
             for at, armed in self._armed:
                 at.lend(armed)
             self._end = points.carry({**points.carried(), **{at.name: armed for at, armed in self._armed}})
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
@@ -114,8 +127,7 @@ class Scenario:
                 for handle in self._handles.values():
                     handle.assert_fired()
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            del self._folder
+            self._clean()
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it inside the scenario, from a thread that has not inherited it: Thread(target=s.run, args=(work,))."""
@@ -145,6 +157,12 @@ class Scenario:
             elif at.armed is armed:
                 at.put(None)
         self._armed = []
+
+    def _clean(self) -> None:
+        for handle in self._handles.values():
+            handle.settle()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        del self._folder
 
     @cached_property
     def _folder(self) -> Path:

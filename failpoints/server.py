@@ -51,6 +51,7 @@ END_SEEN_S = 0.1
 
 REQUESTS_MAX = 32
 BODY_BYTES_MAX = 1 << 16
+DRAINED_BYTES_MAX = 1 << 20
 
 
 class ListenError(RuntimeError):
@@ -227,7 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
-            body = self._route()
+            sent = self._read()  # before anything is refused: who still sends would not read why
+            body = self._route(sent)
         except _Refused as e:
             self._send(e.status, {"error": str(e)})
         except UnknownPoint as e:
@@ -237,7 +239,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, body)
 
-    def _route(self) -> Any:
+    def _read(self) -> str:
+        size = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(max(0, min(size, DRAINED_BYTES_MAX)))
+        if not 0 <= size <= BODY_BYTES_MAX:
+            raise _Refused(400, f"the body is a chain of terms, at most {BODY_BYTES_MAX} bytes")
+        if len(body) < size:
+            raise _Refused(400, f"the body ended after {len(body)} of {size} bytes")
+        return body.decode()
+
+    def _route(self, sent: str) -> Any:
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         folder, _, rest = parts.path.strip("/").partition("/")
@@ -249,17 +260,13 @@ class _Handler(BaseHTTPRequestHandler):
         method = self.routes.get((self.command, verb))
         if folder != "points" or method is None:
             raise _Refused(404, f"no {self.command} {parts.path}")
-        return getattr(self, method)(points.find(unquote(name)), query)
+        return getattr(self, method)(points.find(unquote(name)), {**query, "body": sent})
 
     def _show(self, point: Point, query: dict[str, str]) -> Any:
         return status(point)
 
     def _put(self, point: Point, query: dict[str, str]) -> Any:
-        size = int(self.headers.get("Content-Length") or 0)
-        if not 0 < size <= BODY_BYTES_MAX:
-            raise _Refused(400, f"the body is a chain of terms, at most {BODY_BYTES_MAX} bytes")
-        ttl_s = _number(query, "ttl_s", TTL_MAX_S)
-        points.arm(point.name, self.rfile.read(size).decode(), ttl_s, query.get("run", ""))
+        points.arm(point.name, query["body"], _number(query, "ttl_s", TTL_MAX_S), query.get("run", ""))
         return status(point)
 
     def _delete(self, point: Point, query: dict[str, str]) -> Any:

@@ -131,11 +131,16 @@ class Run:
                 raise Halt(Verdict.UNKNOWN, f"{act.fault} of {where} was mended by another hand while the run held it")
 
     def fired(self) -> dict[str, int]:
-        """Failpoint -> how often it has fired since this run armed it."""
+        """Failpoint -> how often it has fired since this run armed it; the fewest where several components have it."""
         if not any(isinstance(step.fault, Trap) for step in self.test.plan if isinstance(step, Inject)):
             return {}  # most plans: the journal need not be read for them again and again
-        faults = [(fault_from(act.fault, act.args), act.before) for act in self.acts]
-        return {f.point: f.fired(self.stack, before) for f, before in faults if isinstance(f, Trap)}
+        found: dict[str, int] = {}
+        for act in self.acts:
+            fault = fault_from(act.fault, act.args)
+            if isinstance(fault, Trap):
+                times = fault.fired(self.stack, act.before)
+                found[fault.point] = min(times, found.get(fault.point, times))
+        return found
 
     def watching(self) -> None:
         """Halt(unknown) when the sampler died: without it nothing can be proved."""

@@ -169,7 +169,7 @@ def test_what_fired_before_a_failpoint_was_armed_is_no_proof() -> None:
     before = SPOT.before(stack)
     SPOT.act(stack, before, "r1-1")
     stack.points("web").fire("other")
-    assert SPOT.fired(stack, before) == 0
+    assert (SPOT.fired(stack, before), SPOT.bit(stack, before)) == (0, "web: spot is armed, and has not fired yet")
 
 
 def test_a_failpoint_that_killed_its_process_holds_and_heals() -> None:
