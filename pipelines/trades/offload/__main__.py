@@ -27,11 +27,11 @@ def main() -> int:
             structlog.processors.JSONRenderer(),
         ]
     )
-    failpoints.listen()
     try:
         settings = Settings.of(os.environ)
-        from pipelines.trades.offload import engine, maintenance  # seconds of imports, after the settings are checked
+        from pipelines.trades.offload import engine, maintenance  # seconds of imports: only with good settings
 
+        failpoints.listen()
         if options.prepare:
             engine.prepare(settings)
         elif options.once:

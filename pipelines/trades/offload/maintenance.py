@@ -31,6 +31,9 @@ TRIES_MAX = 10
 DELETE_MAX = 1000
 """Objects in one request, by S3's own rule."""
 
+CLOCKS_DIFFER_S = 60.0
+"""S3's and the writers', at most; at least one, for S3 tells whole seconds."""
+
 CLIENT = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
 
 
@@ -83,7 +86,8 @@ def _sweep(lake: Lake, bucket: _Bucket, age: timedelta) -> int:
     head = table.current_snapshot()
     if head is None:
         return 0
-    before = min(datetime.now(UTC) - age, datetime.fromtimestamp(head.timestamp_ms / 1000, UTC))
+    newest = datetime.fromtimestamp(head.timestamp_ms / 1000, UTC)
+    before = min(datetime.now(UTC) - age, newest) - timedelta(seconds=CLOCKS_DIFFER_S)
     with lake.reached():
         reachable = {urlsplit(location).path.lstrip("/") for location in _reachable(table)}
     orphans = [key for key, modified in found.items() if modified < before and key not in reachable]

@@ -26,6 +26,9 @@ CONNECT_WAIT_S = 5
 ANSWER_WAIT_S = 30
 """How long ClickHouse may be silent in the middle of an answer."""
 
+KEPT, RAW = "trades.silver", "trades.silver_raw"
+"""Each trade once; and every copy that is still there."""
+
 COLUMNS = """
     venue, symbol, toInt64(trade_id) AS trade_id, price, quantity, toInt32(side) AS side, exchange_time,
     exchange_us, received_us, topic, toInt32(partition) AS partition, toInt64(offset) AS offset, ingested_at"""
@@ -102,8 +105,7 @@ class Silver:
         inside = window(start, end)
         with self._reached():
             found = self._client.query(
-                f"SELECT venue, symbol, min(trade_id), max(trade_id) FROM trades.silver_raw WHERE {inside} "
-                "GROUP BY venue, symbol"
+                f"SELECT venue, symbol, min(trade_id), max(trade_id) FROM {RAW} WHERE {inside} GROUP BY venue, symbol"
             ).result_rows
             if not found:
                 return None
@@ -111,7 +113,7 @@ class Silver:
                 f"(venue = {_text(venue)} AND symbol = {_text(symbol)} AND trade_id BETWEEN {lo} AND {hi})"
                 for venue, symbol, lo, hi in found
             )
-            query = f"SELECT {COLUMNS} FROM trades.silver WHERE ({ids}) AND {inside}"
+            query = f"SELECT {COLUMNS} FROM {KEPT} WHERE ({ids}) AND {inside}"
             with self._client.query_arrow_stream(query, settings=QUERY) as stream:
                 batches = list(stream)
         rows = pa.Table.from_batches(batches) if batches else None
