@@ -6,6 +6,7 @@ What ClickHouse has committed it has written to every table before, so below tha
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ import clickhouse_connect
 import pyarrow as pa
 import urllib3.exceptions
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipelines.trades.offload.position import Position, window
 from pipelines.trades.offload.settings import OffloadError, Settings
@@ -22,6 +23,8 @@ from pipelines.trades.offload.settings import OffloadError, Settings
 __all__ = ["Silver", "committed"]
 
 BROKER_WAIT_S = 10.0
+ASK_EVERY_S = 0.2
+MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
 CONNECT_WAIT_S = 5
 ANSWER_WAIT_S = 30
 """How long ClickHouse may be silent in the middle of an answer."""
@@ -61,7 +64,7 @@ def committed(settings: Settings) -> Position:
             if known.error is not None:
                 raise KafkaException(known.error)
             wanted += [TopicPartition(topic, partition) for partition in known.partitions]
-        places = consumer.committed(wanted, timeout=BROKER_WAIT_S)
+        places = _places(consumer, wanted)
         return {f"{p.topic}/{p.partition}": p.offset for p in places if p.offset >= 0}
     except KafkaException as e:
         raise OffloadError(
@@ -70,6 +73,18 @@ def committed(settings: Settings) -> Position:
         ) from e
     finally:
         consumer.close()
+
+
+def _places(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+    """The committed offsets; a group that is just moving to another coordinator is asked again, for a while."""
+    deadline = time.monotonic() + BROKER_WAIT_S
+    while True:
+        try:
+            return consumer.committed(wanted, timeout=BROKER_WAIT_S)
+        except KafkaException as e:
+            if e.args[0].code() not in MOVING or time.monotonic() > deadline:
+                raise
+            consumer.poll(ASK_EVERY_S)
 
 
 class Silver:
