@@ -237,8 +237,8 @@ class Offload:
             f"(topic = '{k.rpartition('/')[0]}' AND partition = {k.rpartition('/')[2]} AND offset < {offset})"
             for k, offset in now.position.items()
         )
-        wanted = self._digests(f"(SELECT * FROM trades.silver WHERE {below or 'false'})")
-        found = self._digests(self.in_iceberg())
+        wanted = self.digests(f"(SELECT * FROM trades.silver WHERE {below or 'false'})")
+        found = self.digests(self.in_iceberg())
         return {
             group: (wanted.get(group, []), found.get(group, []))
             for group in sorted({*wanted, *found})
@@ -264,7 +264,7 @@ class Offload:
         prefix = f"warehouse/tests/{self.name}/"
         return [o["Key"] for page in pages.paginate(Bucket=BUCKET, Prefix=prefix) for o in page.get("Contents", ())]
 
-    def _digests(self, table: str) -> dict[str, list[str]]:
+    def digests(self, table: str) -> dict[str, list[str]]:
         lines = self.servers.sql(DIGEST.format(table=table)).splitlines()
         return {group: rest for group, *rest in (line.split("\t") for line in lines)}
 
