@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -33,7 +34,7 @@ CHUNK_ROWS = 1_000_000
 """Inserted at a time."""
 
 TASK_IDS = 250_000
-"""Of one symbol in one of Spark's tasks: as much as the offload holds at once."""
+"""Of one symbol in one of Spark's tasks."""
 
 MAINTAIN_EVERY = 50
 COMPARED = 25
@@ -126,6 +127,7 @@ def session(running: Servers, jars: Path) -> Iterator[Any]:
     """A warm session on two cores, over the same catalog."""
     from pyspark.sql import SparkSession
 
+    os.environ |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     began = time.monotonic()
     parts = urlsplit(running.postgres)
     catalog = {

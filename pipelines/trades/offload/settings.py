@@ -43,7 +43,7 @@ class Settings:
     table: str = "trades.silver"
     """<namespace>.<name> in the catalog"""
     s3_region: str = "us-east-1"
-    commit_rows: int = 250_000
+    commit_rows: int = 125_000
     """of one commit at most; memory grows with it"""
     keep_snapshots: int = 100
     """newest ones that maintenance keeps, for those who compare them"""
@@ -116,7 +116,7 @@ EXAMPLES: Mapping[str, str] = {
     "group": "clickhouse",
     "table": "NAMESPACE.NAME",
     "s3_region": "us-east-1",
-    "commit_rows": "250000",
+    "commit_rows": "125000",
     "keep_snapshots": "100",
     "orphan_age_s": "86400",
     "interval_s": "900",
