@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
+
 from gameday.process import descendants
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import Lake, place
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--commits", type=int, default=500)
     parser.add_argument("--spark", type=Path, metavar="JARS")
     options = parser.parse_args()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory(prefix="offload-") as folder, servers(Path(folder)) as running:
         with contextlib.ExitStack() as stack:
             spark = stack.enter_context(session(running, options.spark)) if options.spark and options.rows else None
