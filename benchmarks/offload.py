@@ -38,7 +38,7 @@ CHUNK_ROWS = 1_000_000
 TASK_IDS = 250_000
 """Of one symbol in one of Spark's tasks."""
 
-MAINTAIN_EVERY = 50
+MAINTAIN_EVERY = 20
 COMPARED = 25
 """Commits at the beginning and at the end whose medians are compared."""
 

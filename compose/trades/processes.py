@@ -56,6 +56,7 @@ BUCKET = "lake"
 OFFLOAD_INTERVAL_S = 30
 """Every 15 minutes would be an hour of nothing in a test of it. Users' deployments are never edited; this is ours."""
 
+MAINTENANCE_INTERVAL_S = 600
 ORPHAN_AGE_S = 3_600
 
 PREPARE_TIMEOUT_S = 180.0
@@ -216,6 +217,7 @@ def _offload_env(env: Mapping[str, str]) -> dict[str, str]:
         "CATALOG_DSN": _platform(env, "lake"),
         "MIRROR_DSN": _platform(env, "platform"),
         "INTERVAL_S": str(OFFLOAD_INTERVAL_S),
+        "MAINTENANCE_INTERVAL_S": str(MAINTENANCE_INTERVAL_S),
         "ORPHAN_AGE_S": str(ORPHAN_AGE_S),
     }
     return {f"OFFLOAD_{name}": value for name, value in settings.items()}

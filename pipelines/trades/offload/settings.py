@@ -45,8 +45,8 @@ class Settings:
     s3_region: str = "us-east-1"
     commit_rows: int = 125_000
     """of one commit at most; memory grows with it"""
-    keep_snapshots: int = 100
-    """newest ones that maintenance keeps, for those who compare them"""
+    keep_snapshots: int = 40
+    """newest ones that maintenance keeps, for those who compare them; every commit reads and writes all there are"""
     orphan_age_s: int = 86_400
     """what nothing refers to is swept when it is older than this"""
     interval_s: int = 900
@@ -117,7 +117,7 @@ EXAMPLES: Mapping[str, str] = {
     "table": "NAMESPACE.NAME",
     "s3_region": "us-east-1",
     "commit_rows": "125000",
-    "keep_snapshots": "100",
+    "keep_snapshots": "40",
     "orphan_age_s": "86400",
     "interval_s": "900",
     "maintenance_interval_s": "3600",
