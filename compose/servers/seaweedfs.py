@@ -1,8 +1,7 @@
 """SeaweedFS from a wheel: S3 on loopback, one process. Its buckets exist from the first start on.
 
-Two identities: `admin` may do everything, `offload` may read and write its bucket. The right to write is withdrawn
-while the server runs, without a file or a restart, over S3 itself: the admin puts `read_only` as the bucket's policy,
-and from the next request on GET answers 200 and PUT 403. Deleting the policy gives the right back.
+Two identities: `admin` may do everything, `offload` may read and write its bucket. Its right to write can be withdrawn
+while the server runs, without a file or a restart, by a policy of the bucket.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 from compose.service import READY_BUCKET, Service
 
-__all__ = ["PARTS", "process", "read_only", "url"]
+__all__ = ["PARTS", "process", "url"]
 
 PARTS = ("s3", "master", "volume", "filer", "admin")
 """Of the one process. Each listens on two ports; the second, for gRPC, would be 10000 above the first if not given."""
@@ -46,21 +45,6 @@ def process(folder: Path, ports: Mapping[str, int], bucket: str, admin_password:
 def url(port: int, user: str, password: str) -> str:
     """Where an identity reaches it: s3://ACCESS_KEY:SECRET_KEY@HOST:PORT."""
     return f"s3://{user}:{password}@127.0.0.1:{port}"
-
-
-def read_only(bucket: str) -> Mapping[str, Any]:
-    """The bucket policy that takes the right to write from `offload`, and from nobody else."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Deny",
-                "Principal": {"AWS": "arn:aws:iam::000000000000:user/offload"},
-                "Action": ["s3:PutObject", "s3:DeleteObject"],
-                "Resource": [f"arn:aws:s3:::{bucket}/*"],
-            }
-        ],
-    }
 
 
 def _identities(bucket: str, admin_password: str, offload_password: str) -> Mapping[str, Any]:

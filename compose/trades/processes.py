@@ -45,12 +45,13 @@ PORTS = (
     "LINK_CLICKHOUSE_OFFLOAD_PORT",
     "LINK_OFFLOAD_S3_PORT",
     "OFFLOAD_WORKER_PORT",
+    "PAGER_PORT",
 )
 SECRETS = (
     *("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD", "S3_ADMIN_PASSWORD"),
     "S3_OFFLOAD_PASSWORD",
 )
-"""What stack.env holds; SUPERVISOR_SOCKET besides."""
+"""What stack.env holds; SUPERVISOR_SOCKET and STACK_FOLDER besides."""
 
 BUCKET = "lake"
 OFFLOAD_INTERVAL_S = 30
@@ -86,6 +87,7 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
         _exchange(folder / "exchange", port),
         *(_handler(folder / f"handler-{venue}", venue, port) for venue in VENUES),
         _consumer_watch(folder / "consumer-watch", env),
+        _pager(folder / "pager", port["PAGER"]),
         _reconciler(folder / "reconciler", state),
         prefect.worker(
             *("prefect-worker", folder / "prefect-worker", home, port["PREFECT"], port["PREFECT_WORKER"]),
@@ -190,6 +192,12 @@ def _consumer_watch(folder: Path, env: Mapping[str, str]) -> Service:
     return python("consumer-watch", folder, *arguments, after=("clickhouse",))
 
 
+def _pager(folder: Path, port: int) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ("-m", "pipelines.trades.pager", "--port", str(port), "--file", str(folder / "alerts.jsonl"))
+    return python("pager", folder, *arguments, ready=f"http://127.0.0.1:{port}/healthz")
+
+
 def _reconciler(folder: Path, state: State) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     config = str(ROOT / "compose" / "trades" / "gameday.toml")
@@ -219,6 +227,7 @@ def _offload_env(env: Mapping[str, str]) -> dict[str, str]:
         "INTERVAL_S": str(OFFLOAD_INTERVAL_S),
         "MAINTENANCE_INTERVAL_S": str(MAINTENANCE_INTERVAL_S),
         "ORPHAN_AGE_S": str(ORPHAN_AGE_S),
+        "ALERT_URL": f"http://127.0.0.1:{env['PAGER_PORT']}/alerts",
     }
     return {f"OFFLOAD_{name}": value for name, value in settings.items()}
 
