@@ -105,8 +105,8 @@ def test_what_a_fault_needs_and_its_component_lacks_is_told(state: State) -> Non
     stack = Stack(config.load(EMBEDDED, state), state, EMBEDDED)
     cut: Any = SimpleNamespace(component="broker", needs=(ports.Links,))
     assert stack.lacks(Failpoint("handler-kraken", "spot", "kill")) == []
-    assert stack.lacks(Failpoint("broker", "spot", "kill")) == ["broker has no failpoints"]
-    assert stack.lacks(cut) == ["broker runs on host 'local', which can't links"]
+    assert stack.lacks(Failpoint("broker", "spot", "kill")) == ["broker has no points in gameday.toml"]
+    assert stack.lacks(cut) == ["broker is on host 'local', which can't links"]
 
 
 def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: State) -> None:
