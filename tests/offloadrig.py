@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, TopicPartition
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka, postgres, seaweedfs
 from compose.service import Service
+from gameday.drivers.s3 import Rights
 from gameday.polling import until
 from gameday.state import ROOT, State
 from pipelines.trades import schema
@@ -32,7 +33,7 @@ from pipelines.trades.offload.lake import Lake, Place, place
 from pipelines.trades.offload.settings import Settings
 from tests.contract.conftest import serving
 
-__all__ = ["DAY_US", "FIRST_US", "TOPIC", "Offload", "Servers", "fired", "names", "servers"]
+__all__ = ["BUCKET", "DAY_US", "FIRST_US", "PASSWORD", "TOPIC", "Offload", "Servers", "fired", "names", "servers"]
 
 PASSWORD = "only-for-tests-of-offload"
 BUCKET = "lake"
@@ -75,6 +76,12 @@ class Servers:
 
     def sql(self, text: str) -> str:
         return schema.query(self.clickhouse, text)
+
+    def rights(self) -> Rights:
+        """What the offload may do in its bucket."""
+        endpoint = f"http://127.0.0.1:{self.s3_port}"
+        offload = "arn:aws:iam::000000000000:user/offload"
+        return Rights(endpoint, BUCKET, "admin", PASSWORD, offload, "offload", PASSWORD)
 
     def admin(self) -> Any:
         """S3, with all rights."""

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pytest
 import structlog
 
-from compose.servers import seaweedfs
 from failpoints import scenario
 from gameday.polling import until
 from pipelines.trades.offload import maintenance
@@ -399,14 +398,14 @@ def test_a_key_without_the_right_to_write_ends_the_run(offload: Offload) -> None
     """Withdrawn and given back while the server runs; reading goes on."""
     offload.write(10)
     offload.commit()
-    admin = offload.servers.admin()
-    admin.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(seaweedfs.read_only(BUCKET)))
+    rights = offload.servers.rights()
+    rights.deny_writes(None)
     try:
         with pytest.raises(OffloadError, match=r"S3 at .* refuses: .*Remedy: give OFFLOAD_S3_ACCESS_KEY that right"):
             offload.run()
         assert offload.place().snapshot_id is None
     finally:
-        admin.delete_bucket_policy(Bucket=BUCKET)
+        rights.set_policy(None)
     assert offload.run().rows == 10
 
 
