@@ -16,9 +16,11 @@ WELL_WITHIN_S = 45.0
 @task(name="preflight", cache_policy=NO_CACHE)
 def preflight(run: Run) -> None:
     """Halt(skipped) when the stack lacks what the plan needs, Halt(unknown) when it is not well."""
+    if run.test.archive and run.stack.archive is None:
+        raise Halt(Verdict.SKIPPED, f"stack {run.stack.name} has no [archive]")
     for step in run.test.plan:
         if isinstance(step, Inject):
-            run.stack.touchable(step.fault.component)
+            run.stack.permit(step.fault)
             if lacks := run.stack.lacks(step.fault):
                 raise Halt(Verdict.SKIPPED, "; ".join(lacks))
     run.take()
