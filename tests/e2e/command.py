@@ -20,14 +20,16 @@ ENDS_WITHIN_S = 240
 SHOWS_WITHIN_S = 120
 
 
-def gameday(state: State, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def gameday(
+    state: State, *arguments: str, env: Mapping[str, str] | None = None, within_s: float = ENDS_WITHIN_S
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
         _command(arguments),
         env=_environment(state, env),
         capture_output=True,
         text=True,
-        timeout=ENDS_WITHIN_S,
+        timeout=within_s,
         check=False,
     )
 

@@ -23,13 +23,22 @@ from tests.e2e.command import gameday, results
 
 RATE_HZ = 20.0
 
+UNSEEN = ("offload_failure",)
+"""Nothing of the stream is ever bad: only the archive is late."""
+
+NIGHT_S = 600
+"""Six tests on a machine that has other things to do; the README tells what they take on one that hasn't."""
+
+
+pytestmark = pytest.mark.timeout(NIGHT_S + 120)
+
 
 @pytest.fixture(scope="module")
 def night(stack_state: State, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
     """One night of all tests: its output, results and JUnit file."""
     folder = tmp_path_factory.mktemp("night")
     found, junit = folder / "r.json", folder / "r.xml"
-    done = gameday(stack_state, "run", "--all", "--json", str(found), "--junit", str(junit))
+    done = gameday(stack_state, "run", "--all", "--json", str(found), "--junit", str(junit), within_s=NIGHT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, found, junit
 
@@ -39,12 +48,15 @@ def measures(found: Path) -> list[dict[str, Any]]:
 
 
 def test_a_night_passes_and_says_so(night: tuple[str, Path, Path]) -> None:
-    """Three passes; the terminal shows each test with its MTTR, what was broken until when and how to stop it."""
+    """Six passes; the terminal shows each test with its MTTR, what was broken until when and how to stop it."""
     output, found, _ = night
     assert {r["test"]: r["verdict"] for r in results(found)} == {
         "broker_restart": "pass",
         "clickhouse_restart": "pass",
         "feed_handler_crash": "pass",
+        "offload_failure": "pass",
+        "object_store_outage": "pass",
+        "network_partition": "pass",
     }
     assert "to stop it: gameday abort" in output
     assert "selftest: pass" in output
@@ -58,16 +70,18 @@ def test_its_results_follow_the_published_schema(night: tuple[str, Path, Path]) 
     jsonschema.validate(document, published.schema())
     for result in document["results"]:
         assert all(n == 0 for hops in result["counts"].values() for n in hops.values()), result["counts"]
-        assert set(result["counts"]["lost"]) >= {"broker", "bronze", "silver", "gold"}
-    assert len(ET.parse(junit).getroot().findall(".//testcase")) >= 3
+        exported = {"archive"} if result["test"] in ("offload_failure", "object_store_outage") else set()
+        assert set(result["counts"]["lost"]) >= {"broker", "bronze", "silver", "gold"} | exported
+    assert len(ET.parse(junit).getroot().findall(".//testcase")) >= 6
 
 
 def test_recovery_is_measured_sharply(night: tuple[str, Path, Path]) -> None:
-    """Every measure was taken; the MTTR's intervals are at most 0.15 s wide in the median and 0.5 s each, and its high
-    end is within the target."""
+    """Every measure was taken, but for the impact of what is seen at its end alone; the MTTR's intervals are at most
+    0.15 s wide in the median and 0.5 s each, and its high end is within the target."""
     _, found, _ = night
-    for one in measures(found):
-        assert all(one[name]["high_s"] is not None for name in ("impact", "restore", "drain", "mttr")), one
+    for result in results(found):
+        shown = () if result["test"] in UNSEEN else ("impact",)
+        assert all(result["measures"][name]["high_s"] is not None for name in (*shown, "restore", "drain", "mttr"))
     widths = [one["mttr"]["high_s"] - one["mttr"]["low_s"] for one in measures(found)]
     assert statistics.median(widths) <= 0.15, widths
     assert max(widths) <= 0.5, widths
@@ -145,5 +159,5 @@ def test_status_and_check_show_what_there_is(stack_state: State) -> None:
     assert (status.returncode, check.returncode) == (0, 0), status.stdout + check.stdout
     for text in ("handler-kraken", "coinbase/BTC-USD", "broker-clickhouse", "whole", "no run holds the stack"):
         assert text in status.stdout, status.stdout
-    for text in ("hop gold", "cursor clickhouse", "test feed_handler_crash", "can run"):
+    for text in ("hop gold", "archive", "cursor clickhouse", "test offload_failure", "can run"):
         assert text in check.stdout, check.stdout
