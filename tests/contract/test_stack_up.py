@@ -42,7 +42,7 @@ NAMES = {
         "consumer-watch",
     ),
     *("exchange", "kafka", "clickhouse", "handler-binance", "handler-kraken", "handler-coinbase"),
-    *("seaweedfs", "offload-worker"),
+    *("seaweedfs", "offload-worker", "pager"),
 }
 
 
