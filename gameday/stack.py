@@ -106,9 +106,13 @@ class Stack:
             )
 
     def lacks(self, fault: Fault) -> list[str]:
-        """What the fault needs and nobody here can do, in words: its host (the link's, where it strikes a link), or
-        what its component offers from inside."""
+        """What the fault needs and isn't here, in words: the component, the link, or what its host (the link's, where
+        it strikes a link) and its component from inside can do."""
         link = getattr(fault, "link", None)
+        if fault.component not in self.config.components:
+            return [f"stack {self.name} has no component {fault.component!r}"]
+        if link is not None and link not in self.config.links:
+            return [f"stack {self.name} has no link {link!r}"]
         component = self.component(fault.component)
         where = component.host if link is None else self.link(link).host
         able: list[object] = [self.named_host(where)]

@@ -20,9 +20,9 @@ def preflight(run: Run) -> None:
         raise Halt(Verdict.SKIPPED, f"stack {run.stack.name} has no [archive]")
     for step in run.test.plan:
         if isinstance(step, Inject):
-            run.stack.permit(step.fault)
             if lacks := run.stack.lacks(step.fault):
                 raise Halt(Verdict.SKIPPED, "; ".join(lacks))
+            run.stack.permit(step.fault)
     run.take()
     if left := guardian.nothing_left(run.stack):
         raise Halt(

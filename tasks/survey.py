@@ -76,8 +76,9 @@ def _tests(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Ite
             for step in test(**params).plan:
                 if isinstance(step, Inject):
                     try:
-                        stack.permit(step.fault)
-                        lacks += stack.lacks(step.fault)
+                        if not (missing := stack.lacks(step.fault)):
+                            stack.permit(step.fault)
+                        lacks += missing
                     except GamedayError as e:
                         lacks.append(str(e))
             shown = ", ".join(f"{k}={v}" for k, v in params.items())
