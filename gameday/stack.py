@@ -33,6 +33,9 @@ ARCHIVE = "archive"
 ARCHIVE_RATE_HZ = 4.0
 """A commit is made every few seconds at most, and looking costs a query and an object."""
 
+MIRROR_RATE_HZ = 1.0
+"""Each look is a connection to a database of the platform's."""
+
 EXTRAS: Mapping[str, str] = {
     "confluent_kafka": "kafka",
     "clickhouse_connect": "clickhouse",
@@ -228,7 +231,7 @@ class Stack:
         if self.archive is not None:
             yield ProbeSpec("archive", self.archive, ARCHIVE_RATE_HZ, 2.0)
         if self.mirror is not None:
-            yield ProbeSpec("mirror", _Slots(self.mirror.position), ARCHIVE_RATE_HZ, 2.0)
+            yield ProbeSpec("mirror", _Slots(self.mirror.position), MIRROR_RATE_HZ, 2.0)
         for name, p in self.config.watches.items():
             yield ProbeSpec(
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
