@@ -36,7 +36,7 @@ def baseline(run: Run) -> None:
     if run.test.archive:
         newest = run.stack.export()[0].commits(None)
         if not newest:
-            raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit yet. Remedy: let its job run once")
+            raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit")
         run.commit = newest[-1].id
     run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), rates)
     run.say(

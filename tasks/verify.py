@@ -17,9 +17,7 @@ from gameday.polling import until
 from gameday.ports import BarsHop, Hop, Log, Symptoms
 from gameday.run import Run, marks
 from gameday.stack import ARCHIVE
-
-CLEAN_RUNS = 20
-"""How many intervals of the job's schedule before the baseline are looked at for clean runs."""
+from tasks.preflight import CLEAN_RUNS
 
 PASSED_WITHIN_S = 30.0
 """How long a hop may take to pass the window's end after drain; gold is refreshed every few seconds."""

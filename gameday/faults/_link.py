@@ -1,7 +1,7 @@
 """What the faults of a link share: they are known by what the link's host shows, and proved from the victim's side.
 
-A proof compares two ways to the same server: through the link, as the victim goes, and past it. Bytes that no protocol
-knows are enough: a server that is reached answers them, or hangs up.
+A proof compares two ways to the same server: through the link, as the victim goes, and past it. The same few bytes
+do for every protocol: a server that is reached answers them, or hangs up.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Distortion", "LinkFault", "reaction_s"]
 
-NOISE = b"\x00\x00\x00\x00GET gameday\r\n\r\n"
-"""A frame of no bytes for Kafka, a bad request for HTTP, a message of no length for Postgres."""
+NOISE = b"GET /gameday HTTP/1.0\r\n\r\n"
+"""HTTP servers answer it; Kafka and Postgres read a frame of absurd length, and hang up."""
 
 PATIENCE_S = 1.0
 """How long a reaction is waited for; past the link it takes milliseconds."""

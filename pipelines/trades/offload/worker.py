@@ -37,6 +37,9 @@ from pipelines.trades.offload.flow import POOL
 __all__ = ["main"]
 
 NAME = "platform"
+NICENESS = 15
+"""A batch may be late; ingestion on the same machine may not, and each run imports for seconds."""
+
 RUNS_MAX = 200
 """One page of Prefect's API; what is beyond it, the next start finds."""
 
@@ -97,7 +100,8 @@ def _is_alive(run: FlowRun) -> bool:
 
 
 def main() -> int:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM. Its runs, which inherit it, yield to whatever is live."""
+    os.nice(NICENESS)
     asyncio.run(serve())
     return 0
 
