@@ -1,4 +1,4 @@
-"""The archive's failure tests beyond the night's: another victim, another outage, another link. What an offload with a
+"""The archive's failure tests beyond the night's: another victim, another link. What an offload with a
 defect looks like to gameday is tests/contract/test_driver_iceberg.py's."""
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ WITHIN_S = 400
     "arguments",
     [
         ("offload_failure", "-p", "victim=worker", "-p", "point=after_commit"),
-        ("object_store_outage", "-p", "how=read_only"),
         ("network_partition", "-p", "link=clickhouse-offload", "-p", "how=blackhole"),
     ],
     ids=lambda arguments: " ".join(a for a in arguments if a != "-p"),
