@@ -78,7 +78,7 @@ def _alert(url: str) -> None:
     block = Webhook(url=SecretStr(url), method="POST").save(ALERT, overwrite=True)
     wanted = Automation(
         name=ALERT,
-        description="The archive is not being filled: see runbooks/offload_failure.md, object_store_outage.md",
+        description="The archive is not being filled: see runbooks/offload_failure.md",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
