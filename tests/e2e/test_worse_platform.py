@@ -25,6 +25,9 @@ from tests.e2e.command import gameday, results, running, seen
 
 pytestmark = pytest.mark.timeout(600)  # a recovery is awaited in vain; and the last test's end starts a stack
 
+WITHIN_S = 450
+"""One run, with a recovery that is awaited in vain."""
+
 RESENT = 40
 """How many of a partition's last trades are sent again."""
 
@@ -62,7 +65,7 @@ def _instead(argv: tuple[str, ...], module: str) -> tuple[str, ...]:
 
 def run(state: State, tmp_path: Path, *arguments: str, env: dict[str, str] | None = None) -> dict[str, Any]:
     """One run's result."""
-    done = gameday(state, "run", *arguments, "--json", str(tmp_path / "r.json"), env=env)
+    done = gameday(state, "run", *arguments, "--json", str(tmp_path / "r.json"), env=env, within_s=WITHIN_S)
     assert done.returncode in (1, 3), done.stdout + done.stderr
     return results(tmp_path / "r.json")[0]
 
