@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from gameday.model import Columns, Commit, Digest, Group, JobRun, Json, Position, Window
+from gameday.model import Columns, Digest, Group, JobRun, Json, Position, Window
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = [
-    "Archive",
     "BarsHop",
     "Cursor",
-    "Delayed",
     "Fault",
     "Held",
     "Hop",
@@ -29,13 +27,9 @@ __all__ = [
     "Kill",
     "Ledger",
     "Links",
-    "Log",
-    "Mirror",
     "Pause",
     "Points",
     "Probe",
-    "Rights",
-    "Shape",
     "Symptoms",
     "Trap",
 ]
@@ -102,34 +96,12 @@ class BarsHop(Protocol):
 
 
 @runtime_checkable
-class Log(Hop, Protocol):
-    """The log, in which a group's ids ascend with the offsets."""
-
-    def heads_before(self, position: Position) -> Mapping[Group, int]:
-        """Group -> the highest id among the records below these offsets."""
-        ...
-
-
-@runtime_checkable
-class Archive(Hop, Protocol):
-    """A table that a job appends to in commits. Each says in its summary up to where it has the log."""
-
-    def read(self) -> Mapping[str, float]:
-        """The newest commit's claims, as a probe: "head/<group>" and "position/<slot>"."""
-        ...
-
-    def commits(self, after: str | None) -> Sequence[Commit]:
-        """The commits since that one, oldest first and that one with them, with what each added; None: the newest."""
-        ...
-
-
-@runtime_checkable
 class Symptoms(Protocol):
     """A hop that can tell more than digests: Evidence.symptoms, merged from all hops."""
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """since_us: the run's baseline, wall clock. started_us: component -> when its present process started, or a
-        link of it was mended, wall clock."""
+        """since_us: the run's baseline, wall clock. started_us: component -> start of its present process, wall
+        clock."""
         ...
 
 
@@ -143,35 +115,14 @@ class Cursor(Protocol):
 
 
 @runtime_checkable
-class Mirror(Protocol):
-    """A copy of a position, kept for people."""
-
-    def position(self) -> Position: ...
-
-
-@runtime_checkable
 class Job(Protocol):
     """A batch job of the platform under an orchestrator."""
 
-    def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Ask for one run now, with these variables in its environment; its id. The same key is the same run."""
+    def trigger(self) -> str:
+        """Start one run now; its id."""
         ...
 
-    def find(self, key: str) -> JobRun | None:
-        """The run that was asked for under this key."""
-        ...
-
-    def withdraw(self, key: str) -> None:
-        """Make sure that a run asked for under this key, and not yet started, never starts."""
-        ...
-
-    def runs(self, since_us: int) -> Sequence[JobRun]:
-        """The runs that were due since then, wall clock, oldest first; also those that are planned."""
-        ...
-
-    def interval_s(self) -> float | None:
-        """The time between two scheduled runs; None: it has no schedule."""
-        ...
+    def runs(self, since_us: int) -> Sequence[JobRun]: ...
 
 
 @runtime_checkable
@@ -255,47 +206,6 @@ class Links(Protocol):
 
 
 @runtime_checkable
-class Shape(Links, Protocol):
-    """A host that can cut its links and distort what passes them. Every method is idempotent."""
-
-    def cut(self, link: str) -> None:
-        """End the link's connections and refuse new ones, until `join`."""
-        ...
-
-    def join(self, link: str) -> None: ...
-
-    def distort(self, link: str, name: str, kind: str, stream: str, attributes: Mapping[str, Json]) -> None:
-        """Add a toxic under this name. kind and attributes: as Toxiproxy calls them; stream: "upstream", towards the
-        server, or "downstream"."""
-        ...
-
-    def restore(self, link: str, name: str) -> None:
-        """Take that toxic away."""
-        ...
-
-
-@runtime_checkable
-class Rights(Protocol):
-    """What one user may do in an object store. A policy is text that only the store reads; None: there is none."""
-
-    def policy(self) -> str | None: ...
-
-    def deny_writes(self, policy: str | None) -> None:
-        """Take the user's right to write, besides what this policy says."""
-        ...
-
-    def set_policy(self, policy: str | None) -> None: ...
-
-    def denied(self) -> bool:
-        """Whether the right is taken."""
-        ...
-
-    def refusals(self) -> Mapping[str, int]:
-        """The HTTP status that the user meets: "read" and "write"."""
-        ...
-
-
-@runtime_checkable
 class Fault(Protocol):
     """One kind of harm. A frozen dataclass: its fields are its arguments in the journal, its module's name is its
     kind."""
@@ -331,15 +241,6 @@ class Held(Protocol):
 
     def holds(self, stack: Stack, before: Json) -> bool:
         """Whether it is in effect now."""
-        ...
-
-
-@runtime_checkable
-class Delayed(Protocol):
-    """A fault that strikes some time after it was done: the clock starts when it struck."""
-
-    def struck_ns(self, stack: Stack, before: Json) -> int:
-        """When it first struck, monotonic; only asked for once it is proved."""
         ...
 
 
