@@ -88,6 +88,7 @@ class Handler:
         self._topic = f"market.crypto.trades.{venue.NAME}"
         self._from_live, self._backoff_max_s = from_live, backoff_max_s
         self._places: dict[str, Place] = {}
+        self._unsent: dict[str, Place] = {}
         self._log = log.bind(venue=venue.NAME)
         self._sink: Sink | None = None
         self._connected = False
@@ -97,14 +98,13 @@ class Handler:
 
     async def run(self) -> None:
         """Follow the venue; whenever the producer fails, begin again from the log's tail."""
-        unsent: dict[str, Place] = {}
         while True:
             sink = self._sink = Sink(self._brokers, self._topic, asyncio.get_running_loop())
             try:
                 async with aiohttp.ClientSession(
                     timeout=aiohttp.ClientTimeout(total=REQUEST_WAIT_S, connect=CONNECT_WAIT_S)
                 ) as http:
-                    following = asyncio.create_task(self._follow(http, sink, unsent))
+                    following = asyncio.create_task(self._follow(http, sink))
                     try:
                         await asyncio.wait((following, sink.failed), return_when=asyncio.FIRST_COMPLETED)
                     finally:
@@ -117,12 +117,12 @@ class Handler:
                 self._sink = None
             if not sink.failed.done():
                 following.result()  # raises what ended it
-            unsent = sink.unsent
+            self._unsent |= sink.unsent
             self._counts["restarts"] += 1
             self._log.error("producer_failed", why=sink.failed.result(), remedy="beginning again from the log's tail")
 
-    async def _follow(self, http: aiohttp.ClientSession, sink: Sink, unsent: Mapping[str, Place]) -> None:
-        await self._recall(unsent)
+    async def _follow(self, http: aiohttp.ClientSession, sink: Sink) -> None:
+        await self._recall()
         backoff = Backoff(self._backoff_max_s)
         while True:
             try:
@@ -132,7 +132,7 @@ class Handler:
                 self._log.warning("disconnected", why=f"{type(e).__name__}: {e}", last_ids=self._last_ids())
             await backoff.wait()
 
-    async def _recall(self, unsent: Mapping[str, Place]) -> None:
+    async def _recall(self) -> None:
         """Take up each symbol where the log ends; an empty log starts at id 1, or with --from live at the first live
         trade.
         """
@@ -144,12 +144,12 @@ class Handler:
             except KafkaException as e:
                 self._log.warning("log_unreachable", topic=self._topic, brokers=self._brokers, why=str(e))
                 await backoff.wait()
-        for symbol, first in unsent.items():
+        for symbol, first in self._unsent.items():
             if symbol in places and places[symbol].trade_id >= first.trade_id:
                 places[symbol] = Place(first.trade_id - 1, first.exchange_us - 1)
         if not self._from_live:
             places = {symbol: Place(0, 0) for symbol in self._venue.SYMBOLS} | places
-        self._places = places
+        self._places, self._unsent = places, {}
         self._log.info("resuming", last_ids=self._last_ids())
 
     async def _connection(self, http: aiohttp.ClientSession, sink: Sink, backoff: Backoff) -> None:

@@ -39,6 +39,7 @@ PRODUCER: Mapping[str, Any] = {
     "socket.timeout.ms": 5_000,  # how long a broker may hang before the request is sent again
     "linger.ms": 20,
     "queue.buffering.max.messages": 50_000,
+    "statistics.interval.ms": 500,  # how soon it is noticed that the client has forgotten its brokers
 }
 
 PRODUCE = point(
@@ -52,8 +53,8 @@ TAIL_ROWS = 200
 """Records read back from a partition's end at first; four times as many whenever a symbol is still missing."""
 
 STALLED_S = 30.0
-"""Without an acknowledgement for so long the producer is replaced. A broker that comes back is found much sooner; but a
-client that was told of no brokers at all (a fenced broker) forgets them for good (librdkafka issue 5301)."""
+"""Without an acknowledgement for so long the producer is replaced, whatever holds it up; a broker that comes back is
+found much sooner."""
 
 BROKER_WAIT_S = 5.0
 TAIL_WAIT_S = 30.0
@@ -92,7 +93,8 @@ class Sink:
         self.produced = self.acked = 0
         self._space = asyncio.Event()
         self._closing = threading.Event()
-        self._producer = Producer({**PRODUCER, "bootstrap.servers": brokers, "error_cb": self._error})
+        callbacks = {"error_cb": self._error, "stats_cb": self._statistics}
+        self._producer = Producer({**PRODUCER, **callbacks, "bootstrap.servers": brokers})
         self._poller = threading.Thread(target=self._poll, name="producer-poll", daemon=True)
         self._poller.start()
 
@@ -157,6 +159,13 @@ class Sink:
         """In the polling thread; all but fatal errors are mended by the client itself."""
         if error.fatal():
             self._loop.call_soon_threadsafe(self._fail, f"fatal: {error}")
+
+    def _statistics(self, text: str) -> None:
+        """In the polling thread. A client that was told of no brokers at all (by one that is fenced: while it ends or
+        begins) forgets them, those it was configured with too, and never connects again (librdkafka issue 5301).
+        """
+        if all(broker["source"] == "logical" for broker in json.loads(text)["brokers"].values()):
+            self._loop.call_soon_threadsafe(self._fail, "the client was told of no brokers and has forgotten its own")
 
     def _fail(self, why: str) -> None:
         if not self.failed.done():
