@@ -216,6 +216,11 @@ class JobRun:
     ended_us: int | None
     message: str = ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has not started yet."""
+        return self.started_us is None and self.ended_us is None
+
 
 @dataclass(frozen=True)
 class Finding:

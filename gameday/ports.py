@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BarsHop",
     "Cursor",
+    "Delayed",
     "Fault",
     "Held",
     "Hop",
@@ -118,11 +119,21 @@ class Cursor(Protocol):
 class Job(Protocol):
     """A batch job of the platform under an orchestrator."""
 
-    def trigger(self) -> str:
-        """Start one run now; its id."""
+    def trigger(self, key: str, env: Mapping[str, str]) -> str:
+        """Ask for one run now, with these variables in its environment; its id. The same key is the same run."""
         ...
 
-    def runs(self, since_us: int) -> Sequence[JobRun]: ...
+    def find(self, key: str) -> JobRun | None:
+        """The run that was asked for under this key."""
+        ...
+
+    def withdraw(self, key: str) -> None:
+        """Make sure that a run asked for under this key, and not yet started, never starts."""
+        ...
+
+    def runs(self, since_us: int) -> Sequence[JobRun]:
+        """The runs that were due since then, wall clock, oldest first; also those that are planned."""
+        ...
 
 
 @runtime_checkable
@@ -241,6 +252,15 @@ class Held(Protocol):
 
     def holds(self, stack: Stack, before: Json) -> bool:
         """Whether it is in effect now."""
+        ...
+
+
+@runtime_checkable
+class Delayed(Protocol):
+    """A fault that strikes some time after it was done: the clock starts when it struck."""
+
+    def struck_ns(self, stack: Stack, before: Json) -> int:
+        """When it first struck, monotonic; only asked for once it is proved."""
         ...
 
 

@@ -136,6 +136,17 @@ class Stack:
     def jobs(self) -> Mapping[str, Job]:
         return {name: self._driver("jobs", name, c, "Job") for name, c in self.config.jobs.items()}
 
+    def job(self, name: str) -> Job:
+        """A batch job of the platform; a ConfigError with near names when there is none."""
+        if name not in self.jobs:
+            raise ConfigError(f"stack {self.name} has no job {name!r}. {near(name, self.jobs)}")
+        return self.jobs[name]
+
+    def run_points(self, folder: str) -> Points:
+        """The failpoints of a single run of a job, whose socket and evidence are in this folder."""
+        settings = {"driver": "failpoints", "socket": f"{folder}/socket", "evidence": f"{folder}/evidence"}
+        return self._driver("strike", "points", configuration.DriverConfig.model_validate(settings), "Points")
+
     def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """The groups whose path includes the component."""
         fields = self.config.stream.fields

@@ -6,6 +6,7 @@ stack/<component>/            the embedded stack's servers: data, configuration,
 supervisor.sock               the supervisor's socket (0600)
 lock  owner.json  hold.json   who holds the stack; a hold on scheduled nights
 journal.jsonl                 every act and every undo, fsynced
+points/<key>/                 socket and evidence of a job's run that was started with a failpoint
 prefect/                      what Prefect's client keeps
 runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log
 nights/<night>/               results.json, junit.xml, report.html
@@ -70,6 +71,9 @@ class State:
     @property
     def journal_old(self) -> Path:
         return self.root / "journal.old.jsonl"
+
+    def points(self, key: str) -> Path:
+        return self.root / "points" / key
 
     @property
     def prefect(self) -> Path:

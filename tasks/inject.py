@@ -7,11 +7,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.model import Verdict
-from gameday.ports import Fault
+from gameday.ports import Delayed, Fault
 from gameday.run import Halt, Run
 from gameday.stack import fault_kind
 
 BITES_WITHIN_S = 10.0
+"""Unless the fault says otherwise (`bites_within_s`)."""
 
 
 @task(name="inject", cache_policy=NO_CACHE)
@@ -23,15 +24,19 @@ def inject(run: Run, fault: Fault) -> None:
             f"{run.name}: now breaking {fault.component} of stack {run.stack.name} ({fault}); "
             f"mended by {until_when:%H:%M:%S} UTC at the latest; to stop it: gameday abort"
         )
-    asked_ns = time.monotonic_ns()
-    run.inject_ns = run.inject_ns or asked_ns
+    struck_ns = time.monotonic_ns()
+    first = run.inject_ns is None
+    run.inject_ns = run.inject_ns or struck_ns
     act = run.held().inject(fault)
-    act = run.held().prove(act.id, within_s=BITES_WITHIN_S)
+    within_s = getattr(fault, "bites_within_s", BITES_WITHIN_S)
+    act = run.held().prove(act.id, within_s=within_s)
     if act.proof is None:
         raise Halt(
             Verdict.INVALID,
-            f"the fault did not bite: {fault_kind(fault)} of {fault.component} changed nothing within "
-            f"{BITES_WITHIN_S:.0f} s",
+            f"the fault did not bite: {fault_kind(fault)} of {fault.component} changed nothing within {within_s:.0f} s",
         )
-    run.clock_ns = asked_ns
+    if isinstance(fault, Delayed):
+        struck_ns = fault.struck_ns(run.stack, act.before)
+        run.inject_ns = struck_ns if first else run.inject_ns
+    run.clock_ns = struck_ns
     run.say(f"{run.name}: {act.proof}")

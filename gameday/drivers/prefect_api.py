@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,10 +33,25 @@ class Job:
                 f"job {self.deployment!r} at {self.api_url!r}. Remedy: deployment = 'flow/deployment', an http address"
             )
 
-    def trigger(self) -> str:
-        """Ask for one run now; its id. A DriverError that is not definite may have left a run."""
-        made = self._ask("POST", f"/deployments/{self._id()}/create_flow_run", {})
+    def trigger(self, key: str, env: Mapping[str, str]) -> str:
+        """Ask for one run now, with this environment; its id. The same key asks for the same run again."""
+        wanted: Json = {"idempotency_key": key, "tags": ["gameday"]}
+        if env:
+            wanted["job_variables"] = {"env": dict(env)}
+        made = self._ask("POST", f"/deployments/{self._id()}/create_flow_run", wanted)
         return str(made["id"])
+
+    def find(self, key: str) -> JobRun | None:
+        """The run that was asked for under this key."""
+        wanted = {"flow_runs": {"idempotency_key": {"any_": [key]}}, "limit": 1}
+        return next(map(_job_run, self._ask("POST", "/flow_runs/filter", wanted)), None)
+
+    def withdraw(self, key: str) -> None:
+        """Make sure that a run asked for under this key, and not yet started, never starts."""
+        run = self.find(key)
+        if run is not None and run.waits:
+            state = {"state": {"type": "CANCELLED", "message": "withdrawn by gameday"}, "force": True}
+            self._ask("POST", f"/flow_runs/{run.id}/set_state", state)
 
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """The runs that were due or started since then, oldest first."""
@@ -46,17 +61,7 @@ class Job:
             "sort": "EXPECTED_START_TIME_ASC",
             "limit": RUNS_MAX,
         }
-        return [
-            JobRun(
-                id=str(run["id"]),
-                name=str(run["name"]),
-                state=str(run["state_name"]),
-                started_us=_us(run["start_time"]),
-                ended_us=_us(run["end_time"]),
-                message=str((run["state"] or {}).get("message") or ""),
-            )
-            for run in self._ask("POST", "/flow_runs/filter", wanted)
-        ]
+        return [_job_run(run) for run in self._ask("POST", "/flow_runs/filter", wanted)]
 
     def _id(self) -> str:
         flow, _, name = self.deployment.partition("/")
@@ -82,6 +87,17 @@ class Job:
             raise DriverError(f"{what}: {e or type(e).__name__}", definite=method == "GET") from e
         finally:
             connection.close()
+
+
+def _job_run(run: Mapping[str, Any]) -> JobRun:
+    return JobRun(
+        id=str(run["id"]),
+        name=str(run["name"]),
+        state=str(run["state_name"]),
+        started_us=_us(run["start_time"]),
+        ended_us=_us(run["end_time"]),
+        message=str((run["state"] or {}).get("message") or ""),
+    )
 
 
 def _us(text: str | None) -> int | None:

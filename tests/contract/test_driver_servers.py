@@ -42,7 +42,8 @@ def test_a_job_is_triggered_and_its_runs_are_told(prefect_api_url: str) -> None:
     job = prefect_api.Job(prefect_api_url, "offload/every 15")
     before_us = time.time_ns() // 1000 - 1_000_000
     assert job.runs(before_us) == []
-    first = job.trigger()
+    first = job.trigger("first", {"FAILPOINTS": "a=kill"})
+    assert job.trigger("first", {}) == first
     (run,) = job.runs(before_us)
     assert (run.id, run.state, run.started_us, run.ended_us) == (first, "Scheduled", None, None)
     for state in ("RUNNING", "FAILED"):
@@ -53,15 +54,29 @@ def test_a_job_is_triggered_and_its_runs_are_told(prefect_api_url: str) -> None:
     assert run.started_us is not None
     assert run.ended_us is not None
     assert before_us < run.started_us <= run.ended_us
-    second = job.trigger()
+    second = job.trigger("second", {})
     assert [r.id for r in job.runs(before_us)] == [first, second]
     assert job.runs(time.time_ns() // 1000 + 3_600_000_000) == []
+
+
+def test_a_run_that_has_not_started_can_be_withdrawn(prefect_api_url: str) -> None:
+    """It is found by its key and never starts; one that runs, or that nobody asked for, is left alone."""
+    flow = _post(prefect_api_url, "/flows/", {"name": "withdrawn"})
+    _post(prefect_api_url, "/deployments/", {"name": "every 15", "flow_id": flow["id"]})
+    job = prefect_api.Job(prefect_api_url, "withdrawn/every 15")
+    waiting, begun = job.trigger("waiting", {}), job.trigger("begun", {})
+    _post(prefect_api_url, f"/flow_runs/{begun}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    for key in ("waiting", "begun", "nobody's"):
+        job.withdraw(key)
+    states = {run.id: run.state for run in map(job.find, ("waiting", "begun")) if run is not None}
+    assert states == {waiting: "Cancelled", begun: "Running"}
+    assert job.find("nobody's") is None
 
 
 def test_an_unknown_deployment_is_a_definite_error(prefect_api_url: str) -> None:
     """Nothing was started."""
     with pytest.raises(DriverError, match="404") as caught:
-        prefect_api.Job(prefect_api_url, "nosuch/deployment").trigger()
+        prefect_api.Job(prefect_api_url, "nosuch/deployment").trigger("key", {})
     assert caught.value.definite
 
 

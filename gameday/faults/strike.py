@@ -1,0 +1,89 @@
+"""A run of a job is started with a failpoint armed in its own environment, and in no other run's."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.model import Json
+from gameday.polling import until
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Strike"]
+
+SETTLES_WITHIN_S = 25.0
+"""From being picked up until the run's process listens; it imports for seconds."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """component: the worker that runs the job. job: its name under [jobs]. point, term: as the failpoints library takes
+    them, with [global]: a retry of the same run is spared. Its proof is the run's own line of evidence."""
+
+    component: str
+    job: str
+    point: str
+    term: str
+    needs: ClassVar[tuple[type, ...]] = ()
+    bites_within_s: ClassVar[float] = 60.0
+    """A run has to be picked up, to start and to get there."""
+
+    def before(self, stack: Stack) -> Json:
+        """The key under which the run is asked for, and the folder of its socket and its evidence."""
+        stack.job(self.job)
+        key = uuid.uuid4().hex
+        folder = stack.state.points(key)
+        folder.mkdir(mode=0o700, parents=True)
+        return {"key": key, "folder": str(folder)}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        folder = Path(before["folder"])
+        environment = {
+            "FAILPOINTS_ENABLE": "1",
+            "FAILPOINTS": f"{self.point}={self.term}",
+            "FAILPOINTS_SOCKET": str(folder / "socket"),
+            "FAILPOINTS_EVIDENCE": str(folder / "evidence"),
+            "FAILPOINTS_CLAIMS": str(folder / "claims"),
+            "FAILPOINTS_RUN": act_id,
+        }
+        stack.job(self.job).trigger(before["key"], environment)
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """That it fired, in which run's process."""
+        firings = stack.run_points(before["folder"]).firings(self.point)
+        run = stack.job(self.job).find(before["key"])
+        if not firings or run is None:
+            return None
+        first = firings[0]
+        return (
+            f"{self.component}: {self.point} fired {first['action']} in run {run.name} ({run.id}), pid {first['pid']}"
+        )
+
+    def struck_ns(self, stack: Stack, before: Json) -> int:
+        at_us = stack.run_points(before["folder"]).firings(self.point)[0]["at_us"]
+        return time.monotonic_ns() - (time.time_ns() - int(at_us) * 1000)
+
+    def holds(self, stack: Stack, before: Json) -> bool:
+        """Whether it has fired, and may have ended the run's process by that, or is armed there still."""
+        points = stack.run_points(before["folder"])
+        return bool(points.firings(self.point)) or points.listed().get(self.point, {}).get("term") is not None
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        """A run that hasn't started never does; one that has is disarmed, and goes on if it was paused."""
+        job, points = stack.job(self.job), stack.run_points(before["folder"])
+        job.withdraw(before["key"])
+
+        def settled() -> bool:
+            listed = points.listed()
+            if listed.get(self.point, {}).get("term") is not None:
+                points.disarm(self.point)
+                return True
+            run = job.find(before["key"])
+            return bool(listed or points.firings(self.point)) or run is None or run.ended_us is not None
+
+        until(settled, SETTLES_WITHIN_S, every_s=0.1, what=f"run {before['key']} to end, or to be disarmed")

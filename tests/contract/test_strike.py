@@ -1,0 +1,147 @@
+"""A failpoint in a run that doesn't exist yet: a real Prefect server, a real worker, a flow's own process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from compose.ports import free_ports
+from compose.servers import prefect
+from gameday.errors import ConfigError
+from gameday.faults.strike import Strike
+from gameday.polling import until
+from gameday.stack import Stack, open_stack
+from gameday.state import ROOT, State
+from tests.contract.conftest import serving
+
+WITHIN_S = 60.0
+
+CONFIG = """
+name = "batch"
+history = "postgresql://nobody"
+prefect = {{ api_url = "{api}" }}
+stream = {{ hops = ["exchange", "silver"], visible = "silver", path = ["worker"] }}
+hosts.local = {{}}
+components.worker = {{ opt_in = true, probes.answer = {{ driver = "http", url = "{health}" }} }}
+hops.exchange = {{ driver = "tape", url = "{health}", trades = "pipelines.trades.tape:trades" }}
+hops.silver = {{ driver = "tape", url = "{health}", trades = "pipelines.trades.tape:trades" }}
+jobs.export = {{ driver = "prefect_api", api_url = "{api}", deployment = "export/hourly" }}
+"""
+
+FLOW = """
+import failpoints
+from prefect import flow
+
+HALFWAY = failpoints.point("export::halfway", "half is written")
+
+@flow
+def export() -> None:
+    failpoints.listen()
+    HALFWAY()
+"""
+
+REGISTER = """
+import sys
+from prefect.flows import Flow
+Flow.from_source(source=sys.argv[1], entrypoint="export_flow.py:export").to_deployment(
+    name="hourly", work_pool_name=sys.argv[2]
+).apply()
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, prefect_api_url: str) -> Iterator[Stack]:
+    """A stack whose only job is the deployment export/hourly, served by a worker."""
+    folder: Path = tmp_path_factory.mktemp("strike")
+    (folder / "export_flow.py").write_text(FLOW)
+    port = urlsplit(prefect_api_url).port or 0
+    (health,) = free_ports(1)
+    service = prefect.worker(folder / "worker", folder / "home", port, health, {"PYTHONPATH": str(ROOT)})
+    config = folder / "gameday.toml"
+    config.write_text(CONFIG.format(api=prefect_api_url, health=f"http://127.0.0.1:{health}/health"))
+    with serving(service):
+        env = {**os.environ, **prefect.environment(folder / "home", port)}
+        argv = [sys.executable, "-c", textwrap.dedent(REGISTER), str(folder), prefect.POOL]
+        subprocess.run(argv, env=env, cwd=ROOT, check=True, timeout=WITHIN_S)
+        yield open_stack(config, State(folder / "state").ensure())
+
+
+def begin(stack: Stack, fault: Strike) -> Any:
+    before = fault.before(stack)
+    fault.act(stack, before, "run-7")
+    return before
+
+
+def test_a_run_is_struck_in_its_own_process_and_no_other_is(stack: Stack) -> None:
+    """The proof names the run; what a strike left in the environment of one run is not in that of the next."""
+    fault = Strike("worker", "export", "export::halfway", "1*kill[global]")
+    before = begin(stack, fault)
+    until(lambda: fault.bit(stack, before), WITHIN_S, every_s=0.1, what="the strike")
+    job = stack.job("export")
+    run = job.find(before["key"])
+    assert run is not None
+    proof = fault.bit(stack, before)
+    assert proof is not None
+    assert "fired 1*kill[global]" in proof
+    assert run.id in proof
+    (fired,) = stack.run_points(before["folder"]).firings("export::halfway")
+    assert fired["run"] == "run-7"
+    fault.heal(stack, before)
+    job.trigger("the next", {})
+
+    def ended() -> bool:
+        found = job.find("the next")
+        return found is not None and found.ended_us is not None
+
+    until(ended, WITHIN_S, every_s=0.1, what="the next run")
+    after = job.find("the next")
+    assert after is not None
+    assert after.state == "Completed"
+
+
+def test_a_paused_run_goes_on_when_it_is_healed(stack: Stack) -> None:
+    """Healed twice as well as once, it ends as if nothing had been."""
+    fault = Strike("worker", "export", "export::halfway", "1*pause[global]")
+    before = begin(stack, fault)
+    until(lambda: fault.bit(stack, before), WITHIN_S, every_s=0.1, what="the strike")
+    assert fault.holds(stack, before)
+    fault.heal(stack, before)
+    fault.heal(stack, before)
+    job = stack.job("export")
+
+    def completed() -> bool:
+        run = job.find(before["key"])
+        return run is not None and run.state == "Completed"
+
+    until(completed, WITHIN_S, every_s=0.1, what="the run to go on")
+
+
+def test_what_never_fires_proves_nothing_and_leaves_nothing(stack: Stack) -> None:
+    """Asked for, and healed at once: the run never starts, or comes to its end unharmed."""
+    fault = Strike("worker", "export", "export::halfway", "9*off->1*kill[global]")
+    before = begin(stack, fault)
+    fault.heal(stack, before)
+    job = stack.job("export")
+
+    def over() -> bool:
+        run = job.find(before["key"])
+        return run is not None and run.ended_us is not None
+
+    until(over, WITHIN_S, every_s=0.1, what="the run's end")
+    assert fault.bit(stack, before) is None
+
+
+def test_a_job_that_does_not_exist_is_named(stack: Stack) -> None:
+    """With what there is instead."""
+    fault = replace(Strike("worker", "export", "a", "kill"), job="exprot")
+    with pytest.raises(ConfigError, match=r"no job 'exprot'.*export"):
+        fault.before(stack)
