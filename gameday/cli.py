@@ -252,8 +252,7 @@ def release() -> None:
     out.print("scheduled nights start again")
 
 
-# ---- failpoints by hand
-# -----------------------------------------------------------------------------------------------------
+# ---- failpoints by hand ----------------------------------------------------------------------------------
 
 Role = Annotated[str, typer.Argument(help="A component, as `gameday status` names it.")]
 PointName = Annotated[str, typer.Argument(metavar="POINT", help="See `gameday failpoints list COMPONENT`.")]
@@ -325,8 +324,7 @@ def wait(
         out.print(f"{point} of {component} fired: {how}", markup=False)
 
 
-# ---- afterwards
-# ------------------------------------------------------------------------------------------------------------
+# ---- afterwards ------------------------------------------------------------------------------------------
 
 
 @app.command()

@@ -109,8 +109,7 @@ class Stack:
             found.append(f"{role} has no failpoints")
         return found
 
-    # ---- the stream
-    # ------------------------------------------------------------------------------------------------------------
+    # ---- the stream ----------------------------------------------------------------------------------------
 
     @cached_property
     def hops(self) -> Mapping[str, Hop]:

@@ -23,7 +23,7 @@ SETTLES_WITHIN_S = 25.0
 @dataclass(frozen=True)
 class Strike:
     """component: the worker that runs the job. job: its name under [jobs]. point, term: as the failpoints library takes
-    them, with [global]: a retry of the same run is spared. Its proof is the run's own line of evidence."""
+    them; the scope is [global], which spares a retry of the same run. Its proof is the run's own line of evidence."""
 
     component: str
     job: str
@@ -45,7 +45,7 @@ class Strike:
         folder = Path(before["folder"])
         environment = {
             "FAILPOINTS_ENABLE": "1",
-            "FAILPOINTS": f"{self.point}={self.term}",
+            "FAILPOINTS": f"{self.point}={self.term.removesuffix('[global]')}[global]",
             "FAILPOINTS_SOCKET": str(folder / "socket"),
             "FAILPOINTS_EVIDENCE": str(folder / "evidence"),
             "FAILPOINTS_CLAIMS": str(folder / "claims"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from gameday.errors import DriverError
 from gameday.model import Act, Await, Evidence, FailureTest, Finding, Heal, Inject, RunResult, Verdict
 from gameday.run import Halt
+from tasks.inject import inject
 from tasks.run import Night, interpret
 
 PASSED = Finding("no_loss", Verdict.PASS, "nothing lost")
@@ -108,6 +110,29 @@ def test_a_fault_that_does_not_bite_is_invalid() -> None:
     result = script.run()
     assert (result.verdict, result.why) == (Verdict.INVALID, "did not bite")
     assert script.order[-4:] == ["inject", "close", "record", "notify"]
+
+
+@dataclass(frozen=True)
+class Late:
+    """A fault that strikes an hour after it was done."""
+
+    component: str = "worker"
+    struck_at_ns: ClassVar[int] = time.monotonic_ns() + 3_600_000_000_000
+
+    def struck_ns(self, stack: object, before: object) -> int:
+        return self.struck_at_ns
+
+
+def test_the_clock_of_a_fault_that_strikes_later_starts_then() -> None:
+    """Impact and recovery are counted from the strike, not from when it was asked for."""
+    bitten = SimpleNamespace(id="a-1", proof="it fired", before={})
+    held = SimpleNamespace(inject=lambda fault: bitten, prove=lambda act, within_s: bitten)
+    run: Any = SimpleNamespace(
+        name="t", ttl_s=60.0, stack=SimpleNamespace(name="s"), inject_ns=None, say=str, held=lambda: held
+    )
+    fault: Any = Late()
+    inject.fn(run, fault)
+    assert (run.inject_ns, run.clock_ns) == (Late.struck_at_ns, Late.struck_at_ns)
 
 
 def test_a_server_that_refuses_makes_the_run_unknown() -> None:
