@@ -121,12 +121,17 @@ class Run:
         return self.guardian
 
     def still_broken(self) -> None:
-        """Halt(unknown) when a fault that this run holds is over: another hand mended it, so nothing can be proved."""
+        """Halt(unknown) when a fault that this run holds is over: another hand mended it, so nothing can be proved.
+
+        Not when its own guardian is mending it, because the run was aborted or its time ended: that one takes no order
+        any more, and the error says why.
+        """
         for act in self.acts:
             fault = fault_from(act.fault, act.args)
             if act.proof is None or act.healed_ns is not None or not isinstance(fault, Held):
                 continue
             if not fault.holds(self.stack, act.before):
+                self.held().prove(act.id, within_s=0.0)
                 where = act.args.get("component")
                 raise Halt(Verdict.UNKNOWN, f"{act.fault} of {where} was mended by another hand while the run held it")
 

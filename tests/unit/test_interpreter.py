@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from gameday.errors import DriverError
+from gameday.errors import DriverError, GamedayError
 from gameday.model import Act, Await, Evidence, FailureTest, Finding, Heal, Inject, RunResult, Verdict
-from gameday.run import Halt
+from gameday.run import Halt, Run
 from tasks.inject import inject
 from tasks.run import Night, interpret
+from tests.fakes import MemoryHost, MemoryStack
 
 PASSED = Finding("no_loss", Verdict.PASS, "nothing lost")
 FAILED = Finding("unchanged", Verdict.FAIL, "silver changed 2 trades")
@@ -168,6 +169,25 @@ def test_ctrl_c_heals_first_and_goes_on_upwards(step: str, monkeypatch: pytest.M
     assert script.order[-1] == "close"
     assert [r.verdict for r in recorded] == [Verdict.UNKNOWN]
     assert "aborted: KeyboardInterrupt" in recorded[0].why
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "why"),
+    [
+        (lambda act, within_s: act, Halt, "stop of web was mended by another hand"),
+        (lambda act, within_s: raises(GamedayError("aborted: it did not answer"))(), GamedayError, "aborted"),
+    ],
+    ids=["the guardian knows nothing of it", "the guardian is mending it"],
+)
+def test_a_fault_that_is_over_is_another_hand_s_unless_the_guardian_is_ending(
+    answer: Callable[..., Any], error: type[Exception], why: str
+) -> None:
+    """A guardian that ends a run heals before the run can see that it was aborted."""
+    done = replace(act("r1"), fault="stop", args={"component": "web"}, healed_ns=None, proof="pid 1 is gone")
+    held = SimpleNamespace(prove=answer)
+    run: Any = SimpleNamespace(acts=(done,), stack=MemoryStack(MemoryHost()), held=lambda: held)
+    with pytest.raises(error, match=why):
+        Run.still_broken(run)
 
 
 def test_a_fault_mended_by_another_hand_is_unknown() -> None:
