@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,11 @@ def remove(state: State) -> None:
 
 def process(state: State, name: str, port: int, user: str, password: str) -> Service:
     """One server with its own data, created on first use with the superuser `user`."""
-    folder = state.servers / name
+    folder, where = state.servers / name, home(state) / name
+    if not folder.exists() and (where / "data").exists():
+        # Root's data, whose state folder was removed by hand, and with it their password: aside, until `make clean`.
+        (where / "data").rename(where / f"data.{time.time_ns()}")
     folder.mkdir(parents=True, exist_ok=True)
-    where = home(state) / name
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
     _give(where)
     if not (where / "data").exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ import psycopg
 import pytest
 
 from compose import supervisor
-from compose.ports import HIGHEST, RANGE, free
+from compose.ports import HIGHEST, RANGE, free, free_ports
 from compose.servers import kafka, postgres, toxiproxy
 from compose.service import Service, answers
 from compose.trades.processes import PORTS, SECRETS, TOPICS
@@ -29,6 +30,7 @@ from gameday.errors import Busy, GamedayError
 from gameday.polling import until
 from gameday.process import Process, boot_id
 from gameday.state import State
+from tests.contract.conftest import serving
 
 WITHIN_S = 90.0
 NAMES = {
@@ -502,3 +504,19 @@ def _drawn(state: State) -> dict[str, str]:
     with pytest.raises(GamedayError, match="no process nobody"):
         up(state, print, replace={"nobody": ["/bin/true"]})
     return read_env(state.env)
+
+
+def test_a_state_folder_removed_by_hand_leaves_no_password_behind(tmp_path: Path) -> None:
+    """As root, Postgres's data lie elsewhere: another clone at the same place begins with empty servers."""
+    state = State(tmp_path / "state").ensure()
+    (port,) = free_ports(1)
+    try:
+        for password in ("first", "second"):
+            postgres.get(state, lambda _: None)
+            with serving(postgres.process(state, "test-postgres", port, "tester", password)):
+                postgres.create_database(postgres.url(port, "tester", password, "postgres"), "some")
+            shutil.rmtree(state.root)
+            state.ensure()
+        assert os.geteuid() != 0 or len(list((postgres.home(state) / "test-postgres").glob("data.*"))) == 1
+    finally:
+        postgres.remove(state)
