@@ -204,8 +204,9 @@ def interpret(run: Run, call: Call) -> RunResult:
     except GamedayError as e:
         halted = Verdict.UNKNOWN, str(e)
     except BaseException as e:  # noqa: BLE001 - it becomes a verdict unknown; interrupts go on upwards below
-        halted = Verdict.UNKNOWN, f"aborted: {type(e).__name__}: {e}".rstrip(": ")
-        interrupted = None if isinstance(e, Exception) else e
+        interrupted = _interrupt(e)
+        told = interrupted or e
+        halted = Verdict.UNKNOWN, f"aborted: {type(told).__name__}: {told}".rstrip(": ")
     finally:
         try:
             run.close()
@@ -218,6 +219,14 @@ def interpret(run: Run, call: Call) -> RunResult:
     call(record)(run, result)
     call(notify)(run, result)
     return result
+
+
+def _interrupt(e: BaseException | None) -> BaseException | None:
+    """The interrupt that this is or hides: Prefect's own clean-up can fail on Ctrl-C, while it makes a task's run, and
+    then its error is what arrives here."""
+    while isinstance(e, Exception):
+        e = e.__cause__ or e.__context__
+    return e
 
 
 def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str] | None) -> RunResult:

@@ -171,6 +171,22 @@ def test_ctrl_c_heals_first_and_goes_on_upwards(step: str, monkeypatch: pytest.M
     assert "aborted: KeyboardInterrupt" in recorded[0].why
 
 
+def test_ctrl_c_is_seen_behind_the_error_of_a_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails because of an interrupt, such as Prefect's engine without its task's run, doesn't swallow it."""
+
+    def clean_up() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ValueError("Task run is not set")
+
+    recorded: list[RunResult] = []
+    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: recorded.append(result))
+    with pytest.raises(KeyboardInterrupt):
+        Script({"baseline": clean_up}).run()
+    assert [(r.verdict, r.why) for r in recorded] == [(Verdict.UNKNOWN, "aborted: KeyboardInterrupt")]
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "why"),
     [
