@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -270,6 +271,7 @@ class Tape:
         self.segments: list[tuple[int, int]] = [(int(s), int(a)) for s, a in kept["segments"]]
         self.segments.append((self._start_ns, self._anchor(_wall_us())))
         self.reserved_ns = self._start_ns
+        self._saving, self._closed = threading.Lock(), False
         self.reserve(self._start_ns + RESERVE_NS)
         self._mono_ns = time.monotonic_ns()
 
@@ -283,18 +285,25 @@ class Tape:
 
     def reserve(self, until_ns: int | None = None) -> None:
         """Promise the tape up to until_ns (default: a second from now) and return when that is on the disk. OSError:
-        nothing changed.
+        nothing changed. Safe in threads; nothing is promised any more once the tape is closed.
         """
+        with self._saving:
+            if not self._closed:
+                self._promise(until_ns)
+
+    def close(self) -> None:
+        """Stop the tape exactly here."""
+        with self._saving:
+            self._promise(self.now_ns() + 1000)
+            self._closed = True
+            os.close(self._lock)
+
+    def _promise(self, until_ns: int | None) -> None:
         if until_ns is None:
             until_ns = self._start_ns + (time.monotonic_ns() - self._mono_ns) + RESERVE_NS
         until_ns = max(self._start_ns, until_ns // 1000 * 1000)
         self._save(until_ns)
         self.reserved_ns = until_ns
-
-    def close(self) -> None:
-        """Stop the tape exactly here."""
-        self.reserve(self.now_ns() + 1000)
-        os.close(self._lock)
 
     def json(self) -> dict[str, Any]:
         """What `trades` needs, and where the tape is: tape_ns at monotonic clock mono_ns."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.trades.tape import SYMBOLS, Tape, TapeError, count, count_until, trades
+from gameday.polling import until
+from pipelines.trades.tape import RESERVE_NS, SYMBOLS, Tape, TapeError, count, count_until, trades
 
 GROUPS = [(venue, symbol) for venue in SYMBOLS for symbol in SYMBOLS[venue]]
 START_US = 1_790_000_000_000_000
@@ -158,6 +161,29 @@ def test_the_tape_runs_only_while_it_is_open(tmp_path: Path, clock: dict[str, in
     assert count(again.json(), "binance", "BTCUSDT", again.now_ns()) == count(
         tape.json(), "binance", "BTCUSDT", stopped_ns
     )
+
+
+def test_a_promise_under_way_when_the_tape_is_closed_neither_fails_nor_comes_late(tmp_path: Path) -> None:
+    """The exchange saves in a thread, which a shutdown can't call back; after the close the folder may be another's."""
+    tape = Tape(tmp_path, 1, 300.0)
+    ended = threading.Event()
+
+    def keep_on() -> None:
+        while not ended.is_set():
+            tape.reserve()
+
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(keep_on) for _ in range(4)]
+        try:
+            until(lambda: tape.reserved_ns > RESERVE_NS, within_s=10)
+            tape.close()
+            closed = (tmp_path / "tape.json").read_text()
+            tape.reserve()
+        finally:
+            ended.set()
+        for one in running:
+            one.result()
+    assert (tmp_path / "tape.json").read_text() == closed
 
 
 def test_no_trade_that_was_ever_seen_is_undone_by_a_crash(tmp_path: Path, clock: dict[str, int]) -> None:
