@@ -89,7 +89,7 @@ def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[
             postgres.url(int(env["PLATFORM_PG_PORT"]), "platform", env["PLATFORM_PG_PASSWORD"], "postgres"), "platform"
         ),
         "kafka": lambda: kafka.create_topics(broker, TOPICS),
-        "clickhouse": lambda: _run("pipelines.trades.schema", *_schema_arguments(env), env=_flows_env(state)),
+        "clickhouse": lambda: _run("pipelines.trades.schema", *_feed(env), env=_flows_env(state)),
         "prefect-worker": lambda: _run(
             "deployments.register",
             env={
@@ -165,7 +165,7 @@ def _points(folder: Path) -> dict[str, str]:
 
 def _consumer_watch(folder: Path, env: Mapping[str, str]) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = ("-m", "pipelines.trades.consumer_watch", "--url", _clickhouse(env))
+    arguments = ("-m", "pipelines.trades.consumer_watch", *_feed(env))
     return python("consumer-watch", folder, *arguments, after=("clickhouse",))
 
 
@@ -196,7 +196,8 @@ def _clickhouse(env: Mapping[str, str]) -> str:
     return f"http://gameday:{env['CLICKHOUSE_PASSWORD']}@127.0.0.1:{env['CLICKHOUSE_PORT']}"
 
 
-def _schema_arguments(env: Mapping[str, str]) -> tuple[str, ...]:
+def _feed(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Where ClickHouse is, and the broker as ClickHouse reaches it."""
     return ("--url", _clickhouse(env), "--brokers", f"127.0.0.1:{env['LINK_BROKER_CLICKHOUSE_PORT']}")
 
 

@@ -1,8 +1,11 @@
-"""Keeps ClickHouse's consumer alive: python -m pipelines.trades.consumer_watch --url http://USER:PASSWORD@HOST:PORT.
+"""Keeps ClickHouse's consumer alive: python -m pipelines.trades.consumer_watch --url http://USER:PASSWORD@HOST:PORT
+--brokers HOST:PORT.
 
-A consumer that was told of no brokers (a fenced broker) forgets them for good and never reads again (librdkafka issue
-5301, as in ClickHouse 26.9). Taking the feed's table away and putting it back mends that: offsets are the group's, so
-nothing is lost. A server that is away is waited for: starting it is its supervisor's.
+Two defects of the client in ClickHouse 26.9 stop a consumer for good, and either comes with an ordinary restart of the
+broker. One that was told of no brokers forgets them and loses its partitions (librdkafka issue 5301); taking the
+feed's table away and putting it back mends that. One that was committing keeps waiting for the answer, and nothing
+short of the server's end makes it return (ClickHouse issue 113920); so the server is ended, and starting it is its
+supervisor's. Offsets are the group's and bronze knows them: nothing is lost or doubled by either.
 """
 
 from __future__ import annotations
@@ -23,28 +26,43 @@ LOOK_EVERY_S = 1.0
 IDLE_MAX_S = 10.0
 """How long the consumer may be without partitions: a group forms again within two seconds of its broker's return."""
 
+STUCK_MAX_S = 8.0
+"""How long the consumer may not poll while its broker answers: it polls several times a second, and a commit that
+waited for a broker returns within three seconds of its return.
+"""
+
+BROKER_WAIT_S = 2.0
+
+CONSUMERS = f"FROM system.kafka_consumers WHERE database = '{DATABASE}'"
 STATE = f"""
 SELECT
     (SELECT count() FROM system.tables WHERE database = '{DATABASE}' AND name = 'feed'),
     (SELECT count() FROM system.tables WHERE database = '{DATABASE}' AND name = 'feed_to_bronze'),
-    (SELECT countIf(notEmpty(assignments.partition_id)) FROM system.kafka_consumers WHERE database = '{DATABASE}')"""
+    (SELECT toUnixTimestamp(minIf(last_poll_time, last_poll_time > 0)) {CONSUMERS}),
+    (SELECT countIf(notEmpty(assignments.partition_id)) {CONSUMERS})"""
 
 log = structlog.get_logger()
 
 
 class Watch:
-    """Looks, and mends when the consumer has been idle for IDLE_MAX_S since it was last well or mended."""
+    """Looks, and mends when the consumer has been idle for IDLE_MAX_S, or stuck for STUCK_MAX_S, since it was last
+    well or mended.
+    """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._well_at = time.monotonic()
+    def __init__(self, url: str, brokers: str) -> None:
+        self._url, self._brokers = url, brokers
+        self._polled = 0
+        self._well_at = self._polled_at = time.monotonic()
 
     def look(self) -> bool:
         """Look once; whether something was mended. A server that doesn't answer has no idle consumer."""
         try:
-            feed, reader, assigned = map(int, query(self._url, STATE).split("\t"))
+            feed, reader, polled, assigned = map(int, query(self._url, STATE).split("\t"))
+            stuck = self._stuck(polled) if feed and reader else False
             if not feed and reader:  # the server ended between the two steps below, or between two of ours
                 query(self._url, f"ATTACH TABLE {DATABASE}.feed")
+            elif stuck:
+                return self._end()
             elif not feed or assigned:
                 self._well_at = time.monotonic()
                 return False
@@ -55,10 +73,45 @@ class Watch:
                 query(self._url, f"ATTACH TABLE {DATABASE}.feed")
         except SchemaError as e:
             log.warning("clickhouse_unreachable", why=str(e))
-            self._well_at = time.monotonic()
+            self._well_at = self._polled_at = time.monotonic()
             return False
-        self._well_at = time.monotonic()
+        self._well_at = self._polled_at = time.monotonic()
         log.warning("consumer_renewed", why=f"without partitions for {IDLE_MAX_S:g} s")
+        return True
+
+    def _stuck(self, polled: int) -> bool:
+        """Whether the consumer, last seen polling at `polled`, has stood still although the broker answers. While it
+        doesn't, a poll or a commit may rightly wait. A consumer that has never polled (0) isn't stuck, it begins.
+        """
+        now = time.monotonic()
+        if (
+            not polled
+            or polled != self._polled
+            or (now - self._polled_at > LOOK_EVERY_S and not self._broker_answers())
+        ):
+            self._polled, self._polled_at = polled, time.monotonic()
+        return time.monotonic() - self._polled_at > STUCK_MAX_S
+
+    def _broker_answers(self) -> bool:
+        from confluent_kafka import KafkaException  # here, for a well consumer never needs it
+        from confluent_kafka.admin import AdminClient
+
+        admin = AdminClient({"bootstrap.servers": self._brokers, "broker.address.family": "v4", "log_level": 0})
+        try:
+            return bool(admin.list_topics(timeout=BROKER_WAIT_S).brokers)
+        except KafkaException:
+            return False
+
+    def _end(self) -> bool:
+        """End the server at once: its good order would wait for the consumer."""
+        log.warning(
+            "clickhouse_ended", why=f"its consumer has not polled for {STUCK_MAX_S:g} s while the broker answers"
+        )
+        try:
+            query(self._url, "SYSTEM KILL")
+        except SchemaError as e:
+            log.info("clickhouse_gone", why=str(e))
+        self._well_at = self._polled_at = time.monotonic()
         return True
 
 
@@ -66,11 +119,12 @@ def main() -> int:
     """Watch until SIGTERM."""
     parser = argparse.ArgumentParser(description="Renews ClickHouse's consumer when it has stopped for good.")
     parser.add_argument("--url", required=True, help="http://USER:PASSWORD@HOST:PORT")
+    parser.add_argument("--brokers", required=True, help="HOST:PORT,…: as ClickHouse reaches them")
     options = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watch = Watch(options.url)
+    watch = Watch(options.url, options.brokers)
     while not stop.wait(LOOK_EVERY_S):
         watch.look()
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,7 +68,11 @@ class Rig:
         spec = self.specs[name]
         with spec.log.open("ab") as out:
             self.running[name] = subprocess.Popen(
-                spec.argv, cwd=spec.cwd or spec.folder, env={**os.environ, **spec.env}, stdout=out, stderr=out
+                spec.argv,
+                cwd=spec.cwd or spec.folder,
+                env={**os.environ, **spec.env},
+                stdout=out,
+                stderr=out,
             )
         until(lambda: answers(spec.ready, 1.0), WAIT_S, what=f"{name} to answer (log: {spec.log})")
 
@@ -244,7 +249,7 @@ def grows(rig: Rig, *venues: str) -> None:
     before = rig.heads()
     groups = [(venue, symbol) for venue in venues for symbol in SYMBOLS[venue]]
     until(
-        ignoring_outages(lambda: all(rig.heads()[g] > before[g] for g in groups)),
+        ignoring_outages(lambda: all(rig.heads().get(g, 0) > before.get(g, 0) for g in groups)),
         WAIT_S,
         what=f"silver to grow for {venues}",
     )
@@ -495,7 +500,7 @@ def test_a_consumer_that_lost_its_broker_for_good_is_renewed(rig: Rig, monkeypat
     """One without partitions is taken away and put back; a table that was left detached is put back; a well one is
     left alone.
     """
-    watch = consumer_watch.Watch(rig.url)
+    watch = consumer_watch.Watch(rig.url, rig.broker)
     assigned = f"{consumer_watch.STATE.splitlines()[-1].strip()}"
     until(lambda: rig.sql(f"SELECT {assigned}") == "1", WAIT_S, what="the consumer to have partitions")
     monkeypatch.setattr(consumer_watch, "IDLE_MAX_S", 0.0)
@@ -503,10 +508,52 @@ def test_a_consumer_that_lost_its_broker_for_good_is_renewed(rig: Rig, monkeypat
     rig.sql("DETACH TABLE trades.feed SYNC")
     assert watch.look() is True
     grows(rig, *VENUES)
-    monkeypatch.setattr(consumer_watch, "STATE", "SELECT 1, 1, 0")
+    monkeypatch.setattr(consumer_watch, "STATE", "SELECT 1, 1, 0, 0")
     assert watch.look() is True
     grows(rig, *VENUES)
     intact(rig)
+
+
+def test_a_consumer_whose_commit_never_returns_ends_its_server(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the broker is paused the consumer may wait for it; a broker that answers while the consumer stands still is
+    a commit that never returns. The server, started again, goes on without a record lost or doubled.
+    """
+    watch = consumer_watch.Watch(rig.url, rig.broker)
+    monkeypatch.setattr(consumer_watch, "STUCK_MAX_S", 2.5)
+    monkeypatch.setattr(consumer_watch, "IDLE_MAX_S", WAIT_S)
+    polled = consumer_watch.STATE.splitlines()[-2].strip().rstrip(",")
+    broker = rig.running["kafka"]
+
+    def caught() -> bool:
+        """Paused while the consumer had something to commit."""
+        broker.send_signal(signal.SIGCONT)
+        grows(rig, "binance")
+        broker.send_signal(signal.SIGSTOP)
+        return stands_still(rig, f"SELECT {polled}")
+
+    try:
+        until(caught, WAIT_S, what="the consumer to stand still")
+        for _ in range(3):
+            assert watch.look() is False, "a broker that doesn't answer was held against its consumer"
+        monkeypatch.setattr(watch, "_broker_answers", lambda: True)
+        until(watch.look, 10.0, what="the stuck consumer to be seen")
+        assert rig.running["clickhouse"].wait(timeout=10) == 128 + signal.SIGKILL
+    finally:
+        broker.send_signal(signal.SIGCONT)
+        rig.running["clickhouse"].kill()
+        rig.running.pop("clickhouse").wait()
+        rig.start("clickhouse")
+    grows(rig, *VENUES)
+    intact(rig)
+
+
+def stands_still(rig: Rig, sql: str) -> bool:
+    """Whether an answer is the same after the two seconds in which a time of whole seconds must change."""
+    first, until_s = rig.sql(sql), time.monotonic() + 2.0
+    while time.monotonic() < until_s:
+        if rig.sql(sql) != first:
+            return False
+    return True
 
 
 def test_the_schema_says_what_is_wrong(rig: Rig) -> None:
