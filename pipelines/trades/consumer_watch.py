@@ -58,10 +58,9 @@ class Watch:
         """Look once; whether something was mended. A server that doesn't answer has no idle consumer."""
         try:
             feed, reader, polled, assigned = map(int, query(self._url, STATE).split("\t"))
-            stuck = self._stuck(polled) if feed and reader else False
             if not feed and reader:  # the server ended between the two steps below, or between two of ours
                 query(self._url, f"ATTACH TABLE {DATABASE}.feed")
-            elif stuck:
+            elif feed and reader and self._stuck(polled):
                 return self._end()
             elif not feed or assigned:
                 self._well_at = time.monotonic()
@@ -83,12 +82,8 @@ class Watch:
         """Whether the consumer, last seen polling at `polled`, has stood still although the broker answers. While it
         doesn't, a poll or a commit may rightly wait. A consumer that has never polled (0) isn't stuck, it begins.
         """
-        now = time.monotonic()
-        if (
-            not polled
-            or polled != self._polled
-            or (now - self._polled_at > LOOK_EVERY_S and not self._broker_answers())
-        ):
+        stands_s = time.monotonic() - self._polled_at
+        if not polled or polled != self._polled or (stands_s > LOOK_EVERY_S and not self._broker_answers()):
             self._polled, self._polled_at = polled, time.monotonic()
         return time.monotonic() - self._polled_at > STUCK_MAX_S
 

@@ -68,11 +68,7 @@ class Rig:
         spec = self.specs[name]
         with spec.log.open("ab") as out:
             self.running[name] = subprocess.Popen(
-                spec.argv,
-                cwd=spec.cwd or spec.folder,
-                env={**os.environ, **spec.env},
-                stdout=out,
-                stderr=out,
+                spec.argv, cwd=spec.cwd or spec.folder, env={**os.environ, **spec.env}, stdout=out, stderr=out
             )
         until(lambda: answers(spec.ready, 1.0), WAIT_S, what=f"{name} to answer (log: {spec.log})")
 
