@@ -44,6 +44,7 @@ class Service:
     stop_signal: int = signal.SIGTERM
     grace_s: float = 10.0
     user: str | None = None
+    niceness: int = 0
 
     @property
     def log(self) -> Path:

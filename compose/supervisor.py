@@ -31,7 +31,7 @@ import structlog
 from compose.service import Service, answers, listens, port_of
 from gameday.errors import DriverError, GamedayError
 from gameday.polling import until
-from gameday.process import Process, boot_id, descendants
+from gameday.process import Process, boot_id, descendants, yield_cpu
 from gameday.state import ROOT, State
 from gameday.unix import reachable
 
@@ -184,10 +184,12 @@ class Child:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         prctl = _libc.prctl
 
-        def die_with_parent() -> None:
+        def begin() -> None:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(127)
+            if spec.niceness:
+                yield_cpu(spec.niceness)
 
         if spec.log.exists() and spec.log.stat().st_size > LOG_MAX_BYTES:
             spec.log.replace(spec.log.with_suffix(".log.1"))
@@ -200,7 +202,7 @@ class Child:
                 cwd=spec.cwd or spec.folder,
                 env={**environment, **spec.env, MARK: self._mark},
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=begin,
                 **who,
             )
             self._started_us = time.time_ns() // 1000

@@ -5,6 +5,7 @@ Whom to signal, and why, is left to the callers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from gameday.errors import GamedayError
 from gameday.model import Json
 
-__all__ = ["Process", "boot_id", "boot_ns", "descendants"]
+__all__ = ["Process", "boot_id", "boot_ns", "descendants", "yield_cpu"]
 
 STATE, PARENT, START_TICKS = 0, 1, 19
 """Places in /proc/PID/stat after the command's closing bracket; proc(5) counts pid and command too: 3, 4, 22."""
@@ -32,6 +33,18 @@ def boot_id() -> str:
 def boot_ns() -> int:
     """Nanoseconds since boot, suspended time included: the same for all processes, untouched by clock steps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def yield_cpu(niceness: int) -> None:
+    """Set the niceness of this process and its session, as far as the system permits it; what it starts inherits both.
+
+    Where the kernel groups tasks by session (sched_autogroup_enabled), a process' own niceness counts within its
+    session only; see sched(7), "The autogroup feature".
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ ID`; ends on SIGTERM or when its stdin closes.
 from __future__ import annotations
 
 import argparse
+import bisect
 import contextlib
 import gc
 import heapq
@@ -19,7 +20,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -29,6 +29,7 @@ from gameday import samplelog
 from gameday.errors import DriverError, GamedayError, TooLate
 from gameday.model import Sample
 from gameday.polling import until
+from gameday.process import yield_cpu
 from gameday.stack import ProbeSpec, Stack, open_stack
 from gameday.state import ROOT, State
 
@@ -47,7 +48,7 @@ as unanswered.
 """
 
 NICENESS = -5
-"""Where the system permits it: a busy machine must not look like a slow platform."""
+"""Where the system permits it: a busy machine must not look like a slow platform. Its session is its own for that."""
 
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets one busy thread delay every tick by a tenth of a period."""
@@ -69,7 +70,9 @@ class Sampler:
         with log.open("ab") as output:
             command = [sys.executable, "-m", "gameday.sampler", "--config", str(stack.path.resolve())]
             command += ["--state", str(stack.state.root), "--run", run_id]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
+            )
         sampler = cls(process)
         tail = Tail(folder)
 
@@ -118,7 +121,7 @@ class Tail:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[Path, tuple[samplelog.Parser, int]] = {}
-        self._samples: dict[str, deque[Sample]] = {}
+        self._samples: dict[str, list[Sample]] = {}
 
     @property
     def begun(self) -> bool:
@@ -133,7 +136,11 @@ class Tail:
                 file.seek(offset)
                 data = file.read()
             for name, sample in parser.feed(data):
-                self._samples.setdefault(name, deque()).append(sample)
+                samples = self._samples.setdefault(name, [])
+                if samples and sample.at_ns < samples[-1].at_ns:  # lines come in the order in which readings ended
+                    bisect.insort(samples, sample, key=_sent)
+                else:
+                    samples.append(sample)
             self._files[path] = (parser, offset + len(data))
         return bool(self._files)
 
@@ -146,18 +153,13 @@ class Tail:
         since, forget = now - int(seconds * 1e9), now - int(KEEP_S * 1e9)
         found = {}
         for name, samples in self._samples.items():
-            while samples and samples[0].at_ns < forget:
-                samples.popleft()
-            newest = []
-            for sample in reversed(
-                samples
-            ):  # written by end, so an older one may follow a younger by at most a deadline
-                if sample.at_ns + sample.took_ns < since:
-                    break
-                if sample.at_ns >= since:
-                    newest.append(sample)
-            found[name] = sorted(newest, key=lambda s: s.at_ns)
+            del samples[: bisect.bisect_left(samples, forget, key=_sent)]
+            found[name] = samples[bisect.bisect_left(samples, since, key=_sent) :]
         return found
+
+
+def _sent(sample: Sample) -> int:
+    return sample.at_ns
 
 
 def _end(log: Path) -> str:
@@ -293,8 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(e))
         return e.exit_code
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    yield_cpu(NICENESS)
     gc.collect()
     gc.freeze()
     ended, end = os.pipe()

@@ -1,5 +1,7 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
+import time
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -16,12 +18,13 @@ def baseline(run: Run) -> None:
     """Measure delay and rates over BASELINE_S, then mark heads, positions and identities. Halt(unknown) when a hop
     does not answer."""
     since_ns = run.now().at_ns
-    until(
-        lambda: run.now().at_ns - since_ns >= BASELINE_S * 1e9,
-        within_s=BASELINE_S + 5,
-        every_s=0.25,
-        what="the baseline",
-    )
+
+    def passed() -> bool:
+        run.held()
+        run.watching()
+        return time.monotonic_ns() - since_ns >= BASELINE_S * 1e9
+
+    until(passed, within_s=BASELINE_S + 5, every_s=0.25, what="the baseline")
     now = run.now()
     delay_p99_s, rates = timings.normal(
         now.samples, run.groups, ledger=now.ledger, visible=now.visible, since_ns=since_ns

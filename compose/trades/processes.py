@@ -45,6 +45,9 @@ PORTS = (
 SECRETS = ("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD")
 """What stack.env holds; SUPERVISOR_SOCKET and STACK_FOLDER besides."""
 
+NICENESS = {"prefect-server": 5, "prefect-worker": 5}
+"""What may be late, so that ingestion on the same cores is not."""
+
 PREPARE_TIMEOUT_S = 180.0
 
 
@@ -77,6 +80,7 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
     ]
     if unknown := set(replace) - {p.name for p in found}:
         raise ConfigError(f"no process {', '.join(sorted(unknown))}. Known: {', '.join(p.name for p in found)}")
+    found = [changed(p, niceness=NICENESS.get(p.name, 0)) for p in found]
     return [changed(p, argv=tuple(replace[p.name])) if p.name in replace else p for p in found]
 
 

@@ -9,7 +9,7 @@ SETTINGS
     kafka_format = 'RawBLOB',
     kafka_num_consumers = 1,
     kafka_poll_timeout_ms = 20,
-    kafka_flush_interval_ms = 150,
+    kafka_flush_interval_ms = 300,
     kafka_consumer_reschedule_ms = 5,
     kafka_max_block_size = 65536,
     kafka_poll_max_batch_size = 10000,

@@ -404,6 +404,18 @@ def test_processes_see_no_more_of_the_environment_than_said(stack: Stack, monkey
     assert "PREFECT_API_URL" not in seen
 
 
+def test_a_process_yields_to_others_with_its_whole_session(stack: Stack) -> None:
+    """By its niceness, and, where the kernel groups tasks by session, by that of its group."""
+    stack.add("late", SLEEPER, niceness=7)
+    stack.add("live", SLEEPER)
+    stack.launch()
+    for name, niceness in (("late", 7), ("live", os.getpriority(os.PRIO_PROCESS, 0))):
+        pid = stack.process(name).pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == niceness
+        group = Path(f"/proc/{pid}/autogroup")
+        assert not group.exists() or group.read_text().endswith(f" nice {niceness}\n")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_process_can_run_as_another_user(stack: Stack) -> None:
     """`user` is honoured when root supervises, and the death signal holds for it too."""
