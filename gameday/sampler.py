@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.set_blocking(end, False)
     signal.set_wakeup_fd(end)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the run heals, and is watched, first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run heals, and is watched, first
     sample(specs, stack.state.samples(options.run), (sys.stdin.fileno(), ended))
     return 0
 

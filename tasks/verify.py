@@ -70,6 +70,7 @@ def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
 
     def passed() -> bool:
         run.held()
+        run.watching()
         behind.clear()
         for name, hop in run.stack.hops.items():
             try:
