@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import http.client
 import os
 import signal
@@ -13,15 +14,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gameday.process import descendants
 from gameday.state import ROOT
 
-__all__ = ["Service", "answers", "holders", "listens", "port_of", "python"]
+__all__ = ["READY_BUCKET", "Service", "answers", "holders", "listens", "port_of", "python"]
 
 API_VERSIONS = struct.pack(">hhih", 18, 0, 1, 7) + b"gameday"
 """Kafka's request 18 in version 0, correlation id 1, client id "gameday": every broker answers it to everybody."""
+
+READY_BUCKET = "ready"
+"""Where one byte is put to see that S3 takes writes: after a kill some servers list and read long before that."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ class Service:
     """What runs, where, and when it counts as ready.
 
     folder: its own folder; it holds <name>.log, and is the working directory unless cwd says otherwise. ready: a URL
-    whose scheme is the protocol that must answer (http, kafka, postgresql), None: it is ready when it exists. after:
-    names that must be ready before its first start. stop_signal: what ends it in good order within grace_s. user: runs
-    as this user when started by root. niceness: what may be late yields to what may not.
+    whose scheme is the protocol that must answer (http, kafka, postgresql, s3), None: it is ready when it exists.
+    after: names that must be ready before its first start. stop_signal: what ends it in good order within grace_s.
+    user: runs as this user when started by root. niceness: what may be late yields to what may not.
     """
 
     name: str
@@ -76,7 +81,7 @@ def answers(url: str | None, timeout_s: float) -> bool:
     if url is None:
         return True
     parts = urlsplit(url)
-    ask = {"http": _http, "kafka": _kafka, "postgresql": _postgres}[parts.scheme]
+    ask = {"http": _http, "kafka": _kafka, "postgresql": _postgres, "s3": _s3}[parts.scheme]
     try:
         return ask(url, parts.hostname or "127.0.0.1", parts.port or 0, timeout_s)
     except (OSError, http.client.HTTPException):
@@ -107,6 +112,33 @@ def _postgres(url: str, _host: str, _port: int, timeout_s: float) -> bool:
             return connection.execute("SELECT 1").fetchone() == (1,)
     except psycopg.Error:
         return False
+
+
+def _s3(url: str, _host: str, _port: int, timeout_s: float) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        _s3_client(url, timeout_s).put_object(Bucket=READY_BUCKET, Key="ready", Body=b"1")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+@functools.cache
+def _s3_client(url: str, timeout_s: float) -> Any:
+    """Kept, for making one takes longer than asking."""
+    import boto3  # only here: the supervisor of a stack without S3 needs no client
+    from botocore.config import Config
+
+    parts = urlsplit(url)
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://{parts.hostname}:{parts.port}",
+        aws_access_key_id=parts.username,
+        aws_secret_access_key=parts.password,
+        region_name="us-east-1",
+        config=Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries={"total_max_attempts": 1}),
+    )
 
 
 # ---- who is it? ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = [
     "drained",
     "fired",
     "flowing",
+    "job_failed",
     "restored",
     "silent",
     "well",
@@ -97,6 +98,11 @@ def fired(point: str, times: int = 1) -> Condition:
     """The failpoint has fired so often since the run armed it."""
     often = "" if times == 1 else f" {times} times"
     return _named(lambda now: now.fired.get(point, 0) >= times, f"{point} fired{often}", fired.__doc__)
+
+
+def job_failed(now: Now) -> bool:
+    """A run of the job that the test has asked for ended, and not well."""
+    return any(run.ended_us is not None and run.state != "Completed" for run in now.struck)
 
 
 def all_of(*conditions: Condition) -> Condition:

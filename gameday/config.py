@@ -19,9 +19,11 @@ from gameday.errors import ConfigError, NotUp
 from gameday.state import ROOT, State
 
 __all__ = [
+    "ArchiveConfig",
     "ComponentConfig",
     "DriverConfig",
     "HostConfig",
+    "LinkConfig",
     "PrefectConfig",
     "ProbeConfig",
     "StackConfig",
@@ -62,7 +64,7 @@ class ProbeConfig(DriverConfig):
 class ComponentConfig(Strict):
     """One role: where it runs and how it shows that it serves. Only components with opt_in are ever touched.
 
-    points: how its failpoints are reached, if its code has any.
+    points: how its failpoints are reached, if its code has any. rights: what its user may do in it, if it is a store.
     """
 
     host: str = "local"
@@ -70,6 +72,15 @@ class ComponentConfig(Strict):
     opt_in: bool = False
     probes: Mapping[str, ProbeConfig] = Field(min_length=1)
     points: DriverConfig | None = None
+    rights: DriverConfig | None = None
+
+
+class LinkConfig(Strict):
+    """One link that may be cut or distorted: the host that keeps it, and the components at its ends, in the direction
+    in which the data flow. It may be touched for the sake of an end that opted in."""
+
+    host: str
+    between: tuple[str, str]
 
 
 class HostConfig(BaseModel):
@@ -92,6 +103,19 @@ class StreamConfig(Strict):
     path: tuple[str, ...] = Field(min_length=1)
 
 
+class ArchiveConfig(Strict):
+    """The table that a job exports the stream to: judged by the tests of that job, and at the end of the night.
+
+    job: its name under [jobs]. worker: the component that runs it. table: a driver that offers Archive. mirror: one
+    that offers Mirror, where the job tells its position to people.
+    """
+
+    job: str
+    worker: str
+    table: DriverConfig
+    mirror: DriverConfig | None = None
+
+
 class PrefectConfig(Strict):
     """The Prefect server that gameday's flows report to, and when the night starts."""
 
@@ -112,9 +136,11 @@ class StackConfig(Strict):
     stream: StreamConfig
     hosts: Mapping[str, HostConfig]
     components: Mapping[str, ComponentConfig]
+    links: Mapping[str, LinkConfig] = Field(default_factory=dict)
     hops: Mapping[str, DriverConfig]
     cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
     jobs: Mapping[str, DriverConfig] = Field(default_factory=dict)
+    archive: ArchiveConfig | None = None
     watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
 
@@ -198,6 +224,22 @@ def _cross_check(config: StackConfig, path: Path) -> None:
                 f"{path}: components.{name}.host is {component.host!r}, but there is no [hosts.{component.host}]. "
                 f"Known: {', '.join(config.hosts)}"
             )
+    if (archive := config.archive) is not None:
+        for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
+            if name not in section:
+                raise ConfigError(f"{path}: archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
+    for name, link in config.links.items():
+        if link.host not in config.hosts:
+            raise ConfigError(
+                f"{path}: links.{name}.host is {link.host!r}, but there is no [hosts.{link.host}]. "
+                f"Known: {', '.join(config.hosts)}"
+            )
+        for end in link.between:
+            if end not in config.components:
+                raise ConfigError(
+                    f"{path}: links.{name}.between names {end!r}, but there is no [components.{end}]. "
+                    f"Known: {', '.join(config.components)}"
+                )
     for step in stream.path:
         for name in set(re.findall(r"\{(\w+)\}", step)) - set(stream.fields):
             raise ConfigError(

@@ -532,7 +532,7 @@ class _Keeper:
 
     def _inject(self, kind: str, args: Json) -> Act:
         fault = fault_from(kind, args)
-        self._stack.touchable(fault.component)
+        self._stack.permit(fault)
         if lacks := self._stack.lacks(fault):
             raise ConfigError(f"{kind}: {'; '.join(lacks)}")
         before = fault.before(self._stack)

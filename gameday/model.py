@@ -114,6 +114,8 @@ component/<component>/<probe>      the component answers its own protocol (any n
 head/<hop>/<group, joined by />    the highest id visible at that hop; head/exchange/... is the ledger's head
 end/<cursor>/<slot>                the log's end;  position/<cursor>/<slot>  what the consumer has committed
 serving/<slot>                     the slot's leader, sampled by really fetching a record from it
+archive/head/<group>               the highest id that the archive's newest commit has, archive/position/<slot> up to
+                                   where it has the log; mirror/<slot>: the same, as the job's mirror tells it
 """
 
 
@@ -178,7 +180,9 @@ class Evidence:
 
     inject_ns: the first act. clock_ns: the clock's start (when the plan's last Inject or Heal began). affected: the
     groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
-    drain (from inject), mttr (from clock_ns). symptoms: what only one technology can tell, by name; see checks/ for who
+    drain (from inject), mttr (from clock_ns). archive: the hop at which recovery is judged, where the test is about the
+    job that fills it; then commits has the one before the first act and all since, jobs the job's runs, struck those
+    that the test itself has asked for. symptoms: what only one technology can tell, by name; see checks/ for who
     reads which.
     """
 
@@ -201,13 +205,17 @@ class Evidence:
     window: Window | None = None
     digests: tuple[Digest, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
+    archive: str | None = None
+    commits: tuple[Commit, ...] = ()
     jobs: tuple[JobRun, ...] = ()
+    struck: tuple[JobRun, ...] = ()
     symptoms: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class JobRun:
-    """One run of a job: state is the orchestrator's own word; ended_us None while it runs."""
+    """One run of a job: state is the orchestrator's own word; ended_us None while it runs. due_us: when it was to
+    start. scheduled: by the job's own schedule."""
 
     id: str
     name: str
@@ -215,11 +223,37 @@ class JobRun:
     started_us: int | None
     ended_us: int | None
     message: str = ""
+    due_us: int | None = None
+    scheduled: bool = False
 
     @property
     def waits(self) -> bool:
         """Whether it has not started yet."""
         return self.started_us is None and self.ended_us is None
+
+    @property
+    def took_s(self) -> float | None:
+        """From when it was due until it ended; None while it hasn't."""
+        begun_us = self.due_us or self.started_us
+        return None if self.ended_us is None or begun_us is None else (self.ended_us - begun_us) / 1e6
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a job to the archive: what its summary claims, and what it is held against.
+
+    position, heads: where the log had been read to, and each group's highest id, after it. added: what rows it added.
+    right: what the ledger has between the heads of the commit before and its own. logged: each group's highest id in
+    the log before the position, as the broker tells it. None: that could not be asked.
+    """
+
+    id: str
+    at_us: int
+    position: Position
+    heads: Mapping[Group, int]
+    added: Mapping[Group, Tally] = field(default_factory=dict)
+    right: Mapping[Group, Tally] | None = None
+    logged: Mapping[Group, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -252,7 +286,7 @@ class Now:
     ledger: str
     bound_s: float
     fired: Mapping[str, int] = field(default_factory=dict)
-    jobs: tuple[JobRun, ...] = ()
+    struck: tuple[JobRun, ...] = ()
 
 
 Condition: TypeAlias = Callable[[Now], bool]
@@ -285,13 +319,15 @@ class Heal:
 class FailureTest:
     """A failure test as data. name and question come from the function that returned it (see tasks.run.failure_test).
 
-    nightly: the parameter sets worth running, the canonical one first.
+    nightly: the parameter sets worth running, the canonical one first. archive: the test is about the job that fills
+    the stack's archive: recovered is when the archive has what existed at the clock's start.
     """
 
     plan: tuple[Inject | Await | Heal, ...]
     mttr_max_s: float
     checks: tuple[Check, ...]
     drain_max_s: float = 120.0
+    archive: bool = False
     nightly: tuple[Mapping[str, Json], ...] = ({},)
 
 

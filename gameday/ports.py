@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from gameday.model import Columns, Digest, Group, JobRun, Json, Position, Window
+from gameday.model import Columns, Commit, Digest, Group, JobRun, Json, Position, Window
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = [
+    "Archive",
     "BarsHop",
     "Cursor",
     "Delayed",
@@ -28,9 +29,13 @@ __all__ = [
     "Kill",
     "Ledger",
     "Links",
+    "Log",
+    "Mirror",
     "Pause",
     "Points",
     "Probe",
+    "Rights",
+    "Shape",
     "Symptoms",
     "Trap",
 ]
@@ -97,12 +102,34 @@ class BarsHop(Protocol):
 
 
 @runtime_checkable
+class Log(Hop, Protocol):
+    """The log, in which a group's ids ascend with the offsets."""
+
+    def heads_before(self, position: Position) -> Mapping[Group, int]:
+        """Group -> the highest id among the records below these offsets."""
+        ...
+
+
+@runtime_checkable
+class Archive(Hop, Protocol):
+    """A table that a job appends to in commits. Each says in its summary up to where it has the log."""
+
+    def read(self) -> Mapping[str, float]:
+        """The newest commit's claims, as a probe: "head/<group>" and "position/<slot>"."""
+        ...
+
+    def commits(self, after: str | None) -> Sequence[Commit]:
+        """The commits since that one, oldest first and that one with them, with what each added; None: the newest."""
+        ...
+
+
+@runtime_checkable
 class Symptoms(Protocol):
     """A hop that can tell more than digests: Evidence.symptoms, merged from all hops."""
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """since_us: the run's baseline, wall clock. started_us: component -> start of its present process, wall
-        clock."""
+        """since_us: the run's baseline, wall clock. started_us: component -> when its present process started, or a
+        link of it was mended, wall clock."""
         ...
 
 
@@ -113,6 +140,13 @@ class Cursor(Protocol):
     def position(self) -> Position: ...
 
     def end(self) -> Position: ...
+
+
+@runtime_checkable
+class Mirror(Protocol):
+    """A copy of a position, kept for people."""
+
+    def position(self) -> Position: ...
 
 
 @runtime_checkable
@@ -133,6 +167,10 @@ class Job(Protocol):
 
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """The runs that were due since then, wall clock, oldest first; also those that are planned."""
+        ...
+
+    def interval_s(self) -> float | None:
+        """The time between two scheduled runs; None: it has no schedule."""
         ...
 
 
@@ -213,6 +251,47 @@ class Links(Protocol):
 
     def links(self) -> Mapping[str, Json]:
         """Link name -> its state: {"listen", "upstream", "enabled", "toxics": [...]}."""
+        ...
+
+
+@runtime_checkable
+class Shape(Links, Protocol):
+    """A host that can cut its links and distort what passes them. Every method is idempotent."""
+
+    def cut(self, link: str) -> None:
+        """End the link's connections and refuse new ones, until `join`."""
+        ...
+
+    def join(self, link: str) -> None: ...
+
+    def distort(self, link: str, name: str, kind: str, stream: str, attributes: Mapping[str, Json]) -> None:
+        """Add a toxic under this name. kind and attributes: as Toxiproxy calls them; stream: "upstream", towards the
+        server, or "downstream"."""
+        ...
+
+    def restore(self, link: str, name: str) -> None:
+        """Take that toxic away."""
+        ...
+
+
+@runtime_checkable
+class Rights(Protocol):
+    """What one user may do in an object store. A policy is text that only the store reads; None: there is none."""
+
+    def policy(self) -> str | None: ...
+
+    def deny_writes(self, policy: str | None) -> None:
+        """Take the user's right to write, besides what this policy says."""
+        ...
+
+    def set_policy(self, policy: str | None) -> None: ...
+
+    def denied(self) -> bool:
+        """Whether the right is taken."""
+        ...
+
+    def refusals(self) -> Mapping[str, int]:
+        """The HTTP status that the user meets: "read" and "write"."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,15 +16,36 @@ from uuid import uuid4
 from gameday import codec, timings
 from gameday.errors import DriverError, GamedayError
 from gameday.guardian import Guardian
-from gameday.model import Act, Baseline, Digest, Evidence, FailureTest, Group, Inject, Json, Marks, Now, Verdict, Window
-from gameday.ports import Held, Trap
+from gameday.model import (
+    Act,
+    Baseline,
+    Commit,
+    Digest,
+    Evidence,
+    FailureTest,
+    Group,
+    Inject,
+    JobRun,
+    Json,
+    Marks,
+    Now,
+    Verdict,
+    Window,
+)
+from gameday.ports import Delayed, Held, Trap
 from gameday.sampler import Sampler, Tail
-from gameday.stack import Stack, fault_from
+from gameday.stack import ARCHIVE, Stack, fault_from
 
 __all__ = ["Halt", "Run", "marks", "new_id"]
 
 TAIL_S = 15.0
 """How far back conditions look; longer than any bound they carry."""
+
+STRIKE = "strike"
+"""The fault that asks for a run of the job."""
+
+STRUCK_OLD_S = 0.5
+"""An orchestrator needs 20 ms for an answer, and a plan looks ten times a second."""
 
 SPARE_S = 120.0
 """Added to the time to live of a run's faults, beyond the bounds of its plan."""
@@ -75,6 +97,11 @@ class Run:
         self.window: Window | None = None
         self.digests: tuple[Digest, ...] = ()
         self.symptoms: dict[str, Json] = {}
+        self.commit: str | None = None
+        self.commits: tuple[Commit, ...] = ()
+        self.jobs: tuple[JobRun, ...] = ()
+        self._struck: tuple[JobRun, ...] = ()
+        self._struck_s = -STRUCK_OLD_S
         self._say = say
         self._tail: Tail | None = None
 
@@ -88,8 +115,8 @@ class Run:
 
     @property
     def component(self) -> str | None:
-        """The component that the plan strikes first."""
-        return next((step.fault.component for step in self.test.plan if isinstance(step, Inject)), None)
+        """The component that the plan strikes last: the one whose recovery is timed."""
+        return next((step.fault.component for step in reversed(self.test.plan) if isinstance(step, Inject)), None)
 
     @property
     def ttl_s(self) -> float:
@@ -109,7 +136,7 @@ class Run:
 
     def sample(self) -> None:
         """Start the sampler; it writes from now until close."""
-        self.sampler = Sampler.start(self.stack, self.id)
+        self.sampler = Sampler.start(self.stack, self.id, self.test.archive)
         self._tail = Tail(self.stack.state.samples(self.id))
 
     def held(self) -> Guardian:
@@ -168,8 +195,27 @@ class Run:
             visible=stream.visible,
             ledger=stream.hops[0],
             bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
+            struck=self.struck(),
             fired=self.fired(),
         )
+
+    def struck(self) -> tuple[JobRun, ...]:
+        """The job's runs that this test has asked for, as they were at most STRUCK_OLD_S ago."""
+        if not any(isinstance(step.fault, Delayed) for step in self.test.plan if isinstance(step, Inject)):
+            return ()  # most plans: the journal need not be read for them again and again
+        if time.monotonic() - self._struck_s > STRUCK_OLD_S:
+            strikes = [act for act in self.acts if act.fault == STRIKE]
+            with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
+                runs = [self.stack.job(act.args["job"]).find(act.before["key"]) for act in strikes]
+                self._struck = tuple(run for run in runs if run is not None)
+                self._struck_s = time.monotonic()
+        return self._struck
+
+    def clock_us(self) -> int:
+        """The clock's start by the wall clock, as an orchestrator tells its times."""
+        if self.baseline is None or self.clock_ns is None:
+            raise GamedayError(f"run {self.id} has injected nothing")
+        return self.baseline.marks.at_us + (self.clock_ns - self.baseline.marks.at_ns) // 1000
 
     def close(self) -> None:
         """Heal what is still open, give the stack back, stop sampling. Healing comes first, whatever else fails."""
@@ -209,6 +255,10 @@ class Run:
             ends=self.ends,
             window=self.window,
             digests=self.digests,
+            archive=ARCHIVE if self.test.archive else None,
+            commits=self.commits,
+            jobs=self.jobs,
+            struck=self.struck(),
             symptoms=self.symptoms,
         )
         return replace(known, measures=timings.measure(known))

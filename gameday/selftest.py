@@ -20,10 +20,12 @@ from gameday.model import (
     Baseline,
     Check,
     Columns,
+    Commit,
     Digest,
     Evidence,
     Finding,
     Group,
+    JobRun,
     Json,
     Marks,
     Sample,
@@ -66,7 +68,20 @@ EVERY_CHECK: tuple[Check, ...] = (
     checks.resumed,
     checks.served,
     checks.reconnected,
+    checks.snapshots_whole,
+    checks.watermark,
+    checks.job_failed_cleanly,
+    checks.resumed_on_schedule,
+    checks.alerted,
 )
+
+CUTS = (60, 140, TRADES)
+"""How many trades of each group the archive has after each of its commits."""
+COMMITS_S = (-3.0, 1.0, 9.0)
+"""When each was made."""
+INTERVAL_S = 10.0
+CLEAN_WORK_S = 2.0
+STRUCK = JobRun("s", "struck", "Failed", STARTED_US, STARTED_US + 1, "S3 does not answer")
 
 Rows = dict[Group, dict[str, np.ndarray]]
 
@@ -77,7 +92,7 @@ class Timeline:
     groups.
 
     gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
-    end.
+    end. mirror_late_s: how long after a commit the mirror tells it. archive_back: the archive shows an older commit.
     """
 
     down: tuple[float, float] = (0.02, 2.0)
@@ -88,6 +103,9 @@ class Timeline:
     unserved: tuple[float, float] = (0.0, 0.0)
     connects_at_end: float = 1.0
     catch_up: float = CATCH_UP
+    alert_s: float = 3.0
+    mirror_late_s: float = 0.4
+    archive_back: tuple[float, float] = (0.0, 0.0)
 
 
 TRUTH_S: Mapping[str, float] = {"impact": 0.02, "restore": 2.4, "mttr": 2.4, "drain": 2.96}
@@ -105,10 +123,14 @@ class History:
     silver_raw: Rows
     silver: Rows
     gold: Rows
+    archive: Rows
     timeline: Timeline = field(default_factory=Timeline)
     symptoms: dict[str, Json] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     identities: dict[str, Json] = field(default_factory=dict)
+    last_commit: Callable[[Commit], Commit] = lambda commit: commit
+    recovering: Callable[[JobRun], JobRun] = lambda run: run
+    struck: JobRun = STRUCK
 
     def evidence(self) -> Evidence:
         """What a run would have gathered."""
@@ -170,8 +192,14 @@ class History:
                 _digest("trades", "silver", "final", self.silver),
                 _digest("bars", "exchange", "final", {g: _bars(rows) for g, rows in truth.items()}),
                 _digest("bars", "gold", "final", self.gold),
+                _digest("archive", "exchange", "final", _between(truth, CUTS[0], TRADES)),
+                _digest("archive", "archive", "final", _between(self.archive, CUTS[0], TRADES)),
             ),
+            commits=self._commits(truth),
+            jobs=(_job_run(-2 * INTERVAL_S), _job_run(-INTERVAL_S), self.recovering(_job_run(INTERVAL_S - 1))),
+            struck=(self.struck,),
             symptoms={
+                "job.interval_s": INTERVAL_S,
                 "silver.not_first": 0,
                 "bronze.ingest_gap_s": {"trades.binance": 2.5, "trades.kraken": 0.4},
                 "bronze.first_after_start": dict(slots),
@@ -180,6 +208,17 @@ class History:
             },
         )
         return replace(known, measures=timings.measure(known))
+
+    def _commits(self, truth: Rows) -> tuple[Commit, ...]:
+        """One a cut, each with the rows between its cut and the one before."""
+        found = []
+        for number, cut in enumerate(CUTS):
+            start = CUTS[number - 1] if number else 0
+            heads = dict.fromkeys(GROUPS, FIRST_ID + cut)
+            added, right = (_digest("", "", "final", _between(rows, start, cut)) for rows in (self.archive, truth))
+            at_us = STARTED_US + round(COMMITS_S[number] * 1e6)
+            found.append(Commit(str(number), at_us, _position(number), heads, added.groups, right.groups, heads))
+        return (*found[:-1], self.last_commit(found[-1]))
 
 
 @dataclass(frozen=True)
@@ -197,7 +236,7 @@ class Plant:
 def clean() -> History:
     """A history in which all is right."""
     gold = {group: _bars(rows) for group, rows in _trades().items()}
-    return History(_trades(), _trades(), _trades(), _trades(), gold)
+    return History(_trades(), _trades(), _trades(), _trades(), gold, _trades())
 
 
 def run() -> list[Finding]:
@@ -309,6 +348,7 @@ def _plants() -> tuple[Plant, ...]:
         ("broker", lambda h: h.log),
         ("bronze", lambda h: h.bronze),
         ("silver", lambda h: h.silver),
+        ("archive", lambda h: h.archive),
     )
 
     def at(hop: str, what: str, spoil: Callable[[Rows], None], *caught: str) -> None:
@@ -317,10 +357,11 @@ def _plants() -> tuple[Plant, ...]:
 
     for hop, _ in hops:
         at(hop, "a trade dropped", _drop, "no_loss")
-        at(hop, "the head gone", lambda rows: _keep(rows, _all()[10:]), "no_loss")
+        if hop != "archive":  # what it had before the window is not judged
+            at(hop, "the head gone", lambda rows: _keep(rows, _all()[10:]), "no_loss")
+            at(hop, "an id replaced by a foreign one", _replace_id, "no_loss", "no_duplicates")
         at(hop, "the tail gone", lambda rows: _keep(rows, _all()[:-10]), "no_loss")
         at(hop, "a whole group gone", _gone, "no_loss")
-        at(hop, "an id replaced by a foreign one", _replace_id, "no_loss", "no_duplicates")
         at(hop, "two trades' prices swapped", _swap_content, "unchanged")
         for column in TRADE_FIELDS[1:]:
             at(hop, f"{column} changed by one unit", _change(column), "unchanged")
@@ -328,6 +369,8 @@ def _plants() -> tuple[Plant, ...]:
     at("silver", "a trade doubled", _repeat(2), "no_duplicates")
     at("silver", "a trade tripled", _repeat(3), "no_duplicates")
     at("silver", "one dropped and another doubled", _drop_and_repeat, "no_loss", "no_duplicates")
+    at("archive", "a trade doubled", _repeat(2), "no_duplicates", "snapshots_whole")
+    at("archive", "one dropped and another doubled", _drop_and_repeat, "no_loss", "no_duplicates", "snapshots_whole")
     at("broker", "two trades swapped", _swap_order, "order")
     found.append(Plant("a re-sent trade in the log", lambda h: _repeat(2)(h.log), {"no_duplicates": Verdict.PASS}))
     found.append(Plant("a bar off by one unit", lambda h: _bar_off(h.gold), {"unchanged": fail}, "gold"))
@@ -352,6 +395,29 @@ def _plants() -> tuple[Plant, ...]:
         Plant("the watermark stuck", lambda h: h.positions.update({_SLOTS[0]: 500}), {"offsets_advance": fail})
     )
 
+    def committed(name: str, change: Callable[[Commit], Commit], check: str) -> None:
+        found.append(Plant(name, lambda h: setattr(h, "last_commit", change), {check: fail}))
+
+    def ran(name: str, change: Callable[[JobRun], JobRun], check: str = "resumed_on_schedule") -> None:
+        found.append(Plant(name, lambda h: setattr(h, "recovering", change), {check: fail}))
+
+    less = {_SLOTS[0]: 1, _SLOTS[1]: 1}
+    committed("a commit that goes back", lambda c: replace(c, position=less), "snapshots_whole")
+    committed(
+        "a mirror of no commit", lambda c: replace(c, position={s: p + 3 for s, p in c.position.items()}), "watermark"
+    )
+    committed("a summary that claims more", lambda c: replace(c, logged=dict.fromkeys(GROUPS, 7)), "snapshots_whole")
+    ran("the next scheduled run failed", lambda run: replace(run, state="Failed"))
+    ran(
+        "the next scheduled run took ten times as long",
+        lambda run: replace(run, ended_us=(run.ended_us or 0) + 18_000_000),
+    )
+    ran("the schedule skipped a run", lambda run: replace(run, due_us=(run.due_us or 0) + 10_000_000))
+    left = JobRun("s", "struck", "Running", STARTED_US, None)
+    mute = JobRun("s", "struck", "Failed", STARTED_US, STARTED_US + 1)
+    for name, one in (("a struck run left running", left), ("a struck run that says nothing", mute)):
+        found.append(Plant(name, lambda h, one=one: setattr(h, "struck", one), {"job_failed_cleanly": fail}))  # type: ignore[misc]
+
     def timed(name: str, caught: Mapping[str, Verdict], **changes: tuple[float, float] | float) -> None:
         timeline = replace(Timeline(), **changes)  # type: ignore[arg-type]
         found.append(Plant(name, lambda h: setattr(h, "timeline", timeline), caught))
@@ -365,6 +431,10 @@ def _plants() -> tuple[Plant, ...]:
     timed("the other streams stalled", {"isolation": fail}, others_frozen=(0.5, 2.0))
     timed("the other handler reconnected", {"isolation": fail}, connects_at_end=2.0)
     timed("the log took nothing", {"upstream_flows": fail}, log_frozen=(0.0, 2.5))
+    timed("no alert", {"alerted": fail}, alert_s=2 * END_S)
+    timed("the mirror ahead of the table", {"watermark": fail}, mirror_late_s=-1.0)
+    timed("the mirror left behind", {"watermark": fail}, mirror_late_s=2 * END_S)
+    timed("the archive went back", {"watermark": fail}, archive_back=(3.0, 5.0))
     timed("the topic served nothing", {"served": fail}, unserved=(0.0, 2.5))
     other = {"handler-kraken": {"pid": 12}}
     started = {"isolation": fail, "reconnected": fail}
@@ -379,6 +449,28 @@ _SLOTS = ("trades.binance/0", "trades.kraken/0")
 
 def _ns(seconds: float) -> int:
     return round(seconds * NS)
+
+
+def _between(rows: Rows, start: int, stop: int) -> Rows:
+    """The trades whose ids are those of these places."""
+    return {
+        group: {
+            name: column[(columns["id"] > FIRST_ID + start) & (columns["id"] <= FIRST_ID + stop)]
+            for name, column in columns.items()
+        }
+        for group, columns in rows.items()
+    }
+
+
+def _position(commits: int) -> dict[str, int]:
+    return {slot: start + CUTS[commits] for slot, start in zip(_SLOTS, (500, 700), strict=True)}
+
+
+def _job_run(due_s: float) -> JobRun:
+    """A scheduled run that was due so long after the first act."""
+    due_us = STARTED_US + round((due_s + 0.1) * 1e6)  # the baseline's marks are 0.1 s before
+    ended_us = due_us + round(CLEAN_WORK_S * 1e6)
+    return JobRun(f"due {due_s:g}", f"due {due_s:g}", "Completed", due_us, ended_us, "", due_us, scheduled=True)
 
 
 def _trades() -> Rows:
@@ -441,6 +533,19 @@ def _samples(timeline: Timeline) -> Samples:
     def log(start: int) -> Callable[[float], float]:
         return lambda t: float(int(start + RATE * (_frozen(t, timeline.log_frozen) + INJECT_S)))
 
+    def told(slot: str, late_s: float) -> Callable[[float], float]:
+        """The position of the newest commit that is known, late_s after it was made."""
+
+        def value(t: float) -> float:
+            commits = sum(t >= made_s + late_s for made_s in COMMITS_S) - _within(t, timeline.archive_back)
+            return float(_position(max(1, commits) - 1)[slot])
+
+        return value
+
+    for slot in _SLOTS:
+        sample(f"archive/position/{slot}", 4, told(slot, 0.0))
+        sample(f"mirror/{slot}", 4, told(slot, timeline.mirror_late_s))
+    sample("component/pager/health.alerts", 20, lambda t: 1.0 if t >= timeline.alert_s else 0.0)
     sample("component/handler-binance/health", 20, lambda t: None if _within(t, timeline.down) else 1.0)
     sample("component/handler-kraken/health", 20, constant(1))
     sample("component/handler-kraken/health.connects", 20, lambda t: timeline.connects_at_end if t > 1 else 1.0)

@@ -20,16 +20,29 @@ from gameday import config as configuration
 from gameday.config import StackConfig
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Group, Json
-from gameday.ports import Cursor, Fault, Hop, Host, Job, Ledger, Points, Probe
+from gameday.ports import Archive, Cursor, Fault, Hop, Host, Job, Ledger, Mirror, Points, Probe, Rights
 from gameday.state import State
 
-__all__ = ["ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
+__all__ = ["ARCHIVE", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
+
+INSIDE = (Points, Rights)
+"""What a component offers, not its host."""
+
+ARCHIVE = "archive"
+
+ARCHIVE_RATE_HZ = 4.0
+"""A commit is made every few seconds at most, and looking costs a query and an object."""
+
+MIRROR_RATE_HZ = 1.0
+"""Each look is a connection to a database of the platform's."""
 
 EXTRAS: Mapping[str, str] = {
     "confluent_kafka": "kafka",
     "clickhouse_connect": "clickhouse",
     "psycopg": "postgres",
     "docker": "docker",
+    "boto3": "iceberg",
+    "pyiceberg": "iceberg",
 }
 """Import name of a client -> the extra of ours that installs it."""
 
@@ -78,6 +91,44 @@ class Stack:
             self._hosts[name] = _make(_module("hosts", name), "Host", {**settings, "names": names}, f"hosts.{name}")
         return self._hosts[name]
 
+    def link(self, name: str) -> configuration.LinkConfig:
+        """The configuration of a link; a ConfigError with near names when there is none."""
+        try:
+            return self.config.links[name]
+        except KeyError:
+            raise ConfigError(f"stack {self.name} has no link {name!r}. {near(name, self.config.links)}") from None
+
+    def permit(self, fault: Fault) -> None:
+        """Raise unless this fault may be done here: its component opted in, and is at an end of the link it strikes."""
+        self.touchable(fault.component)
+        name = getattr(fault, "link", None)
+        if name is not None and fault.component not in self.link(name).between:
+            raise ConfigError(
+                f"{fault.component} is at neither end of link {name}, which is between "
+                f"{' and '.join(self.link(name).between)}. Remedy: name one of these"
+            )
+
+    def lacks(self, fault: Fault) -> list[str]:
+        """What the fault needs and isn't here, in words: the component, the link, or what its host (the link's, where
+        it strikes a link) and its component from inside can do."""
+        link = getattr(fault, "link", None)
+        if fault.component not in self.config.components:
+            return [f"stack {self.name} has no component {fault.component!r}"]
+        if link is not None and link not in self.config.links:
+            return [f"stack {self.name} has no link {link!r}"]
+        component = self.component(fault.component)
+        where = component.host if link is None else self.link(link).host
+        able: list[object] = [self.named_host(where)]
+        able += [self.points(fault.component)] if component.points else []
+        able += [self.rights(fault.component)] if component.rights else []
+        return [
+            f"{fault.component if link is None else link} is on host {where!r}, which can't {need.__name__.lower()}"
+            if need not in INSIDE
+            else f"{fault.component} has no {need.__name__.lower()} in gameday.toml"
+            for need in fault.needs
+            if not any(isinstance(one, need) for one in able)
+        ]
+
     def touchable(self, role: str) -> None:
         """Raise unless this role opted in: only such components are ever broken (or mended)."""
         if not self.component(role).opt_in:
@@ -96,18 +147,14 @@ class Stack:
             )
         return self._driver(f"components.{role}", "points", config, "Points")
 
-    def lacks(self, fault: Fault) -> list[str]:
-        """What the fault needs and its component doesn't offer, in words; [] when it can be carried out."""
-        role = fault.component
-        component, host = self.component(role), self.host(role)
-        found = [
-            f"{role} runs on host {component.host!r}, which can't {need.__name__.lower()}"
-            for need in fault.needs
-            if need is not Points and not isinstance(host, need)
-        ]
-        if Points in fault.needs and component.points is None:
-            found.append(f"{role} has no failpoints")
-        return found
+    def rights(self, role: str) -> Rights:
+        """What a user may do in this store; a ConfigError when the configuration doesn't say how that is changed."""
+        config = self.component(role).rights
+        if config is None:
+            raise ConfigError(
+                f"component {role!r} has no rights. Remedy: components.{role}.rights in gameday.toml, if it is a store"
+            )
+        return self._driver(f"components.{role}", "rights", config, "Rights")
 
     # ---- the stream ----------------------------------------------------------------------------------------
 
@@ -141,10 +188,28 @@ class Stack:
             raise ConfigError(f"stack {self.name} has no job {name!r}. {near(name, self.jobs)}")
         return self.jobs[name]
 
+    @cached_property
+    def archive(self) -> Archive | None:
+        """The table that the stream is exported to; None: there is none. Its hop's name is "archive"."""
+        config = self.config.archive
+        return None if config is None else self._driver("archive", "table", config.table, "Archive", name=ARCHIVE)
+
+    @cached_property
+    def mirror(self) -> Mirror | None:
+        """Where the archive's job tells its position to people."""
+        config = self.config.archive.mirror if self.config.archive else None
+        return None if config is None else self._driver("archive", "mirror", config, "Mirror")
+
     def run_points(self, folder: str) -> Points:
         """The failpoints of a single run of a job, whose socket and evidence are in this folder."""
         settings = {"driver": "failpoints", "socket": f"{folder}/socket", "evidence": f"{folder}/evidence"}
         return self._driver("strike", "points", configuration.DriverConfig.model_validate(settings), "Points")
+
+    def export(self) -> tuple[Archive, Job]:
+        """The archive and the job that fills it; a GamedayError where there is none."""
+        if self.archive is None or self.config.archive is None:
+            raise GamedayError(f"stack {self.name} has no archive. Remedy: describe it under [archive] in gameday.toml")
+        return self.archive, self.jobs[self.config.archive.job]
 
     def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """The groups whose path includes the component."""
@@ -157,9 +222,9 @@ class Stack:
 
     # ---- what the sampler asks -----------------------------------------------------------------------------
 
-    def probes(self) -> Iterator[ProbeSpec]:
-        """Every component's probes, the heads of ledger and visible hop, the cursors, the watches. See model.Samples
-        for the series."""
+    def probes(self, archive: bool = False) -> Iterator[ProbeSpec]:
+        """Every component's probes, the heads of ledger and visible hop, the cursors, the watches, and on demand the
+        archive and its mirror, which are dear to read. See model.Samples for the series."""
         for role, component in self.config.components.items():
             for name, p in component.probes.items():
                 probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
@@ -169,6 +234,10 @@ class Stack:
         for name, cursor in self.cursors.items():
             yield ProbeSpec(f"end/{name}", _Slots(cursor.end), 10.0, 1.0)
             yield ProbeSpec(f"position/{name}", _Slots(cursor.position), 10.0, 1.0)
+        if archive and self.archive is not None:
+            yield ProbeSpec("archive", self.archive, ARCHIVE_RATE_HZ, 2.0)
+        if archive and self.mirror is not None:
+            yield ProbeSpec("mirror", _Slots(self.mirror.position), MIRROR_RATE_HZ, 2.0)
         for name, p in self.config.watches.items():
             yield ProbeSpec(
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s

@@ -203,11 +203,15 @@ def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Good
 def outage(evidence: Evidence) -> tuple[int | None, int | None]:
     """(last answered before, first answered after) of the component's longest silence since the last act, in ns.
 
-    (None, None) when it was never seen silent. The second is None when it is silent to the end. Answered after: by
-    every probe.
+    A component that answered throughout, with a link of it cut or distorted, was out for as long as that lasted: from
+    when the last held fault had been done until it was healed. (None, None) when there was neither. The second is None
+    when it is silent to the end. Answered after: by every probe.
     """
     silence = _silence(_answers(evidence), _anchor(evidence))
-    return (silence.before_ns, silence.after_ns) if silence else (None, None)
+    if silence is not None:
+        return silence.before_ns, silence.after_ns
+    held = [a for a in evidence.acts if a.proof is not None and a.healed_ns is not None and "link" in a.args]
+    return (held[-1].done_ns, held[-1].healed_ns) if held else (None, None)
 
 
 # ---- measures -------------------------------------------------------------------------------------------------------
@@ -222,11 +226,11 @@ def measure(evidence: Evidence) -> dict[str, Measure]:
     if evidence.inject_ns is None:
         return {name: Measure(None, None, "nothing was injected") for name in ("impact", "restore", "drain", "mttr")}
     clock = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
-    back = _restore(evidence, clock)
+    back = _exported(evidence, clock) if evidence.archive else _restore(evidence, clock)
     return {
         "impact": _impact(evidence, evidence.inject_ns).since(evidence.inject_ns),
         "restore": back.since(evidence.inject_ns),
-        "drain": _drain(evidence, clock).since(evidence.inject_ns),
+        "drain": (back if evidence.archive else _drain(evidence, clock)).since(evidence.inject_ns),
         "mttr": back.since(clock),
     }
 
@@ -278,6 +282,23 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
     series = [_held(answer, RESTORE_SPAN_S) for answer in answers]
     series += [_rising(evidence, group, up_ns) for group in evidence.affected]
     return _first_good(series, max(clock_ns, up_ns), clock_ns, "not back: ")
+
+
+def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
+    """The first sample from which on the archive has, of every group, all that existed when the clock started."""
+    series = []
+    for group in groups(evidence):
+        truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
+        before = truth.value[(truth.at_ns <= clock_ns) & ~np.isnan(truth.value)]
+        name = f"archive/head/{'/'.join(group)}"
+        track = _track(evidence.samples.get(name, ()))
+        if not len(before) or not len(track.at_ns):
+            return _Edge(None, None, f"there are no samples of {'/'.join(group)} at the ledger and the archive")
+        status = np.full(len(track.at_ns), UNSEEN, dtype=np.int8)
+        status[track.value >= before[-1]] = GOOD
+        status[track.value < before[-1]] = BAD
+        series.append(_placed(name, track, status)[0])
+    return _first_good(series, clock_ns, clock_ns, "not exported: ")
 
 
 def _drain(evidence: Evidence, clock_ns: int) -> _Edge:

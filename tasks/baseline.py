@@ -36,6 +36,11 @@ def baseline(run: Run) -> None:
     ]
     if missing:
         raise Halt(Verdict.UNKNOWN, f"no baseline: {', '.join(missing)} did not answer. Remedy: gameday check")
+    if run.test.archive:
+        newest = run.stack.export()[0].commits(None)
+        if not newest:
+            raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit")
+        run.commit = newest[-1].id
     run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), rates)
     run.say(
         f"{run.name}: baseline {sum(rates.values()):.0f} records/s, "

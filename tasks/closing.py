@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday import checks
 from gameday.errors import GamedayError
-from gameday.model import Evidence, Finding, Verdict, Window, merge
+from gameday.model import Digest, Evidence, Finding, Verdict, Window, merge
 from gameday.ports import BarsHop
 from gameday.stack import Stack
 from tasks.run import Night
@@ -34,6 +34,10 @@ def _whole(stack: Stack) -> Finding:
     groups = heads[ledger]
     window = Window(lo=dict.fromkeys(groups, 0), hi={g: min(h.get(g, 0) for h in heads.values()) for g in groups})
     digests = tuple(d for hop in tables.values() for d in hop.digest(window) if d.stream == "trades")
+    if (archive := stack.archive) is not None:
+        exported = Window(lo=dict.fromkeys(groups, 0), hi=archive.heads())
+        right = stack.ledger.digest(exported)[0].groups
+        digests += (Digest("archive", ledger, "final", right), *archive.digest(exported))
     evidence = Evidence("history", {}, stack.name, visible=visible, ledger=ledger, window=window, digests=digests)
     findings = [check(evidence) for check in WHOLE]
     verdict = merge([f.verdict for f in findings])

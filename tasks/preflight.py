@@ -1,5 +1,7 @@
 """Take the stack and make sure that it is well: nothing is injected into a stack that is not."""
 
+import time
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -9,6 +11,12 @@ from gameday.model import Inject, Verdict
 from gameday.polling import until
 from gameday.run import Halt, Run
 
+CLEAN_RUNS = 20
+"""How many intervals of the job's schedule are looked back for a clean run."""
+
+FIRST_RUN_S = 60.0
+"""What a first run may take, once it is due."""
+
 WELL_FOR_S = 3.0
 WELL_WITHIN_S = 45.0
 
@@ -16,11 +24,13 @@ WELL_WITHIN_S = 45.0
 @task(name="preflight", cache_policy=NO_CACHE)
 def preflight(run: Run) -> None:
     """Halt(skipped) when the stack lacks what the plan needs, Halt(unknown) when it is not well."""
+    if run.test.archive and run.stack.archive is None:
+        raise Halt(Verdict.SKIPPED, f"stack {run.stack.name} has no [archive]")
     for step in run.test.plan:
         if isinstance(step, Inject):
-            run.stack.touchable(step.fault.component)
             if lacks := run.stack.lacks(step.fault):
                 raise Halt(Verdict.SKIPPED, "; ".join(lacks))
+            run.stack.permit(step.fault)
     run.take()
     if left := guardian.nothing_left(run.stack):
         raise Halt(
@@ -46,4 +56,23 @@ def preflight(run: Run) -> None:
         raise Halt(
             Verdict.UNKNOWN, f"the stack was not well within {WELL_WITHIN_S:.0f} s: {reason}. Remedy: gameday status"
         ) from e
+    if run.test.archive:
+        _await_export(run)
     run.say(f"{run.name}: the stack is well, {len(run.groups)} streams flow")
+
+
+def _await_export(run: Run) -> None:
+    """The archive has a commit to go on from, and the job a clean run to be compared with: a new stack has neither."""
+    archive, job = run.stack.export()
+    interval_s = job.interval_s() or 0.0
+
+    def filled() -> bool:
+        run.held()
+        since_us = (time.time_ns() - int((CLEAN_RUNS + 1) * interval_s * 1e9)) // 1000
+        clean = any(one.scheduled and one.state == "Completed" for one in job.runs(since_us))
+        return bool(archive.commits(None)) and (clean or not interval_s)
+
+    try:
+        until(filled, within_s=interval_s + FIRST_RUN_S, every_s=2.0, what="a first clean run of the archive's job")
+    except TooLate as e:
+        raise Halt(Verdict.UNKNOWN, f"the archive is not being filled: {e}. Remedy: gameday check") from e

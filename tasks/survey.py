@@ -61,6 +61,8 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
         rows.append({"what": f"hop {name}", **_found(lambda hop=hop: f"{sum(hop.heads().values()):,} records")})
     for name, cursor in stack.cursors.items():
         rows.append({"what": f"cursor {name}", **_found(lambda cursor=cursor: f"{len(cursor.position())} slots")})
+    if (archive := stack.archive) is not None:
+        rows.append({"what": "archive", **_found(lambda: f"{sum(archive.heads().values()):,} records")})
     rows += list(_tests(stack, tests))
     return rows
 
@@ -68,12 +70,15 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
 def _tests(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[dict[str, Json]]:
     for name, test in tests.items():
         for params in test().nightly:
-            lacks = []
+            lacks: list[str] = []
+            if test(**params).archive and stack.archive is None:
+                lacks.append("the stack has no [archive]")
             for step in test(**params).plan:
                 if isinstance(step, Inject):
                     try:
-                        stack.touchable(step.fault.component)
-                        lacks += stack.lacks(step.fault)
+                        if not (missing := stack.lacks(step.fault)):
+                            stack.permit(step.fault)
+                        lacks += missing
                     except GamedayError as e:
                         lacks.append(str(e))
             shown = ", ".join(f"{k}={v}" for k, v in params.items())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -10,10 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from gameday import diagnose
 from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.errors import DriverError, TooLate
-from gameday.model import Digest, Evidence, Finding, Group, Json, Window
+from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Window
 from gameday.polling import until
-from gameday.ports import BarsHop, Symptoms
+from gameday.ports import BarsHop, Hop, Log, Symptoms
 from gameday.run import Run, marks
+from gameday.stack import ARCHIVE
+from tasks.preflight import CLEAN_RUNS
 
 PASSED_WITHIN_S = 30.0
 """How long a hop may take to pass the window's end after drain; gold is refreshed every few seconds."""
@@ -32,6 +36,8 @@ def gather(run: Run) -> Evidence:
         _await_passed(run, run.window, trouble)
         run.digests = _digests(run, run.window, trouble)
         run.symptoms |= _symptoms(run, run.window, trouble)
+    if run.test.archive:
+        _exported(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
         run.symptoms["trouble"] = trouble
@@ -103,6 +109,34 @@ def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest,
     return tuple(found)
 
 
+def _exported(run: Run, trouble: dict[str, str]) -> None:
+    """The archive's commits since the baseline, each beside what ledger and log say of it; the digests of their rows;
+    and the job's runs."""
+    assert run.baseline is not None
+    archive, job = run.stack.export()
+    try:
+        found: list[Commit] = list(archive.commits(run.commit))
+        for number, (before, commit) in enumerate(pairwise(found), start=1):
+            right = run.stack.ledger.digest(Window(before.heads, commit.heads))[0].groups
+            found[number] = replace(commit, right=right, logged=_logged(run, commit))
+        run.commits = tuple(found)
+        window = Window(found[0].heads, found[-1].heads)
+        right = run.stack.ledger.digest(window)[0].groups
+        run.digests += (Digest("archive", run.stack.config.stream.hops[0], "final", right), *archive.digest(window))
+        interval_s = job.interval_s()
+        since_us = run.baseline.marks.at_us - int(CLEAN_RUNS * (interval_s or 0) * 1e6)
+        run.jobs = tuple(r for r in job.runs(since_us) if not r.waits)
+        run.symptoms["job.interval_s"] = interval_s
+    except DriverError as e:
+        trouble["archive"] = str(e)
+
+
+def _logged(run: Run, commit: Commit) -> Mapping[Group, int] | None:
+    """What the broker has below a commit's position; None where no hop is a log."""
+    log = next((hop for hop in run.stack.hops.values() if isinstance(hop, Log)), None)
+    return None if log is None else log.heads_before(commit.position)
+
+
 def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Json]:
     """What only one technology can tell; late rows are judged here, because only the ledger knows their hashes."""
     assert run.baseline is not None
@@ -112,6 +146,9 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
         identity = run.stack.host(role).identity(role)
         if identity is not None and identity != run.baseline.marks.identities.get(role):
             started_us[role] = identity["started_us"]
+    for act in run.acts:
+        if "link" in act.args and act.healed_ns is not None:  # its process stayed; it went on when the link was whole
+            started_us.setdefault(act.args["component"], act.at_us + (act.healed_ns - act.at_ns) // 1000)
     for name, hop in run.stack.hops.items():
         if isinstance(hop, Symptoms):
             try:
@@ -139,6 +176,11 @@ def _unknown(run: Run, sample: list[Json]) -> int:
 
 def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
     """The rows in which a hop differs from the ledger, for one group."""
-    assert evidence.window is not None
-    lo, hi = evidence.window.lo[group], evidence.window.hi[group]
-    return diagnose.difference(run.stack.ledger.rows(group, lo, hi), run.stack.hops[hop].rows(group, lo, hi))
+    held: Hop
+    if hop == ARCHIVE:
+        held, _ = run.stack.export()
+        lo, hi = evidence.commits[0].heads.get(group, 0), evidence.commits[-1].heads[group]
+    else:
+        assert evidence.window is not None
+        held, lo, hi = run.stack.hops[hop], evidence.window.lo[group], evidence.window.hi[group]
+    return diagnose.difference(run.stack.ledger.rows(group, lo, hi), held.rows(group, lo, hi))

@@ -1,18 +1,23 @@
-"""Prefect's server on gameday's own Postgres, and the worker that runs deployments of the work pool `gameday`.
+"""Prefect's server on gameday's own Postgres, and the workers: gameday's, and the one of the platform's own flows.
 
-What is deployed there, deployments/register.py tells.
+What is deployed there, deployments/register.py and the pipelines tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compose.service import Service, python
 
-__all__ = ["POOL", "environment", "server", "worker"]
+__all__ = ["environment", "server", "worker"]
 
-POOL = "gameday"
+GAMEDAYS_WORKER = (
+    *("-m", "prefect", "worker", "start", "--pool", "gameday", "--type", "process", "--with-healthcheck"),
+    *("--name", "gameday", "--install-policy", "never"),
+)
+"""It creates the pool as well."""
+
 WORKER_QUERY_S = 2
 STOP_S = 5.0
 """The server may wait for its clients when told to end; what it knows is in Postgres."""
@@ -53,8 +58,17 @@ def server(folder: Path, port: int, database: str, after: tuple[str, ...]) -> Se
     )
 
 
-def worker(folder: Path, home: Path, port: int, health_port: int, env: Mapping[str, str]) -> Service:
-    """A process worker, which also creates the pool. env: what the flows that it runs shall see besides."""
+def worker(
+    name: str,
+    folder: Path,
+    home: Path,
+    port: int,
+    health_port: int,
+    env: Mapping[str, str],
+    argv: Sequence[str] = GAMEDAYS_WORKER,
+    after: tuple[str, ...] = ("prefect-server",),
+) -> Service:
+    """A process worker. env: what the flows that it runs shall see besides. argv: what serves its pool."""
     scratch = folder / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -65,12 +79,4 @@ def worker(folder: Path, home: Path, port: int, health_port: int, env: Mapping[s
         "PREFECT_WORKER_WEBSERVER_PORT": str(health_port),
         **env,
     }
-    return python(
-        "prefect-worker",
-        folder,
-        *("-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--with-healthcheck"),
-        *("--name", "gameday", "--install-policy", "never"),
-        env=settings,
-        ready=f"http://127.0.0.1:{health_port}/health",
-        after=("prefect-server",),
-    )
+    return python(name, folder, *argv, env=settings, ready=f"http://127.0.0.1:{health_port}/health", after=after)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 
-from compose.servers import Report, clickhouse, kafka, postgres, prefect, toxiproxy
+from compose.servers import Report, clickhouse, kafka, postgres, prefect, seaweedfs, toxiproxy
 from compose.service import Service, python
 from gameday.errors import ConfigError, GamedayError
 from gameday.state import ROOT, State
@@ -41,12 +41,27 @@ PORTS = (
     "PLATFORM_PG_PORT",
     "PREFECT_PORT",
     "PREFECT_WORKER_PORT",
+    *(f"{part.upper()}{kind}_PORT" for part in seaweedfs.PARTS for kind in ("", "_GRPC")),
+    "LINK_CLICKHOUSE_OFFLOAD_PORT",
+    "LINK_OFFLOAD_S3_PORT",
+    "OFFLOAD_WORKER_PORT",
+    "PAGER_PORT",
 )
-SECRETS = ("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD")
+SECRETS = (
+    *("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD", "S3_ADMIN_PASSWORD"),
+    "S3_OFFLOAD_PASSWORD",
+)
 """What stack.env holds; SUPERVISOR_SOCKET and STACK_FOLDER besides."""
 
-NICENESS = {"prefect-server": 5, "prefect-worker": 5}
-"""What may be late, so that ingestion on the same cores is not."""
+BUCKET = "lake"
+OFFLOAD_INTERVAL_S = 30
+"""Every 15 minutes would be an hour of nothing in a test of it. Users' deployments are never edited; this is ours."""
+
+MAINTENANCE_INTERVAL_S = 600
+ORPHAN_AGE_S = 3_600
+
+NICENESS = {"prefect-server": 5, "prefect-worker": 5, "seaweedfs": 10, "offload-worker": 15}
+"""What may be late, so that ingestion on the same cores is not: an offload's process imports for seconds."""
 
 PREPARE_TIMEOUT_S = 180.0
 
@@ -75,8 +90,19 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
         _exchange(folder / "exchange", port),
         *(_handler(folder / f"handler-{venue}", venue, port) for venue in VENUES),
         _consumer_watch(folder / "consumer-watch", env),
+        _pager(folder / "pager", port["PAGER"]),
         _reconciler(folder / "reconciler", state),
-        prefect.worker(folder / "prefect-worker", home, port["PREFECT"], port["PREFECT_WORKER"], _flows_env(state)),
+        prefect.worker(
+            *("prefect-worker", folder / "prefect-worker", home, port["PREFECT"], port["PREFECT_WORKER"]),
+            _flows_env(state),
+        ),
+        _seaweedfs(folder / "seaweedfs", port, env),
+        prefect.worker(
+            *("offload-worker", folder / "offload-worker", home, port["PREFECT"], port["OFFLOAD_WORKER"]),
+            _offload_env(env),
+            ("-m", "pipelines.trades.offload.worker"),
+            after=("prefect-server", "seaweedfs", "clickhouse"),
+        ),
     ]
     if unknown := set(replace) - {p.name for p in found}:
         raise ConfigError(f"no process {', '.join(sorted(unknown))}. Known: {', '.join(p.name for p in found)}")
@@ -87,20 +113,15 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
 def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
     """Service -> what must be done once it serves, before those after it start. All idempotent."""
     broker = f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}"
+    api = prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"]))
     return {
-        "gameday-postgres": lambda: _databases(env),
-        "platform-postgres": lambda: postgres.create_database(
-            postgres.url(int(env["PLATFORM_PG_PORT"]), "platform", env["PLATFORM_PG_PASSWORD"], "postgres"), "platform"
-        ),
+        "gameday-postgres": lambda: _databases(_history(env, "postgres"), "gameday", "prefect"),
+        "platform-postgres": lambda: _databases(_platform(env, "postgres"), "platform", "lake"),
         "kafka": lambda: kafka.create_topics(broker, TOPICS),
         "clickhouse": lambda: _run("pipelines.trades.schema", *_feed(env), env=_flows_env(state)),
-        "prefect-worker": lambda: _run(
-            "deployments.register",
-            env={
-                **prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"])),
-                **_flows_env(state),
-            },
-        ),
+        "seaweedfs": lambda: _run("pipelines.trades.offload", "--prepare", env=_offload_env(env)),
+        "prefect-worker": lambda: _run("deployments.register", env={**api, **_flows_env(state)}),
+        "offload-worker": lambda: _run("pipelines.trades.offload.flow", env={**api, **_offload_env(env)}),
     }
 
 
@@ -115,6 +136,8 @@ def _links(port: Mapping[str, int]) -> list[toxiproxy.Link]:
         found.append(toxiproxy.Link(f"exchange-handler-{venue}", port[f"LINK_EXCHANGE_{name}"], port["EXCHANGE"]))
         found.append(toxiproxy.Link(f"handler-{venue}-broker", port[f"LINK_{name}_BROKER"], port[f"KAFKA_{name}"]))
     found.append(toxiproxy.Link("broker-clickhouse", port["LINK_BROKER_CLICKHOUSE"], port["KAFKA_CLICKHOUSE"]))
+    found.append(toxiproxy.Link("clickhouse-offload", port["LINK_CLICKHOUSE_OFFLOAD"], port["CLICKHOUSE"]))
+    found.append(toxiproxy.Link("offload-s3", port["LINK_OFFLOAD_S3"], port["S3"]))
     return found
 
 
@@ -173,11 +196,44 @@ def _consumer_watch(folder: Path, env: Mapping[str, str]) -> Service:
     return python("consumer-watch", folder, *arguments, after=("clickhouse",))
 
 
+def _pager(folder: Path, port: int) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ("-m", "pipelines.trades.pager", "--port", str(port), "--file", str(folder / "alerts.jsonl"))
+    return python("pager", folder, *arguments, ready=f"http://127.0.0.1:{port}/healthz")
+
+
 def _reconciler(folder: Path, state: State) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     config = str(ROOT / "compose" / "trades" / "gameday.toml")
     arguments = ("-m", "gameday.reconciler", "--config", config, "--state", str(state.root))
     return python("reconciler", folder, *arguments)
+
+
+def _seaweedfs(folder: Path, port: Mapping[str, int], env: Mapping[str, str]) -> Service:
+    ports = {part: port[part.upper()] for part in seaweedfs.PARTS}
+    ports |= {f"{part}.grpc": port[f"{part.upper()}_GRPC"] for part in seaweedfs.PARTS}
+    server = seaweedfs.process(folder, ports, BUCKET, env["S3_ADMIN_PASSWORD"], env["S3_OFFLOAD_PASSWORD"])
+    return changed(server, after=("platform-postgres", "toxiproxy"))
+
+
+def _offload_env(env: Mapping[str, str]) -> dict[str, str]:
+    """What the offload is told; it reaches ClickHouse and S3 over its links."""
+    settings = {
+        "CLICKHOUSE_URL": _clickhouse(env, "LINK_CLICKHOUSE_OFFLOAD_PORT"),
+        "BROKERS": f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}",
+        "TOPICS": ",".join(TOPICS),
+        "S3_ENDPOINT": f"http://127.0.0.1:{env['LINK_OFFLOAD_S3_PORT']}",
+        "S3_ACCESS_KEY": "offload",
+        "S3_SECRET_KEY": env["S3_OFFLOAD_PASSWORD"],
+        "WAREHOUSE": f"s3://{BUCKET}/warehouse",
+        "CATALOG_DSN": _platform(env, "lake"),
+        "MIRROR_DSN": _platform(env, "platform"),
+        "INTERVAL_S": str(OFFLOAD_INTERVAL_S),
+        "MAINTENANCE_INTERVAL_S": str(MAINTENANCE_INTERVAL_S),
+        "ORPHAN_AGE_S": str(ORPHAN_AGE_S),
+        "ALERT_URL": f"http://127.0.0.1:{env['PAGER_PORT']}/alerts",
+    }
+    return {f"OFFLOAD_{name}": value for name, value in settings.items()}
 
 
 def _flows_env(state: State) -> dict[str, str]:
@@ -191,13 +247,17 @@ def _history(env: Mapping[str, str], database: str) -> str:
     return postgres.url(int(env["GAMEDAY_PG_PORT"]), "gameday", env["GAMEDAY_PG_PASSWORD"], database)
 
 
-def _databases(env: Mapping[str, str]) -> None:
-    for name in ("gameday", "prefect"):
-        postgres.create_database(_history(env, "postgres"), name)
+def _platform(env: Mapping[str, str], database: str) -> str:
+    return postgres.url(int(env["PLATFORM_PG_PORT"]), "platform", env["PLATFORM_PG_PASSWORD"], database)
 
 
-def _clickhouse(env: Mapping[str, str]) -> str:
-    return f"http://gameday:{env['CLICKHOUSE_PASSWORD']}@127.0.0.1:{env['CLICKHOUSE_PORT']}"
+def _databases(server: str, *names: str) -> None:
+    for name in names:
+        postgres.create_database(server, name)
+
+
+def _clickhouse(env: Mapping[str, str], port: str = "CLICKHOUSE_PORT") -> str:
+    return f"http://gameday:{env['CLICKHOUSE_PASSWORD']}@127.0.0.1:{env[port]}"
 
 
 def _feed(env: Mapping[str, str]) -> tuple[str, ...]:

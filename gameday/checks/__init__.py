@@ -3,9 +3,11 @@ pass.
 """
 
 from gameday.checks._damage import counts, guilty
+from gameday.checks.alerted import alerted
 from gameday.checks.continuous import continuous
 from gameday.checks.first_kept import first_kept
 from gameday.checks.isolation import isolation
+from gameday.checks.job_failed_cleanly import job_failed_cleanly
 from gameday.checks.no_duplicates import no_duplicates
 from gameday.checks.no_loss import no_loss
 from gameday.checks.offsets_advance import offsets_advance
@@ -13,17 +15,23 @@ from gameday.checks.order import order
 from gameday.checks.reconnected import reconnected
 from gameday.checks.recovered import recovered
 from gameday.checks.resumed import resumed
+from gameday.checks.resumed_on_schedule import resumed_on_schedule
 from gameday.checks.served import served
+from gameday.checks.snapshots_whole import snapshots_whole
 from gameday.checks.unchanged import unchanged
 from gameday.checks.upstream_flows import upstream_flows
+from gameday.checks.watermark import watermark
 
 __all__ = [
+    "EXPORTED",
     "INTACT",
+    "alerted",
     "continuous",
     "counts",
     "first_kept",
     "guilty",
     "isolation",
+    "job_failed_cleanly",
     "no_duplicates",
     "no_loss",
     "offsets_advance",
@@ -31,10 +39,16 @@ __all__ = [
     "reconnected",
     "recovered",
     "resumed",
+    "resumed_on_schedule",
     "served",
+    "snapshots_whole",
     "unchanged",
     "upstream_flows",
+    "watermark",
 ]
 
 INTACT = (no_loss, no_duplicates, unchanged, order, first_kept)
 """What every failure test asks of the data: all there, once, unchanged, in order, of a re-send the first kept."""
+
+EXPORTED = (*INTACT, snapshots_whole, watermark)
+"""What a failure test of the archive's job asks besides: every commit whole, and its position true."""

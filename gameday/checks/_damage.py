@@ -17,7 +17,10 @@ __all__ = ["KINDS", "Damage", "compare", "counts", "finding", "guilty", "judged"
 
 KINDS = ("lost", "doubled", "changed")
 
-NOUNS = {"trades": "trade", "offsets": "log record", "bars": "bar"}
+NOUNS = {"trades": "trade", "archive": "trade", "offsets": "log record", "bars": "bar"}
+LISTED = ("trades", "archive")
+"""The streams whose differing rows are listed."""
+
 GROUPS_NAMED = 3
 
 
@@ -78,7 +81,7 @@ def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
         listed = _listed(evidence, damage)
         for kind in KINDS:
             place = (kind, damage.hop, damage.stream, damage.view)
-            number = max(getattr(damage, kind), listed.get(kind, 0) if damage.stream == "trades" else 0)
+            number = max(getattr(damage, kind), listed.get(kind, 0) if damage.stream in LISTED else 0)
             by_view[place] = by_view.get(place, 0) + number
     for (kind, hop, _, _), number in by_view.items():
         totals[kind][hop] = max(totals[kind].get(hop, 0), number)
@@ -179,7 +182,7 @@ def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
 
 def _named(evidence: Evidence, damage: Damage, kind: str) -> str:
     """The first differing ids, where they were listed."""
-    if damage.stream != "trades":
+    if damage.stream not in LISTED:
         return ""
     ids = ((_rows(evidence, damage).get(_ROW_KINDS[kind]) or {}).get("ids") or [])[:GROUPS_NAMED]
     return f": id {', '.join(str(i) for i in ids)}" if ids else ""

@@ -1,14 +1,17 @@
 """Did the consumer go on exactly where it had committed?"""
 
-from gameday.model import Evidence, Finding, Sample, Verdict
+from collections.abc import Mapping
+
+from gameday.model import Evidence, Finding, Json, Sample, Verdict
 from gameday.timings import outage, probes
 
 __all__ = ["resumed"]
 
 
 def resumed(evidence: Evidence) -> Finding:
-    """Per slot: the first offset taken in since the consumer's present start (symptom bronze.first_after_start) equals
-    the position that was committed before it answered again. Higher: records were skipped; lower: taken in again."""
+    """Per slot: the first offset taken in since the consumer's present start, or since a link of it was mended (symptom
+    bronze.first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken
+    in again."""
     first = evidence.symptoms.get("bronze.first_after_start")
     if not first:
         return Finding("resumed", Verdict.UNKNOWN, "there is nothing to judge: no consumer started since the baseline")
@@ -41,11 +44,13 @@ def _moments(evidence: Evidence) -> list[int]:
     """When to look at the position: at the start of the consumer's present process, and at its first answer after that.
 
     The old process may commit up to its very end, which a sample just before the start can miss; the new one may commit
-    before its first answer was seen. Between the two, the position is what the new one went on from.
+    before its first answer was seen. Between the two, the position is what the new one went on from. A process that
+    never ended went on when its link was mended.
     """
+    began = evidence.baseline.marks.identities if evidence.baseline else {}
     for marks in (evidence.ends, evidence.healed):
         identity = marks.identities.get(evidence.component or "") if marks else None
-        if marks and isinstance(identity, dict) and identity.get("started_us"):
+        if marks and isinstance(identity, dict) and identity.get("started_us") and _other(began, identity, evidence):
             started_ns = marks.at_ns + (int(identity["started_us"]) - marks.at_us) * 1000
             names = probes(evidence.samples, evidence.component or "")
             after = [
@@ -54,6 +59,11 @@ def _moments(evidence: Evidence) -> list[int]:
             return [started_ns, *sorted(after)[:1]]
     back_ns = outage(evidence)[1]
     return [] if back_ns is None else [back_ns]
+
+
+def _other(began: Mapping[str, Json], identity: Json, evidence: Evidence) -> bool:
+    """Whether another process runs now than at the baseline."""
+    return began.get(evidence.component or "") != identity
 
 
 def _committed(evidence: Evidence, slot: str, before_ns: int) -> int | None:

@@ -168,6 +168,11 @@ class Hop:
             found["silver.not_first"] = self._not_first(self.first, window)
         return found
 
+    def tallies(self, group: str, where: str = "true") -> dict[Group, Tally]:
+        """Of the table's rows under a condition, by a group of two columns; both are SQL."""
+        hashed = sql_row_hash([self._sql[name] for name in TRADE_FIELDS])
+        return self._tallies(group, self._sql["id"], hashed, self.table, where)
+
     def _trades(self, table: str, view: str, where: str) -> Digest:
         hashed = sql_row_hash([self._sql[name] for name in TRADE_FIELDS])
         return Digest("trades", self.name, view, self._tallies(self._group, self._sql["id"], hashed, table, where))

@@ -1,4 +1,4 @@
-"""A component that answers SQL as PostgreSQL does."""
+"""A component that answers SQL as PostgreSQL does, and a position that rests in one of its tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import pq
+from psycopg.sql import SQL, Identifier
 
 from gameday.errors import DriverError
+from gameday.model import Position
 
-__all__ = ["Probe"]
+__all__ = ["Mirror", "Probe"]
+
+LOOK_WITHIN_S = 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,38 @@ class Probe:
             raise self._error(f"no answer within {self.timeout_s:g} s")
 
     def _error(self, text: str) -> DriverError:
-        where = psycopg.conninfo.conninfo_to_dict(self.dsn)
-        name = f"Postgres at {where.get('host', 'localhost')}:{where.get('port', 5432)}"
-        return DriverError(f"{name}: {' '.join(text.split())[:300]}", definite=True)
+        return _error(self.dsn, text)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The row of `table` whose column `key` is `row` holds a position in its column `position`: a JSON object, slot ->
+    next position."""
+
+    dsn: str
+    table: str
+    key: str
+    row: str
+    position_column: str = "position"
+
+    def position(self) -> Position:
+        """Raises DriverError when there is no such row, or no answer."""
+        wanted = SQL("SELECT {} FROM {} WHERE {} = %s").format(
+            Identifier(self.position_column), Identifier(*self.table.split(".")), Identifier(self.key)
+        )
+        try:
+            with psycopg.connect(
+                self.dsn, connect_timeout=LOOK_WITHIN_S, options=f"-c statement_timeout={LOOK_WITHIN_S * 1000}"
+            ) as connection:
+                found = connection.execute(wanted, (self.row,)).fetchone()
+        except psycopg.Error as e:
+            raise _error(self.dsn, str(e)) from e
+        if found is None or not isinstance(found[0], dict):
+            raise _error(self.dsn, f"{self.table} has no position for {self.key} = {self.row}")
+        return {str(slot): int(offset) for slot, offset in found[0].items()}
+
+
+def _error(dsn: str, text: str) -> DriverError:
+    where = psycopg.conninfo.conninfo_to_dict(dsn)
+    name = f"Postgres at {where.get('host', 'localhost')}:{where.get('port', 5432)}"
+    return DriverError(f"{name}: {' '.join(text.split())[:300]}", definite=True)

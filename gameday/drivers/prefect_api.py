@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +54,18 @@ class Job:
             state = {"state": {"type": "CANCELLED", "message": "withdrawn by gameday"}, "force": True}
             self._ask("POST", f"/flow_runs/{run.id}/set_state", state)
 
+    def interval_s(self) -> float | None:
+        """The time between two scheduled runs; None without an active schedule of a fixed interval.
+
+        A cron schedule's interval is the time between the next two runs that the server has planned.
+        """
+        found = self._ask("GET", f"/deployments/{self._id()}")
+        for one in found.get("schedules") or ():
+            if one.get("active") and "interval" in one["schedule"]:
+                return float(one["schedule"]["interval"])
+        planned = [run.due_us for run in self.runs(time.time_ns() // 1000) if run.scheduled and run.due_us]
+        return None if len(planned) < 2 else (planned[1] - planned[0]) / 1e6
+
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """The runs that were due or started since then, oldest first."""
         wanted = {
@@ -97,6 +110,8 @@ def _job_run(run: Mapping[str, Any]) -> JobRun:
         started_us=_us(run["start_time"]),
         ended_us=_us(run["end_time"]),
         message=str((run["state"] or {}).get("message") or ""),
+        due_us=_us(run["expected_start_time"]),
+        scheduled=bool(run["auto_scheduled"]),
     )
 
 

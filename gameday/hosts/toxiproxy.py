@@ -1,4 +1,7 @@
-"""Links between components as proxies of a Toxiproxy server, one per (from, to) pair. The stack says which."""
+"""Links between components as proxies of a Toxiproxy server, one per (from, to) pair. The stack says which.
+
+What is done to a link is faults/'s; a link knows nothing of its ends.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from gameday.errors import DriverError
 from gameday.model import Json
@@ -19,31 +22,54 @@ ANSWER_S = 2.0
 
 @dataclass(frozen=True)
 class Host:
-    """url: of Toxiproxy's HTTP API. names: unused, for a proxy is no component. Offers Links."""
+    """url: of Toxiproxy's HTTP API. names: unused, for a proxy is no component. Offers Links and Shape."""
 
     url: str
     names: Mapping[str, str] = field(default_factory=dict)
 
+    # ---- Links -----------------------------------------------------------------------------------------------
+
     def links(self) -> Mapping[str, Json]:
-        proxies = self._get("/proxies")
+        proxies = self._ask("GET", "/proxies")
         return {
             name: {key: p[key] for key in ("listen", "upstream", "enabled", "toxics")} for name, p in proxies.items()
         }
 
-    def _get(self, path: str) -> Mapping[str, Json]:
-        """One GET, without any proxy between. Reading has no effect, so every failure is definite."""
+    # ---- Shape -----------------------------------------------------------------------------------------------
+
+    def cut(self, link: str) -> None:
+        self._ask("POST", f"/proxies/{quote(link)}", {"enabled": False})
+
+    def join(self, link: str) -> None:
+        self._ask("POST", f"/proxies/{quote(link)}", {"enabled": True})
+
+    def distort(self, link: str, name: str, kind: str, stream: str, attributes: Mapping[str, Json]) -> None:
+        toxic = {"name": name, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": dict(attributes)}
+        self._ask("POST", f"/proxies/{quote(link)}/toxics", toxic, fine=(http.client.CONFLICT,))
+
+    def restore(self, link: str, name: str) -> None:
+        self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(http.client.NOT_FOUND,))
+
+    # ---- its API ---------------------------------------------------------------------------------------------
+
+    def _ask(self, method: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Mapping[str, Json]:
+        """One request, without any proxy between. fine: statuses that mean that all is as asked already."""
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=ANSWER_S)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
-            body = response.read()
-            if response.status != http.client.OK:
-                raise DriverError(f"toxiproxy at {self.url} answered {path} with {response.status}", definite=True)
-            answer: Mapping[str, Json] = json.loads(body)
+            text = response.read()
+            if response.status >= http.client.BAD_REQUEST and response.status not in fine:
+                raise DriverError(
+                    f"toxiproxy at {self.url} answered {method} {path} with {response.status}: {text[:200]!r}",
+                    definite=True,
+                )
+            answer: Mapping[str, Json] = json.loads(text) if text else {}
         except (OSError, http.client.HTTPException, ValueError) as e:
             raise DriverError(
-                f"toxiproxy at {self.url} does not answer {path}: {e}. Remedy: gameday status", definite=True
+                f"toxiproxy at {self.url} does not answer {method} {path}: {e}. Remedy: gameday status",
+                definite=method == "GET",
             ) from e
         finally:
             connection.close()

@@ -43,6 +43,13 @@ ADVICE: Mapping[str, str] = {
     "upstream_flows": "What lies before the struck component stood still too. Look for back-pressure.",
     "resumed": "A consumer did not go on from where it had committed. Look at its offset reset policy.",
     "served": "The topic was without a leader. Look at the broker's log around the fault.",
+    "snapshots_whole": "A commit to the archive is not what it claims. Stop the job's schedule first, then compare "
+    "that snapshot's files with its summary.",
+    "watermark": "The position that the job tells is not its table's. Find out which of the two is written first.",
+    "job_failed_cleanly": "A run is left without an end, or says nothing. Whoever looks at the orchestrator at night "
+    "learns nothing from it.",
+    "resumed_on_schedule": "The next scheduled run did not take up the work. Its own log says why.",
+    "alerted": "Nobody would have been told. Look at what triggers the alert, and at where it is sent.",
 }
 """What to look at first when a check fails, by the check's name."""
 

@@ -16,7 +16,7 @@ SETTINGS
     kafka_handle_error_mode = 'stream';
 
 -- A decimal is text of digits with at most eight after the point (zeros beyond don't count): ClickHouse's own cast would cut the others silently.
--- The largest is 2^63 - 1 of 10^-8, so that it is exact wherever it goes.
+-- The largest is 2^63 - 1 of 10^-8, so that it is exact wherever it goes; so it is of ids.
 CREATE MATERIALIZED VIEW trades.feed_to_bronze TO trades.bronze AS
 WITH
     '^[0-9]+([.][0-9]{1,8}0*)?$' AS decimal,
@@ -36,6 +36,7 @@ SELECT
         NOT endsWith(_topic, concat('.', JSONExtractString(raw, 'venue'))), 'venue is not the topic''s',
         JSONType(raw, 'symbol') != 'String' OR JSONExtractString(raw, 'symbol') = '', 'symbol is missing or not a string',
         JSONType(raw, 'trade_id') NOT IN ('Int64', 'UInt64'), 'trade_id is missing or not an integer',
+        JSONType(raw, 'trade_id') = 'UInt64', 'trade_id is too large',
         JSONType(raw, 'trade_id') = 'Int64' AND JSONExtractInt(raw, 'trade_id') <= 0, 'trade_id is not positive',
         JSONType(raw, 'side') != 'String', 'side is missing or not a string',
         JSONExtractString(raw, 'side') NOT IN ('buy', 'sell'), 'side is neither buy nor sell',

@@ -13,7 +13,7 @@ import hashlib
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -43,9 +43,9 @@ class SchemaError(Exception):
     """The server didn't answer or refused; the message names the remedy."""
 
 
-def statements(brokers: str) -> Iterator[str]:
-    """The SQL of all objects, in order."""
-    for name in FILES:
+def statements(brokers: str, files: Sequence[str] = FILES) -> Iterator[str]:
+    """The SQL of all objects of these files, in order."""
+    for name in files:
         text = Path(__file__).with_name(name).read_text()
         lines = [line for line in text.splitlines() if not line.startswith("--")]
         for statement in "\n".join(lines).split(";\n"):

@@ -16,10 +16,14 @@ CREATE TABLE IF NOT EXISTS trades.silver_raw
     ingested_at  DateTime64(6, 'UTC'),
     version      UInt64,
     INDEX ingested ingested_at TYPE minmax GRANULARITY 1,
-    INDEX happened exchange_us TYPE minmax GRANULARITY 1
+    INDEX happened exchange_us TYPE minmax GRANULARITY 1,
+    INDEX logged (topic, partition, offset) TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (venue, symbol, trade_id);
+
+-- For tables that are older than the index; what they hold already is found without it.
+ALTER TABLE trades.silver_raw ADD INDEX IF NOT EXISTS logged (topic, partition, offset) TYPE minmax GRANULARITY 1;
 
 -- What users query.
 CREATE OR REPLACE VIEW trades.silver AS

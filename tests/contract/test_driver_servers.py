@@ -73,6 +73,18 @@ def test_a_run_that_has_not_started_can_be_withdrawn(prefect_api_url: str) -> No
     assert job.find("nobody's") is None
 
 
+def test_the_interval_of_a_schedule_is_told(prefect_api_url: str) -> None:
+    """None without a schedule, or with one that is switched off."""
+    flow = _post(prefect_api_url, "/flows/", {"name": "timed"})
+    for name, schedules, interval_s in (
+        ("never", [], None),
+        ("half", [{"schedule": {"interval": 30.0}, "active": True}], 30.0),
+        ("off", [{"schedule": {"interval": 30.0}, "active": False}], None),
+    ):
+        _post(prefect_api_url, "/deployments/", {"name": name, "flow_id": flow["id"], "schedules": schedules})
+        assert prefect_api.Job(prefect_api_url, f"timed/{name}").interval_s() == interval_s
+
+
 def test_an_unknown_deployment_is_a_definite_error(prefect_api_url: str) -> None:
     """Nothing was started."""
     with pytest.raises(DriverError, match="404") as caught:

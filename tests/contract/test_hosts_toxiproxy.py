@@ -1,29 +1,66 @@
-"""The links of a real Toxiproxy server."""
+"""The links of a real Toxiproxy server, and the faults of a link as its client meets them."""
 
 from __future__ import annotations
 
-import json
+import http.server
+import socket
 import subprocess
-import urllib.request
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compose.ports import free_ports
 from compose.servers import toxiproxy
 from compose.service import answers
+from gameday import guardian
+from gameday.errors import ConfigError, DriverError, GamedayError
+from gameday.faults._link import reaction_s
+from gameday.faults.blackhole import Blackhole
+from gameday.faults.latency import Latency
+from gameday.faults.partition import Partition
+from gameday.faults.reset import Reset
+from gameday.faults.truncate import Truncate
 from gameday.hosts.toxiproxy import Host
 from gameday.polling import until
+from gameday.ports import Fault, Held, Shape
+from gameday.stack import Stack, open_stack
+from gameday.state import State
+from tests import fakes
+
+LINK = "db-web"
+FAULTS: list[Any] = [
+    Partition("web", LINK),
+    Blackhole("web", LINK),
+    Latency("web", LINK, latency_ms=200),
+    Reset("web", LINK),
+    Truncate("web", LINK, after_bytes=4096),
+]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, toxiproxy.Link]]:
+def upstream() -> Iterator[int]:
+    """The port of a small HTTP server."""
+
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(upstream: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, toxiproxy.Link]]:
     """Its address, and the one link that it has."""
     folder = tmp_path_factory.mktemp("toxiproxy")
     toxiproxy.get(print)
-    port, listen, upstream = free_ports(3)
-    link = toxiproxy.Link("exchange-binance", listen, upstream)
+    port, listen = free_ports(2)
+    link = toxiproxy.Link(LINK, listen, upstream)
     service = toxiproxy.process(folder, port, [link])
     log = Path(service.folder) / "log"
     with log.open("wb") as out, subprocess.Popen(service.argv, cwd=folder, stdout=out, stderr=out) as running:
@@ -32,15 +69,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, toxi
         running.terminate()
 
 
-def post(url: str, body: object) -> None:
-    """One order to Toxiproxy's own API."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, json.dumps(body).encode(), method="POST"), timeout=5):
-        return
+@pytest.fixture
+def stack(server: tuple[str, toxiproxy.Link], tmp_path: Path) -> Iterator[Stack]:
+    """A stack of two components and the link between them; the link is whole before and after each test."""
+    url, _ = server
+    path = fakes.write_config(tmp_path, opted_in=("web", "other"), others=("db",))
+    with path.open("a") as config:
+        config.write(f'[hosts.toxiproxy]\nurl = "{url}"\n')
+        config.write(f'[links]\n{LINK} = {{ host = "toxiproxy", between = ["db", "web"] }}\n')
+    made = open_stack(path, State(tmp_path))
+    yield made
+    for fault in FAULTS:
+        fault.heal(made, {})
+    assert whole(made)
+
+
+def whole(stack: Stack) -> bool:
+    state = stack.named_host("toxiproxy").links()[LINK]  # type: ignore[attr-defined]
+    return bool(state["enabled"]) and not state["toxics"]
 
 
 def test_links_tell_where_they_lead_and_what_was_done_to_them(server: tuple[str, toxiproxy.Link]) -> None:
-    """A whole link, a slowed one, a cut one."""
+    """A whole link, a slowed one, a cut one; asking twice for the state that already is, is fine."""
     url, link = server
     state = {
         "listen": f"127.0.0.1:{link.listen}",
@@ -49,10 +99,85 @@ def test_links_tell_where_they_lead_and_what_was_done_to_them(server: tuple[str,
         "toxics": [],
     }
     host = Host(url)
+    assert isinstance(host, Shape)
     assert host.links() == {link.name: state}
-    toxic = {"name": "slow", "type": "latency", "attributes": {"latency": 10}}
-    post(f"{url}/proxies/{link.name}/toxics", toxic)
-    assert [t["name"] for t in host.links()[link.name]["toxics"]] == ["slow"]
-    post(f"{url}/reset", {})
-    post(f"{url}/proxies/{link.name}", {"enabled": False})
-    assert host.links() == {link.name: {**state, "enabled": False}}
+    for _ in range(2):
+        host.distort(LINK, "slow", "latency", "downstream", {"latency": 10})
+    assert [t["name"] for t in host.links()[LINK]["toxics"]] == ["slow"]
+    for _ in range(2):
+        host.restore(LINK, "slow")
+    for _ in range(2):
+        host.cut(LINK)
+    assert host.links() == {LINK: {**state, "enabled": False}}
+    for _ in range(2):
+        host.join(LINK)
+    assert host.links() == {LINK: state}
+
+
+def test_an_unknown_link_and_an_absent_server_are_named(server: tuple[str, toxiproxy.Link]) -> None:
+    """A DriverError with the address; whether anything happened is told."""
+    url, _ = server
+    with pytest.raises(DriverError, match="404") as refused:
+        Host(url).cut("nowhere")
+    assert refused.value.definite
+    (port,) = free_ports(1)
+    with pytest.raises(DriverError, match=f"127.0.0.1:{port}"):
+        Host(f"http://127.0.0.1:{port}").links()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__.lower())
+def test_a_fault_of_a_link_bites_holds_and_heals(stack: Stack, fault: Any) -> None:
+    """No proof before the act; a proof after it; guardian.nothing_left names it; nothing of it after the heal, however
+    often that is asked for."""
+    assert [isinstance(fault, kind) for kind in (Fault, Held)] == [True, True]
+    assert stack.lacks(fault) == []
+    stack.permit(fault)
+    before = fault.before(stack)
+    assert not fault.holds(stack, before)
+    assert fault.bit(stack, before) is None
+    for _ in range(2):
+        fault.act(stack, before, "act-1")
+    assert fault.holds(stack, before)
+    proof = fault.bit(stack, before)
+    assert proof is not None
+    assert LINK in proof
+    assert any(LINK in line for line in guardian.nothing_left(stack))
+    for _ in range(2):
+        fault.heal(stack, before)
+    assert not fault.holds(stack, before)
+    assert fault.bit(stack, before) is None
+    assert whole(stack)
+
+
+def test_a_held_connection_feels_the_cut(stack: Stack, server: tuple[str, toxiproxy.Link]) -> None:
+    """Not only new ones: the victim's open connection ends."""
+    _, link = server
+    fault = Partition("web", LINK)
+    with socket.create_connection(("127.0.0.1", link.listen), 5) as held:
+        fault.act(stack, {}, "act-1")
+        held.settimeout(5)
+        assert held.recv(1) == b""
+
+
+def test_a_link_that_is_broken_already_is_not_broken_again(stack: Stack) -> None:
+    """Its heal would undo what somebody else did."""
+    Latency("web", LINK).act(stack, {}, "act-1")
+    with pytest.raises(GamedayError, match="already"):
+        Partition("web", LINK).before(stack)
+
+
+def test_only_an_end_that_opted_in_may_lose_its_link(stack: Stack) -> None:
+    """The other end, a component beside the link and an unknown link are refused before any act."""
+    with pytest.raises(ConfigError, match="has not opted in"):
+        stack.permit(Partition("db", LINK))
+    with pytest.raises(ConfigError, match="no link 'db-wed'"):
+        stack.permit(Partition("web", "db-wed"))
+    with pytest.raises(ConfigError, match="other is at neither end of link db-web"):
+        stack.permit(Partition("other", LINK))
+
+
+def test_noise_is_answered_by_whoever_is_there(upstream: int) -> None:
+    """What the proofs compare: a server reacts within milliseconds."""
+    took_s = reaction_s(f"127.0.0.1:{upstream}")
+    assert took_s is not None
+    assert took_s < 0.5

@@ -373,6 +373,7 @@ MALFORMED: Mapping[str, tuple[bytes, str]] = {
     "id fraction": (message(trade_id=1.5), "trade_id is missing or not an integer"),
     "id null": (message(trade_id=None), "trade_id is missing or not an integer"),
     "id too large": (message(trade_id=10**25), "trade_id is missing or not an integer"),
+    "id of 64 bits": (message(trade_id=2**63), "trade_id is too large"),
     "id negative": (message(trade_id=-1), "trade_id is not positive"),
     "id zero": (message(trade_id=0), "trade_id is not positive"),
     "side": (message(side="hold"), "side is neither buy nor sell"),

@@ -44,6 +44,7 @@ NAMES = {
         "consumer-watch",
     ),
     *("exchange", "kafka", "clickhouse", "handler-binance", "handler-kraken", "handler-coinbase"),
+    *("seaweedfs", "offload-worker", "pager"),
 }
 
 
@@ -196,7 +197,7 @@ def test_clients_behind_a_link_are_sent_back_through_it(env: Mapping[str, str], 
 def test_links_survive_a_restart_of_toxiproxy(stack_state: State, env: Mapping[str, str]) -> None:
     """One proxy for each pair of neighbours; a killed Toxiproxy has them all again, enabled and without toxics."""
     venues = ("binance", "kraken", "coinbase")
-    wanted = {"broker-clickhouse"}
+    wanted = {"broker-clickhouse", "clickhouse-offload", "offload-s3"}
     wanted |= {f"exchange-handler-{v}" for v in venues} | {f"handler-{v}-broker" for v in venues}
     assert set(links(env)) == wanted
     pid = processes(stack_state)["toxiproxy"]["pid"]
@@ -263,12 +264,25 @@ def test_the_next_nights_are_scheduled(env: Mapping[str, str]) -> None:
     assert until(scheduled, WITHIN_S, every_s=0.5, what="a scheduled night")
 
 
+def test_the_offload_runs_by_its_schedule(stack_state: State, env: Mapping[str, str]) -> None:
+    """Rows reach the table without anybody's asking, and go on doing so."""
+
+    def rows() -> int:
+        url = f"postgresql://platform:{env['PLATFORM_PG_PASSWORD']}@127.0.0.1:{env['PLATFORM_PG_PORT']}/platform"
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT rows FROM offload_watermarks").fetchone()
+        return int(found[0]) if found else 0
+
+    first = until(rows, WITHIN_S, every_s=0.5, what="a first commit of the offload")
+    until(lambda: rows() > first, WITHIN_S, every_s=0.5, what="the next one")
+
+
 # ---- every server's start and stop -----------------------------------------------------------------------------------
 
-STATELESS = ("toxiproxy", "prefect-server", "prefect-worker")
+HASTY = ("toxiproxy", "prefect-server", "prefect-worker", "offload-worker", "seaweedfs")
 """They may wait for their clients when told to end, and lose nothing when killed."""
 
-SERVERS = ("gameday-postgres", "platform-postgres", "toxiproxy", "kafka", "clickhouse", "prefect-server")
+SERVERS = ("gameday-postgres", "platform-postgres", "toxiproxy", "kafka", "clickhouse", "seaweedfs", "prefect-server")
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -281,7 +295,7 @@ def test_a_killed_server_comes_back_by_itself(stack_state: State, name: str) -> 
     print(f"{name}: serves {time.monotonic() - began:.2f} s after SIGKILL")
 
 
-@pytest.mark.parametrize("name", [*SERVERS, "prefect-worker"])
+@pytest.mark.parametrize("name", [*SERVERS, "prefect-worker", "offload-worker"])
 def test_a_server_stops_in_good_order_and_starts_again(stack_state: State, name: str) -> None:
     """stop returns when the port is silent, start brings it back; what keeps data ends by itself, without SIGKILL."""
     log = stack_state.servers / "supervisor.log"
@@ -293,7 +307,7 @@ def test_a_server_stops_in_good_order_and_starts_again(stack_state: State, name:
     assert not answers(ready, 1.0)
     supervisor.ask(stack_state, op="start", name=name)
     await_ready(stack_state, name)
-    assert name in STATELESS or "killed after its grace" not in log.read_text()[before:]
+    assert name in HASTY or "killed after its grace" not in log.read_text()[before:]
     print(f"{name}: stopped in {stopped - began:.2f} s, serves {time.monotonic() - stopped:.2f} s after start")
 
 

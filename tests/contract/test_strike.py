@@ -66,12 +66,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory, prefect_api_url: str) -> Ite
     (folder / "export_flow.py").write_text(FLOW)
     port = urlsplit(prefect_api_url).port or 0
     (health,) = free_ports(1)
-    service = prefect.worker(folder / "worker", folder / "home", port, health, {"PYTHONPATH": str(ROOT)})
+    service = prefect.worker(
+        "prefect-worker", folder / "worker", folder / "home", port, health, {"PYTHONPATH": str(ROOT)}
+    )
     config = folder / "gameday.toml"
     config.write_text(CONFIG.format(api=prefect_api_url, health=f"http://127.0.0.1:{health}/health"))
     with serving(service):
         env = {**os.environ, **prefect.environment(folder / "home", port)}
-        argv = [sys.executable, "-c", textwrap.dedent(REGISTER), str(folder), prefect.POOL]
+        argv = [sys.executable, "-c", textwrap.dedent(REGISTER), str(folder), "gameday"]
         subprocess.run(argv, env=env, cwd=ROOT, check=True, timeout=WITHIN_S)
         yield open_stack(config, State(folder / "state").ensure())
 

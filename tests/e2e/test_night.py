@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import statistics
@@ -23,13 +22,22 @@ from tests.e2e.command import gameday, results
 
 RATE_HZ = 20.0
 
+UNSEEN = ("offload_failure",)
+"""Nothing of the stream is ever bad: only the archive is late."""
+
+NIGHT_S = 600
+"""Six tests on a machine that has other things to do; the README tells what they take on one that hasn't."""
+
+
+pytestmark = pytest.mark.timeout(NIGHT_S + 120)
+
 
 @pytest.fixture(scope="module")
 def night(stack_state: State, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
     """One night of all tests: its output, results and JUnit file."""
     folder = tmp_path_factory.mktemp("night")
     found, junit = folder / "r.json", folder / "r.xml"
-    done = gameday(stack_state, "run", "--all", "--json", str(found), "--junit", str(junit))
+    done = gameday(stack_state, "run", "--all", "--json", str(found), "--junit", str(junit), within_s=NIGHT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, found, junit
 
@@ -39,12 +47,15 @@ def measures(found: Path) -> list[dict[str, Any]]:
 
 
 def test_a_night_passes_and_says_so(night: tuple[str, Path, Path]) -> None:
-    """Three passes; the terminal shows each test with its MTTR, what was broken until when and how to stop it."""
+    """Six passes; the terminal shows each test with its MTTR, what was broken until when and how to stop it."""
     output, found, _ = night
     assert {r["test"]: r["verdict"] for r in results(found)} == {
         "broker_restart": "pass",
         "clickhouse_restart": "pass",
         "feed_handler_crash": "pass",
+        "offload_failure": "pass",
+        "object_store_outage": "pass",
+        "network_partition": "pass",
     }
     assert "to stop it: gameday abort" in output
     assert "selftest: pass" in output
@@ -58,16 +69,18 @@ def test_its_results_follow_the_published_schema(night: tuple[str, Path, Path]) 
     jsonschema.validate(document, published.schema())
     for result in document["results"]:
         assert all(n == 0 for hops in result["counts"].values() for n in hops.values()), result["counts"]
-        assert set(result["counts"]["lost"]) >= {"broker", "bronze", "silver", "gold"}
-    assert len(ET.parse(junit).getroot().findall(".//testcase")) >= 3
+        exported = {"archive"} if result["test"] in ("offload_failure", "object_store_outage") else set()
+        assert set(result["counts"]["lost"]) >= {"broker", "bronze", "silver", "gold"} | exported
+    assert len(ET.parse(junit).getroot().findall(".//testcase")) >= 6
 
 
 def test_recovery_is_measured_sharply(night: tuple[str, Path, Path]) -> None:
-    """Every measure was taken; the MTTR's intervals are at most 0.15 s wide in the median and 0.5 s each, and its high
-    end is within the target."""
+    """Every measure was taken, but for the impact of what is seen at its end alone; the MTTR's intervals are at most
+    0.15 s wide in the median and 0.5 s each, and its high end is within the target."""
     _, found, _ = night
-    for one in measures(found):
-        assert all(one[name]["high_s"] is not None for name in ("impact", "restore", "drain", "mttr")), one
+    for result in results(found):
+        shown = () if result["test"] in UNSEEN else ("impact",)
+        assert all(result["measures"][name]["high_s"] is not None for name in (*shown, "restore", "drain", "mttr"))
     widths = [one["mttr"]["high_s"] - one["mttr"]["low_s"] for one in measures(found)]
     assert statistics.median(widths) <= 0.15, widths
     assert max(widths) <= 0.5, widths
@@ -99,17 +112,13 @@ def test_the_night_leaves_its_files_and_its_history(night: tuple[str, Path, Path
     assert {r["id"] for r in results(found)} <= {r["id"] for r in past}
 
 
-@pytest.mark.parametrize(
-    ("deployment", "params"),
-    [("broker-restart/on-demand", ["how=sigkill"]), ("clickhouse-restart/on-demand", ["how=sigkill"])],
-)
-def test_a_deployment_does_the_same_through_the_worker(stack_state: State, deployment: str, params: list[str]) -> None:
+def test_a_deployment_does_the_same_through_the_worker(stack_state: State) -> None:
     """`prefect deployment run` ends Completed, and its run is in the history like any other."""
     config = load(state=stack_state)
     before = {r["id"] for r in json.loads(gameday(stack_state, "history", "--json").stdout)["results"]}
-    options = list(itertools.chain.from_iterable(("-p", p) for p in params))
+    prefect = str(Path(sys.executable).with_name("prefect"))
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("prefect")), "deployment", "run", deployment, *options, "--watch"],
+        [prefect, "deployment", "run", "clickhouse-restart/on-demand", "-p", "how=sigkill", "--watch"],
         env={
             **os.environ,
             "PREFECT_API_URL": config.prefect.api_url,
@@ -124,9 +133,7 @@ def test_a_deployment_does_the_same_through_the_worker(stack_state: State, deplo
     assert done.returncode == 0, done.stdout + done.stderr
     after = json.loads(gameday(stack_state, "history", "--json").stdout)["results"]
     new = [r for r in after if r["id"] not in before]
-    assert [(r["test"], r["params"]["how"], r["verdict"]) for r in new] == [
-        (deployment.partition("/")[0].replace("-", "_"), "sigkill", "pass")
-    ]
+    assert [(r["test"], r["params"]["how"], r["verdict"]) for r in new] == [("clickhouse_restart", "sigkill", "pass")]
 
 
 def test_a_killed_handler_is_revived_by_the_platform(stack_state: State, tmp_path: Path) -> None:
@@ -145,5 +152,5 @@ def test_status_and_check_show_what_there_is(stack_state: State) -> None:
     assert (status.returncode, check.returncode) == (0, 0), status.stdout + check.stdout
     for text in ("handler-kraken", "coinbase/BTC-USD", "broker-clickhouse", "whole", "no run holds the stack"):
         assert text in status.stdout, status.stdout
-    for text in ("hop gold", "cursor clickhouse", "test feed_handler_crash", "can run"):
+    for text in ("hop gold", "archive", "cursor clickhouse", "test offload_failure", "can run"):
         assert text in check.stdout, check.stdout

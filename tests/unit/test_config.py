@@ -10,6 +10,9 @@ import pytest
 from gameday import config, ports
 from gameday.errors import ConfigError, NotUp
 from gameday.faults.failpoint import Failpoint
+from gameday.faults.partition import Partition
+from gameday.faults.stop import Stop
+from gameday.faults.write_denied import WriteDenied
 from gameday.stack import Stack
 from gameday.state import ROOT, State
 
@@ -105,8 +108,13 @@ def test_what_a_fault_needs_and_its_component_lacks_is_told(state: State) -> Non
     stack = Stack(config.load(EMBEDDED, state), state, EMBEDDED)
     cut: Any = SimpleNamespace(component="broker", needs=(ports.Links,))
     assert stack.lacks(Failpoint("handler-kraken", "spot", "kill")) == []
-    assert stack.lacks(Failpoint("broker", "spot", "kill")) == ["broker has no failpoints"]
-    assert stack.lacks(cut) == ["broker runs on host 'local', which can't links"]
+    assert stack.lacks(Failpoint("broker", "spot", "kill")) == ["broker has no points in gameday.toml"]
+    assert stack.lacks(cut) == ["broker is on host 'local', which can't links"]
+    assert stack.lacks(Partition("clickhouse", "broker-clickhouse")) == []
+    assert stack.lacks(Partition("clickhouse", "spark-clickhouse")) == ["stack trades has no link 'spark-clickhouse'"]
+    assert stack.lacks(WriteDenied("s3")) == []
+    assert stack.lacks(WriteDenied("broker")) == ["broker has no rights in gameday.toml"]
+    assert stack.lacks(Stop("nats")) == ["stack trades has no component 'nats'"]
 
 
 def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: State) -> None:

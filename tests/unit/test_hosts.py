@@ -166,5 +166,5 @@ def test_a_toxiproxy_that_answers_nonsense(
 
 def test_a_toxiproxy_that_is_gone() -> None:
     """Connection refused names address and remedy."""
-    with pytest.raises(DriverError, match=r"does not answer /proxies.*gameday status"):
+    with pytest.raises(DriverError, match=r"does not answer GET /proxies.*gameday status"):
         Toxiproxy("http://127.0.0.1:1").links()

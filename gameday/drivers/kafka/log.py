@@ -24,7 +24,7 @@ from confluent_kafka import (
 from gameday.digest import SIDES, TRADE_FIELDS, row_hash, tally
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
-from gameday.model import Columns, Digest, Group, Json, Tally, Window
+from gameday.model import Columns, Digest, Group, Json, Position, Tally, Window
 
 __all__ = ["Hop"]
 
@@ -164,6 +164,31 @@ class Hop:
         first = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
         names = {n: np.full(len(first), v) for n, v in zip(("venue", "symbol"), group, strict=True)}
         return {**names, **{name: mine.columns[name][first] for name in TRADE_FIELDS}}
+
+    def heads_before(self, position: Position) -> Mapping[Group, int]:
+        """Read back from each offset until every group that the log has had there was met."""
+        with self._lock, _errors(self.brokers):
+            bounds = {
+                slot: (low, min(end, position.get(f"{slot[0]}/{slot[1]}", low)))
+                for slot, (low, end) in self._bounds().items()
+            }
+            found: dict[Group, int] = {}
+            depth = TAIL_RECORDS
+            starts = {slot: end for slot, (_, end) in bounds.items()}
+            known = set(self.heads())
+            while spans := {
+                slot: (max(bounds[slot][0], start - depth), start)
+                for slot, start in starts.items()
+                if start > bounds[slot][0] and known - found.keys()
+            }:
+                whole = _Piece.join([_EMPTY, *self._read(spans).values()])
+                for group, number in self._numbers.items():
+                    ids = whole.columns["id"][whole.columns["group"] == number]
+                    if len(ids):
+                        found[group] = max(found.get(group, 0), int(ids.max()))
+                starts |= {slot: start for slot, (start, _) in spans.items()}
+                depth *= 2
+            return found
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """broker.late: records produced since the baseline whose id was at every hop by then, with their hashes, for

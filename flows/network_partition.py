@@ -1,0 +1,66 @@
+"""Failure test 6: a link of the platform is cut, or swallows everything."""
+
+from typing import Literal
+
+from gameday.checks import (
+    EXPORTED,
+    INTACT,
+    isolation,
+    job_failed_cleanly,
+    offsets_advance,
+    reconnected,
+    recovered,
+    resumed,
+    upstream_flows,
+)
+from gameday.conditions import behind, flowing, job_failed
+from gameday.faults.blackhole import Blackhole
+from gameday.faults.partition import Partition
+from gameday.faults.strike import Strike
+from gameday.model import Await, FailureTest, Heal, Inject
+from tasks.run import failure_test
+
+HELD_BEHIND_S = 10
+"""Longer than any session of the platform (3 s): the consumer is expelled, and has to join again."""
+
+FAILS_WITHIN_S = 120
+"""The offload gives up by then."""
+
+VICTIMS = {
+    "broker-clickhouse": "clickhouse",
+    "handler-binance-broker": "handler-binance",
+    "clickhouse-offload": "offload-worker",
+}
+
+
+@failure_test
+def network_partition(
+    link: Literal["broker-clickhouse", "handler-binance-broker", "clickhouse-offload"] = "broker-clickhouse",
+    how: Literal["cut", "blackhole"] = "cut",
+) -> FailureTest:
+    """Does the platform go on where it was once a partition is over, with nothing lost, doubled or changed?
+
+    Args:
+        link: broker-clickhouse isolates the consumer; handler-binance-broker one of the producers; clickhouse-offload
+        the archive's job.
+        how: cut refuses connections, so that both ends know; blackhole swallows everything, so that neither does.
+    """
+    victim = VICTIMS[link]
+    fault = Partition(victim, link) if how == "cut" else Blackhole(victim, link)
+    begins = Strike(victim, "offload", "offload::before_read", "1*pause")
+    plan: tuple[Inject | Await | Heal, ...]
+    if link == "clickhouse-offload":
+        plan = (Inject(begins), Inject(fault), Heal(begins), Await(job_failed, within_s=FAILS_WITHIN_S, promise=True))
+        checks = (*EXPORTED, isolation, job_failed_cleanly, recovered)
+    else:
+        plan = (Inject(fault), Await(behind(HELD_BEHIND_S), within_s=60))
+        own = (upstream_flows, resumed) if victim == "clickhouse" else (isolation,)
+        checks = (*INTACT, *own, offsets_advance, reconnected, recovered)
+    return FailureTest(
+        plan=(Await(flowing, within_s=30), *plan, Heal()),
+        mttr_max_s=300,
+        drain_max_s=300,
+        checks=checks,
+        archive=link == "clickhouse-offload",
+        nightly=tuple({"link": one, "how": how} for how in ("cut", "blackhole") for one in VICTIMS),
+    )

@@ -1,0 +1,62 @@
+"""Failure test 5: the object store is away, or refuses, in the middle of an offload."""
+
+from typing import Literal
+
+from gameday.checks import EXPORTED, alerted, isolation, job_failed_cleanly, recovered
+from gameday.conditions import flowing, job_failed
+from gameday.faults.latency import Latency
+from gameday.faults.pause import Pause
+from gameday.faults.stop import Stop
+from gameday.faults.strike import Strike
+from gameday.faults.truncate import Truncate
+from gameday.faults.write_denied import WriteDenied
+from gameday.model import Await, FailureTest, Heal, Inject
+from gameday.ports import Fault
+from tasks.run import failure_test
+
+FAILS_WITHIN_S = 120
+"""The offload gives up by then: a store that hangs must not hold its worker for ever."""
+
+LINK = "offload-s3"
+SLOW_MS = 20_000
+"""Beyond the offload's patience with one request."""
+
+
+@failure_test
+def object_store_outage(
+    how: Literal["stop", "read_only", "hang", "slow", "truncate"] = "stop", mttr_max_s: float = 300
+) -> FailureTest:
+    """Does the offload fail with a clear message, leave nothing half visible, and go on once the store is back?
+
+    Args:
+        how: stop takes the store down; read_only withdraws the offload's right to write; hang freezes it; slow answers
+        after 20 s; truncate breaks off every upload in the middle.
+        mttr_max_s: from the store's return until the archive has what existed then.
+    """
+    outage: Fault
+    if how == "stop":
+        outage = Stop("s3")
+    elif how == "read_only":
+        outage = WriteDenied("s3")
+    elif how == "hang":
+        outage = Pause("s3")
+    elif how == "slow":
+        outage = Latency("s3", LINK, latency_ms=SLOW_MS)
+    else:
+        outage = Truncate("s3", LINK)
+    middle = Strike("offload-worker", "offload", "offload::after_data_file", "1*pause")
+    return FailureTest(
+        plan=(
+            Await(flowing, within_s=30),
+            Inject(middle),
+            Inject(outage),
+            Heal(middle),
+            Await(job_failed, within_s=FAILS_WITHIN_S, promise=True),
+            Heal(),
+        ),
+        mttr_max_s=mttr_max_s,
+        drain_max_s=mttr_max_s + FAILS_WITHIN_S,
+        checks=(*EXPORTED, isolation, job_failed_cleanly, alerted, recovered),
+        archive=True,
+        nightly=({"how": "stop"}, {"how": "read_only"}, {"how": "hang"}, {"how": "slow"}, {"how": "truncate"}),
+    )

@@ -1,0 +1,62 @@
+"""Failure test 4: a run of the offload is killed in the middle, or the worker that runs it."""
+
+from typing import Literal
+
+from gameday.checks import EXPORTED, job_failed_cleanly, recovered, resumed_on_schedule
+from gameday.conditions import flowing, job_failed
+from gameday.faults.kill import Kill
+from gameday.faults.strike import Strike
+from gameday.model import Await, FailureTest, Inject
+from tasks.run import failure_test
+
+POINTS = (
+    "after_data_file",
+    "before_read",
+    "after_manifest_list",
+    "after_metadata",
+    "after_commit",
+    "before_mirror",
+    "after_mirror",
+)
+
+
+@failure_test
+def offload_failure(
+    point: Literal[
+        "after_data_file",
+        "before_read",
+        "after_manifest_list",
+        "after_metadata",
+        "after_commit",
+        "before_mirror",
+        "after_mirror",
+    ] = "after_data_file",
+    victim: Literal["flow", "worker"] = "flow",
+    mttr_max_s: float = 900,
+) -> FailureTest:
+    """Does the next scheduled offload take up a killed one's work, with every trade in the archive exactly once?
+
+    Args:
+        point: where in the code the run is struck; each is a failpoint of the offload.
+        victim: flow is the run's own process; worker leaves that process behind, half done.
+        mttr_max_s: from the strike until the archive has what existed then. One interval of the schedule and a run.
+    """
+    where = f"offload::{point}"
+    killed = (Inject(Strike("offload-worker", "offload", where, "1*kill")),)
+    orphaned = (
+        Inject(Strike("offload-worker", "offload", where, "1*pause")),
+        Inject(Kill("offload-worker")),
+        Await(job_failed, within_s=120),
+    )
+    return FailureTest(
+        plan=(Await(flowing, within_s=30), *(killed if victim == "flow" else orphaned)),
+        mttr_max_s=mttr_max_s,
+        drain_max_s=mttr_max_s,
+        checks=(*EXPORTED, resumed_on_schedule, job_failed_cleanly, recovered),
+        archive=True,
+        nightly=(
+            {"point": "after_data_file", "victim": "flow"},
+            *({"point": one, "victim": "flow"} for one in POINTS[1:]),
+            *({"point": one, "victim": "worker"} for one in POINTS),
+        ),
+    )

@@ -1,0 +1,26 @@
+"""Did the run that was struck end, and say why?"""
+
+from gameday.model import Evidence, Finding, Verdict
+
+__all__ = ["job_failed_cleanly"]
+
+ENDED = ("Failed", "Crashed", "Cancelled", "TimedOut", "Completed")
+MESSAGE_CHARS_MAX = 1000
+"""A message, not a traceback: it has to fit into an alert."""
+
+
+def job_failed_cleanly(evidence: Evidence) -> Finding:
+    """No run that the test asked for is left running; one that failed has a message of one line that names something.
+
+    A run that was killed is Crashed, in the orchestrator's own words.
+    """
+    if not evidence.struck:
+        return Finding("job_failed_cleanly", Verdict.UNKNOWN, "there is nothing to judge: no run was struck")
+    for run in evidence.struck:
+        if run.state not in ENDED:
+            return Finding("job_failed_cleanly", Verdict.FAIL, f"run {run.name} is left {run.state}", run.id)
+        if run.state != "Completed" and (not run.message or len(run.message) > MESSAGE_CHARS_MAX):
+            why = f"run {run.name} is {run.state} with {len(run.message)} characters of message"
+            return Finding("job_failed_cleanly", Verdict.FAIL, why, run.message)
+    told = "; ".join(f"{run.name} is {run.state}: {run.message[:200]}" for run in evidence.struck)
+    return Finding("job_failed_cleanly", Verdict.PASS, told, [run.id for run in evidence.struck])

@@ -1,0 +1,187 @@
+"""An Iceberg table that a job appends to, read as its users would: through the catalog, pinned to one snapshot.
+
+The catalog and the manifests are pyiceberg's to read; rows are digested by ClickHouse, from the snapshot's own metadata
+file: no row moves, and nothing that is not committed is seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gameday.drivers.clickhouse import Hop as Rows
+from gameday.errors import ConfigError, DriverError
+from gameday.model import Columns, Commit, Digest, Group, Tally, Window
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+    from pyiceberg.table.snapshots import Snapshot
+
+__all__ = ["Archive"]
+
+SECRET = "s3.secret-access-key"
+STORE = ("s3.endpoint", "s3.access-key-id", SECRET)
+"""What ClickHouse needs to know of the catalog's properties, to read the files itself."""
+
+PATIENCE = {"s3.connect-timeout": "1", "s3.request-timeout": "2"}
+"""Unless the catalog's properties say otherwise: a store that is away must not hold up who only looks."""
+
+COMMITS_MAX = 10_000
+"""Of a walk through a table's history."""
+
+
+@dataclass
+class Archive:
+    """catalog: pyiceberg's properties, among them name, uri, warehouse and those of STORE. table: namespace.name.
+
+    clickhouse: http://user:password@host:port of the server that reads the files. position, ids: the keys of the
+    summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id. columns: as clickhouse.Hop has it.
+    """
+
+    catalog: Mapping[str, str]
+    table: str
+    clickhouse: str
+    position: str = "offload.position"
+    ids: str = "offload.ids"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    name: str = "archive"
+    _loaded: list[Catalog] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if missing := [key for key in ("name", "uri", "warehouse", *STORE) if key not in self.catalog]:
+            raise ConfigError(f"{self.name}: catalog lacks {', '.join(missing)}. It has {', '.join(self.catalog)}")
+
+    # ---- Archive ---------------------------------------------------------------------------------------------
+
+    def read(self) -> Mapping[str, float]:
+        """The newest commit's "head/<group>" and "position/<slot>"; nothing yet while there is none."""
+        found = next(self._history(self._table()), None)
+        if found is None:
+            return {"": 0.0}
+        _, commit = found
+        heads = {f"head/{'/'.join(group)}": float(head) for group, head in commit.heads.items()}
+        return {"": 1.0, **heads, **{f"position/{slot}": float(at) for slot, at in commit.position.items()}}
+
+    def commits(self, after: str | None) -> Sequence[Commit]:
+        """The rows that each commit added are those of the files that its manifests say it added."""
+        table = self._table()
+        chain: list[tuple[Snapshot, Commit]] = []
+        for snapshot, commit in self._history(table):
+            chain.insert(0, (snapshot, commit))
+            if after in (None, commit.id):
+                break
+        if after is None or not chain:
+            return [commit for _, commit in chain]
+        added = self._added(table, [snapshot for snapshot, _ in chain[1:]])
+        return [
+            Commit(commit.id, commit.at_us, commit.position, commit.heads, added.get(commit.id, {}))
+            for _, commit in chain
+        ]
+
+    # ---- Hop -------------------------------------------------------------------------------------------------
+
+    def heads(self) -> Mapping[Group, int]:
+        found = next(self._history(self._table()), None)
+        return found[1].heads if found else {}
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """The stream "archive": each trade once."""
+        table = self._table()
+        if table.metadata.current_snapshot_id is None:
+            return (Digest("archive", self.name, "final", {}),)
+        with self._masked():
+            found = self._rows_of(table).digest(window)
+        return tuple(Digest("archive", self.name, d.view, d.groups) for d in found)
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        with self._masked():
+            return self._rows_of(self._table()).rows(group, lo, hi)
+
+    # ---- the table -------------------------------------------------------------------------------------------
+
+    def _table(self) -> Table:
+        """As it is now. Raises DriverError; definite, for looking changes nothing."""
+        from pyiceberg.catalog import load_catalog
+
+        with self._masked():
+            try:
+                if not self._loaded:
+                    self._loaded.append(load_catalog(**{**PATIENCE, **self.catalog}))
+                return self._loaded[0].load_table(self.table)
+            except Exception as e:
+                reason = " ".join(str(e).split())[:300] or type(e).__name__
+                raise DriverError(f"Iceberg table {self.table}: {reason}", definite=True) from e
+
+    def _history(self, table: Table) -> Iterator[tuple[Snapshot, Commit]]:
+        """The commits that say where they are, newest first; maintenance's snapshots between them say nothing."""
+        snapshot = table.current_snapshot()
+        for _ in range(COMMITS_MAX):
+            if snapshot is None:
+                return
+            summary: Mapping[str, Any] = snapshot.summary.additional_properties if snapshot.summary else {}
+            if self.position in summary:
+                position = {slot: int(at) for slot, at in json.loads(summary[self.position]).items()}
+                heads = {_group(name): int(head) for name, head in json.loads(summary.get(self.ids) or "{}").items()}
+                yield snapshot, Commit(str(snapshot.snapshot_id), snapshot.timestamp_ms * 1000, position, heads)
+            parent = snapshot.parent_snapshot_id
+            snapshot = None if parent is None else table.metadata.snapshot_by_id(parent)
+
+    def _added(self, table: Table, wanted: Sequence[Snapshot]) -> Mapping[str, Mapping[Group, Tally]]:
+        """Commit -> group -> the rows of the files that it added and that are there now."""
+        current = table.current_snapshot()
+        ids = {snapshot.snapshot_id for snapshot in wanted}
+        if current is None or not ids:
+            return {}
+        files: dict[str, str] = {}
+        for manifest in current.manifests(table.io):
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                if entry.snapshot_id in ids:
+                    files[entry.data_file.file_path.partition("://")[2]] = str(entry.snapshot_id)
+        if not files:
+            return {}
+        path = "trimLeft(replaceRegexpOne(_path, '^[a-z0-9]+://', ''), '/')"
+        known, made = ", ".join(f"'{name}'" for name in files), ", ".join(f"'{one}'" for one in files.values())
+        group = f"transform({path}, [{known}], [{made}], ''), concat(venue, '\\n', symbol)"
+        with self._masked():
+            found = self._rows_of(table).tallies(group, f"{path} IN ({known})")
+        added: dict[str, dict[Group, Tally]] = {}
+        for (commit, both), tally in found.items():
+            venue, _, symbol = both.partition("\n")
+            added.setdefault(commit, {})[venue, symbol] = tally
+        return added
+
+    def _rows_of(self, table: Table) -> Rows:
+        """The table's rows in ClickHouse, pinned to the snapshot that this metadata file makes the current one."""
+        endpoint, key, secret = (self.catalog[name] for name in STORE)
+        location = urlsplit(table.metadata.location)
+        folder = f"{endpoint.rstrip('/')}/{location.netloc}{location.path}"
+        pinned = table.metadata_location.removeprefix(table.metadata.location).lstrip("/")
+        made = f"icebergS3('{folder}/', '{key}', '{secret}', SETTINGS iceberg_metadata_file_path = '{pinned}')"
+        return Rows(self.clickhouse, "final", made, columns=self.columns, name=self.name)
+
+    def _masked(self) -> _Masked:
+        return _Masked(self.catalog[SECRET])
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """Takes a secret out of the errors that pass; a server may quote the statement that it refuses."""
+
+    secret: str
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DriverError) and self.secret in str(error):
+            raise DriverError(str(error).replace(self.secret, "…"), definite=error.definite) from None
+
+
+def _group(name: str) -> Group:
+    """ "venue/symbol", where the symbol may have a stroke of its own."""
+    venue, _, symbol = name.partition("/")
+    return venue, symbol

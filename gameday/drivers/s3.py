@@ -1,0 +1,135 @@
+"""An object store that speaks S3: whether it answers, and who may write into a bucket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gameday.errors import DriverError
+
+__all__ = ["Rights"]
+
+CONNECT_WITHIN_S, ANSWER_WITHIN_S = 1.0, 3.0
+NO_POLICY = "NoSuchBucketPolicy"
+SID = "gameday-no-writes"
+TOUCH = "gameday/touch"
+"""The object that is written to learn whether the user may; it lies outside of every table."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What one user may do in one bucket, by the bucket's policy.
+
+    key, secret: the administrator's. principal: the user as policies name it. user_key, user_secret: its own, to prove
+    from its side what it may do.
+    """
+
+    endpoint: str
+    bucket: str
+    key: str
+    secret: str
+    principal: str
+    user_key: str
+    user_secret: str
+    region: str = "us-east-1"
+
+    def policy(self) -> str | None:
+        """The bucket's policy as JSON; None: it has none."""
+        with self._errors("get the bucket's policy"):
+            try:
+                return str(self._admin.get_bucket_policy(Bucket=self.bucket)["Policy"])
+            except ClientError as e:
+                if e.response["Error"]["Code"] == NO_POLICY:
+                    return None
+                raise
+
+    def deny_writes(self, policy: str | None) -> None:
+        """Take the user's right to write, besides what the given policy (as it was) says."""
+        document: dict[str, Any] = json.loads(policy) if policy else {"Version": "2012-10-17", "Statement": []}
+        deny = {
+            "Sid": SID,
+            "Effect": "Deny",
+            "Principal": {"AWS": self.principal},
+            "Action": ["s3:PutObject", "s3:DeleteObject"],
+            "Resource": [f"arn:aws:s3:::{self.bucket}/*"],
+        }
+        others = [one for one in document["Statement"] if one.get("Sid") != SID]
+        with self._errors("put the bucket's policy"):
+            self._admin.put_bucket_policy(
+                Bucket=self.bucket, Policy=json.dumps({**document, "Statement": [*others, deny]})
+            )
+
+    def set_policy(self, policy: str | None) -> None:
+        """Give the bucket this policy again; None: none."""
+        with self._errors("restore the bucket's policy"):
+            if policy is not None:
+                self._admin.put_bucket_policy(Bucket=self.bucket, Policy=policy)
+                return
+            try:
+                self._admin.delete_bucket_policy(Bucket=self.bucket)
+            except ClientError as e:
+                if e.response["Error"]["Code"] != NO_POLICY:
+                    raise
+
+    def denied(self) -> bool:
+        """Whether the policy takes the right."""
+        return SID in (self.policy() or "")
+
+    def refusals(self) -> Mapping[str, int]:
+        """What the user itself meets now: HTTP status of a "read" (a list) and of a "write" (a small object)."""
+        return {
+            "read": self._status(lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1)),
+            "write": self._status(lambda s3: s3.put_object(Bucket=self.bucket, Key=TOUCH, Body=b"")),
+        }
+
+    def _status(self, ask: Any) -> int:
+        with self._errors("ask as its user"):
+            try:
+                return int(ask(self._user)["ResponseMetadata"]["HTTPStatusCode"])
+            except ClientError as e:
+                return int(e.response["ResponseMetadata"]["HTTPStatusCode"])
+
+    @cached_property
+    def _admin(self) -> Any:
+        return self._client(self.key, self.secret)
+
+    @cached_property
+    def _user(self) -> Any:
+        return self._client(self.user_key, self.user_secret)
+
+    def _client(self, key: str, secret: str) -> Any:
+        config = Config(
+            connect_timeout=CONNECT_WITHIN_S,
+            read_timeout=ANSWER_WITHIN_S,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            request_checksum_calculation="when_required",
+        )
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            region_name=self.region,
+            config=config,
+        )
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as e:
+            code = e.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+            definite = http.client.BAD_REQUEST <= code < http.client.INTERNAL_SERVER_ERROR
+            raise DriverError(f"S3 at {self.endpoint}: can't {what}: {e}", definite=definite) from e
+        except (BotoCoreError, OSError) as e:
+            raise DriverError(f"S3 at {self.endpoint}: can't {what}: {e}", definite=False) from e

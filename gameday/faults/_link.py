@@ -1,0 +1,99 @@
+"""What the faults of a link share: they are known by what the link's host shows, and proved from the victim's side.
+
+A proof compares two ways to the same server: through the link, as the victim goes, and past it. The same few bytes
+do for every protocol: a server that is reached answers them, or hangs up.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.errors import GamedayError
+from gameday.model import Json
+from gameday.ports import Shape
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Distortion", "LinkFault", "reaction_s"]
+
+NOISE = b"GET /gameday HTTP/1.0\r\n\r\n"
+"""HTTP servers answer it; Kafka and Postgres read a frame of absurd length, and hang up."""
+
+PATIENCE_S = 1.0
+"""How long a reaction is waited for; past the link it takes milliseconds."""
+
+
+@dataclass(frozen=True)
+class LinkFault:
+    """component: the end that is struck. link: its name in gameday.toml."""
+
+    component: str
+    link: str
+    needs: ClassVar[tuple[type, ...]] = (Shape,)
+
+    def host(self, stack: Stack) -> Shape:
+        return stack.named_host(stack.link(self.link).host)  # type: ignore[return-value]  # needs: Shape
+
+    def state(self, stack: Stack) -> Mapping[str, Json]:
+        """What the host shows of the link now."""
+        links = self.host(stack).links()
+        if self.link not in links:
+            raise GamedayError(f"there is no link {self.link!r}. Its host has {', '.join(sorted(links)) or 'none'}")
+        state: Mapping[str, Json] = links[self.link]
+        return state
+
+    def before(self, stack: Stack) -> Json:
+        """Where the link leads. Raises when it isn't whole: then what follows could not be told from what was there."""
+        state = self.state(stack)
+        if not state["enabled"] or state["toxics"]:
+            raise GamedayError(f"link {self.link} is cut or distorted already. Remedy: gameday heal, gameday status")
+        return {"listen": state["listen"], "upstream": state["upstream"]}
+
+
+@dataclass(frozen=True)
+class Distortion(LinkFault):
+    """A fault that is one toxic in each of `streams`, under names that are always the same."""
+
+    toxic: ClassVar[str]
+    streams: ClassVar[tuple[str, ...]] = ("upstream", "downstream")
+
+    @property
+    def attributes(self) -> Mapping[str, Json]:
+        raise NotImplementedError
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        for stream in self.streams:
+            self.host(stack).distort(self.link, self._name(stream), self.toxic, stream, self.attributes)
+
+    def holds(self, stack: Stack, before: Json) -> bool:
+        """Whether all its toxics are there."""
+        return {t["name"] for t in self.state(stack)["toxics"]} >= {self._name(stream) for stream in self.streams}
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        for stream in self.streams:
+            self.host(stack).restore(self.link, self._name(stream))
+
+    def _name(self, stream: str) -> str:
+        return f"gameday-{self.toxic}-{stream}"
+
+
+def reaction_s(address: str) -> float | None:
+    """Seconds from connecting until whoever is there answered noise, or hung up; None: neither within PATIENCE_S.
+
+    Raises ConnectionRefusedError when nobody listens, ConnectionResetError when the connection was reset.
+    """
+    host, _, port = address.rpartition(":")
+    began = time.monotonic()
+    with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
+        try:
+            connection.settimeout(PATIENCE_S)
+            connection.sendall(NOISE)
+            connection.recv(1)
+        except TimeoutError:
+            return None
+    return time.monotonic() - began

@@ -1,0 +1,36 @@
+"""A link swallows everything in both directions: connections stay, and nobody is told that nothing arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.faults._link import PATIENCE_S, Distortion, reaction_s
+from gameday.model import Json
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Blackhole"]
+
+
+@dataclass(frozen=True)
+class Blackhole(Distortion):
+    """Held connections are closed when it is healed: Toxiproxy does not resume what it has swallowed."""
+
+    toxic: ClassVar[str] = "timeout"
+
+    @property
+    def attributes(self) -> Mapping[str, Json]:
+        return {"timeout": 0}
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """The server reacts to noise when it is asked past the link, and does not through it."""
+        past = reaction_s(before["upstream"])
+        if past is None or reaction_s(before["listen"]) is not None:
+            return None
+        return (
+            f"{self.component}: link {self.link} answers nothing within {PATIENCE_S:g} s, "
+            f"past it {past * 1000:.0f} ms are enough"
+        )

@@ -1,0 +1,42 @@
+"""A link is slow: what passes it towards the client arrives late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.errors import ConfigError
+from gameday.faults._link import PATIENCE_S, Distortion, reaction_s
+from gameday.model import Json
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Latency"]
+
+
+@dataclass(frozen=True)
+class Latency(Distortion):
+    """latency_ms is added to every answer, on connections that are open already too."""
+
+    latency_ms: int = 500
+    toxic: ClassVar[str] = "latency"
+    streams: ClassVar[tuple[str, ...]] = ("downstream",)
+
+    def __post_init__(self) -> None:
+        if self.latency_ms <= 0:
+            raise ConfigError(f"latency: latency_ms={self.latency_ms}. Remedy: more than 0")
+
+    @property
+    def attributes(self) -> Mapping[str, Json]:
+        return {"latency": self.latency_ms}
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """Through the link a reaction takes at least that much longer than past it."""
+        past = reaction_s(before["upstream"])
+        through = reaction_s(before["listen"])
+        late_s = PATIENCE_S if through is None else through
+        if past is None or late_s - past < min(0.9 * self.latency_ms / 1000, PATIENCE_S / 2):
+            return None
+        return f"{self.component}: link {self.link} takes {late_s * 1000:.0f} ms, past it {past * 1000:.0f} ms"

@@ -1,0 +1,39 @@
+"""A link breaks off in the middle: each connection ends after so many bytes towards the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.errors import ConfigError
+from gameday.faults._link import Distortion
+from gameday.model import Json
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Truncate"]
+
+
+@dataclass(frozen=True)
+class Truncate(Distortion):
+    """after_bytes: what a connection may still send; an upload that is larger never arrives whole."""
+
+    after_bytes: int = 2048
+    toxic: ClassVar[str] = "limit_data"
+    streams: ClassVar[tuple[str, ...]] = ("upstream",)
+
+    def __post_init__(self) -> None:
+        if self.after_bytes <= 0:
+            raise ConfigError(f"truncate: after_bytes={self.after_bytes}. Remedy: more than 0")
+
+    @property
+    def attributes(self) -> Mapping[str, Json]:
+        return {"bytes": self.after_bytes}
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """The link's host has the limit in force; what it broke off is seen in the victim's own failure."""
+        if not self.holds(stack, before):
+            return None
+        return f"{self.component}: link {self.link} ends each connection after {self.after_bytes} bytes"

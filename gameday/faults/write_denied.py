@@ -1,0 +1,48 @@
+"""A user of an object store may no longer write: it reads as before, and every write is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.errors import GamedayError
+from gameday.model import Json
+from gameday.ports import Rights
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["WriteDenied"]
+
+OK, FORBIDDEN = 200, 403
+
+
+@dataclass(frozen=True)
+class WriteDenied:
+    """The right is withdrawn by the bucket's policy while the store runs, and given back as it was."""
+
+    component: str
+    needs: ClassVar[tuple[type, ...]] = (Rights,)
+
+    def before(self, stack: Stack) -> Json:
+        rights = stack.rights(self.component)
+        if rights.denied():
+            raise GamedayError(f"{self.component}: the right to write is withdrawn already. Remedy: gameday heal")
+        return {"policy": rights.policy()}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        stack.rights(self.component).deny_writes(before["policy"])
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        """The user itself may read, and may not write."""
+        met = stack.rights(self.component).refusals()
+        if (met["read"], met["write"]) != (OK, FORBIDDEN):
+            return None
+        return f"{self.component}: its user's reads answer {met['read']}, its writes {met['write']}"
+
+    def holds(self, stack: Stack, before: Json) -> bool:
+        """Whether the right is withdrawn now."""
+        return stack.rights(self.component).denied()
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        stack.rights(self.component).set_policy(before["policy"])

@@ -1,0 +1,123 @@
+"""One run of the offload: from the table's position to where ClickHouse has committed, in commits of bounded size."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from dataclasses import dataclass
+
+import pyarrow as pa
+import structlog
+
+from pipelines.trades.offload import mirror
+from pipelines.trades.offload.lake import Lake, Place, place
+from pipelines.trades.offload.mirror import Mirror
+from pipelines.trades.offload.points import AFTER_MIRROR, BEFORE_MIRROR, BEFORE_READ, PointedCatalog
+from pipelines.trades.offload.position import Position, further, size, step
+from pipelines.trades.offload.settings import OffloadError, Settings
+from pipelines.trades.offload.silver import Silver, committed
+
+__all__ = ["Done", "prepare", "run"]
+
+REJECTED_MAX = 5
+"""Commits in a row that another run's beat; then this run leaves the work to that one."""
+
+
+WRITERS = 2
+"""Threads of pyiceberg."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one run did. rows: 0 when it was idle."""
+
+    rows: int
+    commits: int
+    seconds: float
+
+
+def prepare(settings: Settings) -> None:
+    """Make the Iceberg table and the mirror's, unless they are there."""
+    with contextlib.closing(Lake(settings)) as lake:
+        lake.prepare()
+    mirror.create(settings)
+
+
+def run(settings: Settings) -> Done:
+    """Move what is there. Raises OffloadError when a server is away or refuses; what was committed until then stays."""
+    _spare_memory()
+    began, run_id = time.monotonic(), uuid.uuid4().hex
+    log = structlog.get_logger().bind(run=run_id)
+    with contextlib.closing(Mirror(settings, run_id)) as told:
+        seen = told.begin()
+        try:
+            with contextlib.closing(Lake(settings, PointedCatalog)) as lake:
+                rows, commits = _Run(settings, run_id, lake, told, log).work(seen)
+        except Exception as e:
+            log.error("offload_failed", why=str(e))
+            with contextlib.suppress(OffloadError):  # of the two errors the first one is the news
+                told.failed(time.monotonic() - began, str(e))
+            raise
+        done = Done(rows, commits, round(time.monotonic() - began, 3))
+        told.succeeded(done.seconds)
+    log.info("offload_done", rows=done.rows, commits=done.commits, seconds=done.seconds)
+    return done
+
+
+def _spare_memory() -> None:
+    """Arrow's own allocator keeps what it once had, and each file that is written at the same time has its buffers."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    os.environ.setdefault("PYICEBERG_MAX_WORKERS", str(WRITERS))
+
+
+class _Run:
+    """The loop of one run."""
+
+    def __init__(
+        self, settings: Settings, run_id: str, lake: Lake, told: Mirror, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
+        self._settings, self._run_id, self._lake, self._told, self._log = settings, run_id, lake, told, log
+
+    def work(self, mirrored: int) -> tuple[int, int]:
+        """Rows and commits. mirrored: the sequence number that the mirror had before the table was loaded."""
+        table = self._lake.load()
+        now = place(table)
+        self._told.reconcile(mirrored, now.position, now.snapshot_id, now.sequence_number, now.rows)
+        end = committed(self._settings)
+        rows = commits = rejected = 0
+        empty: Position = {}
+        """As far as there was no new trade beyond the position: records that hold none, or one that is known."""
+        with contextlib.closing(Silver(self._settings)) as silver:
+            while size(start := further(now.position, empty), end):
+                if BEFORE_READ.on is not None:
+                    BEFORE_READ()
+                upto = step(start, end, self._settings.commit_rows)
+                found = silver.rows(start, upto)
+                if found is None:
+                    empty = upto
+                    continue
+                after = self._lake.append(table, found, now, upto, self._run_id)
+                if after is not None:
+                    rows, commits, rejected = rows + found.num_rows, commits + 1, 0
+                    self._committed(after, found.num_rows)
+                elif (rejected := rejected + 1) > REJECTED_MAX:
+                    raise OffloadError(
+                        f"{rejected} commits in a row were beaten by others'. Remedy: run one offload only"
+                    )
+                else:
+                    self._log.warning("rejected", why="another commit came first")
+                del found
+                table = self._lake.load()
+                now = place(table)
+        return rows, commits
+
+    def _committed(self, after: Place, rows: int) -> None:
+        self._log.info("committed", rows=rows, snapshot=after.snapshot_id, total=after.rows)
+        if BEFORE_MIRROR.on is not None:
+            BEFORE_MIRROR()
+        assert after.snapshot_id is not None
+        self._told.committed(after.position, after.snapshot_id, after.sequence_number, after.rows)
+        if AFTER_MIRROR.on is not None:
+            AFTER_MIRROR()

@@ -1,0 +1,113 @@
+"""The offload as Prefect flows; the only module of the pipelines that knows Prefect.
+
+`python -m pipelines.trades.offload.flow` registers iceberg-offload-main/iceberg-offload-15min and
+iceberg-maintenance/iceberg-maintenance in the work pool `platform`, with the intervals of the settings. What the flows
+need to know they read from the environment of the worker that runs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from prefect import flow, get_client
+from prefect.automations import Automation, CallWebhook, EventTrigger, Posture, ResourceSpecification
+from prefect.blocks.webhook import Webhook
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.flows import Flow
+from prefect.schedules import Interval
+from pydantic import SecretStr
+
+import failpoints
+from pipelines.trades.offload.settings import OffloadError, Settings
+
+__all__ = ["POOL", "main", "maintain", "offload"]
+
+POOL = "platform"
+SOURCE = Path(__file__).resolve().parents[3]
+
+ALERT = "iceberg-offload-failed"
+PAYLOAD = '{"alert": "iceberg-offload-main", "run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}"}'
+
+TIMEOUT_S = 600
+"""A run that hangs where no client's own time-out ends it (a frozen Postgres) ends as failed."""
+
+
+@flow(name="iceberg-offload-main", timeout_seconds=TIMEOUT_S)
+def offload() -> dict[str, Any]:
+    """Move silver trades to the Iceberg table."""
+    from pipelines.trades.offload import engine  # declares the points that this run's environment may arm
+
+    failpoints.listen()
+    done = engine.run(Settings.of(os.environ))
+    return {"rows": done.rows, "commits": done.commits, "seconds": done.seconds}
+
+
+@flow(name="iceberg-maintenance", timeout_seconds=TIMEOUT_S)
+def maintain() -> dict[str, Any]:
+    """Expire snapshots and sweep orphans of the Iceberg table."""
+    from pipelines.trades.offload import maintenance
+
+    done = maintenance.run(Settings.of(os.environ))
+    return {"expired": done.expired, "swept": done.swept, "aborted": done.aborted}
+
+
+def main() -> int:
+    """Register both. Idempotent. Exit 2: the settings are wrong."""
+    try:
+        settings = Settings.of(os.environ)
+    except OffloadError as e:
+        sys.stderr.write(f"offload: {e}\n")
+        return 2
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    _deploy("offload", "iceberg-offload-15min", settings.interval_s)
+    _deploy("maintain", "iceberg-maintenance", settings.maintenance_interval_s)
+    if settings.alert_url:
+        _alert(settings.alert_url)
+    return 0
+
+
+def _alert(url: str) -> None:
+    """A run of the offload that fails, or dies, is told at this URL by Prefect itself."""
+    block = Webhook(url=SecretStr(url), method="POST").save(ALERT, overwrite=True)
+    wanted = Automation(
+        name=ALERT,
+        description="The archive is not being filled: see runbooks/offload_failure.md, object_store_outage.md",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "flow", "prefect.resource.name": "iceberg-offload-main"}
+            ),
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[CallWebhook(block_document_id=cast("Any", block), payload=PAYLOAD)],
+    )
+    with get_client(sync_client=True) as client:
+        for known in client.read_automations_by_name(ALERT):
+            client.delete_automation(known.id)
+    wanted.create()
+
+
+def _deploy(function: str, name: str, interval_s: int) -> None:
+    entrypoint = f"{Path(__file__).resolve().relative_to(SOURCE)}:{function}"
+    found = cast("Flow[..., Any]", Flow.from_source(source=str(SOURCE), entrypoint=entrypoint))
+    deployment = found.to_deployment(
+        name=name,
+        work_pool_name=POOL,
+        tags=["platform"],
+        schedule=Interval(timedelta(seconds=interval_s)),
+        job_variables={"command": f"{sys.executable} -m prefect.engine"},
+    )
+    deployment.apply()  # type: ignore[union-attr]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

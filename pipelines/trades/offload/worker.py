@@ -1,0 +1,106 @@
+"""The worker of the work pool `platform`: python -m pipelines.trades.offload.worker.
+
+Prefect's own, and before it starts polling two things that Prefect leaves to others. Flow runs of a worker that was
+killed are ended, with their processes, and told as crashed: else they count as running for ever. Scheduled runs whose
+time has passed are cancelled but for the last: else all of an outage would run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Crashed
+from prefect.workers.process import ProcessWorker
+
+from pipelines.trades.offload.flow import POOL
+
+__all__ = ["main"]
+
+NAME = "platform"
+RUNS_MAX = 200
+"""One page of Prefect's API; what is beyond it, the next start finds."""
+
+log = structlog.get_logger()
+
+
+async def serve() -> None:
+    """Clean up, then serve the pool until the process ends."""
+    async with get_client() as client:
+        await _end_orphans(client)
+        await _skip_overdue(client)
+    await ProcessWorker(work_pool_name=POOL, name=NAME).start(with_healthcheck=True)
+
+
+async def _end_orphans(client: PrefectClient) -> None:
+    """The pool has one worker: what runs when it starts is an earlier one's."""
+    for run in await _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
+        if _is_alive(run):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(run.infrastructure_pid or ""), signal.SIGKILL)
+        await client.set_flow_run_state(run.id, Crashed(message="Its worker was killed."), force=True)
+        log.warning("orphan_ended", run=run.name, process=run.infrastructure_pid)
+
+
+async def _skip_overdue(client: PrefectClient) -> None:
+    now = datetime.now(UTC)
+    due: dict[object, list[FlowRun]] = {}
+    for run in await _runs(client, StateType.SCHEDULED):
+        if run.auto_scheduled and run.expected_start_time is not None and run.expected_start_time < now:
+            due.setdefault(run.deployment_id, []).append(run)
+    for runs in due.values():
+        for run in runs[:-1]:
+            await client.set_flow_run_state(run.id, Cancelled(message="No worker was there at its time."), force=True)
+        if runs[:-1]:
+            log.warning("overdue_skipped", runs=len(runs) - 1)
+
+
+async def _runs(client: PrefectClient, *states: StateType) -> Sequence[FlowRun]:
+    """The pool's flow runs in these states, by the time they were due."""
+    try:
+        return await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=RUNS_MAX,
+        )
+    except ObjectNotFound:
+        return ()
+
+
+def _is_alive(run: FlowRun) -> bool:
+    """Whether that process still is this run's: its number alone may be another's by now."""
+    try:
+        environment = Path(f"/proc/{run.infrastructure_pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return f"PREFECT__FLOW_RUN_ID={run.id}".encode() in environment
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    asyncio.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The on-call engineer's inbox: python -m pipelines.trades.pager --port P --file F. Stands for a chat or a pager.
+
+POST /alerts takes an alert, whatever it says, and appends it to the file; GET /healthz tells how many there are. Who
+alerts, and about what, is the platform's business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+ALERT_MAX_BYTES = 1 << 16
+READ_WITHIN_S = 5.0
+
+
+class Inbox:
+    """Alerts in a file, a line each, and their number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._count = len(path.read_text().splitlines()) if path.exists() else 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, text: str) -> None:
+        line = json.dumps({"at_us": time.time_ns() // 1000, "alert": text})
+        with self._lock, self._path.open("a") as file:
+            file.write(line + "\n")
+            self._count += 1
+
+
+def server(port: int, inbox: Inbox) -> ThreadingHTTPServer:
+    """Listening on loopback alone."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = READ_WITHIN_S
+
+        def do_GET(self) -> None:
+            if self.path != "/healthz":
+                return self._answer(404, {"error": f"no {self.path}. Remedy: GET /healthz, POST /alerts"})
+            return self._answer(200, {"ok": True, "alerts": len(inbox)})
+
+        def do_POST(self) -> None:
+            size = self.headers.get("Content-Length", "")
+            if self.path != "/alerts" or not size.isdecimal() or int(size) > ALERT_MAX_BYTES:
+                return self._answer(400, {"error": f"POST /alerts takes up to {ALERT_MAX_BYTES} bytes"})
+            inbox.put(self.rfile.read(int(size)).decode(errors="replace"))
+            return self._answer(200, {"ok": True})
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+        def _answer(self, status: int, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+
+def main() -> int:
+    """Serve until SIGTERM ends the process: every alert is in the file when it was answered."""
+    parser = argparse.ArgumentParser(description="The on-call engineer's inbox.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--file", type=Path, required=True)
+    options = parser.parse_args()
+    with server(options.port, Inbox(options.file)) as serving:
+        serving.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

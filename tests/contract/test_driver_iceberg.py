@@ -1,0 +1,312 @@
+"""The archive, its mirror and the rights in its store, as gameday sees them: over what the real offload fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from gameday import checks
+from gameday.digest import TRADE_FIELDS
+from gameday.drivers.clickhouse import Hop as Silver
+from gameday.drivers.iceberg import Archive
+from gameday.drivers.postgres import Mirror
+from gameday.drivers.s3 import Rights
+from gameday.errors import ConfigError, DriverError
+from gameday.model import Baseline, Check, Digest, Evidence, Group, Marks, Position, Sample, Verdict, Window
+from tests.contract.sockets import nobody
+from tests.offloadrig import BUCKET, DAY_US, FIRST_US, PASSWORD, Offload, Servers, names, servers
+
+BTC: Group = ("binance", "BTCUSDT")
+KRAKEN: Group = ("kraken", "BTC/USD")
+
+
+@pytest.fixture(scope="module")
+def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """ClickHouse, Kafka, S3, Postgres."""
+    with servers(tmp_path_factory.mktemp("archive")) as running:
+        yield running
+
+
+@pytest.fixture
+def offload(around: Servers) -> Offload:
+    """An empty stream and an empty table."""
+    return Offload(around, next(names))
+
+
+def archive(offload: Offload, **changes: str) -> Archive:
+    catalog = {
+        "name": "lake",
+        "type": "sql",
+        "uri": offload.servers.postgres.replace("postgresql://", "postgresql+psycopg://"),
+        "warehouse": f"s3://{BUCKET}/warehouse",
+        "s3.endpoint": f"http://127.0.0.1:{offload.servers.s3_port}",
+        "s3.access-key-id": "admin",
+        "s3.secret-access-key": PASSWORD,
+        "s3.region": "us-east-1",
+    }
+    return Archive({**catalog, **changes}, offload.settings().table, offload.servers.clickhouse)
+
+
+def exported(offload: Offload, count: int, first: int, venue: str = "binance", symbol: str = "BTCUSDT") -> None:
+    """So many more trades arrive, and are moved in one commit."""
+    offload.write(count, first, venue, symbol)
+    offload.commit()
+    offload.run()
+
+
+def test_a_table_without_a_commit_says_nothing(offload: Offload) -> None:
+    """No heads, no commits, an empty digest; not an error."""
+    table = archive(offload)
+    assert (table.heads(), table.commits(None), table.read()) == ({}, [], {"": 0.0})
+    assert table.digest(Window({}, {BTC: 10}))[0].groups == {}
+
+
+def test_the_newest_commit_tells_heads_and_position(offload: Offload) -> None:
+    """As probe, as hop and as mirror; a symbol with a stroke in its name is one group."""
+    exported(offload, 100, 1)
+    exported(offload, 50, 1, *KRAKEN)
+    table = archive(offload)
+    assert table.heads() == {BTC: 100, KRAKEN: 50}
+    found = table.read()
+    assert (found["head/binance/BTCUSDT"], found["head/kraken/BTC/USD"]) == (100.0, 50.0)
+    positions = {name.removeprefix("position/"): at for name, at in found.items() if name.startswith("position/")}
+    assert positions == offload.ends
+    mirror = Mirror(offload.servers.postgres, "offload_watermarks", "table_name", offload.settings().table)
+    assert mirror.position() == offload.ends
+
+
+def test_its_digest_and_rows_equal_silver_s(offload: Offload) -> None:
+    """The same sums over the same window, computed from the pinned snapshot's files."""
+    exported(offload, 1000, 1)
+    exported(offload, 500, 1, *KRAKEN)
+    silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
+    window = Window({BTC: 100, KRAKEN: 0}, {BTC: 900, KRAKEN: 500})
+    (right,), (held,) = silver.digest(window), archive(offload).digest(window)
+    assert held.groups == right.groups
+    assert (held.stream, held.hop, held.view, held.groups[BTC].rows) == ("archive", "archive", "final", 800)
+    one, other = silver.rows(BTC, 10, 20), archive(offload).rows(BTC, 10, 20)
+    assert all(np.array_equal(one[name], other[name]) for name in TRADE_FIELDS)
+
+
+def test_each_commit_has_the_rows_that_it_added(offload: Offload) -> None:
+    """From the one before the first act on; by the files that its manifests name, not by the ids that it claims."""
+    for n in range(4):
+        exported(offload, 100, 1 + 100 * n)
+    table = archive(offload)
+    first = table.commits(None)[0]
+    assert (first.heads, first.added) == ({BTC: 400}, {})
+    for n in range(4, 7):
+        exported(offload, 100, 1 + 100 * n)
+    found = table.commits(first.id)
+    assert [c.heads[BTC] for c in found] == [400, 500, 600, 700]
+    assert [(c.added[BTC].rows, c.added[BTC].lo, c.added[BTC].hi) for c in found[1:]] == [
+        (100, 401, 500),
+        (100, 501, 600),
+        (100, 601, 700),
+    ]
+
+
+def test_a_commit_that_doubles_rows_is_seen_through(offload: Offload) -> None:
+    """An append that repeats what is there, under a position that claims nothing new, is named by snapshots_whole."""
+    exported(offload, 100, 1)
+    table = archive(offload)
+    first = table.commits(None)[0]
+    real = offload.table()
+    known = real.current_snapshot().summary.additional_properties
+    summary = {name: value for name, value in known.items() if name.startswith("offload.")}
+    real.append(real.scan(limit=7).to_arrow(), snapshot_properties=summary)
+    found = [replace(c, right={}, logged=c.heads) for c in table.commits(first.id)]
+    wrong = checks.snapshots_whole(Evidence("t", {}, "s", commits=tuple(found)))
+    assert (wrong.verdict, "7 ids" in wrong.why) == (Verdict.FAIL, True), wrong
+
+
+def test_a_mirror_written_before_its_commit_is_seen(offload: Offload) -> None:
+    """The check `watermark`, over what the drivers really answer."""
+    exported(offload, 100, 1)
+    table = archive(offload)
+    slot, truth = next(iter(offload.ends.items()))
+    samples = {
+        f"archive/position/{slot}": [Sample(n, 0, table.read()[f"position/{slot}"]) for n in range(3)],
+        f"mirror/{slot}": [Sample(1, 0, float(truth + 50))],
+    }
+    ahead = Evidence("t", {}, "s", samples=samples, commits=tuple(table.commits(None)), baseline=_normal())
+    assert checks.watermark(ahead).verdict is Verdict.FAIL
+
+
+def _normal() -> Baseline:
+    return Baseline(Marks(0, 0), 0.1, 1.0, {})
+
+
+# ---- offloads with a defect ------------------------------------------------------------------------------------------
+
+LATE_US = 30 * DAY_US
+
+
+def killed_between(offload: Offload) -> None:
+    """The position is committed, its rows are not; the next run goes on from there."""
+    offload.write(100, 11)
+    offload.commit()
+    offload.finish(offload.start("tests.e2e.worse.offload_watermark_first", **armed("offload::after_data_file=kill")))
+    offload.write(100, 111)
+    offload.commit()
+    offload.run()
+
+
+def late(offload: Offload) -> None:
+    """A trade arrives that happened long before the newest one."""
+    offload.write(100, 11, since_us=FIRST_US - LATE_US)
+    offload.commit()
+    offload.finish(offload.start("tests.e2e.worse.offload_by_time"))
+
+
+def unanswered(offload: Offload) -> None:
+    """The acknowledgement of a commit is lost."""
+    offload.write(100, 11)
+    offload.commit()
+    lost = armed("offload::after_commit=1*raise(ConnectionError: the answer was lost)")
+    offload.finish(offload.start("tests.e2e.worse.offload_retries_blindly", **lost))
+
+
+def sent_again(offload: Offload) -> None:
+    """A trade comes twice, and ClickHouse has not merged the copies yet."""
+    offload.servers.sql("SYSTEM STOP MERGES trades.silver_raw")
+    try:
+        for _ in range(2):
+            offload.write(100, 11)
+        offload.commit()
+        offload.finish(offload.start("tests.e2e.worse.offload_without_dedup"))
+    finally:
+        offload.servers.sql("SYSTEM START MERGES trades.silver_raw")
+
+
+def armed(terms: str) -> dict[str, str]:
+    return {"FAILPOINTS_ENABLE": "1", "FAILPOINTS": terms}
+
+
+def judged(offload: Offload, since: str) -> Evidence:
+    """What a run would gather of the archive, with silver as the ledger."""
+    table = archive(offload)
+    silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
+    commits = list(table.commits(since))
+    for number, (before, commit) in enumerate(pairwise(commits), start=1):
+        right = silver.digest(Window(before.heads, commit.heads))[0].groups
+        commits[number] = replace(commit, right=right, logged=logged(offload, commit.position))
+    window = Window(commits[0].heads, silver.heads())
+    right = silver.digest(window)[0].groups
+    digests = (Digest("archive", "silver", "final", right), *table.digest(window))
+    return Evidence("t", {}, "s", commits=tuple(commits), digests=digests)
+
+
+def logged(offload: Offload, position: Position) -> dict[Group, int]:
+    """What a broker would have below these offsets: bronze keeps a row for every record."""
+    below = " OR ".join(
+        f"(concat(topic, '/', toString(partition)) = '{slot}' AND offset < {offset})"
+        for slot, offset in position.items()
+    )
+    lines = offload.servers.sql(f"SELECT venue, symbol, max(trade_id) FROM trades.bronze WHERE {below} GROUP BY 1, 2")
+    return {(venue, symbol): int(head) for venue, symbol, head in (line.split("\t") for line in lines.splitlines())}
+
+
+@pytest.mark.parametrize(
+    ("happens", "check"),
+    [
+        (killed_between, checks.no_loss),
+        (late, checks.no_loss),
+        (unanswered, checks.no_duplicates),
+        (sent_again, checks.no_duplicates),
+    ],
+    ids=["watermark before the commit", "watermark by time", "repeated blindly", "read without dedup"],
+)
+def test_an_offload_with_a_defect_is_caught_and_named(
+    offload: Offload, happens: Callable[[Offload], None], check: Check
+) -> None:
+    """The damage is found at the archive, and the commit that made it is not whole."""
+    exported(offload, 10, 1)
+    first = archive(offload).commits(None)[0].id
+    happens(offload)
+    evidence = judged(offload, first)
+    found = check(evidence)
+    assert (found.verdict, found.why.startswith("archive has")) == (Verdict.FAIL, True), found
+    whole = checks.snapshots_whole(evidence)
+    assert (whole.verdict, "commit " in whole.why) == (Verdict.FAIL, True), whole
+
+
+def test_the_sound_offload_passes_the_same_judgement(offload: Offload) -> None:
+    """With late trades, trades sent again and a lost acknowledgement at once."""
+    exported(offload, 10, 1)
+    first = archive(offload).commits(None)[0].id
+    for n in (11, 61):
+        offload.write(100, n)
+    offload.write(100, 161, since_us=FIRST_US - LATE_US)
+    offload.commit()
+    lost = armed("offload::after_commit=1*raise(ConnectionError: the answer was lost)")
+    assert offload.finish(offload.start(**lost))[0] == 0
+    evidence = judged(offload, first)
+    verdicts = [check(evidence).verdict for check in (checks.no_loss, checks.no_duplicates, checks.unchanged)]
+    assert verdicts == [Verdict.PASS] * 3
+    assert checks.snapshots_whole(evidence).verdict is Verdict.PASS
+
+
+def test_what_is_not_committed_is_not_seen(offload: Offload) -> None:
+    """A whole snapshot whose metadata file lies in the store, and that the catalog does not name."""
+    exported(offload, 100, 1)
+    offload.write(100, 101)
+    offload.commit()
+    offload.finish(offload.start(**armed("offload::after_metadata=kill")))
+    assert len([key for key in offload.objects() if key.endswith(".metadata.json")]) > 2
+    table = archive(offload)
+    assert table.heads() == {BTC: 100}
+    assert table.digest(Window({BTC: 0}, {BTC: 200}))[0].groups[BTC].rows == 100
+
+
+# ---- what goes wrong around it ---------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_away_is_an_error_that_tells_no_secret(offload: Offload) -> None:
+    """A DriverError, definite, in bounded time; neither key nor password is in it."""
+    exported(offload, 10, 1)
+    with nobody() as port:
+        for table in (
+            archive(offload, **{"s3.endpoint": f"http://127.0.0.1:{port}"}),
+            archive(offload, uri=f"postgresql+psycopg://app:{PASSWORD}@127.0.0.1:{port}/postgres"),
+        ):
+            with pytest.raises(DriverError) as caught:
+                table.heads()
+            assert caught.value.definite
+            assert PASSWORD not in str(caught.value)
+
+
+def test_what_a_catalog_lacks_is_named() -> None:
+    """Before anything is contacted."""
+    with pytest.raises(ConfigError, match=r"lacks warehouse, s3\.endpoint"):
+        Archive({"name": "lake", "uri": "x"}, "a.b", "http://127.0.0.1:1")
+
+
+def test_a_mirror_without_the_row_is_an_error(offload: Offload) -> None:
+    """Nothing is not the position zero."""
+    with pytest.raises(DriverError, match="no position for table_name = nobody"):
+        Mirror(offload.servers.postgres, "offload_watermarks", "table_name", "nobody").position()
+
+
+def test_the_right_to_write_is_withdrawn_and_given_back(offload: Offload) -> None:
+    """GET 200, PUT 403, without a restart; the policy is afterwards what it was, none or another one."""
+    rights = offload.servers.rights()
+    assert (rights.policy(), rights.denied(), rights.refusals()) == (None, False, {"read": 200, "write": 200})
+    for _ in range(2):
+        rights.deny_writes(None)
+    assert (rights.denied(), rights.refusals()) == (True, {"read": 200, "write": 403})
+    for _ in range(2):
+        rights.set_policy(None)
+    assert (rights.policy(), rights.refusals()) == (None, {"read": 200, "write": 200})
+
+
+def test_rights_in_a_store_that_is_away_may_have_changed() -> None:
+    """Not definite: what was asked may have arrived."""
+    with nobody() as port, pytest.raises(DriverError) as caught:
+        Rights(f"http://127.0.0.1:{port}", BUCKET, "admin", "s3cret", "p", "u", "v").denied()
+    assert not caught.value.definite
+    assert "s3cret" not in str(caught.value)

@@ -1,0 +1,187 @@
+"""The offload as Prefect runs it: its runs are told truthfully when they fail, and none is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from compose.ports import free_ports
+from compose.servers import prefect
+from compose.service import answers
+from gameday.polling import until
+from gameday.state import ROOT
+from tests.contract.sockets import nobody
+from tests.offloadrig import Offload, fired, names, servers
+
+DEPLOYMENT = "iceberg-offload-main/iceberg-offload-15min"
+RUN_S = 120.0
+
+
+class Platform:
+    """A Prefect server with the two deployments, a worker that can be killed, and what the offload needs."""
+
+    def __init__(self, api: str, offload: Offload, folder: Path) -> None:
+        self.offload, self._folder, self._api = offload, folder, api
+        (self._health,) = free_ports(1)
+        self._worker: subprocess.Popen[bytes] | None = None
+        self.client: SyncPrefectClient = get_client(sync_client=True)
+
+    def register(self, **settings: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.trades.offload.flow"],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": self._api, **self.offload.environment, **settings},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def start_worker(self) -> None:
+        service = prefect.worker(
+            "offload-worker",
+            self._folder,
+            self._folder,
+            int(self._api.rpartition(":")[2].removesuffix("/api")),
+            self._health,
+            self.offload.environment,
+            ("-m", "pipelines.trades.offload.worker"),
+        )
+        with service.log.open("ab") as log:
+            self._worker = subprocess.Popen(
+                service.argv, cwd=service.cwd, env={**os.environ, **service.env}, stdout=log, stderr=log
+            )
+        until(lambda: answers(service.ready, 1.0), RUN_S, 0.1, "the worker")
+
+    def kill_worker(self) -> None:
+        if self._worker:
+            self._worker.kill()
+            self._worker.wait()
+            self._worker = None
+
+    def deployment_id(self) -> UUID:
+        return self.client.read_deployment_by_name(DEPLOYMENT).id
+
+    def trigger(self, **environment: str) -> UUID:
+        """Ask for a run, with more in the environment of that run alone."""
+        more: Mapping[str, Any] = {"env": {**environment}} if environment else {}
+        return self.client.create_flow_run_from_deployment(self.deployment_id(), job_variables=dict(more)).id
+
+    def ended(self, run: UUID) -> FlowRun:
+        def end() -> FlowRun | None:
+            found = self.client.read_flow_run(run)
+            return found if found.state and found.state.is_final() else None
+
+        return until(end, RUN_S, 0.2, "the run's end")
+
+    def scheduled(self) -> list[FlowRun]:
+        """All runs of the deployment, by the time they were due."""
+        wanted = DeploymentFilter(id=DeploymentFilterId(any_=[self.deployment_id()]))
+        found = self.client.read_flow_runs(deployment_filter=wanted, limit=200)
+        return sorted(found, key=due)
+
+
+@pytest.fixture(scope="module")
+def platform(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Registered with an interval that no test lives to see, and a worker."""
+    folder = tmp_path_factory.mktemp("platform")
+    with servers(folder / "servers") as around, temporary_settings({PREFECT_API_URL: prefect_api_url}):
+        platform = Platform(prefect_api_url, Offload(around, next(names)), folder)
+        platform.register(OFFLOAD_INTERVAL_S="86400")
+        platform.start_worker()
+        try:
+            yield platform
+        finally:
+            platform.kill_worker()
+
+
+def test_a_run_moves_what_there_is(platform: Platform) -> None:
+    """And ends as completed."""
+    platform.offload.write(100)
+    platform.offload.commit()
+    run = platform.ended(platform.trigger())
+    assert run.state_name == "Completed", run.state
+    assert platform.offload.whole()
+
+
+def test_a_run_that_fails_says_why_in_one_line(platform: Platform) -> None:
+    """What is away, where it was looked for, what to do."""
+    with nobody() as port:
+        run = platform.ended(platform.trigger(OFFLOAD_S3_ENDPOINT=f"http://127.0.0.1:{port}"))
+    assert run.state is not None
+    message = run.state.message or ""
+    assert run.state.name == "Failed"
+    assert f"S3 at http://127.0.0.1:{port} does not take part" in message
+    assert "Remedy: start it, or mend the link to it" in message
+    assert len(message) < 500
+
+
+def test_one_run_can_be_armed_and_killed_alone(platform: Platform) -> None:
+    """By the environment of its job: the flow run is told as crashed, and the next one goes on."""
+    platform.offload.write(100, first=101)
+    platform.offload.commit()
+    kill = {"FAILPOINTS_ENABLE": "1", "FAILPOINTS": "offload::after_data_file=kill"}
+    assert platform.ended(platform.trigger(**kill)).state_name == "Crashed"
+    assert platform.offload.place().rows == 100
+    assert platform.ended(platform.trigger()).state_name == "Completed"
+    assert platform.offload.whole()
+
+
+def test_a_run_whose_worker_was_killed_is_not_left_running(platform: Platform, tmp_path: Path) -> None:
+    """The next worker ends its process and tells it as crashed."""
+    evidence = tmp_path / "evidence"
+    platform.offload.write(100, first=201)
+    platform.offload.commit()
+    asleep = {"FAILPOINTS": "offload::before_read=1*sleep(600000)", "FAILPOINTS_EVIDENCE": str(evidence)}
+    run = platform.trigger(FAILPOINTS_ENABLE="1", **asleep)
+    fired(evidence)
+    pid = platform.client.read_flow_run(run).infrastructure_pid
+    platform.kill_worker()
+    platform.start_worker()
+    assert platform.ended(run).state_name == "Crashed"
+    until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(str(pid)), 10, 0.1, "the end of its process")
+
+
+def test_runs_that_no_worker_was_there_for_are_not_made_up_all_at_once(platform: Platform) -> None:
+    """The last is; the others are told as cancelled."""
+    platform.kill_worker()
+    platform.register(OFFLOAD_INTERVAL_S="3")
+    try:
+
+        def overdue() -> int:
+            now = datetime.now(UTC)
+            return sum(run.state_name in ("Scheduled", "Late") and due(run) < now for run in runs())
+
+        def runs() -> list[FlowRun]:
+            return [run for run in platform.scheduled() if run.auto_scheduled]
+
+        until(lambda: overdue() >= 4, RUN_S, 0.5, "overdue runs")
+        platform.start_worker()
+        cancelled = [run for run in runs() if run.state_name == "Cancelled"]
+        assert len(cancelled) >= 3
+        assert {run.state.message for run in cancelled if run.state} == {"No worker was there at its time."}
+    finally:
+        platform.register(OFFLOAD_INTERVAL_S="86400")
+
+
+def due(run: FlowRun) -> datetime:
+    """When it was to start."""
+    return run.expected_start_time or datetime.max.replace(tzinfo=UTC)
+
+
+def _is_zombie(pid: str) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True

@@ -1,0 +1,241 @@
+"""The checks of an archive and its job, on histories of a few lines: each shown to pass, to fail and to be unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gameday import checks, timings
+from gameday.model import Baseline, Check, Commit, Evidence, Group, JobRun, Marks, Sample, Tally, Verdict
+
+PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
+A: Group = ("binance", "BTCUSDT")
+SLOT = "trades/0"
+S = 1_000_000_000
+TEN = Tally(rows=10, keys=10, lo=11, hi=20, sum=5)
+
+FIRST = Commit("1", 0, {SLOT: 10}, {A: 10})
+SECOND = Commit("2", 1, {SLOT: 20}, {A: 20}, added={A: TEN}, right={A: TEN}, logged={A: 20})
+EMPTY = Evidence("t", {}, "s")
+
+
+def samples(*values: float | None, hz: float = 1.0, first_s: float = 0.0) -> list[Sample]:
+    """Answers that come at once."""
+    return [Sample(int((first_s + n / hz) * S), 0, value) for n, value in enumerate(values)]
+
+
+def exported(second: Commit = SECOND, table: Any = None, mirror: Any = None) -> Evidence:
+    """Two commits; the table's position at 0 s, 1 s, 2 s, the mirror's half a second later."""
+    return replace(
+        EMPTY,
+        commits=(FIRST, second),
+        samples={
+            f"archive/position/{SLOT}": table or samples(10, 20, 20),
+            f"mirror/{SLOT}": samples(10, 20, first_s=0.5) if mirror is None else mirror,
+        },
+    )
+
+
+def run(due_s: float, work_s: float = 2.0, **changes: Any) -> JobRun:
+    """A scheduled run."""
+    due_us = int(due_s * 1e6)
+    made = JobRun("id", f"at {due_s:g}", "Completed", due_us, due_us + int(work_s * 1e6), "", due_us, scheduled=True)
+    return replace(made, **changes)
+
+
+def struck_at(second: float, *jobs: JobRun, interval_s: float | None = 30.0, **more: Any) -> Evidence:
+    """Struck at that second of the wall clock, which began with the monotonic one."""
+    at_ns = int(second * S)
+    return replace(
+        EMPTY,
+        baseline=Baseline(Marks(0, 0), 0.1, 1.0, {}),
+        inject_ns=at_ns,
+        clock_ns=at_ns,
+        jobs=jobs,
+        symptoms={"job.interval_s": interval_s},
+        **more,
+    )
+
+
+def told(**changes: Any) -> Evidence:
+    return replace(EMPTY, struck=(replace(run(0), state="Failed", message="S3 is away", **changes),))
+
+
+NORMAL = Baseline(Marks(0, 0), 0.1, 1.0, {})
+TABLE_ONLY = {f"archive/position/{SLOT}": samples(10, 20)}
+ALERTS = "component/pager/health.alerts"
+
+HISTORIES: list[tuple[str, Check, Evidence, Verdict, str]] = [
+    ("whole", checks.snapshots_whole, exported(), PASS, "1 commits added 10 rows"),
+    (
+        "a row twice",
+        checks.snapshots_whole,
+        exported(replace(SECOND, added={A: replace(TEN, rows=11)})),
+        FAIL,
+        "1 rows twice",
+    ),
+    (
+        "a row less",
+        checks.snapshots_whole,
+        exported(replace(SECOND, added={A: replace(TEN, rows=9, keys=9)})),
+        FAIL,
+        "9 ids",
+    ),
+    (
+        "another content",
+        checks.snapshots_whole,
+        exported(replace(SECOND, added={A: replace(TEN, sum=6)})),
+        FAIL,
+        "10 ids 11–20",
+    ),
+    (
+        "a group that nobody claims",
+        checks.snapshots_whole,
+        exported(replace(SECOND, heads={}, added={A: TEN}, right={("x", "y"): TEN})),
+        FAIL,
+        "the ledger has 0",
+    ),
+    (
+        "offsets of another id",
+        checks.snapshots_whole,
+        exported(replace(SECOND, logged={A: 25})),
+        FAIL,
+        "the broker has 25",
+    ),
+    ("back", checks.snapshots_whole, exported(replace(SECOND, position={SLOT: 5})), FAIL, "goes back"),
+    ("nobody to ask", checks.snapshots_whole, exported(replace(SECOND, logged=None)), UNKNOWN, "could not be asked"),
+    ("no commit since", checks.snapshots_whole, replace(EMPTY, commits=(FIRST,)), UNKNOWN, "no commit"),
+    ("true", checks.watermark, exported(), PASS, "never back"),
+    ("fell", checks.watermark, exported(table=samples(20, None, 10)), FAIL, "fell from 20 to 10"),
+    ("ahead", checks.watermark, exported(mirror=samples(20, first_s=-0.5)), FAIL, "while the table had 10"),
+    ("late is fine", checks.watermark, exported(mirror=samples(10, 10, 20, first_s=0.5)), PASS, "newest 2"),
+    ("of no commit", checks.watermark, exported(mirror=samples(10, 17, first_s=1.5)), FAIL, "no commit's position"),
+    (
+        "beyond what was read",
+        checks.watermark,
+        exported(table=samples(10, 20, 30), mirror=samples(10, 30, first_s=1.5)),
+        PASS,
+        "newest 2",
+    ),
+    (
+        "left behind",
+        checks.watermark,
+        replace(exported(mirror=samples(*[10] * 20)), baseline=NORMAL),
+        FAIL,
+        "still says 10",
+    ),
+    ("a silent mirror", checks.watermark, exported(mirror=samples(None, None)), UNKNOWN, "did not answer"),
+    ("a silent table", checks.watermark, exported(table=samples(None, None)), UNKNOWN, "was not sampled"),
+    ("no mirror", checks.watermark, replace(exported(), samples=TABLE_ONLY), PASS, "no mirror is kept"),
+    (
+        "on schedule",
+        checks.resumed_on_schedule,
+        struck_at(45, run(0), run(30), run(60, 5)),
+        PASS,
+        "wait 15.0 s of 30 s",
+    ),
+    ("too slow", checks.resumed_on_schedule, struck_at(45, run(0), run(60, 7)), FAIL, "work 7.0 s of 6.0 s"),
+    ("too late", checks.resumed_on_schedule, struck_at(45, run(0), run(90)), FAIL, "wait 45.0 s"),
+    (
+        "failed",
+        checks.resumed_on_schedule,
+        struck_at(45, run(0), run(60, state="Failed", message="no"), run(90)),
+        FAIL,
+        "is Failed: no",
+    ),
+    (
+        "still running",
+        checks.resumed_on_schedule,
+        struck_at(45, run(0), run(60, ended_us=None)),
+        UNKNOWN,
+        "is Completed",
+    ),
+    ("nothing clean before", checks.resumed_on_schedule, struck_at(45, run(60)), UNKNOWN, "clean run"),
+    ("nothing after", checks.resumed_on_schedule, struck_at(45, run(0)), UNKNOWN, "after the strike"),
+    ("no schedule", checks.resumed_on_schedule, struck_at(45, run(0), interval_s=None), UNKNOWN, "no schedule"),
+    (
+        "a run by hand is not the schedule's",
+        checks.resumed_on_schedule,
+        struck_at(45, run(0), run(50, scheduled=False, state="Crashed"), run(60)),
+        PASS,
+        "at 60",
+    ),
+    ("failed cleanly", checks.job_failed_cleanly, told(), PASS, "S3 is away"),
+    (
+        "left running",
+        checks.job_failed_cleanly,
+        told().__class__("t", {}, "s", struck=(run(0, state="Running"),)),
+        FAIL,
+        "left Running",
+    ),
+    (
+        "a traceback",
+        checks.job_failed_cleanly,
+        replace(told(), struck=(run(0, state="Failed", message="x" * 2000),)),
+        FAIL,
+        "2000",
+    ),
+    ("silent", checks.job_failed_cleanly, replace(told(), struck=(run(0, state="Crashed"),)), FAIL, "0 characters"),
+    ("nothing struck", checks.job_failed_cleanly, EMPTY, UNKNOWN, "no run"),
+    ("alerted", checks.alerted, struck_at(2, samples={ALERTS: samples(1, 1, 1, 1, 2)}), PASS, "2.0 s after"),
+    ("not alerted", checks.alerted, struck_at(2, samples={ALERTS: samples(1, 1, 1, 1)}), FAIL, "no alert"),
+    ("an alert before", checks.alerted, struck_at(2, samples={ALERTS: samples(0, 1, 1, 1)}), FAIL, "no alert"),
+    ("nobody counts", checks.alerted, struck_at(2), SKIPPED, "Remedy"),
+    ("unseen", checks.alerted, struck_at(2, samples={ALERTS: samples(None, None, 1)}), UNKNOWN, "too few"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "evidence", "verdict", "text"), [h[1:] for h in HISTORIES], ids=[h[0] for h in HISTORIES]
+)
+def test_a_check_says_what_the_history_shows(check: Check, evidence: Evidence, verdict: Verdict, text: str) -> None:
+    """The verdict, and the figure or the name that matters."""
+    found = check(evidence)
+    assert (found.verdict, text in found.why) == (verdict, True), found
+
+
+def exports(*archive: float | None, clock_s: float = 2.0) -> Evidence:
+    """The ledger has a record a second; the archive's head once a second; struck at 1 s."""
+    return replace(
+        EMPTY,
+        archive="archive",
+        affected=(A,),
+        inject_ns=1 * S,
+        clock_ns=int(clock_s * S),
+        samples={
+            "head/exchange/binance/BTCUSDT": samples(*(float(n) for n in range(20))),
+            "archive/head/binance/BTCUSDT": samples(*archive, first_s=0.5),
+        },
+    )
+
+
+def test_an_archive_is_back_when_it_has_what_existed_at_the_clock_s_start() -> None:
+    """Not at the first commit, but at the first that holds the head of the clock's start; from both starts."""
+    found = timings.measure(exports(0, 0, 0, 1, 1, 5, 5, 5))
+    assert (found["mttr"].low_s, found["mttr"].high_s) == (2.5, 3.5)
+    assert (found["restore"].low_s, found["restore"].high_s) == (3.5, 4.5)
+    assert found["drain"] == found["restore"]
+
+
+def test_an_archive_that_never_has_it_is_not_back() -> None:
+    """It is known to be behind up to the last sample."""
+    found = timings.measure(exports(0, 0, 1, 1, 1))["mttr"]
+    assert (found.high_s, "not exported" in found.why) == (None, True)
+
+
+def test_an_archive_that_was_not_sampled_is_unmeasured() -> None:
+    """Not 0."""
+    found = timings.measure(exports())["mttr"]
+    assert (found.low_s, found.high_s) == (None, None)
+    assert "no samples" in found.why
+
+
+def test_a_link_s_outage_lasts_from_the_act_to_the_heal() -> None:
+    """A component that answers throughout was out as long as its link was cut."""
+    from gameday.model import Act
+
+    act = Act("a", "r", 5 * S, 0, "fault", "partition", {"component": "c", "link": "l"}, {}, "g", "cut", 6 * S, 9 * S)
+    assert timings.outage(replace(EMPTY, component="c", acts=(act,))) == (6 * S, 9 * S)
+    assert timings.outage(replace(EMPTY, component="c", acts=(replace(act, args={"component": "c"}),))) == (None, None)
