@@ -44,7 +44,7 @@ TAIL_S = 15.0
 STRIKE = "strike"
 """The fault that asks for a run of the job."""
 
-STRUCK_OLD_S = 0.5
+STRUCK_OLD_S = 1.0
 """An orchestrator needs 20 ms for an answer, and a plan looks ten times a second."""
 
 SPARE_S = 120.0

@@ -36,7 +36,7 @@ CONFIG = """\
     <reconnect_backoff_max_ms>100</reconnect_backoff_max_ms>
     <session_timeout_ms>3000</session_timeout_ms>
     <heartbeat_interval_ms>500</heartbeat_interval_ms>
-    <fetch_wait_max_ms>50</fetch_wait_max_ms>
+    <fetch_wait_max_ms>100</fetch_wait_max_ms>
     <fetch_min_bytes>100000</fetch_min_bytes>
     <fetch_error_backoff_ms>50</fetch_error_backoff_ms>
     <topic_metadata_refresh_interval_ms>5000</topic_metadata_refresh_interval_ms>

@@ -60,8 +60,11 @@ OFFLOAD_INTERVAL_S = 30
 MAINTENANCE_INTERVAL_S = 600
 ORPHAN_AGE_S = 3_600
 
-NICENESS = {"prefect-server": 5, "prefect-worker": 5, "seaweedfs": 10, "offload-worker": 15}
+NICENESS = {"prefect-server": 5, "prefect-worker": 5, "seaweedfs": 5, "offload-worker": 5}
 """What may be late, so that ingestion on the same cores is not: an offload's process imports for seconds."""
+
+TRADES_PER_S = 200
+"""All symbols together; the rarest has seven of them."""
 
 PREPARE_TIMEOUT_S = 180.0
 
@@ -160,6 +163,7 @@ def _exchange(folder: Path, port: Mapping[str, int]) -> Service:
         "exchange",
         folder,
         *("-m", "pipelines.trades.exchange", "--port", str(port["EXCHANGE"]), "--state", str(folder)),
+        *("--rate", str(TRADES_PER_S)),
         ready=f"http://127.0.0.1:{port['EXCHANGE']}/healthz",
         env=_points(folder),
     )

@@ -27,6 +27,9 @@ CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
 """Less than the deadline of the probe that samples the heads."""
 
+ONE_THREAD = "SETTINGS max_threads = 1"
+"""For a query of a few rows, asked twenty times a second: setting up more threads takes longer than it."""
+
 LOOK_WITHIN_S = 5.0
 """For heads that are not sampled."""
 
@@ -129,7 +132,8 @@ class Hop:
         whole table."""
         if self.heads_table is None and self.log is not None:
             return self._log_heads(self.log)
-        sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {self.heads_table or self.table} GROUP BY 1, 2"
+        source, threads = (self.heads_table, ONE_THREAD) if self.heads_table else (self.table, "")
+        sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {source} GROUP BY 1, 2 {threads}"
         return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, HEADS_WITHIN_S)}
 
     def digest(self, window: Window) -> Sequence[Digest]:

@@ -68,8 +68,10 @@ class Job:
 
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """The runs that were due or started since then, oldest first."""
+        flow, _, name = self.deployment.partition("/")
         wanted = {
-            "deployments": {"id": {"any_": [self._id()]}},
+            "flows": {"name": {"any_": [flow]}},
+            "deployments": {"name": {"any_": [name]}},
             "flow_runs": {"expected_start_time": {"after_": datetime.fromtimestamp(since_us / 1e6, UTC).isoformat()}},
             "sort": "EXPECTED_START_TIME_ASC",
             "limit": RUNS_MAX,

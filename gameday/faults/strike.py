@@ -30,7 +30,7 @@ class Strike:
     point: str
     term: str
     needs: ClassVar[tuple[type, ...]] = ()
-    bites_within_s: ClassVar[float] = 60.0
+    bites_within_s: ClassVar[float] = 120.0
     """A run has to be picked up, to start and to get there."""
 
     def before(self, stack: Stack) -> Json:
@@ -56,8 +56,8 @@ class Strike:
     def bit(self, stack: Stack, before: Json) -> str | None:
         """That it fired, in which run's process."""
         firings = stack.run_points(before["folder"]).firings(self.point)
-        run = stack.job(self.job).find(before["key"])
-        if not firings or run is None:
+        run = stack.job(self.job).find(before["key"]) if firings else None  # else it were asked many times a second
+        if run is None:
             return None
         first = firings[0]
         return (

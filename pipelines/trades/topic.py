@@ -37,7 +37,7 @@ PRODUCER: Mapping[str, Any] = {
     "message.timeout.ms": 0,  # never give a trade up
     "request.timeout.ms": 3_000,
     "socket.timeout.ms": 5_000,  # how long a broker may hang before the request is sent again
-    "linger.ms": 50,  # trades come singly: a request each would cost the broker more than all else it does
+    "linger.ms": 100,  # trades come singly: a request each would cost the broker more than all else it does
     "queue.buffering.max.messages": 50_000,
     "statistics.interval.ms": 500,  # how soon it is noticed that the client has forgotten its brokers
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,9 @@ SOURCE = Path(__file__).resolve().parents[3]
 
 ALERT = "iceberg-offload-failed"
 PAYLOAD = '{"alert": "iceberg-offload-main", "run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}"}'
+
+ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
+"""Slots must not depend on when they were registered: with others, runs of an earlier registration come on top."""
 
 TIMEOUT_S = 600
 """A run that hangs where no client's own time-out ends it (a frozen Postgres) ends as failed."""
@@ -66,8 +69,9 @@ def main() -> int:
         return 2
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    _deploy("offload", "iceberg-offload-15min", settings.interval_s)
-    _deploy("maintain", "iceberg-maintenance", settings.maintenance_interval_s)
+    _deploy("offload", "iceberg-offload-15min", settings.interval_s, ANCHOR)
+    between = ANCHOR + timedelta(seconds=settings.interval_s / 2)
+    _deploy("maintain", "iceberg-maintenance", settings.maintenance_interval_s, between)
     if settings.alert_url:
         _alert(settings.alert_url)
     return 0
@@ -96,14 +100,15 @@ def _alert(url: str) -> None:
     wanted.create()
 
 
-def _deploy(function: str, name: str, interval_s: int) -> None:
+def _deploy(function: str, name: str, interval_s: int, anchor: datetime) -> None:
+    """Each run is one process of the worker's own: by itself the worker would start three, in a session of theirs."""
     entrypoint = f"{Path(__file__).resolve().relative_to(SOURCE)}:{function}"
     found = cast("Flow[..., Any]", Flow.from_source(source=str(SOURCE), entrypoint=entrypoint))
     deployment = found.to_deployment(
         name=name,
         work_pool_name=POOL,
         tags=["platform"],
-        schedule=Interval(timedelta(seconds=interval_s)),
+        schedule=Interval(timedelta(seconds=interval_s), anchor_date=anchor),
         job_variables={"command": f"{sys.executable} -m prefect.engine"},
     )
     deployment.apply()  # type: ignore[union-attr]
