@@ -100,6 +100,7 @@ class Run:
         self.commit: str | None = None
         self.commits: tuple[Commit, ...] = ()
         self.jobs: tuple[JobRun, ...] = ()
+        self.gathered: Evidence | None = None
         self._struck: tuple[JobRun, ...] = ()
         self._struck_s = -STRUCK_OLD_S
         self._say = say

@@ -196,8 +196,8 @@ def interpret(run: Run, call: Call) -> RunResult:
                     call(heal)(run, fault)
         call(prove_nothing_left)(run)
         call(wait_recovered)(run)
-        evidence = call(gather)(run)
-        findings = call(judge)(run, evidence)
+        call(gather)(run)
+        findings = call(judge)(run)
         run.held()
     except Halt as e:
         halted = e.verdict, str(e)
@@ -234,7 +234,7 @@ def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str
 
     Saves the evidence that it rests on.
     """
-    evidence = run.evidence()
+    evidence = replace(run.gathered or run.evidence(), acts=run.acts)
     codec.save_evidence(run.folder, evidence)
     strangers = sorted({a.healed_by for a in evidence.acts if a.healed_by and a.healed_by != run.id})
     if halted is not None:

@@ -24,9 +24,9 @@ PASSED_WITHIN_S = 30.0
 
 
 @task(name="gather evidence", cache_policy=NO_CACHE)
-def gather(run: Run) -> Evidence:
+def gather(run: Run) -> None:
     """Window, digests, symptoms, marks: all that a verdict rests on. What does not answer is missing, and says so in
-    symptoms."""
+    symptoms. It stays with the run: Prefect would walk through every sample, twice."""
     trouble: dict[str, str] = {}
     try:
         run.window = _window(run)
@@ -41,12 +41,14 @@ def gather(run: Run) -> Evidence:
     run.ends = marks(run.stack)
     if trouble:
         run.symptoms["trouble"] = trouble
-    return run.evidence()
+    run.gathered = run.evidence()
 
 
 @task(name="judge", cache_policy=NO_CACHE)
-def judge(run: Run, evidence: Evidence) -> tuple[Finding, ...]:
-    """The test's checks over the evidence; where the hops differ, the differing rows are listed beside it."""
+def judge(run: Run) -> tuple[Finding, ...]:
+    """The test's checks over what was gathered; where the hops differ, the differing rows are listed beside it."""
+    assert run.gathered is not None
+    evidence = run.gathered
     differences = diagnose.wanted(evidence)
     if differences:
         listed = {}
@@ -56,7 +58,7 @@ def judge(run: Run, evidence: Evidence) -> tuple[Finding, ...]:
             except DriverError as e:
                 listed[f"{hop} {'/'.join(group)}"] = {"trouble": str(e)}
         run.symptoms["differences"] = listed
-        evidence = replace(evidence, symptoms=dict(run.symptoms))
+        run.gathered = evidence = replace(evidence, symptoms=dict(run.symptoms))
     return tuple(check(evidence) for check in run.test.checks)
 
 

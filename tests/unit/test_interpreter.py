@@ -46,6 +46,7 @@ class Script:
         self.stack = SimpleNamespace(name="trades")
         self.test = FailureTest(plan=PLAN, mttr_max_s=120, checks=())
         self.folder = Path("nowhere")
+        self.gathered: Evidence | None = None
         self.started, self.began_ns = datetime.now(UTC), time.monotonic_ns()
 
     def evidence(self) -> Evidence:
