@@ -83,6 +83,7 @@ class Job:
         return str(self._ask("GET", f"/deployments/name/{quote(flow)}/{quote(name)}")["id"])
 
     def _ask(self, method: str, path: str, body: Json = None) -> Any:
+        looks = method == "GET" or path.endswith("/filter")
         parts = urlsplit(self.api_url)
         what = f"{method} {self.api_url}{path}"
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
@@ -99,7 +100,7 @@ class Job:
                 raise DriverError(f"{what} answered {answer.status}: {text[:200]!r}", definite=answer.status < 500)
             return json.loads(text)
         except (OSError, http.client.HTTPException, ValueError) as e:
-            raise DriverError(f"{what}: {e or type(e).__name__}", definite=method == "GET") from e
+            raise DriverError(f"{what}: {e or type(e).__name__}", definite=looks) from e
         finally:
             connection.close()
 
