@@ -45,6 +45,7 @@ PASSWORD = "only-here"
 RATE = 150.0
 WAIT_S = 120.0
 COLUMNS = ("id", "price", "quantity", "side", "time_us")
+READ = f"SELECT sum(num_messages_read) {consumer_watch.CONSUMERS}"
 
 
 @dataclass
@@ -522,9 +523,11 @@ def test_a_consumer_whose_commit_never_returns_ends_its_server(rig: Rig, monkeyp
     broker = rig.running["kafka"]
 
     def caught() -> bool:
-        """Paused while the consumer had something to commit."""
+        """Paused while the consumer had read what it had not committed."""
         broker.send_signal(signal.SIGCONT)
         grows(rig, "binance")
+        read = rig.sql(READ)
+        until(lambda: rig.sql(READ) != read, WAIT_S, what="the consumer to read on")
         broker.send_signal(signal.SIGSTOP)
         return stands_still(rig, f"SELECT {polled}")
 
