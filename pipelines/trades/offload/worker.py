@@ -37,6 +37,9 @@ from pipelines.trades.offload.flow import POOL
 __all__ = ["main"]
 
 NAME = "platform"
+RUNS_AT_ONCE = 2
+"""On a machine that is too slow for the schedule, more at once would slow each other down until none ends."""
+
 RUNS_MAX = 200
 """One page of Prefect's API; what is beyond it, the next start finds."""
 
@@ -48,7 +51,7 @@ async def serve() -> None:
     async with get_client() as client:
         await _end_orphans(client)
         await _skip_overdue(client)
-    await ProcessWorker(work_pool_name=POOL, name=NAME).start(with_healthcheck=True)
+    await ProcessWorker(work_pool_name=POOL, name=NAME, limit=RUNS_AT_ONCE).start(with_healthcheck=True)
 
 
 async def _end_orphans(client: PrefectClient) -> None:
