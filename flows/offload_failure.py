@@ -1,6 +1,6 @@
 """Failure test 4: a run of the offload is killed in the middle, or the worker that runs it."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from gameday.checks import EXPORTED, job_failed_cleanly, recovered, resumed_on_schedule
 from gameday.conditions import flowing, job_failed
@@ -9,7 +9,7 @@ from gameday.faults.strike import Strike
 from gameday.model import Await, FailureTest, Inject
 from tasks.run import failure_test
 
-POINTS = (
+Point = Literal[
     "after_data_file",
     "before_read",
     "after_manifest_list",
@@ -17,20 +17,13 @@ POINTS = (
     "after_commit",
     "before_mirror",
     "after_mirror",
-)
+]
+POINTS: tuple[str, ...] = get_args(Point)
 
 
 @failure_test
 def offload_failure(
-    point: Literal[
-        "after_data_file",
-        "before_read",
-        "after_manifest_list",
-        "after_metadata",
-        "after_commit",
-        "before_mirror",
-        "after_mirror",
-    ] = "after_data_file",
+    point: Point = "after_data_file",
     victim: Literal["flow", "worker"] = "flow",
     mttr_max_s: float = 900,
 ) -> FailureTest:
@@ -55,8 +48,7 @@ def offload_failure(
         checks=(*EXPORTED, resumed_on_schedule, job_failed_cleanly, recovered),
         archive=True,
         nightly=(
-            {"point": "after_data_file", "victim": "flow"},
-            *({"point": one, "victim": "flow"} for one in POINTS[1:]),
+            *({"point": one, "victim": "flow"} for one in POINTS),
             *({"point": one, "victim": "worker"} for one in POINTS),
         ),
     )

@@ -218,22 +218,18 @@ def _cross_check(config: StackConfig, path: Path) -> None:
             )
     if stream.visible not in stream.hops:
         raise ConfigError(f"{path}: stream.visible is {stream.visible!r}. Remedy: one of {', '.join(stream.hops)}")
-    for name, component in config.components.items():
-        if component.host not in config.hosts:
-            raise ConfigError(
-                f"{path}: components.{name}.host is {component.host!r}, but there is no [hosts.{component.host}]. "
-                f"Known: {', '.join(config.hosts)}"
-            )
+    for kind, placed in (("components", config.components), ("links", config.links)):
+        for name, one in placed.items():
+            if one.host not in config.hosts:
+                raise ConfigError(
+                    f"{path}: {kind}.{name}.host is {one.host!r}, but there is no [hosts.{one.host}]. "
+                    f"Known: {', '.join(config.hosts)}"
+                )
     if (archive := config.archive) is not None:
         for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
             if name not in section:
                 raise ConfigError(f"{path}: archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
     for name, link in config.links.items():
-        if link.host not in config.hosts:
-            raise ConfigError(
-                f"{path}: links.{name}.host is {link.host!r}, but there is no [hosts.{link.host}]. "
-                f"Known: {', '.join(config.hosts)}"
-            )
         for end in link.between:
             if end not in config.components:
                 raise ConfigError(

@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.checks import guilty
-from gameday.checks._damage import compare, label
+from gameday.checks._damage import LISTED, compare, label
 from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
 
 __all__ = ["IDS_NAMED", "difference", "explain", "wanted"]
 
-TRADES = ("trades", "archive")
-"""The streams whose records are trades: their rows can be listed."""
 
 IDS_NAMED = 20
 """How many ids of each kind are named; the count says how many there are."""
@@ -28,7 +26,7 @@ PAIRS_WANTED = 12
 def wanted(evidence: Evidence) -> list[tuple[str, Group]]:
     """The (hop, group) pairs whose rows are worth fetching, the guilty hop's first; none when every digest is right."""
     first = next(iter(d.hop for d in evidence.digests if d.stream == "trades"), None)
-    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in TRADES and d.hop != first}
+    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in LISTED and d.hop != first}
     return list(pairs)[:PAIRS_WANTED]
 
 

@@ -211,6 +211,12 @@ class Evidence:
     struck: tuple[JobRun, ...] = ()
     symptoms: Mapping[str, Json] = field(default_factory=dict)
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """The components that were acted on."""
+        own = {self.component} if self.component else set()
+        return frozenset({str(act.args["component"]) for act in self.acts if "component" in act.args} | own)
+
 
 @dataclass(frozen=True)
 class JobRun:
@@ -230,12 +236,6 @@ class JobRun:
     def waits(self) -> bool:
         """Whether it has not started yet."""
         return self.started_us is None and self.ended_us is None
-
-    @property
-    def took_s(self) -> float | None:
-        """From when it was due until it ended; None while it hasn't."""
-        begun_us = self.due_us or self.started_us
-        return None if self.ended_us is None or begun_us is None else (self.ended_us - begun_us) / 1e6
 
 
 @dataclass(frozen=True)

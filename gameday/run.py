@@ -45,7 +45,7 @@ STRIKE = "strike"
 """The fault that asks for a run of the job."""
 
 STRUCK_OLD_S = 1.0
-"""An orchestrator needs 20 ms for an answer, and a plan looks ten times a second."""
+"""An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
 
 SPARE_S = 120.0
 """Added to the time to live of a run's faults, beyond the bounds of its plan."""

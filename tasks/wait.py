@@ -1,7 +1,5 @@
 """Wait for a state, bounded: for a condition of the plan, and for the platform to be back and drained."""
 
-from contextlib import suppress
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -51,9 +49,7 @@ def wait_recovered(run: Run) -> None:
 
     def back() -> bool:
         if run.test.archive:
-            with suppress(DriverError):  # an orchestrator that is slow to answer is asked again, within the same bound
-                return _exported(run)
-            return False
+            return _exported(run)
         now = run.now()
         seen_s = (now.at_ns - began_ns) / 1e9  # what was answered before the act's end says nothing about after it
         if run.healed is None and seen_s > conditions.SECOND_S and conditions.restored(now):
@@ -79,7 +75,10 @@ def _exported(run: Run) -> bool:
     if any(one.ended_us is None for one in run.now().struck):
         return False
     _, job = run.stack.export()
-    first = next((one for one in job.runs(run.clock_us()) if one.scheduled), None)
+    try:
+        first = next((one for one in job.runs(run.clock_us()) if one.scheduled), None)
+    except DriverError:
+        return False  # an orchestrator that is slow to answer is asked again, within the same bound
     if first is None or first.ended_us is None or not run.evidence().measures["mttr"].measured:
         return False
     run.healed = marks(run.stack)

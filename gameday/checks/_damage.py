@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gameday.digest import EMPTY
 from gameday.model import Digest, Evidence, Finding, Group, Json, Tally, Verdict
 
-__all__ = ["KINDS", "Damage", "compare", "counts", "finding", "guilty", "judged", "label", "missing_hops"]
+__all__ = ["KINDS", "LISTED", "Damage", "compare", "counts", "finding", "guilty", "judged", "label", "missing_hops"]
 
 KINDS = ("lost", "doubled", "changed")
 

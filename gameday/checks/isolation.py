@@ -79,14 +79,13 @@ def _furthest_behind(evidence: Evidence, others: tuple[Group, ...], from_ns: int
 
 def _others_changed(evidence: Evidence, before: Marks, after: Marks, from_ns: int, to_ns: int) -> list[str]:
     """Other components that are another process now, or whose connection counter moved between inject and restore."""
-    struck = {act.args.get("component") for act in evidence.acts} | {evidence.component}
-    others = [c for c in before.identities if c not in struck]
+    others = [c for c in before.identities if c not in evidence.touched]
     bad = [f"{c} is another process than before" for c in others if after.identities.get(c) != before.identities[c]]
     for name, samples in evidence.samples.items():
         if not name.startswith("component/") or not name.endswith(".connects"):
             continue
         component = name.split("/")[1]
-        if component in struck:
+        if component in evidence.touched:
             continue
         upto = [s for s in samples if s.value is not None and s.counts_ns <= to_ns]
         first = next((s.value for s in reversed(upto) if s.counts_ns < from_ns), upto[0].value if upto else None)

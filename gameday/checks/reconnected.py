@@ -15,8 +15,7 @@ def reconnected(evidence: Evidence) -> Finding:
     before, after = evidence.baseline, evidence.ends
     if before is None or after is None:
         return Finding("reconnected", Verdict.UNKNOWN, "processes were not marked before and after")
-    struck = {act.args.get("component") for act in evidence.acts} | {evidence.component}
-    others = [c for c, who in before.marks.identities.items() if who is not None and c not in struck]
+    others = [c for c, who in before.marks.identities.items() if who is not None and c not in evidence.touched]
     if not others:
         return Finding("reconnected", Verdict.UNKNOWN, "there is nothing to judge: no other process is known")
     bad = [

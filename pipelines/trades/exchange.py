@@ -20,6 +20,7 @@ from aiohttp import web
 
 import failpoints
 from failpoints import point
+from pipelines.trades.lines import log_json
 from pipelines.trades.simulated.binance import Binance
 from pipelines.trades.simulated.coinbase import Coinbase
 from pipelines.trades.simulated.kraken import Kraken
@@ -165,13 +166,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=300.0, help="trades a second, all symbols together (default 300)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.add_log_level,
-            structlog.processors.JSONRenderer(),
-        ]
-    )
+    log_json()
     if options.rate <= 0:
         parser.error(f"--rate is {options.rate:g}, but must be above 0")
     failpoints.listen()

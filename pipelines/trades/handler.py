@@ -22,6 +22,7 @@ from confluent_kafka import KafkaException
 
 import failpoints
 from failpoints import point
+from pipelines.trades.lines import log_json
 from pipelines.trades.topic import Sink, record, tail
 from pipelines.trades.venues import FeedError, Parsed, Place, Trade, Venue, binance, coinbase, kraken
 
@@ -379,13 +380,7 @@ def main() -> int:
         "--backoff-max-s", type=float, default=1.0, help="longest wait between two attempts (default 1)"
     )
     options = parser.parse_args()
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.add_log_level,
-            structlog.processors.JSONRenderer(),
-        ]
-    )
+    log_json()
     failpoints.listen()
     handler = Handler(
         VENUES[options.venue],

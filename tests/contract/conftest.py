@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from compose.servers import clickhouse, kafka, postgres, prefect
 from compose.service import Service, answers
 from gameday.polling import until
 from gameday.state import State
+
+if TYPE_CHECKING:
+    from tests.offloadrig import Offload, Servers
 
 START_WITHIN_S = 60.0
 PASSWORD = "for-tests"
@@ -98,3 +102,20 @@ def prefect_api_url(tmp_path_factory: pytest.TempPathFactory, database: str) -> 
     (port,) = free_ports(1)
     with serving(prefect.server(folder, port, database.rpartition("/")[0] + "/prefect", after=())):
         yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture(scope="module")
+def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """ClickHouse, Kafka, S3, Postgres: what an offload needs."""
+    from tests.offloadrig import servers  # seconds of imports: only where they are asked for
+
+    with servers(tmp_path_factory.mktemp("around")) as running:
+        yield running
+
+
+@pytest.fixture
+def offload(around: Servers) -> Offload:
+    """An empty stream and an empty table."""
+    from tests.offloadrig import Offload, names
+
+    return Offload(around, next(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,23 +18,10 @@ from gameday.drivers.s3 import Rights
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Baseline, Check, Digest, Evidence, Group, Marks, Position, Sample, Verdict, Window
 from tests.contract.sockets import nobody
-from tests.offloadrig import BUCKET, DAY_US, FIRST_US, PASSWORD, Offload, Servers, names, servers
+from tests.offloadrig import BUCKET, DAY_US, FIRST_US, PASSWORD, Offload
 
 BTC: Group = ("binance", "BTCUSDT")
 KRAKEN: Group = ("kraken", "BTC/USD")
-
-
-@pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """ClickHouse, Kafka, S3, Postgres."""
-    with servers(tmp_path_factory.mktemp("archive")) as running:
-        yield running
-
-
-@pytest.fixture
-def offload(around: Servers) -> Offload:
-    """An empty stream and an empty table."""
-    return Offload(around, next(names))
 
 
 def archive(offload: Offload, **changes: str) -> Archive:

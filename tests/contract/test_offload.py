@@ -27,24 +27,11 @@ from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import IDS, lineage
 from pipelines.trades.offload.settings import OffloadError
 from tests.contract.sockets import nobody, silent
-from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, Servers, fired, names, servers
+from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, fired
 
 POINTS = ("before_read", "after_data_file", "after_manifest_list", "after_metadata", "after_commit", "before_mirror")
 FAILS_WITHIN_S = 60.0
 """A run that can't go on ends in this time; the clients' own time-outs make about half of it."""
-
-
-@pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """ClickHouse, Kafka, S3, Postgres."""
-    with servers(tmp_path_factory.mktemp("offload")) as running:
-        yield running
-
-
-@pytest.fixture
-def offload(around: Servers) -> Offload:
-    """An empty stream and an empty table."""
-    return Offload(around, next(names))
 
 
 def with_settings(offload: Offload, **changes: str) -> Offload:

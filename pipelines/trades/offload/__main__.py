@@ -6,9 +6,8 @@ import argparse
 import os
 import sys
 
-import structlog
-
 import failpoints
+from pipelines.trades.lines import log_json
 from pipelines.trades.offload.settings import ConfigError, OffloadError, Settings
 
 
@@ -20,13 +19,7 @@ def main() -> int:
     what.add_argument("--once", action="store_true", help="move what there is")
     what.add_argument("--maintain", action="store_true", help="expire snapshots, sweep orphans")
     options = parser.parse_args()
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.add_log_level,
-            structlog.processors.JSONRenderer(),
-        ]
-    )
+    log_json()
     try:
         settings = Settings.of(os.environ)
         from pipelines.trades.offload import engine, maintenance  # seconds of imports: only with good settings
