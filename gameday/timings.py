@@ -9,7 +9,7 @@ answered; a missing sample is a gap and never interpolated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Delays:
 @dataclass(frozen=True)
 class Goodness:
     """One series' samples as good (1), bad (-1) or unseen (0). pending_ns: when those probes were sent that were
-    answered late.
+    answered late. near_ns: those unseen only because they are as near the bound as the ledger's samples lie apart.
     """
 
     series: str
@@ -87,6 +87,7 @@ class Goodness:
     status: Status
     period_ns: float
     pending_ns: Times
+    near_ns: Times = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -196,7 +197,8 @@ def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Good
         status = np.full(len(track.at_ns), UNSEEN, dtype=np.int8)
         status[late.high_s < b] = GOOD
         status[np.isnan(late.low_s) | (late.low_s >= b)] = BAD
-        found.append(_placed(name, track, status)[0])
+        near = (status == UNSEEN) & (late.high_s - late.low_s <= LEDGER_GAP_S)
+        found.append(replace(_placed(name, track, status)[0], near_ns=track.at_ns[near]))
     return found
 
 
@@ -329,11 +331,22 @@ def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: 
     edges = [(*_edge(s, high), s) for s in series]
     low = max(floor_ns, *(bad for bad, _, _ in edges))
     latest = max(edges, key=lambda edge: edge[1])[2]
-    if high - low > _gap_max_ns(latest):
+    if high - low > _gap_max_ns(latest) and not _too_near(series, low, high):
         return _Edge(
             None, None, f"too few samples: {(high - low) / NS:.2f} s around the edge show nothing ({latest.series})"
         )
     return _Edge(low, high)
+
+
+def _too_near(series: Sequence[Goodness], low_ns: int, high_ns: int) -> bool:
+    """Whether an edge is wide although every series was sampled all the time: a delay stayed so near the bound that
+    none can tell when it was within. The true value is in between all the same.
+    """
+    for s in series:
+        inside = s.at_ns[(s.at_ns > low_ns) & (s.at_ns < high_ns)]
+        if np.max(np.diff(np.concatenate(([low_ns], inside, [high_ns])))) > _gap_max_ns(s):
+            return False
+    return any(bool(np.any((s.near_ns > low_ns) & (s.near_ns < high_ns))) for s in series)
 
 
 def _edge(series: Goodness, high_ns: int) -> tuple[int, int]:

@@ -316,6 +316,23 @@ def test_a_gap_at_the_edge_is_not_interpolated() -> None:
     assert found["impact"].measured
 
 
+def test_a_delay_at_the_very_bound_widens_the_interval() -> None:
+    """Visible again within the bound, it stalls until it is just as late as the bound: back before, or only after? The
+    interval holds both, for nothing was left unsampled."""
+    head = timings.series_of("head", "silver", A)
+
+    def visible(t: float) -> float:
+        shown = t - 0.2 if t < 5 else 4.8 if t < 6.5 else 6.3 if t < 7.69 else t - 0.2
+        return float(int(100 * max(0.0, shown)))
+
+    for bound_s, wide in ((1.32, True), (1.2, False)):
+        evidence = story(down=(5.02, 6.4), frozen=(5, 6.5), more={head: series(visible)})
+        assert evidence.baseline is not None
+        found = timings.measure(replace(evidence, baseline=replace(evidence.baseline, bound_s=bound_s)))["drain"]
+        assert holds(found, 2.7, wide_s=1.3 if wide else 0.15), found
+        assert (found.low_s < 1.5) is wide  # type: ignore[operator]
+
+
 def test_a_gap_in_the_full_second_is_not_service() -> None:
     """The second after the first rows was not seen, so it proves nothing."""
     evidence = story(down=(5.02, 7), frozen=(5, 7.3))
