@@ -20,18 +20,20 @@ __all__ = ["register"]
 
 
 def register(config: StackConfig) -> list[str]:
-    """Create or update the work pool and the deployments; the deployments' names."""
+    """Create or update the work pool, the deployments and the automations; the names of both."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.schedules import Cron
 
+    from deployments.automations import automate
     from flows import catalogue
 
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=config.prefect.work_pool, type="process"))
     names = [_deploy(config, module, "on-demand") for module in catalogue()]
-    return [*names, _deploy(config, "nightly", "nightly", Cron(config.prefect.cron, timezone=config.prefect.timezone))]
+    names.append(_deploy(config, "nightly", "nightly", Cron(config.prefect.cron, timezone=config.prefect.timezone)))
+    return [*names, *automate(config.prefect.alert_url)]
 
 
 def _deploy(config: StackConfig, module: str, name: str, schedule: Any = None) -> str:

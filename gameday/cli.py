@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 import webbrowser
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from gameday.config import StackConfig, default_path, load
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
+from gameday.journal import Entry, Journal
 from gameday.model import Verdict
 from gameday.state import State
 
@@ -46,6 +48,9 @@ EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
 
 TTL_S = 60.0
 """How long a point that is armed by hand stays armed."""
+
+HEARTBEAT_S = "30"
+"""How often a flow tells Prefect that it lives; deployments/automations.py waits for it. Prefect takes no less."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -184,6 +189,7 @@ def run(
     if config is None:
         raise down or NotUp("no configuration")
     _need_prefect(config)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_NO_VERDICT))  # not its default, which would write no report
     here = Night(new_id("night"), say=say)
     token = night.set(here)
     try:
@@ -209,7 +215,10 @@ def abort() -> None:
     """Undo what a running test broke, now, from any terminal; that run's verdict becomes unknown."""
     from gameday import guardian
 
-    healed = guardian.abort(State.default())
+    state = State.default()
+    healed = guardian.abort(state)
+    if not healed and Journal(state.journal).open_acts():  # run and guardian died, and nobody has mended since
+        healed = guardian.heal_open(_stack(), by="gameday abort", why="its run and its guardian were gone")
     out.print(
         "aborted; " + ("mended: " + ", ".join(_act(a) for a in healed) if healed else "nothing was broken"),
         markup=False,
@@ -219,15 +228,27 @@ def abort() -> None:
 @app.command()
 def heal(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is open and what would be done.")] = False,
+    displace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MACHINE", help="First take the stack from a run on that machine, which is gone for good."
+        ),
+    ] = None,
 ) -> None:
     """Mend whatever a run left broken. A live run is aborted first."""
-    from gameday import guardian
+    from gameday import claim, guardian
 
-    acts = guardian.heal_open(_stack(), by="gameday heal", why="asked on the command line", dry_run=dry_run)
-    if not acts:
-        out.print("nothing is open")
-    for act in acts:
-        out.print(f"{'would mend' if dry_run else 'mended'} {_act(act)} of run {act.run}", markup=False)
+    stack = _stack()
+    if displace is not None and not dry_run:
+        run = claim.displace(stack.config.history.get_secret_value(), stack.name, displace)
+        out.print(f"run {run} on machine {displace} has lost the stack", markup=False)
+    if dry_run:
+        told = [_would(entry) for entry in Journal(stack.state.journal).open_entries()]
+    else:
+        acts = guardian.heal_open(stack, by="gameday heal", why="asked on the command line")
+        told = [f"mended {_act(act)} of run {act.run}" for act in acts]
+    for line in told or ["nothing is open"]:
+        out.print(line, markup=False)
 
 
 @app.command()
@@ -290,12 +311,12 @@ def arm(
 
     It is not journalled: the process itself undoes it, at the end of the time to live or at its own.
     """
-    from gameday import lease
+    from gameday import guardian
 
     stack = _stack()
     stack.touchable(component)
     points = stack.points(component)
-    with lease.take_to_mend(stack.state):
+    with guardian.take_to_mend(stack):
         points.arm(point, term, ttl_s, "gameday failpoints arm")
     out.print(f"{point} of {component} is armed for {ttl_s:g} s: {term}", markup=False)
 
@@ -445,6 +466,7 @@ def _quiet_prefect(config: StackConfig | None) -> None:
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home")  # before `gameday up` there is none
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", HEARTBEAT_S)
     os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL"] = "CRITICAL"
@@ -509,6 +531,17 @@ def _moment(text: str | None) -> datetime | None:
 
 def _act(act: Any) -> str:
     return f"{act.fault} of {act.args.get('component', '?')}"
+
+
+def _would(entry: Entry) -> str:
+    """What healing would do for one open act, and to whom."""
+    from gameday.stack import fault_from
+
+    act = entry.act
+    owner = "would be aborted first" if entry.owner.alive else "is gone"
+    when = datetime.fromtimestamp(act.at_us / 1e6, UTC)
+    undo = fault_from(act.fault, act.args).undo
+    return f"would mend {_act(act)}: {undo} (since {when:%H:%M:%S} UTC, by run {act.run}, which {owner})"
 
 
 def _print_status(seen: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from gameday.errors import ConfigError, NotUp
 from gameday.state import ROOT, State
@@ -27,13 +27,20 @@ __all__ = [
     "PrefectConfig",
     "ProbeConfig",
     "StackConfig",
+    "StopConfig",
     "StreamConfig",
     "default_path",
     "load",
+    "parse",
     "read_env",
+    "shown",
 ]
 
 VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+
+SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
+"""Keys whose values are secrets, or addresses that may hold one."""
 
 
 class Strict(BaseModel):
@@ -59,6 +66,27 @@ class ProbeConfig(DriverConfig):
 
     rate_hz: float = Field(20.0, gt=0, le=200)
     timeout_s: float = Field(1.0, gt=0, le=30)
+
+
+class StopConfig(ProbeConfig):
+    """A bound that ends any run: crossed by a single number that the probe reads (of `field` alone, if it is named).
+
+    max, min: crossed above, or below. per_s: judge how fast the number rises, not the number. for_s: only once every
+    answer for so long was beyond it. No answer crosses nothing: the server may be what is being broken.
+    """
+
+    rate_hz: float = Field(5.0, gt=0, le=50)
+    field: str | None = None
+    max: float | None = None
+    min: float | None = None
+    per_s: bool = False
+    for_s: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("needs max or min")
+        return self
 
 
 class ComponentConfig(Strict):
@@ -121,6 +149,8 @@ class PrefectConfig(Strict):
 
     api_url: str
     ui_url: str | None = None
+    alert_url: SecretStr | None = None
+    """Where Prefect tells that gameday itself is in trouble: a run crashed or fell silent, a night did not begin."""
     work_pool: str = "gameday"
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
@@ -141,6 +171,9 @@ class StackConfig(Strict):
     cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
     jobs: Mapping[str, DriverConfig] = Field(default_factory=dict)
     archive: ArchiveConfig | None = None
+    several_machines: bool = False
+    """Whether more than one machine may run gameday against this stack: then the lease is also a row in `history`."""
+    stops: Mapping[str, StopConfig] = Field(default_factory=dict)
     watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
 
@@ -176,11 +209,17 @@ def load(path: Path | None = None, state: State | None = None) -> StackConfig:
         ) from e
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{path} is not TOML: {e}. Remedy: mend that line") from e
+    return parse(raw, env, path)
+
+
+def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
+    """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
     try:
         config = StackConfig.model_validate(_fill(raw, env, path, ()))
     except ValidationError as e:
         problems = "; ".join(
-            f"{'.'.join(map(str, p['loc']))}: {p['msg'].lower()} (got {_short(p['input'])})" for p in e.errors()
+            f"{'.'.join(map(str, p['loc']))}: {p['msg'].lower()} (got {shown(str(p['loc'][-1:]), p['input'])})"
+            for p in e.errors()
         )
         raise ConfigError(f"{path}: {problems}. Remedy: see README, 'Point it at your own stack'") from e
     _cross_check(config, path)
@@ -248,6 +287,11 @@ def _cross_check(config: StackConfig, path: Path) -> None:
             )
 
 
-def _short(value: Any) -> str:
+def shown(key: str, value: Any) -> str:
+    """A value in an error's text: shortened, and of what may hold a secret only its kind."""
+    if isinstance(value, Mapping):
+        return f"a table of {', '.join(map(str, value)) or 'nothing'}"
+    if SECRET.search(key) or isinstance(value, list):
+        return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

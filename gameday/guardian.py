@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import queue
 import select
@@ -25,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
-from gameday import errors, lease
-from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday import claim, errors, lease, stops
+from gameday.errors import Busy, ConfigError, DriverError, GamedayError, NotUp, TooLate
 from gameday.journal import Entry, Journal
 from gameday.model import Act, Json
 from gameday.polling import until
@@ -35,7 +36,7 @@ from gameday.process import Process, boot_ns
 from gameday.stack import Stack, fault_from, fault_kind, open_stack
 from gameday.state import State
 
-__all__ = ["Guardian", "Mended", "abort", "heal_open", "mend", "nothing_left"]
+__all__ = ["ABORTED", "Guardian", "Mended", "abort", "heal_open", "mend", "nothing_left", "take_to_mend"]
 
 START_WITHIN_S = 60.0
 """Until a guardian is ready: it may have to displace a dead run's and to mend what that left."""
@@ -74,6 +75,14 @@ EXIT_WITHIN_S = 1.0
 
 PIPE_BYTES = 1 << 16
 LINE_BYTES_MAX = 1 << 20
+
+ABORTED = "aborted"
+"""Why a guardian ended that was told to from elsewhere."""
+
+DISPLACED = "the stack was taken over from another machine"
+
+CLAIM_EVERY_S, CLAIM_OLD_S = 1.0, 3.0
+"""How often the claim is looked at, and how old the last look may be for a heal."""
 
 ANOTHER_HAND = "another hand"
 """Who healed a held fault that was no longer in effect when its run came to heal it."""
@@ -139,11 +148,11 @@ class Guardian:
         try:
             self._process.wait(EXIT_WITHIN_S)
         except subprocess.TimeoutExpired:
-            return "it is frozen"
+            return "its guardian is frozen"
         if self._end is None and not self._stdout.closed:
             with self._lock:
                 self._read(0.0)
-        return self._end or f"it died with exit code {self._process.returncode}"
+        return self._end or f"its guardian died with exit code {self._process.returncode}"
 
     def inject(self, fault: Fault) -> Act:
         """Journal, then act. Raises when it can't be done; what was journalled by then is healed like the rest."""
@@ -176,7 +185,7 @@ class Guardian:
         self._closed = True
         self._await_end()
         if any(a.healed_ns is None for a in self.acts()):
-            with lease.take_to_mend(self._stack.state):
+            with take_to_mend(self._stack):
                 mend(self._stack, by=self._run, why="its guardian was gone", within_s=HEAL_WITHIN_S).check()
         return [a for a in self.acts() if a.id in before and a.healed_ns is not None]
 
@@ -368,14 +377,22 @@ def abort(state: State) -> list[Act]:
     return [e.act for e in journal.entries() if e.act.id in before and not e.open]
 
 
-def heal_open(stack: Stack, by: str, why: str, dry_run: bool = False) -> list[Act]:
+def take_to_mend(stack: Stack) -> lease.Lease:
+    """Take the stack for a moment. Raises Busy also when a run on another machine holds it: what is open here is mended
+    once that one is over. A Postgres that doesn't tell holds up no mending."""
+    if stack.config.several_machines:
+        with contextlib.suppress(NotUp):
+            if owner := claim.elsewhere(stack.config.history.get_secret_value(), stack.name):
+                raise Busy(owner)
+    return lease.take_to_mend(stack.state)
+
+
+def heal_open(stack: Stack, by: str, why: str) -> list[Act]:
     """Heal whatever the journal has open; a run that holds the stack is aborted first. What was healed.
 
-    dry_run: touch nothing, and return what is open. Raises GamedayError naming what could not be healed.
+    Raises GamedayError naming what could not be healed.
     """
     journal = Journal(stack.state.journal)
-    if dry_run:
-        return journal.open_acts()
     before = {a.id for a in journal.open_acts()}
     current = lease.holder(stack.state)
     if current is not None:
@@ -385,7 +402,7 @@ def heal_open(stack: Stack, by: str, why: str, dry_run: bool = False) -> list[Ac
             current.guardian.send(signal.SIGKILL)
             until(lambda: not current.guardian.alive, ABORT_WITHIN_S, what="the guardian's end")
     if journal.open_acts():
-        with lease.take_to_mend(stack.state):
+        with take_to_mend(stack):
             mend(stack, by=by, why=why, within_s=HEAL_WITHIN_S).check()
     return [e.act for e in journal.entries() if e.act.id in before and not e.open]
 
@@ -438,10 +455,10 @@ def _is_held(act: Act) -> bool:
 class _Keeper:
     """What the process does: one thread listens, and heals at the end; another carries out orders."""
 
-    def __init__(self, stack: Stack, held: lease.Lease, holder: lease.Holder) -> None:
+    def __init__(self, stack: Stack, holder: lease.Holder, tenure: _Tenure | None) -> None:
         self._stack = stack
-        self._lease = held
         self._holder = holder
+        self._tenure = tenure
         self._journal = Journal(stack.state.journal)
         self._orders: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._mutex = threading.Lock()
@@ -461,8 +478,8 @@ class _Keeper:
         unread = b""
         while True:
             left_s = (self._holder.until_ns - boot_ns()) / 1e9
-            if stop.asked:
-                return "aborted"
+            if stop.why is not None:
+                return stop.why
             if left_s <= 0:
                 return "its time to live ended"
             ready = {descriptor for descriptor, _ in poll.poll(min(left_s, TICK_S) * 1000)}
@@ -501,6 +518,11 @@ class _Keeper:
             self._idle.wait(ACT_HANGS_S)
         left_s = (self._holder.until_ns - boot_ns()) / 1e9
         return mend(self._stack, by=self._holder.run, why=why, within_s=max(left_s, HEAL_WITHIN_S))
+
+    @property
+    def displaced(self) -> bool:
+        """Whether the stack is another machine's by now: then this one must not even heal."""
+        return self._tenure is not None and self._tenure.lost
 
     # ---- orders ------------------------------------------------------------------------------------------------
 
@@ -552,6 +574,8 @@ class _Keeper:
         self._journal.begin(Entry(act, self._holder.owner, self._holder.guardian, self._holder.until_ns))
         if self._closing or boot_ns() > self._holder.until_ns:
             raise GamedayError(f"{kind} of {fault.component} was not done: the run is ending")
+        if self._tenure is not None:
+            self._tenure.check()
         fault.act(self._stack, before, act.id)
         self._journal.done(act.id, time.monotonic_ns())
         return self._find(act.id)
@@ -571,6 +595,8 @@ class _Keeper:
 
     def _heal(self, act_id: str | None, why: str) -> list[Act]:
         """Heal one act, or all that are held. One that was proved and is no longer in effect was healed by another."""
+        if self.displaced:
+            raise GamedayError(DISPLACED)
         wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if _is_held(a)]
         gone = {a.id for a in wanted if a.healed_ns is None and a.proof is not None and self._is_gone(a)}
         rest = {a.id for a in wanted} - gone
@@ -598,19 +624,65 @@ class _Keeper:
         raise GamedayError(f"run {self._holder.run} has no act {act_id!r}. It has {[a.id for a in self._mine()]}")
 
 
+class _Tenure:
+    """What this guardian knows of its claim (claim.py): asked again and again, so that a heal need not wait for it."""
+
+    def __init__(self, held: claim.Claim) -> None:
+        self.claim = held
+        self._known = True
+        self._asked_ns = boot_ns()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another machine has the stack. Asked only where the last answer is old, as after a long sleep; when
+        Postgres doesn't tell, it counts as kept: healing is the smaller harm."""
+        if self._known and boot_ns() - self._asked_ns > CLAIM_OLD_S * 1e9:
+            with contextlib.suppress(GamedayError):
+                self.check()
+        return not self._known
+
+    def check(self) -> None:
+        """Raise unless the stack is certainly still this run's."""
+        asked_ns = boot_ns()
+        if self._known:
+            self._known, self._asked_ns = self.claim.holds(), asked_ns
+        if not self._known:
+            raise GamedayError(DISPLACED)
+
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Ask for as long as the process lives, in a thread of its own; tell when it is lost."""
+
+        def gone() -> bool:
+            with contextlib.suppress(GamedayError):
+                self.check()
+            return not self._known
+
+        def look() -> None:
+            until(gone, math.inf, every_s=CLAIM_EVERY_S, what="the claim's end")
+            tell(DISPLACED)
+
+        threading.Thread(target=look, name="claim", daemon=True).start()
+
+
 class _Stop:
-    """SIGTERM and SIGINT as a descriptor that turns readable, and a flag."""
+    """The first reason to end before its run does, and a descriptor that turns readable with it.
+
+    SIGTERM and SIGINT are one; the others come from threads.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.descriptor, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self.why: str | None = None
+        self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+            signal.signal(number, lambda *_: self.ask(ABORTED))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def ask(self, why: str) -> None:
+        if self.why is None:
+            self.why = why
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._write, b"!")
 
 
 def main() -> NoReturn:
@@ -634,6 +706,9 @@ def main() -> NoReturn:
             raise GamedayError(f"process {wanted.owner} started a guardian and is gone")
         stack = open_stack(wanted.config, State(wanted.state))
         held, holder = lease.take(stack.state, wanted.run, wanted.test, owner, wanted.ttl_s)
+        tenure = None
+        if stack.config.several_machines:
+            tenure = _Tenure(claim.take(stack.config.history.get_secret_value(), stack.name, holder))
         journal = Journal(stack.state.journal)
         left = mend(stack, by=wanted.run, why="left by an earlier run", within_s=HEAL_WITHIN_S).check()
         journal.rotate(stack.state.journal_old)
@@ -642,12 +717,18 @@ def main() -> NoReturn:
         _log("not started", error=str(e))
         sys.exit(e.exit_code)
     _reply({"acts": [dataclasses.asdict(a) for a in left]})
-    keeper = _Keeper(stack, held, holder)
+    stops.watch(stack.stops(), stop.ask)
+    if tenure is not None:
+        tenure.watch(stop.ask)
+    keeper = _Keeper(stack, holder, tenure)
     try:
         why = keeper.serve(stop)
     except Exception as e:  # noqa: BLE001 - whatever goes wrong with listening, what is broken must be healed
         why = f"its guardian failed: {e!r}"
-    mended = keeper.close(why)
+    mended = Mended((), ()) if keeper.displaced else keeper.close(why)
+    if tenure is not None:
+        with contextlib.suppress(GamedayError):  # then the next owner finds this process dead
+            tenure.claim.release()
     held.release()
     _reply({"end": why})
     _log("ended", why=why, healed=[a.id for a in mended.acts], not_healed={a.id: e for a, e in mended.failed})

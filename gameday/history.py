@@ -5,29 +5,23 @@ The run's folder stays the first record: while Postgres is away nothing is lost;
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import structlog
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Composed, Identifier, Literal, Placeholder
 from psycopg.types.json import Jsonb
 
 from gameday.codec import decode, encode, read_json
-from gameday.errors import GamedayError, NotUp
+from gameday.database import connected
+from gameday.errors import GamedayError
 from gameday.model import Json, RunResult
 from gameday.state import State
 
 __all__ = ["import_missing", "migrate", "record", "runs"]
 
-MIGRATIONS = Path(__file__).with_name("migrations")
-CONNECT_TIMEOUT_S = 5
-STATEMENT_TIMEOUT_MS = 20_000  # a frozen server must not hold up a night
-LOCK_KEY = 0x67616D65  # "game": one migrates at a time, whoever comes first
 LIMIT_RUNS = 1_000
 
 log = structlog.get_logger()
@@ -35,7 +29,7 @@ log = structlog.get_logger()
 
 def migrate(dsn: str) -> None:
     """Bring the tables up to date; safe to call at any time, by several at once. record and runs call it themselves."""
-    with _connected(dsn):
+    with connected(dsn):
         pass
 
 
@@ -44,7 +38,7 @@ def record(dsn: str, result: RunResult) -> None:
 
     Raises NotUp when Postgres is away: the result stays in its run's folder.
     """
-    with _connected(dsn) as connection:
+    with connected(dsn) as connection:
         _insert(connection, result)
 
 
@@ -67,7 +61,7 @@ def runs(
     query = SQL("SELECT result FROM runs WHERE {} ORDER BY started DESC, id DESC LIMIT {}").format(
         SQL(" AND ").join(conditions), Literal(min(limit, LIMIT_RUNS))
     )
-    with _connected(dsn) as connection:
+    with connected(dsn) as connection:
         rows = connection.execute(query, given).fetchall()
     return [decode(RunResult, result) for (result,) in rows]
 
@@ -78,7 +72,7 @@ def import_missing(dsn: str, state: State) -> list[str]:
     A result that can't be read is logged and left alone.
     """
     copied: list[str] = []
-    with _connected(dsn) as connection:
+    with connected(dsn) as connection:
         known = {run_id for (run_id,) in connection.execute("SELECT id FROM runs")}
         for path in state.results():
             if path.parent.name in known:
@@ -119,48 +113,6 @@ def _insert(connection: psycopg.Connection[Any], result: RunResult) -> None:
             )
 
 
-@contextmanager
-def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection with its tables up to date, committed at the end.
-
-    What Postgres refuses becomes a GamedayError that names the place without the password.
-    """
-    try:
-        with psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
-            connection.execute(SQL("SET statement_timeout = {}").format(Literal(STATEMENT_TIMEOUT_MS)))
-            _migrate(connection)
-            yield connection
-    except psycopg.OperationalError as e:
-        raise NotUp(
-            f"gameday's Postgres at {_place(dsn)} can't be used: {_first_line(e)}. "
-            "Remedy: gameday up; results kept in their run folders are copied in by the next run"
-        ) from e
-    except psycopg.Error as e:
-        raise GamedayError(
-            f"gameday's Postgres at {_place(dsn)} refused: {_first_line(e)}. Remedy: check `history` in gameday.toml: "
-            "the user needs the right to create tables in that database"
-        ) from e
-
-
-def _migrate(connection: psycopg.Connection[Any]) -> None:
-    """Apply each numbered file once, in order, in a transaction of its own, under a lock that all take."""
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations "
-            "(number int PRIMARY KEY, name text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
-        )
-        applied = {number for (number,) in connection.execute("SELECT number FROM migrations")}
-        for number, path in _migrations():
-            if number not in applied:
-                connection.execute(path.read_bytes())
-                connection.execute("INSERT INTO migrations (number, name) VALUES (%s, %s)", (number, path.stem))
-
-
-def _migrations() -> list[tuple[int, Path]]:
-    return sorted((int(path.stem.partition("_")[0]), path) for path in MIGRATIONS.glob("[0-9]*.sql"))
-
-
 def _read(path: Path) -> RunResult | None:
     try:
         return decode(RunResult, read_json(path), str(path))
@@ -178,16 +130,3 @@ def _storable(value: Json) -> Json:
     if isinstance(value, list | tuple):
         return [_storable(inner) for inner in value]
     return value
-
-
-def _place(dsn: str) -> str:
-    """host:port/database, never the password."""
-    try:
-        parts = conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        return "an unreadable address"
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return re.sub(r"\s+", " ", str(error).strip().partition("\n")[0])

@@ -301,6 +301,8 @@ class Fault(Protocol):
     kind."""
 
     needs: ClassVar[tuple[type, ...]]
+    undo: ClassVar[str]
+    """What heal does, for people: "start it"."""
 
     @property
     def component(self) -> str:

@@ -14,7 +14,7 @@ import structlog
 
 from gameday import lease
 from gameday.errors import Busy, GamedayError
-from gameday.guardian import mend
+from gameday.guardian import mend, take_to_mend
 from gameday.journal import Entry, Journal
 from gameday.model import Act
 from gameday.polling import until
@@ -50,10 +50,11 @@ class Reconciler:
         if fresh:
             return []
         try:
-            with lease.take_to_mend(self._state):
-                mended = mend(open_stack(self._config, self._state), "the reconciler", _why(found), HEAL_WITHIN_S)
+            stack = open_stack(self._config, self._state)
+            with take_to_mend(stack):
+                mended = mend(stack, "the reconciler", _why(found), HEAL_WITHIN_S)
         except Busy:
-            return []  # a run was quicker, and heals before it begins
+            return []  # a run was quicker, and heals before it begins; or one of another machine has the stack
         for act in mended.acts:
             log.info("healed", act=act.id, fault=act.fault, component=act.args.get("component"))
         for act, error in mended.failed:

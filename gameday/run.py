@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from gameday import codec, timings
 from gameday.errors import DriverError, GamedayError
-from gameday.guardian import Guardian
+from gameday.guardian import ABORTED, Guardian
 from gameday.model import (
     Act,
     Baseline,
@@ -83,7 +83,13 @@ class Run:
         self.params = params
         self.test = test
         self.folder = stack.state.run(self.id)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as e:
+            raise GamedayError(
+                f"{self.folder} can't be made: {e.strerror}. Nothing is broken without a place for what is found. "
+                f"Remedy: check space and rights there"
+            ) from e
         self.started = datetime.now(UTC)
         self.began_ns = time.monotonic_ns()
         self.guardian: Guardian | None = None
@@ -108,9 +114,17 @@ class Run:
 
     def say(self, text: str) -> None:
         """One line for whoever watches, and for the run's own log."""
-        with (self.folder / "run.log").open("a") as log:
-            log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
+        self._log(text)
         self._say(text)
+
+    def enter(self, step: str) -> None:
+        """Note in the run's own log that this step begins."""
+        self._log(f"step: {step}")
+
+    def _log(self, text: str) -> None:
+        """A full disk keeps nothing from being mended, or told."""
+        with suppress(OSError), (self.folder / "run.log").open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
 
     # ---- what the test says --------------------------------------------------------------------------------
 
@@ -145,7 +159,8 @@ class Run:
         if self.guardian is None:
             raise Halt(Verdict.UNKNOWN, f"run {self.id} has not taken the stack")
         if not self.guardian.alive:
-            raise Halt(Verdict.UNKNOWN, f"aborted: the guardian of run {self.id} is gone; see `gameday status`")
+            end = self.guardian.end
+            raise Halt(Verdict.UNKNOWN, end if end == ABORTED else f"{ABORTED}: {end}")
         return self.guardian
 
     def still_broken(self) -> None:

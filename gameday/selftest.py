@@ -128,6 +128,7 @@ class History:
     symptoms: dict[str, Json] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     identities: dict[str, Json] = field(default_factory=dict)
+    stepped_s: int = 0
     last_commit: Callable[[Commit], Commit] = lambda commit: commit
     recovering: Callable[[JobRun], JobRun] = lambda run: run
     struck: JobRun = STRUCK
@@ -163,7 +164,7 @@ class History:
         )
         ends = Marks(
             START_NS + _ns(INJECT_S + 8),
-            STARTED_US + 8_100_000,
+            STARTED_US + 8_100_000 + self.stepped_s * 1_000_000,
             positions={"ch": {s: p + 90 for s, p in slots.items()} | self.positions},
             ends={"ch": {s: p + 100 for s, p in slots.items()}},
             identities={**before.identities, "handler-binance": {"pid": 9}, **self.identities},
@@ -436,6 +437,9 @@ def _plants() -> tuple[Plant, ...]:
     timed("the mirror left behind", {"watermark": fail}, mirror_late_s=2 * END_S)
     timed("the archive went back", {"watermark": fail}, archive_back=(3.0, 5.0))
     timed("the topic served nothing", {"served": fail}, unserved=(0.0, 2.5))
+    for step_s in (-3600, 2):
+        name = f"the wall clock stepped by {step_s} s"
+        found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
     other = {"handler-kraken": {"pid": 12}}
     started = {"isolation": fail, "reconnected": fail}
     found.append(Plant("another process restarted", lambda h: h.identities.update(other), started))

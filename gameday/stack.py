@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import pkgutil
 import re
@@ -14,7 +15,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from gameday import config as configuration
 from gameday.config import StackConfig
@@ -22,6 +25,7 @@ from gameday.errors import ConfigError, GamedayError
 from gameday.model import Group, Json
 from gameday.ports import Archive, Cursor, Fault, Hop, Host, Job, Ledger, Mirror, Points, Probe, Rights
 from gameday.state import State
+from gameday.stops import Stop
 
 __all__ = ["ARCHIVE", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
 
@@ -243,6 +247,13 @@ class Stack:
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
             )
 
+    def stops(self) -> list[Stop]:
+        """The stack's own bounds, which end any run that crosses one; new ones, for each remembers what it has seen."""
+        return [
+            Stop(name, self._driver("stops", name, s, "Probe", timeout_s=s.timeout_s), s)
+            for name, s in self.config.stops.items()
+        ]
+
     def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
         module, _, cls = config.driver.partition(".")
         return _make(_module("drivers", module), cls or offers, {**config.settings, **more}, f"{section}.{key}")
@@ -340,4 +351,18 @@ def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str)
         raise ConfigError(
             f"{where}: {', '.join(sorted(missing))} missing. {cls} of {module.__name__} takes {', '.join(fields)}"
         )
-    return made(**settings)
+    return made(**{name: _checked(made, name, value, where) for name, value in settings.items()})
+
+
+@functools.cache
+def _type(made: type, name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(get_type_hints(made)[name])
+
+
+def _checked(made: type, name: str, value: Any, where: str) -> Any:
+    """A setting as its field's type has it; a ConfigError when it isn't."""
+    try:
+        return _type(made, name).validate_python(value)
+    except ValidationError as e:
+        why = e.errors()[0]["msg"].lower()
+        raise ConfigError(f"{where}.{name}: {why} (got {configuration.shown(name, value)})") from e

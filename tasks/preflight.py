@@ -40,6 +40,13 @@ def preflight(run: Run) -> None:
         run.groups = tuple(sorted(run.stack.ledger.heads()))
     except DriverError as e:
         raise Halt(Verdict.UNKNOWN, f"the ledger does not answer: {e}. Remedy: gameday up") from e
+    for stop in run.stack.stops():
+        try:
+            crossed = stop.crossed()
+        except DriverError as e:
+            raise Halt(Verdict.UNKNOWN, f"stop condition {stop.name} can't be watched: {e}") from e
+        if crossed:
+            raise Halt(Verdict.UNKNOWN, f"aborted: {crossed}, before anything was broken")
     run.sample()
     well = conditions.well(WELL_FOR_S)
     ailing: list[str] = []

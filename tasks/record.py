@@ -17,9 +17,12 @@ from gameday.run import Run
 
 @task(name="record", cache_policy=NO_CACHE)
 def record(run: Run, result: RunResult) -> None:
-    """result.json in the run's folder is the truth; what can't be copied now is copied by a later run."""
-    codec.write_json(run.folder / "result.json", codec.encode(result))
+    """result.json in the run's folder is the truth; what can't be copied to history now is copied by a later run."""
     dsn = run.stack.config.history.get_secret_value()
+    try:
+        codec.write_json(run.folder / "result.json", codec.encode(result))
+    except GamedayError as e:
+        run.say(f"{run.name}: only in history: {e}")
     try:
         history.import_missing(dsn, run.stack.state)
         history.record(dsn, result)

@@ -79,9 +79,15 @@ class Night:
     def write(self, stack: Stack) -> Path:
         """results.json, junit.xml and report.html of this night; the folder."""
         folder = stack.state.night(self.id)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         runs = self.judged()
         codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings))
+        try:
+            self._pages(stack, folder, runs)
+        except OSError as e:
+            raise GamedayError(f"{folder} can't be written: {e.strerror}. Remedy: check space and rights there") from e
+        return folder
+
+    def _pages(self, stack: Stack, folder: Path, runs: list[RunResult]) -> None:
         (folder / "junit.xml").write_text(junit.render(self.id, runs, self.findings))
         pages = [(r, codec.load_evidence(stack.state.run(r.id))) for r in runs]
         html.render(
@@ -92,7 +98,6 @@ class Night:
             prefect=stack.config.prefect.ui_url,
             diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages},
         )
-        return folder
 
 
 night: ContextVar[Night | None] = ContextVar("night", default=None)
@@ -183,21 +188,26 @@ def interpret(run: Run, call: Call) -> RunResult:
     findings: tuple[Finding, ...] = ()
     halted: tuple[Verdict, str] | None = None
     interrupted: BaseException | None = None
+
+    def do(step: Task[..., Any], *what: Any) -> Any:
+        run.enter(step.name)
+        return call(step)(run, *what)
+
     try:
-        call(preflight)(run)
-        call(baseline)(run)
+        do(preflight)
+        do(baseline)
         for step in run.test.plan:
             match step:
                 case Inject(fault):
-                    call(inject)(run, fault)
+                    do(inject, fault)
                 case Await():
-                    call(wait)(run, step)
+                    do(wait, step)
                 case Heal(fault):
-                    call(heal)(run, fault)
-        call(prove_nothing_left)(run)
-        call(wait_recovered)(run)
-        call(gather)(run)
-        findings = call(judge)(run)
+                    do(heal, fault)
+        do(prove_nothing_left)
+        do(wait_recovered)
+        do(gather)
+        findings = do(judge)
         run.held()
     except Halt as e:
         halted = e.verdict, str(e)
@@ -216,8 +226,8 @@ def interpret(run: Run, call: Call) -> RunResult:
     if interrupted is not None:
         plain(record)(run, result)
         raise interrupted
-    call(record)(run, result)
-    call(notify)(run, result)
+    do(record, result)
+    do(notify, result)
     return result
 
 
@@ -235,7 +245,10 @@ def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str
     Saves the evidence that it rests on.
     """
     evidence = replace(run.gathered or run.evidence(), acts=run.acts)
-    codec.save_evidence(run.folder, evidence)
+    try:
+        codec.save_evidence(run.folder, evidence)
+    except GamedayError as e:
+        halted = halted or (Verdict.UNKNOWN, f"what it rests on can't be kept: {e}")
     strangers = sorted({a.healed_by for a in evidence.acts if a.healed_by and a.healed_by != run.id})
     if halted is not None:
         verdict, why = halted

@@ -61,6 +61,8 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
         rows.append({"what": f"hop {name}", **_found(lambda hop=hop: f"{sum(hop.heads().values()):,} records")})
     for name, cursor in stack.cursors.items():
         rows.append({"what": f"cursor {name}", **_found(lambda cursor=cursor: f"{len(cursor.position())} slots")})
+    for stop in stack.stops():
+        rows.append({"what": f"stop {stop.name}", **_found(lambda stop=stop: stop.crossed() or "not crossed")})
     if (archive := stack.archive) is not None:
         rows.append({"what": "archive", **_found(lambda: f"{sum(archive.heads().values()):,} records")})
     rows += list(_tests(stack, tests))

@@ -97,7 +97,7 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
         _reconciler(folder / "reconciler", state),
         prefect.worker(
             *("prefect-worker", folder / "prefect-worker", home, port["PREFECT"], port["PREFECT_WORKER"]),
-            _flows_env(state),
+            {**_flows_env(state), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
         ),
         _seaweedfs(folder / "seaweedfs", port, env),
         prefect.worker(

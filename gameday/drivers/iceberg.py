@@ -17,7 +17,6 @@ from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Commit, Digest, Group, Tally, Window
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
     from pyiceberg.table.snapshots import Snapshot
 
@@ -49,7 +48,7 @@ class Archive:
     ids: str = "offload.ids"
     columns: Mapping[str, str] = field(default_factory=dict)
     name: str = "archive"
-    _loaded: list[Catalog] = field(default_factory=list, init=False, repr=False)
+    _loaded: list[Any] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if missing := [key for key in ("name", "uri", "warehouse", *STORE) if key not in self.catalog]:

@@ -35,6 +35,7 @@ class LinkFault:
     component: str
     link: str
     needs: ClassVar[tuple[type, ...]] = (Shape,)
+    undo: ClassVar[str] = "take the toxic away"
 
     def host(self, stack: Stack) -> Shape:
         return stack.named_host(stack.link(self.link).host)  # type: ignore[return-value]  # needs: Shape

@@ -32,6 +32,7 @@ class Failpoint:
     term: str
     ttl_s: float = TTL_S
     needs: ClassVar[tuple[type, ...]] = (Points,)
+    undo: ClassVar[str] = "disarm the point"
 
     def before(self, stack: Stack) -> Json:
         identity = running(stack, self.component)

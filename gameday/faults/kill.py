@@ -22,6 +22,7 @@ class Kill:
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (Host, CanKill)
+    undo: ClassVar[str] = "start it, unless the platform did"
 
     def before(self, stack: Stack) -> Json:
         return {"identity": running(stack, self.component)}

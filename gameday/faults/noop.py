@@ -19,6 +19,7 @@ class Noop:
 
     component: str
     needs: ClassVar[tuple[type, ...]] = ()
+    undo: ClassVar[str] = "nothing"
 
     def before(self, stack: Stack) -> Json:
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gameday.faults._link import LinkFault, reaction_s
 from gameday.model import Json
@@ -17,6 +17,8 @@ __all__ = ["Partition"]
 @dataclass(frozen=True)
 class Partition(LinkFault):
     """Both directions at once: what was in flight is lost, and both ends learn of it."""
+
+    undo: ClassVar[str] = "join the link"
 
     def act(self, stack: Stack, before: Json, act_id: str) -> None:
         self.host(stack).cut(self.link)

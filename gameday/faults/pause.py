@@ -21,6 +21,7 @@ class Pause:
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (CanPause,)
+    undo: ClassVar[str] = "let it go on"
 
     def before(self, stack: Stack) -> Json:
         return {"identity": running(stack, self.component)}

@@ -23,6 +23,7 @@ class Restart:
     how: str = "graceful"
     grace_s: float = GRACE_S
     needs: ClassVar[tuple[type, ...]] = (Host, Kill)
+    undo: ClassVar[str] = "start it, unless it runs"
 
     def __post_init__(self) -> None:
         one_of("restart", self.how, ("graceful", "sigkill"))

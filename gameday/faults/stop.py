@@ -28,6 +28,7 @@ class Stop:
     how: str = "graceful"
     grace_s: float = GRACE_S
     needs: ClassVar[tuple[type, ...]] = (Host, Kill)
+    undo: ClassVar[str] = "start it"
 
     def __post_init__(self) -> None:
         one_of("stop", self.how, ("graceful", "sigkill"))

@@ -30,6 +30,7 @@ class Strike:
     point: str
     term: str
     needs: ClassVar[tuple[type, ...]] = ()
+    undo: ClassVar[str] = "withdraw the run, or disarm its point"
     bites_within_s: ClassVar[float] = 120.0
     """A run has to be picked up, to start and to get there."""
 

@@ -23,6 +23,7 @@ class WriteDenied:
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (Rights,)
+    undo: ClassVar[str] = "give the right back"
 
     def before(self, stack: Stack) -> Json:
         rights = stack.rights(self.component)

@@ -303,6 +303,7 @@ class Handler:
                 "ok": True,
                 "connected": self._connected,
                 "connects": self._counts["connects"],
+                "rejected": self._counts["rejected"],
                 "last_ids": self._last_ids(),
             }
         )

@@ -1,7 +1,7 @@
 """The on-call engineer's inbox: python -m pipelines.trades.pager --port P --file F. Stands for a chat or a pager.
 
 POST /alerts takes an alert, whatever it says, and appends it to the file; GET /healthz tells how many there are. Who
-alerts, and about what, is the platform's business.
+alerts, and about what, is the platform's business. POST /watchman is for who watches the platform, and counted apart.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,26 @@ ALERT_MAX_BYTES = 1 << 16
 READ_WITHIN_S = 5.0
 
 
+SENDERS = ("alerts", "watchman")
+
+
 class Inbox:
-    """Alerts in a file, a line each, and their number."""
+    """Alerts in a file, a line each, and their number by sender."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._count = len(path.read_text().splitlines()) if path.exists() else 0
+        known = path.read_text().splitlines() if path.exists() else []
+        self._count = Counter(json.loads(line).get("sender", SENDERS[0]) for line in known)
 
-    def __len__(self) -> int:
-        return self._count
+    def counts(self) -> dict[str, int]:
+        return {sender: self._count[sender] for sender in SENDERS}
 
-    def put(self, text: str) -> None:
-        line = json.dumps({"at_us": time.time_ns() // 1000, "alert": text})
+    def put(self, sender: str, text: str) -> None:
+        line = json.dumps({"at_us": time.time_ns() // 1000, "sender": sender, "alert": text})
         with self._lock, self._path.open("a") as file:
             file.write(line + "\n")
-            self._count += 1
+            self._count[sender] += 1
 
 
 def server(port: int, inbox: Inbox) -> ThreadingHTTPServer:
@@ -48,13 +53,14 @@ def server(port: int, inbox: Inbox) -> ThreadingHTTPServer:
         def do_GET(self) -> None:
             if self.path != "/healthz":
                 return self._answer(404, {"error": f"no {self.path}. Remedy: GET /healthz, POST /alerts"})
-            return self._answer(200, {"ok": True, "alerts": len(inbox)})
+            return self._answer(200, {"ok": True, **inbox.counts()})
 
         def do_POST(self) -> None:
             size = self.headers.get("Content-Length", "")
-            if self.path != "/alerts" or not size.isdecimal() or int(size) > ALERT_MAX_BYTES:
+            sender = self.path.removeprefix("/")
+            if sender not in SENDERS or not size.isdecimal() or int(size) > ALERT_MAX_BYTES:
                 return self._answer(400, {"error": f"POST /alerts takes up to {ALERT_MAX_BYTES} bytes"})
-            inbox.put(self.rfile.read(int(size)).decode(errors="replace"))
+            inbox.put(sender, self.rfile.read(int(size)).decode(errors="replace"))
             return self._answer(200, {"ok": True})
 
         def log_message(self, *_: Any) -> None:

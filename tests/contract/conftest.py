@@ -7,6 +7,7 @@ import pwd
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 START_WITHIN_S = 60.0
 PASSWORD = "for-tests"
+NUMBERS = count()
 
 
 @contextmanager
@@ -92,6 +94,14 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield postgres.url(port, "tester", PASSWORD, "postgres")
     finally:
         postgres.remove(state)
+
+
+@pytest.fixture
+def dsn(database: str) -> str:
+    """An empty database of the test's own."""
+    name = f"own{next(NUMBERS)}"
+    postgres.create_database(database, name)
+    return f"{database.rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture(scope="session")

@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from compose.servers import postgres
-from gameday import codec, history
+from gameday import codec, database, history
 from gameday.errors import GamedayError
 from gameday.model import Finding, Verdict
 from gameday.state import State
 from tests.unit import evidence
-
-NUMBERS = count()
-
-
-@pytest.fixture
-def dsn(database: str) -> str:
-    """An empty database of the test's own."""
-    name = f"history{next(NUMBERS)}"
-    postgres.create_database(database, name)
-    return f"{database.rpartition('/')[0]}/{name}"
 
 
 def test_a_run_comes_back_as_it_was_recorded(dsn: str) -> None:
@@ -73,7 +61,7 @@ def test_many_may_migrate_at_once(dsn: str) -> None:
         list(pool.map(lambda _: history.migrate(dsn), range(16)))
     with psycopg.connect(dsn) as connection:
         numbers = connection.execute("SELECT number FROM migrations ORDER BY number").fetchall()
-    assert [n for (n,) in numbers] == [int(path.name[:4]) for path in sorted(history.MIGRATIONS.glob("*.sql"))]
+    assert [n for (n,) in numbers] == [int(path.name[:4]) for path in sorted(database.MIGRATIONS.glob("*.sql"))]
 
 
 def test_what_a_platform_says_can_be_stored(dsn: str) -> None:
@@ -103,7 +91,7 @@ def test_what_was_missed_is_copied_in_later(dsn: str, tmp_path: Path) -> None:
 def test_a_refusal_names_the_place_without_the_password(dsn: str) -> None:
     """A wrong password, or a user without the right to create tables: the error says where, and keeps the secret."""
     wrong = dsn.replace(":for-tests@", ":not-the-password@")
-    with pytest.raises(GamedayError, match=r"127\.0\.0\.1:\d+/history\d+.*Remedy") as refused:
+    with pytest.raises(GamedayError, match=r"127\.0\.0\.1:\d+/own\d+.*Remedy") as refused:
         history.migrate(wrong)
     assert "not-the-password" not in str(refused.value)
     with psycopg.connect(dsn, autocommit=True) as connection:

@@ -364,17 +364,16 @@ def test_two_stacks_run_side_by_side(stack_state: State, neighbour: State) -> No
     assert identities(stack_state) == first
 
 
-def test_up_after_the_supervisor_was_killed(neighbour: State) -> None:
+def test_up_after_the_supervisor_was_killed(stack_state: State, env: Mapping[str, str]) -> None:
     """SIGKILL of the supervisor takes the stack down; the next `up` starts all of it, with the same ports and data."""
-    up(neighbour, print)
-    env, pid = read_env(neighbour.env), supervisor.pid_of(neighbour)
+    pid = supervisor.pid_of(stack_state)
     assert pid is not None
     with psycopg.connect(_history(env), autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
     os.kill(pid, signal.SIGKILL)
-    up(neighbour, print)
-    assert all(p["ready"] for p in processes(neighbour).values())
-    assert read_env(neighbour.env) == env
+    up(stack_state, print)
+    assert all(p["ready"] for p in processes(stack_state).values())
+    assert read_env(stack_state.env) == env
     with psycopg.connect(_history(env)) as connection:
         assert connection.execute("SELECT x FROM kept").fetchone() == (1,)
 

@@ -13,6 +13,7 @@ from compose import supervisor
 from gameday import guardian
 from gameday.drivers.http import Probe
 from gameday.errors import DriverError
+from gameday.faults.stop import Stop
 from gameday.journal import Journal
 from gameday.polling import until
 from gameday.stack import Stack, open_stack
@@ -131,6 +132,22 @@ def test_a_second_run_is_told_who_holds_the_stack(stack_state: State, stack: Sta
     intact(stack)
 
 
+def test_a_dry_run_says_what_would_be_mended_and_touches_nothing(stack_state: State, stack: Stack) -> None:
+    """What is open, since when and whose it is, and what would be done; the heal itself then does that."""
+    held = guardian.Guardian.start(stack, "run-of-somebody-else", "feed_handler_crash", ttl_s=120)
+    try:
+        held.inject(Stop(HANDLER))
+        dry = gameday(stack_state, "heal", "--dry-run")
+        assert dry.stdout.startswith(f"would mend stop of {HANDLER}: start it (since ")
+        assert "by run run-of-somebody-else, which would be aborted first)" in dry.stdout
+        assert not runs(stack, HANDLER)
+        assert f"mended stop of {HANDLER} of run run-of-somebody-else" in gameday(stack_state, "heal").stdout
+    finally:
+        held.close()
+    assert "nothing is open" in gameday(stack_state, "heal", "--dry-run").stdout
+    intact(stack)
+
+
 def test_abort_ends_a_run_from_any_terminal(stack_state: State, stack: Stack, tmp_path: Path) -> None:
     """What is broken is mended within seconds; the aborted run is unknown, exit code 3."""
     with running(stack_state, *HELD, "--json", str(tmp_path / "r.json")) as (run, output):
@@ -145,13 +162,20 @@ def test_abort_ends_a_run_from_any_terminal(stack_state: State, stack: Stack, tm
     assert "nothing was broken" in gameday(stack_state, "abort").stdout
 
 
-@pytest.mark.parametrize("phase", ["the stack is well", DOWN])
-def test_ctrl_c_mends_at_once(stack_state: State, stack: Stack, phase: str, tmp_path: Path) -> None:
-    """While normal is measured, and while a fault is held: exit code 130, nothing left, a result that says unknown."""
+@pytest.mark.parametrize(
+    ("phase", "number", "code"),
+    [("the stack is well", signal.SIGINT, 130), (DOWN, signal.SIGINT, 130), (DOWN, signal.SIGTERM, 3)],
+)
+def test_an_interrupt_mends_at_once(
+    stack_state: State, stack: Stack, phase: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """While normal is measured, and while a fault is held: nothing left, a result that says unknown, the report."""
     with running(stack_state, *HELD, "--json", str(tmp_path / "r.json")) as (run, output):
         seen(run, output, phase)
-        run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 130, output.read_text()
+        run.send_signal(number)
+        assert run.wait(60) == code, output.read_text()
+        assert "report.html" in output.read_text()
+        assert "Traceback" not in output.read_text()
     assert runs(stack, HANDLER)
     intact(stack)
     kept = [json.loads(p.read_text()) for p in stack_state.results()]

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gameday import history
+from gameday import database, history
 from gameday.errors import GamedayError
 from tests.unit import evidence
 
@@ -23,5 +23,5 @@ def test_postgres_away_is_said_with_place_and_remedy(dsn: str) -> None:
 
 def test_migrations_are_numbered_without_gap() -> None:
     """The files apply in the order of their numbers, from 1, each number once."""
-    numbers = [number for number, _ in history._migrations()]
+    numbers = [number for number, _ in database._migrations()]
     assert numbers == list(range(1, len(numbers) + 1))

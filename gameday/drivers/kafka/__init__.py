@@ -3,6 +3,6 @@ serve. What a consumer made of the log is that consumer's driver's business.
 """
 
 from gameday.drivers.kafka.log import Hop
-from gameday.drivers.kafka.probes import Cursor, Probe, Serving
+from gameday.drivers.kafka.probes import Cursor, Lag, Probe, Serving
 
-__all__ = ["Cursor", "Hop", "Probe", "Serving"]
+__all__ = ["Cursor", "Hop", "Lag", "Probe", "Serving"]

@@ -9,7 +9,7 @@ from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.model import Position
 
-__all__ = ["Cursor", "Probe", "Serving"]
+__all__ = ["Cursor", "Lag", "Probe", "Serving"]
 
 ASK_WITHIN_S = 0.9
 """For one reading of a cursor: less than the deadline of the probe that asks."""
@@ -47,6 +47,24 @@ class Cursor:
         """The offset that the next record will get."""
         with Cluster(self.brokers, ASK_WITHIN_S) as cluster:
             return _position(cluster.offsets(cluster.leaders(self.topics), LATEST))
+
+
+@dataclass(frozen=True)
+class Lag:
+    """A Probe: how many records a consumer group has not committed yet."""
+
+    brokers: str
+    group: str
+    topics: Sequence[str]
+    timeout_s: float
+
+    def read(self) -> Mapping[str, float]:
+        """ "topic/partition" -> records; from the log's start where the group has committed nothing."""
+        with Cluster(self.brokers, self.timeout_s) as cluster:
+            leaders = cluster.leaders(self.topics)
+            starts, ends = (cluster.offsets(leaders, at) for at in (EARLIEST, LATEST))
+            behind = {**starts, **cluster.committed(self.group, leaders)}
+        return {slot: float(offset) for slot, offset in _position({s: ends[s] - behind[s] for s in ends}).items()}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""A connection to gameday's own Postgres, with its tables up to date. What they hold is history.py's and claim.py's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Literal
+
+from gameday.errors import GamedayError, NotUp
+
+__all__ = ["connected"]
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_MS = 20_000  # a frozen server must not hold up a night
+LOCK_KEY = 0x67616D65  # "game": one migrates at a time, whoever comes first
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection with its tables up to date, committed at the end.
+
+    What Postgres refuses becomes a GamedayError that names the place without the password.
+    """
+    try:
+        with psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.execute(SQL("SET statement_timeout = {}").format(Literal(STATEMENT_TIMEOUT_MS)))
+            _migrate(connection)
+            yield connection
+    except psycopg.OperationalError as e:
+        raise NotUp(
+            f"gameday's Postgres at {_place(dsn)} can't be used: {_first_line(e)}. "
+            "Remedy: gameday up; results kept in their run folders are copied in by the next run"
+        ) from e
+    except psycopg.Error as e:
+        raise GamedayError(
+            f"gameday's Postgres at {_place(dsn)} refused: {_first_line(e)}. Remedy: check `history` in gameday.toml: "
+            "the user needs the right to create tables in that database"
+        ) from e
+
+
+def _migrate(connection: psycopg.Connection[Any]) -> None:
+    """Apply each numbered file once, in order, in a transaction of its own, under a lock that all take."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS migrations "
+            "(number int PRIMARY KEY, name text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = {number for (number,) in connection.execute("SELECT number FROM migrations")}
+        for number, path in _migrations():
+            if number not in applied:
+                connection.execute(path.read_bytes())
+                connection.execute("INSERT INTO migrations (number, name) VALUES (%s, %s)", (number, path.stem))
+
+
+def _migrations() -> list[tuple[int, Path]]:
+    return sorted((int(path.stem.partition("_")[0]), path) for path in MIGRATIONS.glob("[0-9]*.sql"))
+
+
+def _place(dsn: str) -> str:
+    """host:port/database, never the password."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        return "an unreadable address"
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return re.sub(r"\s+", " ", str(error).strip().partition("\n")[0])

@@ -1,0 +1,148 @@
+"""The watchman is watched, by a real Prefect server: it tells when runs of gameday's own die, fall silent, are late."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gameday.polling import until
+from gameday.state import ROOT
+from tests.contract.sockets import Answering
+
+TOLD_WITHIN_S = 60.0
+SILENT_S = 12.0
+"""Prefect takes no proactive automation of less than ten seconds."""
+
+REGISTER = """
+import sys
+from pydantic import SecretStr
+from deployments.automations import automate
+for name in automate(SecretStr(sys.argv[1]) if sys.argv[1] else None, float(sys.argv[2])):
+    print(name)
+"""
+
+
+def register(api_url: str, alert_url: str) -> list[str]:
+    """In a process of its own: Prefect reads its address when it is imported."""
+    env = {**os.environ, "PREFECT_API_URL": api_url, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", REGISTER, alert_url, str(SILENT_S)]
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def inbox(prefect_api_url: str) -> Iterator[Answering]:
+    """Where the alerts arrive."""
+    with Answering({}) as receiving:
+        register(prefect_api_url, f"http://127.0.0.1:{receiving.port}/")
+        yield receiving
+
+
+class Prefect:
+    """Just enough of the server's REST API."""
+
+    def __init__(self, api_url: str) -> None:
+        self._url = api_url
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def run(self, *tags: str) -> str:
+        """A flow run that is Running, with nobody behind it; its id."""
+        flow = self.ask("/flows/", {"name": "broker-restart"})["id"]
+        run = str(self.ask("/flow_runs/", {"flow_id": flow, "tags": list(tags), "state": {"type": "PENDING"}})["id"])
+        self.enter(run, "RUNNING")
+        return run
+
+    def enter(self, run: str, state: str, name: str | None = None) -> None:
+        self.ask(f"/flow_runs/{run}/set_state", {"state": {"type": state, "name": name}, "force": True})
+
+    def state(self, run: str) -> str:
+        return str(self.ask(f"/flow_runs/{run}")["state_type"])
+
+    def beat(self, run: str, *tags: str) -> None:
+        """What a flow that lives says every thirty seconds."""
+        related = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in tags]
+        event = {
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": "prefect.flow-run.heartbeat",
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+            "related": related,
+            "payload": {},
+            "id": str(uuid4()),
+        }
+        self.ask("/events", [event])
+
+
+@pytest.fixture
+def prefect(prefect_api_url: str) -> Prefect:
+    return Prefect(prefect_api_url)
+
+
+def named(inbox: Answering, prefect: Prefect, run: str) -> list[str]:
+    """The alerts about this run."""
+    name = prefect.ask(f"/flow_runs/{run}")["name"]
+    return [text for text in inbox.posted if name in text]
+
+
+def test_registering_twice_leaves_each_once(prefect: Prefect, prefect_api_url: str, inbox: Answering) -> None:
+    """Under names that begin with ours; nobody else's are touched."""
+    names = register(prefect_api_url, f"http://127.0.0.1:{inbox.port}/")
+    assert len(names) == 3
+    known = [a["name"] for a in prefect.ask("/automations/filter", {})]
+    assert sorted(name for name in known if name.startswith("gameday: ")) == sorted(names)
+
+
+def test_a_crashed_run_is_told(prefect: Prefect, inbox: Answering) -> None:
+    """With what to do; a run that isn't gameday's is somebody else's business."""
+    other, mine = prefect.run("platform"), prefect.run("gameday")
+    for run in (other, mine):
+        prefect.enter(run, "CRASHED", "Crashed")
+    until(lambda: named(inbox, prefect, mine), TOLD_WITHIN_S, every_s=0.2, what="the alert")
+    told = json.loads(named(inbox, prefect, mine)[0])
+    assert told["about"] == "gameday itself: a run crashed"
+    assert told["flow"] == "broker-restart"
+    assert "gameday heal" in told["remedy"]
+    assert named(inbox, prefect, other) == []
+
+
+def test_a_run_that_falls_silent_is_marked_crashed_and_told(prefect: Prefect, inbox: Answering) -> None:
+    """It said once that it lives, and never again; one that ended in time is left alone."""
+    silent, ended = prefect.run("gameday"), prefect.run("gameday")
+    for run in (silent, ended):
+        prefect.beat(run, "gameday")
+    prefect.enter(ended, "COMPLETED", "Completed")
+    until(lambda: prefect.state(silent) == "CRASHED", SILENT_S + TOLD_WITHIN_S, every_s=0.5, what="the mark")
+    until(lambda: named(inbox, prefect, silent), TOLD_WITHIN_S, every_s=0.2, what="the alert")
+    assert prefect.state(ended) == "COMPLETED"
+    assert named(inbox, prefect, ended) == []
+
+
+def test_without_an_address_a_silent_run_is_marked_all_the_same(prefect: Prefect, prefect_api_url: str) -> None:
+    """Nobody is told, and no automation without an action is left."""
+    try:
+        assert register(prefect_api_url, "") == ["gameday: a run fell silent"]
+    finally:
+        known = [a for a in prefect.ask("/automations/filter", {}) if a["name"].startswith("gameday: ")]
+        assert len(known) == 1
+
+
+def test_a_run_that_did_not_begin_is_waited_for(prefect: Prefect) -> None:
+    """The condition of being late is Prefect's own state; what is expected after it is a beginning or an end."""
+    from deployments import automations
+
+    trigger = automations._missing({automations.RUNNING, *automations.ENDS}, automations.LATE, 120.0)
+    assert trigger.within == timedelta(seconds=120)
+    assert trigger.after == {"prefect.flow-run.Late"}
+    assert "prefect.flow-run.Running" in trigger.expect

@@ -1,0 +1,35 @@
+"""A small campaign of kills on the running stack; the large one is `python -m benchmarks.undo --kills 300`."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.undo import VICTIMS, Campaign, Kill, plot, table
+from gameday.stack import open_stack
+from gameday.state import State
+
+
+@pytest.fixture(scope="module")
+def campaign(stack_state: State) -> Campaign:
+    return Campaign(open_stack(state=stack_state))
+
+
+@pytest.fixture(scope="module")
+def kills() -> list[Kill]:
+    """What the tests before have seen."""
+    return []
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_whatever_is_killed_nothing_stays_broken(campaign: Campaign, kills: list[Kill], victim: str) -> None:
+    """At a random moment of a random step: mended in time, by whom it should be, and no pass that rests on nothing."""
+    kill = campaign.kill(victim)
+    kills.append(kill)
+    assert not kill.wrong, kill
+
+
+def test_the_campaign_is_shown_as_a_table_and_a_picture(kills: list[Kill]) -> None:
+    """A row for each victim."""
+    shown = table(kills)
+    assert all(f"| {kill.victim} |" in shown for kill in kills)
+    assert plot(kills).count("<text") >= len(kills)
