@@ -13,7 +13,7 @@ from gameday.checks import (
     resumed,
     upstream_flows,
 )
-from gameday.conditions import behind, flowing, job_failed
+from gameday.conditions import IDLE_WITHIN_S, behind, flowing, job_failed, job_idle
 from gameday.faults.blackhole import Blackhole
 from gameday.faults.partition import Partition
 from gameday.faults.strike import Strike
@@ -50,7 +50,13 @@ def network_partition(
     begins = Strike(victim, "offload", "offload::before_read", "1*pause")
     plan: tuple[Inject | Await | Heal, ...]
     if link == "clickhouse-offload":
-        plan = (Inject(begins), Inject(fault), Heal(begins), Await(job_failed, within_s=FAILS_WITHIN_S, promise=True))
+        plan = (
+            Await(job_idle, within_s=IDLE_WITHIN_S),
+            Inject(begins),
+            Inject(fault),
+            Heal(begins),
+            Await(job_failed, within_s=FAILS_WITHIN_S, promise=True),
+        )
         checks = (*EXPORTED, isolation, job_failed_cleanly, recovered)
     else:
         plan = (Inject(fault), Await(behind(HELD_BEHIND_S), within_s=60))

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from gameday.checks import EXPORTED, alerted, isolation, job_failed_cleanly, recovered
-from gameday.conditions import flowing, job_failed
+from gameday.conditions import IDLE_WITHIN_S, flowing, job_failed, job_idle
 from gameday.faults.latency import Latency
 from gameday.faults.pause import Pause
 from gameday.faults.stop import Stop
@@ -48,6 +48,7 @@ def object_store_outage(
     return FailureTest(
         plan=(
             Await(flowing, within_s=30),
+            Await(job_idle, within_s=IDLE_WITHIN_S),
             Inject(middle),
             Inject(outage),
             Heal(middle),

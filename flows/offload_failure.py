@@ -3,7 +3,7 @@
 from typing import Literal, get_args
 
 from gameday.checks import EXPORTED, job_failed_cleanly, recovered, resumed_on_schedule
-from gameday.conditions import flowing, job_failed
+from gameday.conditions import IDLE_WITHIN_S, flowing, job_failed, job_idle
 from gameday.faults.kill import Kill
 from gameday.faults.strike import Strike
 from gameday.model import Await, FailureTest, Inject
@@ -42,7 +42,11 @@ def offload_failure(
         Await(job_failed, within_s=120),
     )
     return FailureTest(
-        plan=(Await(flowing, within_s=30), *(killed if victim == "flow" else orphaned)),
+        plan=(
+            Await(flowing, within_s=30),
+            Await(job_idle, within_s=IDLE_WITHIN_S),
+            *(killed if victim == "flow" else orphaned),
+        ),
         mttr_max_s=mttr_max_s,
         drain_max_s=mttr_max_s,
         checks=(*EXPORTED, resumed_on_schedule, job_failed_cleanly, recovered),

@@ -22,6 +22,7 @@ __all__ = [
     "fired",
     "flowing",
     "job_failed",
+    "job_idle",
     "restored",
     "silent",
     "well",
@@ -29,6 +30,9 @@ __all__ = [
 
 SECOND_S = 1.0
 """A state holds when it held for a full second."""
+
+IDLE_WITHIN_S = 300.0
+"""Until a job is idle: the longest run of the offload, on a large backlog."""
 
 NAMED_MAX = 3
 """How many streams are named one by one."""
@@ -103,6 +107,11 @@ def fired(point: str, times: int = 1) -> Condition:
 def job_failed(now: Now) -> bool:
     """A run of the job that the test has asked for ended, and not well."""
     return any(run.ended_us is not None and run.state != "Completed" for run in now.struck)
+
+
+def job_idle(now: Now) -> bool:
+    """No run of the job is under way or about to start: one that is asked for now has the work to itself."""
+    return now.busy == ()
 
 
 def all_of(*conditions: Condition) -> Condition:

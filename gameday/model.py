@@ -274,7 +274,8 @@ Check: TypeAlias = Callable[[Evidence], Finding]
 class Now:
     """What a condition may look at: the last seconds of samples, newest last, and what the run knows.
 
-    fired: failpoint -> how often it has fired since the run armed it.
+    fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
+    asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen.
     """
 
     at_ns: int
@@ -287,6 +288,7 @@ class Now:
     bound_s: float
     fired: Mapping[str, int] = field(default_factory=dict)
     struck: tuple[JobRun, ...] = ()
+    busy: tuple[JobRun, ...] | None = None
 
 
 Condition: TypeAlias = Callable[[Now], bool]

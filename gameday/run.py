@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from gameday import codec, timings
 from gameday.errors import DriverError, GamedayError
+from gameday.faults.strike import Strike
 from gameday.guardian import ABORTED, Guardian
 from gameday.model import (
     Act,
@@ -32,20 +33,23 @@ from gameday.model import (
     Verdict,
     Window,
 )
-from gameday.ports import Delayed, Held, Trap
+from gameday.ports import Held, Job, Trap
 from gameday.sampler import Sampler, Tail
-from gameday.stack import ARCHIVE, Stack, fault_from
+from gameday.stack import ARCHIVE, Stack, fault_from, fault_kind
 
-__all__ = ["Halt", "Run", "marks", "new_id"]
+__all__ = ["Halt", "Run", "in_the_way", "marks", "new_id"]
 
 TAIL_S = 15.0
 """How far back conditions look; longer than any bound they carry."""
 
-STRIKE = "strike"
-"""The fault that asks for a run of the job."""
-
-STRUCK_OLD_S = 1.0
+JOB_OLD_S = 1.0
 """An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
+
+UNDER_WAY_MAX_S = 1800.0
+"""A run that was due before that, and has not ended, never will."""
+
+DUE_SOON_S = 5.0
+"""A run that is asked for so long before another is due has the work to itself: both need as long to start."""
 
 SPARE_S = 120.0
 """Added to the time to live of a run's faults, beyond the bounds of its plan."""
@@ -108,7 +112,8 @@ class Run:
         self.jobs: tuple[JobRun, ...] = ()
         self.gathered: Evidence | None = None
         self._struck: tuple[JobRun, ...] = ()
-        self._struck_s = -STRUCK_OLD_S
+        self._busy: tuple[JobRun, ...] | None = None
+        self._job_s = -JOB_OLD_S
         self._say = say
         self._tail: Tail | None = None
 
@@ -212,20 +217,31 @@ class Run:
             ledger=stream.hops[0],
             bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
             struck=self.struck(),
+            busy=self._busy,
             fired=self.fired(),
         )
 
     def struck(self) -> tuple[JobRun, ...]:
-        """The job's runs that this test has asked for, as they were at most STRUCK_OLD_S ago."""
-        if not any(isinstance(step.fault, Delayed) for step in self.test.plan if isinstance(step, Inject)):
-            return ()  # most plans: the journal need not be read for them again and again
-        if time.monotonic() - self._struck_s > STRUCK_OLD_S:
-            strikes = [act for act in self.acts if act.fault == STRIKE]
-            with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
-                runs = [self.stack.job(act.args["job"]).find(act.before["key"]) for act in strikes]
-                self._struck = tuple(run for run in runs if run is not None)
-                self._struck_s = time.monotonic()
+        """The job's runs that this test has asked for, as they were at most JOB_OLD_S ago."""
+        self._look_at_job()
         return self._struck
+
+    def _look_at_job(self) -> None:
+        """At the runs of the job that the plan strikes: the struck ones, or what stands in their way."""
+        planned = (step.fault for step in self.test.plan if isinstance(step, Inject))
+        strike = next((fault for fault in planned if isinstance(fault, Strike)), None)
+        if strike is None or time.monotonic() - self._job_s < JOB_OLD_S:
+            return
+        self._busy = None
+        job = self.stack.job(strike.job)
+        with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
+            keys = [act.before["key"] for act in self.acts if act.fault == fault_kind(strike)]
+            if keys:
+                found = [job.find(key) for key in keys]
+                self._struck = tuple(run for run in found if run is not None)
+            else:
+                self._busy = in_the_way(job)
+            self._job_s = time.monotonic()
 
     def clock_us(self) -> int:
         """The clock's start by the wall clock, as an orchestrator tells its times."""
@@ -298,3 +314,10 @@ def marks(stack: Stack) -> Marks:
             continue
     identities = {role: stack.host(role).identity(role) for role in stack.config.components}
     return Marks(at_ns, at_us, heads, positions, ends, identities)
+
+
+def in_the_way(job: Job) -> tuple[JobRun, ...]:
+    """The runs that are under way, or due within DUE_SOON_S."""
+    now_us = time.time_ns() // 1000
+    runs = job.runs(now_us - int(UNDER_WAY_MAX_S * 1e6))
+    return tuple(r for r in runs if r.ended_us is None and (r.due_us or now_us) < now_us + DUE_SOON_S * 1e6)

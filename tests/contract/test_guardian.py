@@ -57,6 +57,20 @@ sys.stdin.read()
 """
 
 
+STEPPED = """
+import time
+from pathlib import Path
+
+real, file = time.time_ns, Path("{file}")
+
+def stepped():
+    return real() + (int(file.read_text()) if file.exists() else 0) * 10**9
+
+time.time_ns, time.time = stepped, lambda: stepped() / 1e9
+"""
+"""The wall clock as a process sees it that was stepped."""
+
+
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     with Supervisor(tmp_path) as running:
@@ -247,6 +261,26 @@ def test_the_time_to_live_ends_the_fault_and_the_run(supervisor: Supervisor) -> 
         assert time.monotonic() - began > 1.0
         until(lambda: not held.alive, within_s=5)
         assert held.end == "its time to live ended"
+
+
+@pytest.mark.parametrize("step_s", [86400, -86400])
+def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    """A day forth or back while a fault is held: a second run is still refused, the fault lasts for its time."""
+    (tmp_path / "sitecustomize.py").write_text(STEPPED.format(file=tmp_path / "step_s"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with guarded(supervisor.stack, ttl_s=3.0) as held:
+        act = held.inject(Stop("web"))
+        (tmp_path / "step_s").write_text(str(step_s))
+        with pytest.raises(Busy):
+            Guardian.start(supervisor.stack, "r2", "feed_handler_crash", 60)
+        assert Journal(supervisor.state.journal).open_acts()
+        until(lambda: not held.alive, within_s=10)
+        assert held.end == "its time to live ended"
+        (healed,) = held.acts()
+        assert healed.healed_ns is not None
+        assert 2.0 < (healed.healed_ns - act.at_ns) / 1e9 < 5.0
 
 
 def test_a_frozen_run_loses_the_stack_at_the_end_of_its_time(supervisor: Supervisor) -> None:

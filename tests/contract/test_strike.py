@@ -20,6 +20,7 @@ from gameday.errors import ConfigError
 from gameday.faults.strike import Strike
 from gameday.model import JobRun
 from gameday.polling import until
+from gameday.run import in_the_way
 from gameday.stack import Stack, open_stack
 from gameday.state import ROOT, State
 from tests.contract.conftest import serving
@@ -128,6 +129,21 @@ def test_a_paused_run_goes_on_when_it_is_healed(stack: Stack) -> None:
     fault.heal(stack, before)
     fault.heal(stack, before)
     assert ended(stack, before["key"]) == "Completed"
+
+
+def test_a_run_is_in_the_way_of_the_next_until_it_has_ended(stack: Stack) -> None:
+    """From when it is asked for: two at once would share the work, and either may find none."""
+    fault = Strike("worker", "export", "export::halfway", "1*pause[global]")
+    before = begin(stack, fault)
+    job = stack.job("export")
+    asked = job.find(before["key"])
+    assert asked is not None
+    assert [run.id for run in in_the_way(job)] == [asked.id]
+    struck(stack, fault, before)
+    assert [run.id for run in in_the_way(job)] == [asked.id]
+    fault.heal(stack, before)
+    ended(stack, before["key"])
+    assert in_the_way(job) == ()
 
 
 def test_what_never_fires_proves_nothing_and_leaves_nothing(stack: Stack) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gameday import conditions
-from gameday.model import Condition, Group, Now, Sample
+from gameday.model import Condition, Group, JobRun, Now, Sample
 
 A: Group = ("binance", "BTCUSDT")
 B: Group = ("kraken", "BTC/USD")
@@ -68,6 +68,7 @@ CATCHING_UP = now({"head/silver/binance/BTCUSDT": last([50.0 + n for n in range(
 OTHER_SILENT = now({"component/other/health": last([None] * 40)})
 NO_PROBES, NO_HEADS = without("component/"), without("head/silver")
 NOTHING = replace(WELL, samples={})
+IDLE, BUSY = replace(WELL, busy=()), replace(WELL, busy=(JobRun("1", "tame-otter", "Running", 1, None),))
 
 c = conditions
 
@@ -85,6 +86,7 @@ c = conditions
         (c.well(1), [WELL, BACK], [SILENT, OTHER_SILENT, A_STALLED, CATCHING_UP, NO_PROBES, NO_HEADS, NOTHING]),
         (c.well(1.9), [WELL], [BACK, HICCUP]),
         (c.well(3), [], [WELL]),
+        (c.job_idle, [IDLE], [WELL, BUSY]),
         (c.all_of(c.silent, c.flowing), [SILENT], [WELL]),
         (c.any_of(c.silent, c.behind(5)), [SILENT, A_STALLED], [WELL]),
     ],
