@@ -205,15 +205,16 @@ def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Good
 def outage(evidence: Evidence) -> tuple[int | None, int | None]:
     """(last answered before, first answered after) of the component's longest silence since the last act, in ns.
 
-    A component that answered throughout, with a link of it cut or distorted, was out for as long as that lasted: from
-    when the last held fault had been done until it was healed. (None, None) when there was neither. The second is None
-    when it is silent to the end. Answered after: by every probe.
+    A component that answered while a link of it was cut or distorted was out for as long as that lasted: from when the
+    last held fault had been done until it was healed; a silence that begins later is another matter. (None, None) when
+    there was neither. The second is None when it is silent to the end. Answered after: by every probe.
     """
     silence = _silence(_answers(evidence), _anchor(evidence))
-    if silence is not None:
+    links = [a for a in evidence.acts if a.proof is not None and a.healed_ns is not None and "link" in a.args]
+    link = links[-1] if links else None
+    if silence is not None and (link is None or silence.first_ns <= (link.healed_ns or 0)):
         return silence.before_ns, silence.after_ns
-    held = [a for a in evidence.acts if a.proof is not None and a.healed_ns is not None and "link" in a.args]
-    return (held[-1].done_ns, held[-1].healed_ns) if held else (None, None)
+    return (link.done_ns, link.healed_ns) if link is not None else (None, None)
 
 
 # ---- measures -------------------------------------------------------------------------------------------------------

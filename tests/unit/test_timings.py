@@ -186,6 +186,19 @@ def test_a_component_that_never_fell_silent_is_measured_by_its_streams() -> None
     assert holds(found["mttr"], 0.1)
 
 
+def test_a_silence_after_a_link_was_mended_is_not_what_the_cut_did() -> None:
+    """Two pings lost two seconds later: the consumer went on when the link was mended."""
+    hiccup = series(lambda t: None if 11 <= t < 11.1 else 1.0)
+    evidence = story(down=(0, 0), frozen=(5.0, 9.1), held_until=9.0, more={"component/broker/protocol": hiccup})
+    (act,) = evidence.acts
+    cut = replace(act, args={"link": "broker-clickhouse"}, proof="cut", done_ns=5 * S, healed_ns=9 * S)
+    assert timings.outage(replace(evidence, acts=(cut,))) == (5 * S, 9 * S)
+    before_ns, after_ns = timings.outage(evidence)
+    assert before_ns is not None
+    assert after_ns is not None
+    assert before_ns >= 10.9 * S
+
+
 def test_rows_in_flight_at_impact_are_no_recovery() -> None:
     """Rows that still arrive while the component is silent, and stop before it answers, don't count."""
     late = series(lambda t: float(int(100 * min(t, 6.0))) if t < 9 else 100 * t)
