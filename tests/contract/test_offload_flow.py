@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Scheduled
 
 from compose.ports import free_ports
 from compose.servers import prefect
@@ -28,6 +29,8 @@ from tests.offloadrig import Offload, fired, names, servers
 
 DEPLOYMENT = "iceberg-offload-main/iceberg-offload-15min"
 RUN_S = 120.0
+AHEAD_S = 9.0
+"""Less than the 10 s that a worker looks ahead."""
 
 
 class Platform:
@@ -152,6 +155,21 @@ def test_a_run_whose_worker_was_killed_is_not_left_running(platform: Platform, t
     platform.start_worker()
     assert platform.ended(run).state_name == "Crashed"
     until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(str(pid)), 10, 0.1, "the end of its process")
+
+
+def test_a_run_that_a_killed_worker_had_taken_and_not_begun_is_the_next_ones(platform: Platform) -> None:
+    """Workers take runs ahead of their time: no slot of the schedule is lost with one."""
+    at = datetime.now(UTC) + timedelta(seconds=AHEAD_S)
+    run = platform.client.create_flow_run_from_deployment(
+        platform.deployment_id(), state=Scheduled(scheduled_time=at)
+    ).id
+    until(lambda: platform.client.read_flow_run(run).state_name == "Pending", RUN_S, 0.05, "the worker to take it")
+    platform.kill_worker()
+    platform.start_worker()
+    ended = platform.ended(run)
+    assert (ended.state_name, ended.run_count) == ("Completed", 1)
+    assert ended.start_time is not None
+    assert ended.start_time >= at
 
 
 def test_runs_that_no_worker_was_there_for_are_not_made_up_all_at_once(platform: Platform) -> None:

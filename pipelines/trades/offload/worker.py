@@ -1,8 +1,9 @@
 """The worker of the work pool `platform`: python -m pipelines.trades.offload.worker.
 
 Prefect's own, and before it starts polling two things that Prefect leaves to others. Flow runs of a worker that was
-killed are ended, with their processes, and told as crashed: else they count as running for ever. Scheduled runs whose
-time has passed are cancelled but for the last: else all of an outage would run at once.
+killed are ended, with their processes, and told as crashed, or scheduled again if they had not begun: else they count
+as running for ever. Scheduled runs whose time has passed are cancelled but for the last: else all of an outage would
+run at once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prefect import get_client
@@ -26,10 +28,10 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.workers.process import ProcessWorker
 
 from pipelines.trades.offload.flow import POOL
@@ -60,8 +62,11 @@ async def _end_orphans(client: PrefectClient) -> None:
         if _is_alive(run):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(run.infrastructure_pid or ""), signal.SIGKILL)
-        await client.set_flow_run_state(run.id, Crashed(message="Its worker was killed."), force=True)
-        log.warning("orphan_ended", run=run.name, process=run.infrastructure_pid)
+        state: State[Any] = Crashed(message="Its worker was killed.")
+        if run.state_type is StateType.PENDING:  # a worker takes them up to 10 s before their time
+            state = Scheduled(scheduled_time=run.expected_start_time, message="Its worker was killed before it began.")
+        await client.set_flow_run_state(run.id, state, force=True)
+        log.warning("orphan_ended", run=run.name, process=run.infrastructure_pid, state=state.name)
 
 
 async def _skip_overdue(client: PrefectClient) -> None:
