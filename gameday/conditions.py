@@ -154,7 +154,13 @@ def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str
         for name in names:
             asked = _recent(now, name, seconds)
             lost = sum(s.value is None for s in asked)
-            if lost:
+            last = now.samples[name][-1:]
+            if not asked and last and last[0].value is None:
+                age_s = (now.at_ns - last[0].at_ns) / NS
+                wrong.append(
+                    f"{component} did not answer its last probe, {age_s:.1f} s ago ({name.rpartition('/')[2]})"
+                )
+            elif lost:
                 wrong.append(f"{component} did not answer {lost} of {len(asked)} probes ({name.rpartition('/')[2]})")
             elif not _spans(asked, seconds):
                 wrong.append(f"{component} was asked {len(asked)} times in {seconds:g} s ({name.rpartition('/')[2]})")

@@ -163,9 +163,7 @@ def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -
     """Run one test inside the present night, or as a night of its own."""
     here = night.get() or Night(new_id(name))
     run = Run(open_stack(Path(stack) if stack else None), name, params, test, here.id, functools.partial(_say, here))
-    result = interpret(run, tracked)
-    here.results.append(result)
-    return result
+    return interpret(run, tracked, here.results.append)
 
 
 def _say(here: Night, text: str) -> None:
@@ -178,9 +176,9 @@ def _say(here: Night, text: str) -> None:
         return
 
 
-def interpret(run: Run, call: Call) -> RunResult:
+def interpret(run: Run, call: Call, keep: Callable[[RunResult], None]) -> RunResult:
     """Preflight, baseline, the plan, heal, recovery, evidence, verdict. Whatever happens, faults are healed before
-    anything is told.
+    anything is told, and the result is kept.
 
     Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, cancellation) heal, leave a
     result that says `unknown: aborted`, and go on upwards.
@@ -223,6 +221,7 @@ def interpret(run: Run, call: Call) -> RunResult:
         except GamedayError as e:
             halted = Verdict.UNKNOWN, f"not everything could be mended: {e}"
     result = conclude(run, findings, halted)
+    keep(result)
     if interrupted is not None:
         plain(record)(run, result)
         raise interrupted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gameday.checks._damage import compare, label
@@ -32,7 +34,7 @@ def isolation(evidence: Evidence) -> Finding:
     behind_s, last = _furthest_behind(evidence, others, from_ns, to_ns)
     bad = _others_changed(evidence, evidence.baseline.marks, evidence.ends, from_ns, to_ns)
     if share is not None and share < GOOD_SHARE_MIN:
-        bad.append(f"good in {share:.1%} of samples (at least {GOOD_SHARE_MIN:.0%})")
+        bad.append(f"good in {math.floor(share * 1000) / 10:.1f} % of samples (at least {GOOD_SHARE_MIN * 100:.0f} %)")
     if behind_s > BEHIND_MAX_S:
         bad.append(f"{label(last)} was {behind_s:.1f} s behind (at most {BEHIND_MAX_S:g} s)")
     for damage in compare(evidence):
@@ -44,7 +46,7 @@ def isolation(evidence: Evidence) -> Finding:
     if share is None or unseen:
         which = ", ".join(unseen[:3]) or "the other streams"
         return Finding("isolation", Verdict.UNKNOWN, f"too few samples of {which} between inject and restore", figures)
-    why = f"{len(others)} other streams: good in {share:.1%} of samples, at most {behind_s:.2f} s behind"
+    why = f"{len(others)} other streams: good in {share * 100:.1f} % of samples, at most {behind_s:.2f} s behind"
     return Finding("isolation", Verdict.PASS, f"{why}, same processes", figures)
 
 

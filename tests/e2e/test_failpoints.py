@@ -43,9 +43,11 @@ def stack(stack_state: State) -> Iterator[Stack]:
 def carried_out(stack: Stack, name: str, *plan: Inject | Await | Heal) -> RunResult:
     """The result of a failure test with this plan."""
     said: list[str] = []
+    kept: list[RunResult] = []
     test = FailureTest(plan=(Await(flowing, within_s=30), *plan), mttr_max_s=60, checks=(*INTACT, recovered))
-    result = interpret(Run(stack, name, {}, test, "night-of-failpoints", said.append), plain)
+    result = interpret(Run(stack, name, {}, test, "night-of-failpoints", said.append), plain, kept.append)
     assert not Journal(stack.state.journal).open_acts(), said
+    assert kept == [result]
     return result
 
 

@@ -351,7 +351,7 @@ WELL = around(SAME, BACK_AGAIN)
 @pytest.mark.parametrize(
     ("evidence", "verdict", "told"),
     [
-        (WELL, PASS, "1 other streams: good in 100.0% of samples"),
+        (WELL, PASS, "1 other streams: good in 100.0 % of samples"),
         (around(SAME, REVIVED), FAIL, "other is another process"),
         (around(SAME, BACK_AGAIN, component__other__health_connects=each([1.0] * 15 + [2.0] * 25)), FAIL,
          "other connected again (1 → 2)"),

@@ -61,6 +61,7 @@ WELL = now()
 SILENT = now({"component/broker/protocol": last([1.0] * 20 + [None] * 20)})
 BACK = now({"component/broker/protocol": last([None] * 19 + [1.0] * 21)})
 HICCUP = now({"component/broker/protocol": last([1.0] * 30 + [None] + [1.0] * 9)})
+HUNG = now({"component/broker/protocol": [Sample((AT_S - 2) * S, 1 * S, None)]})
 A_STALLED = now({"head/silver/binance/BTCUSDT": STALLED})
 A_DARK = now({"head/silver/binance/BTCUSDT": DARK})
 B_STALLED = now({"head/silver/kraken/BTC/USD": STALLED})
@@ -128,6 +129,7 @@ def test_a_stack_without_a_struck_component_answers_and_is_never_silent() -> Non
         (A_STALLED, "silver shows nothing new of binance/BTCUSDT within 1 s"),
         (CATCHING_UP, "silver is up to 2.4 s behind exchange in binance/BTCUSDT (at most 1 s)"),
         (NO_HEADS, "silver is an unknown time behind exchange in binance/BTCUSDT, kraken/BTC/USD"),
+        (HUNG, "broker did not answer its last probe, 2.0 s ago (protocol)"),
         (NOTHING, "nothing was sampled yet"),
     ],
 )

@@ -40,6 +40,7 @@ class Script:
         self.order: list[str] = []
         self.instead = instead or {}
         self.recorded: list[RunResult] = []
+        self.kept: list[RunResult] = []
         self.acts = acts
         self.id, self.night, self.name = "run-1", "night-1", "broker_restart"
         self.params: dict[str, str] = {}
@@ -75,7 +76,7 @@ class Script:
         return run_step
 
     def run(self) -> RunResult:
-        return interpret(self, self.call)  # type: ignore[arg-type]
+        return interpret(self, self.call, self.kept.append)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +174,7 @@ def test_ctrl_c_heals_first_and_goes_on_upwards(step: str, monkeypatch: pytest.M
     assert script.order[-1] == "close"
     assert [r.verdict for r in recorded] == [Verdict.UNKNOWN]
     assert "aborted: KeyboardInterrupt" in recorded[0].why
+    assert script.kept == recorded, "the night's report has it too"
 
 
 def test_ctrl_c_is_seen_behind_the_error_of_a_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
