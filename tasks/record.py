@@ -29,7 +29,10 @@ def record(run: Run, result: RunResult) -> None:
     except GamedayError as e:
         run.say(f"{run.name}: not yet in history, kept in {run.folder}: {e}")
     if FlowRunContext.get() is not None:
-        _artifacts(run, result)
+        try:
+            _artifacts(run, result)
+        except Exception as e:  # noqa: BLE001 - what Prefect doesn't show is in the folder and in history
+            run.say(f"{run.name}: no artifacts in Prefect: {e!r}")
 
 
 def _artifacts(run: Run, result: RunResult) -> None:

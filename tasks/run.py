@@ -225,8 +225,12 @@ def interpret(run: Run, call: Call, keep: Callable[[RunResult], None]) -> RunRes
     if interrupted is not None:
         plain(record)(run, result)
         raise interrupted
-    do(record, result)
-    do(notify, result)
+    for last in (record, notify):
+        try:
+            do(last, result)
+        except Exception as e:  # noqa: BLE001 - a Prefect that is away must not keep a result from its folder
+            run.say(f"{run.name}: {last.name}: not seen by Prefect: {e!r}")
+            plain(last)(run, result)
     return result
 
 

@@ -53,6 +53,9 @@ class Script:
     def evidence(self) -> Evidence:
         return Evidence(test=self.name, params={}, stack="trades", acts=self.acts)
 
+    def say(self, text: str) -> None:
+        """Nobody listens."""
+
     def held(self) -> None:
         """Not aborted."""
 
@@ -154,6 +157,15 @@ def test_a_fault_that_could_not_be_mended_is_told_and_recorded() -> None:
     assert result.verdict is Verdict.UNKNOWN
     assert "could be mended: the supervisor" in result.why
     assert script.recorded == [result]
+
+
+def test_a_prefect_that_is_away_keeps_no_result_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers 500 when the last steps begin: they are done without it, and the verdict stays."""
+    script = Script({"record": raises(RuntimeError("500")), "notify": raises(RuntimeError("500"))})
+    done: list[str] = []
+    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: done.append(step.name))
+    assert script.run().verdict is Verdict.PASS
+    assert done == ["record", "notify"]
 
 
 def test_a_bug_makes_the_run_unknown() -> None:
