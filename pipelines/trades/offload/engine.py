@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pipelines.trades.offload import mirror
 from pipelines.trades.offload.lake import Lake, Place, place
 from pipelines.trades.offload.mirror import Mirror
 from pipelines.trades.offload.points import AFTER_MIRROR, BEFORE_MIRROR, BEFORE_READ, PointedCatalog
-from pipelines.trades.offload.position import Position, further, size, step
+from pipelines.trades.offload.position import Position, size, step
 from pipelines.trades.offload.settings import OffloadError, Settings
 from pipelines.trades.offload.silver import Silver, committed
 
@@ -81,23 +82,20 @@ class _Run:
         self._settings, self._run_id, self._lake, self._told, self._log = settings, run_id, lake, told, log
 
     def work(self, mirrored: int) -> tuple[int, int]:
-        """Rows and commits. mirrored: the sequence number that the mirror had before the table was loaded."""
+        """Rows and commits. mirrored: the sequence number that the mirror had before the table was loaded.
+
+        What comes next is read while a window is written: reading waits for ClickHouse, writing for S3.
+        """
         table = self._lake.load()
         now = place(table)
         self._told.reconcile(mirrored, now.position, now.snapshot_id, now.sequence_number, now.rows)
         end = committed(self._settings)
         rows = commits = rejected = 0
-        empty: Position = {}
-        """As far as there was no new trade beyond the position: records that hold none, or one that is known."""
-        with contextlib.closing(Silver(self._settings)) as silver:
-            while size(start := further(now.position, empty), end):
-                if BEFORE_READ.on is not None:
-                    BEFORE_READ()
-                upto = step(start, end, self._settings.commit_rows)
-                found = silver.rows(start, upto)
-                if found is None:
-                    empty = upto
-                    continue
+        with contextlib.closing(Silver(self._settings)) as silver, ThreadPoolExecutor(1) as ahead:
+            reading = ahead.submit(self._next, silver, now.position, end)
+            while (window := reading.result()) is not None:
+                upto, found = window
+                reading = ahead.submit(self._next, silver, upto, end)
                 after = self._lake.append(table, found, now, upto, self._run_id)
                 if after is not None:
                     rows, commits, rejected = rows + found.num_rows, commits + 1, 0
@@ -108,10 +106,27 @@ class _Run:
                     )
                 else:
                     self._log.warning("rejected", why="another commit came first")
-                del found
+                del window, found
                 table = self._lake.load()
                 now = place(table)
+                if after is None:
+                    reading = ahead.submit(self._next, silver, now.position, end)
         return rows, commits
+
+    def _next(self, silver: Silver, start: Position, end: Position) -> tuple[Position, pa.Table] | None:
+        """Up to where the next window with new trades goes, and those; None: there are none before `end`.
+
+        A window without (records that hold none, or one that is known) is no commit: the next one's position is beyond.
+        """
+        while size(start, end):
+            if BEFORE_READ.on is not None:
+                BEFORE_READ()
+            upto = step(start, end, self._settings.commit_rows)
+            found = silver.rows(start, upto)
+            if found is not None:
+                return upto, found
+            start = upto
+        return None
 
     def _committed(self, after: Place, rows: int) -> None:
         self._log.info("committed", rows=rows, snapshot=after.snapshot_id, total=after.rows)

@@ -19,8 +19,10 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NamespaceAlreadyExistsError, NoSuchTableError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import TableUpdate
 from pyiceberg.transforms import DayTransform, IdentityTransform
 from pyiceberg.types import DecimalType, IntegerType, LongType, NestedField, StringType, TimestamptzType
 from sqlalchemy import make_url
@@ -153,7 +155,7 @@ class Lake:
             COMMIT_ID: commit_id,
         }
         with self.reached():
-            transaction = table.transaction()
+            transaction = _Transaction(table)
             transaction.append(rows, snapshot_properties=summary)
         try:
             transaction.commit_transaction()
@@ -193,6 +195,19 @@ class Lake:
                 f"S3 at {self._settings.s3_endpoint} {'refuses' if refused else 'does not take part'}: "
                 f"{_first_line(e)}. Remedy: {remedy}"
             ) from e
+
+
+class _Transaction(Transaction):
+    """pyiceberg's, which makes the metadata anew, a deep copy of every snapshot, each of the twenty times that it looks
+    at it in one commit; here once for each update. The models are frozen, so nobody can change what they share."""
+
+    _seen: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        if self._seen is None or self._seen[0] is not self._updates:
+            self._seen = self._updates, super().table_metadata
+        return self._seen[1]
 
 
 def lineage(table: Table) -> Iterator[Snapshot]:
