@@ -43,7 +43,7 @@ class Settings:
     table: str = "trades.silver"
     """<namespace>.<name> in the catalog"""
     s3_region: str = "us-east-1"
-    commit_rows: int = 125_000
+    commit_rows: int = 160_000
     """of one commit at most; memory grows with it"""
     keep_snapshots: int = 40
     """newest ones that maintenance keeps, for those who compare them; every commit reads and writes all there are"""
@@ -119,7 +119,7 @@ EXAMPLES: Mapping[str, str] = {
     "group": "clickhouse",
     "table": "NAMESPACE.NAME",
     "s3_region": "us-east-1",
-    "commit_rows": "125000",
+    "commit_rows": "160000",
     "keep_snapshots": "40",
     "orphan_age_s": "86400",
     "alert_url": "http://HOST:PORT/alerts",
