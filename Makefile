@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup nightly test lint bench lock clean
+.PHONY: help setup nightly test test-docker lint bench lock clean
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 	$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
@@ -10,7 +10,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer here. Remedy: install one, or make PYTHON=/path/to/python3" >&2; exit 2; }
@@ -30,6 +30,9 @@ test: setup  ## all tests: unit and tidy first, then lint, then against real ser
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest tests/e2e
+
+test-docker: setup  ## the failure tests against containers, on a Docker engine of their own; as root (about 10 minutes)
+	$(BIN)/python -m pytest tests/docker
 
 lint: setup  ## style, types, and the directions of imports
 	$(BIN)/ruff check .

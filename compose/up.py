@@ -64,8 +64,8 @@ def up(state: State, report: Report, replace: Mapping[str, Sequence[str]] = {}) 
     with _alone(state):
         trades.get(state, report)
         _disk(state)
-        env = _environment(state)
         running = _status(state)
+        env = _environment(state, running is not None)
         specs = trades.processes(state, env, replace) if running is None else _running(state)
         if running is None:
             _sweep(state)
@@ -102,7 +102,7 @@ def clean(state: State, report: Report = lambda _: None) -> None:
     down(state, report)
     postgres.remove(state)
     kept = (state.env, state.lock, state.owner, state.hold, state.journal, state.journal_old)
-    for path in (state.servers, state.runs, state.nights, state.prefect, *kept):
+    for path in (state.servers, state.runs, state.nights, state.metrics, state.prefect, state.outbox, *kept):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -153,7 +153,7 @@ def _still_coming(spec: Service, now: Mapping[str, Any], since: float, restarts:
     raise GamedayError(f"{spec.name} does not come up: it {why}. The end of {spec.log}:\n{tail(spec.log)}")
 
 
-def _environment(state: State) -> dict[str, str]:
+def _environment(state: State, running: bool) -> dict[str, str]:
     """stack.env: read, or drawn and written; names that are missing are added."""
     env = read_env(state.env)
     if not env and supervisor.specification(state).exists():
@@ -165,9 +165,12 @@ def _environment(state: State) -> dict[str, str]:
     drawn = free_ports(len(new), besides={int(v) for k, v in env.items() if k.endswith("_PORT")}) if new else []
     more = {name: str(port) for name, port in zip(new, drawn, strict=True)}
     more |= {name: secrets.token_urlsafe(18) for name in trades.SECRETS if name not in env}
+    env |= more
     places = {"SUPERVISOR_SOCKET": str(state.supervisor_socket), "STACK_FOLDER": str(state.servers)}
-    if more or not places.keys() <= env.keys():
-        env = {**places, **env, **more}
+    optional = trades.places(env)
+    places |= {name: env.get(name, "") for name in optional} if running else optional
+    if more or not places.items() <= env.items():
+        env = {**env, **places}
         write_private(state.env, "".join(f"{name}={value}\n" for name, value in env.items()))
     return env
 

@@ -1,4 +1,5 @@
-"""The watchman is watched: Prefect itself tells when a run of gameday's own crashed, fell silent, or did not begin.
+"""The watchman is watched: Prefect itself tells when a run of gameday's own failed, crashed, fell silent, or did not
+begin.
 
 Registered by register.py. What a run does about its own faults is guardian.py's.
 """
@@ -35,6 +36,12 @@ HEARTBEAT, LATE, RUNNING, CRASHED, *OTHERS = (
     f"prefect.flow-run.{name}"
     for name in ("heartbeat", "Late", "Running", "Crashed", "Completed", "Skipped", "Failed", "Cancelled")
 )
+FAILED = {"prefect.flow-run.Failed", "prefect.flow-run.Fail"}
+"""Failed: it ended by an error, without a verdict; nobody else tells that. Fail: with this verdict."""
+
+ASKED_FOR = ResourceSpecification({"prefect.resource.role": "deployment"})
+"""Of a night itself, not of each test in it, and not of what somebody runs at a terminal."""
+
 ENDS = {CRASHED, *OTHERS, "prefect.flow-run.Unknown", "prefect.flow-run.Invalid", "prefect.flow-run.Fail"}
 """An event is named after the state's name, and ours are named after verdicts."""
 
@@ -52,6 +59,9 @@ def automate(alert_url: SecretStr | None, silent_s: float = SILENT_S) -> list[st
         return [CallWebhook(block_document_id=cast("Any", block), payload=PAYLOAD % what)] if block else []
 
     crashed = EventTrigger(expect={CRASHED}, match=RUNS, match_related=OURS, posture=Posture.Reactive, threshold=1)
+    failed = EventTrigger(
+        expect=FAILED, match=RUNS, match_related=[OURS, ASKED_FOR], posture=Posture.Reactive, threshold=1
+    )
     dead = ChangeFlowRunState(
         name=None, force=True, state=StateType.CRASHED, message=f"no heartbeat for {silent_s:g} s"
     )
@@ -61,6 +71,12 @@ def automate(alert_url: SecretStr | None, silent_s: float = SILENT_S) -> list[st
             description="Its guardian has mended what it had broken.",
             trigger=crashed,
             actions=tell("a run crashed"),
+        ),
+        Automation(
+            name="gameday: a run failed",
+            description="A night, or a test that was asked for, ended with the verdict fail or without any.",
+            trigger=failed,
+            actions=tell("a run failed"),
         ),
         Automation(
             name="gameday: a run fell silent",

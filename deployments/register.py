@@ -10,7 +10,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-from gameday.config import StackConfig, default_path, load
+from pydantic import SecretStr
+
+from gameday.config import StackConfig, default_path, load, revealed
 from gameday.state import ROOT
 
 if TYPE_CHECKING:
@@ -28,12 +30,15 @@ def register(config: StackConfig) -> list[str]:
 
     from deployments.automations import automate
     from flows import catalogue
+    from tasks.telling import secret
 
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=config.prefect.work_pool, type="process"))
     names = [_deploy(config, module, "on-demand") for module in catalogue()]
     names.append(_deploy(config, "nightly", "nightly", Cron(config.prefect.cron, timezone=config.prefect.timezone)))
-    return [*names, *automate(config.prefect.alert_url)]
+    alert_url = config.prefect.alert_url
+    opened = None if alert_url is None else SecretStr(revealed(alert_url, secret, "prefect.alert_url"))
+    return [*names, *automate(opened)]
 
 
 def _deploy(config: StackConfig, module: str, name: str, schedule: Any = None) -> str:
@@ -44,7 +49,7 @@ def _deploy(config: StackConfig, module: str, name: str, schedule: Any = None) -
         name=name,
         work_pool_name=config.prefect.work_pool,
         parameters={"stack": str(default_path().resolve())},
-        tags=["gameday", config.name],
+        tags=["gameday", config.name, module],
         schedule=schedule,
     ).apply()  # type: ignore[union-attr]
     return f"{found.name}/{name}"

@@ -31,15 +31,50 @@ def {name}() -> FailureTest:
 
 RUNBOOK = """# {words}
 
-**Symptom.** What the person on call sees first.
+## Symptom
 
-**Look.** Commands, and what they print when this is the cause.
+What the person on call sees first.
 
-**Mend.** What to do when the platform does not come back by itself.
+## Alert
 
-**Verify.** How to tell that it is over: `gameday status`.
+Its name, and what it says.
 
-**Escalate.** When, and to whom.
+## Diagnosis
+
+### The broker has only just been started
+
+```sh gameday
+gameday status | grep '^broker '
+```
+
+```expect
+^broker +(no|pid \\d+ for \\d{{1,2}} s)\\b
+```
+
+## Recovery
+
+What to do when the platform does not come back by itself.
+
+## Verify
+
+### The broker answers
+
+```sh gameday
+gameday status | grep '^broker '
+```
+
+```expect
+^broker +pid \\d+ for \\d+ s +yes\\b
+```
+
+## Escalate
+
+When, and to whom.
+
+## Evidence
+
+<!-- gameday:evidence -->
+<!-- /gameday:evidence -->
 """
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from gameday.checks import INTACT, continuous, offsets_advance, reconnected, recovered
 from gameday.conditions import flowing
 from gameday.faults.restart import Restart
-from gameday.model import Await, FailureTest, Inject
+from gameday.model import Await, FailureTest, Inject, StaysSilent
 from tasks.run import failure_test
 
 
@@ -20,5 +20,6 @@ def broker_restart(how: Literal["graceful", "sigkill"] = "graceful") -> FailureT
         plan=(Await(flowing, within_s=30), Inject(Restart("broker", how=how))),
         mttr_max_s=120,
         checks=(*INTACT, offsets_advance, reconnected, continuous, recovered),
+        alert=StaysSilent("BrokerDown"),
         nightly=({"how": "graceful"}, {"how": "sigkill"}),
     )

@@ -5,7 +5,7 @@ from typing import Literal
 from gameday.checks import INTACT, continuous, offsets_advance, recovered, resumed, upstream_flows
 from gameday.conditions import flowing
 from gameday.faults.restart import Restart
-from gameday.model import Await, FailureTest, Inject
+from gameday.model import Await, FailureTest, Inject, StaysSilent
 from tasks.run import failure_test
 
 
@@ -20,5 +20,6 @@ def clickhouse_restart(how: Literal["graceful", "sigkill"] = "graceful") -> Fail
         plan=(Await(flowing, within_s=30), Inject(Restart("clickhouse", how=how))),
         mttr_max_s=180,
         checks=(*INTACT, upstream_flows, resumed, offsets_advance, continuous, recovered),
+        alert=StaysSilent("ClickHouseDown"),
         nightly=({"how": "graceful"}, {"how": "sigkill"}),
     )

@@ -6,11 +6,14 @@ from gameday.checks import INTACT, isolation, offsets_advance, recovered, served
 from gameday.conditions import behind, flowing
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
-from gameday.model import Await, FailureTest, Heal, Inject
+from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject, StaysSilent
 from tasks.run import failure_test
 
 HELD_BEHIND_S = 10
 """The handler is held down until its streams are this far behind: long enough for a gap that only history can fill."""
+
+ALERT_WITHIN_S = 180
+"""The rule waits for two minutes."""
 
 
 @failure_test
@@ -30,5 +33,6 @@ def feed_handler_crash(
         plan=(Await(flowing, within_s=30), *(held if how == "stop" else (Inject(Kill(handler)),))),
         mttr_max_s=60,
         checks=(*INTACT, isolation, served, offsets_advance, recovered),
+        alert=FiresWithin("FeedHandlerDown", ALERT_WITHIN_S) if how == "stop" else StaysSilent("FeedHandlerDown"),
         nightly=({"venue": "binance", "how": "stop"}, {"venue": "binance", "how": "sigkill"}),
     )

@@ -1,4 +1,4 @@
-"""Failure test 6: a link of the platform is cut, or swallows everything."""
+"""Failure test 6: a link of the platform is cut, or swallows everything, or one end is cut off from its network."""
 
 from typing import Literal
 
@@ -15,9 +15,11 @@ from gameday.checks import (
 )
 from gameday.conditions import IDLE_WITHIN_S, behind, flowing, job_failed, job_idle
 from gameday.faults.blackhole import Blackhole
+from gameday.faults.isolate import Isolate
 from gameday.faults.partition import Partition
 from gameday.faults.strike import Strike
-from gameday.model import Await, FailureTest, Heal, Inject
+from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
+from gameday.ports import Fault
 from tasks.run import failure_test
 
 HELD_BEHIND_S = 10
@@ -26,27 +28,41 @@ HELD_BEHIND_S = 10
 FAILS_WITHIN_S = 120
 """The offload gives up by then."""
 
+ALERT_WITHIN_S = FAILS_WITHIN_S + 180
+"""A run of the offload has to fail first; the rules wait for up to two minutes."""
+
 VICTIMS = {
     "broker-clickhouse": "clickhouse",
     "handler-binance-broker": "handler-binance",
     "clickhouse-offload": "offload-worker",
+}
+ALERTS = {
+    "clickhouse": "ConsumerBehind",
+    "handler-binance": "FeedHandlerStalled",
+    "offload-worker": "OffloadFailing",
 }
 
 
 @failure_test
 def network_partition(
     link: Literal["broker-clickhouse", "handler-binance-broker", "clickhouse-offload"] = "broker-clickhouse",
-    how: Literal["cut", "blackhole"] = "cut",
+    how: Literal["cut", "blackhole", "isolate"] = "cut",
 ) -> FailureTest:
     """Does the platform go on where it was once a partition is over, with nothing lost, doubled or changed?
 
     Args:
         link: broker-clickhouse isolates the consumer; handler-binance-broker one of the producers; clickhouse-offload
         the archive's job.
-        how: cut refuses connections, so that both ends know; blackhole swallows everything, so that neither does.
+        how: cut refuses connections, so that both ends know; blackhole swallows everything, so that neither does;
+        isolate takes the link's victim off its networks altogether, where no proxy stands between.
     """
     victim = VICTIMS[link]
-    fault = Partition(victim, link) if how == "cut" else Blackhole(victim, link)
+    faults: dict[str, Fault] = {
+        "cut": Partition(victim, link),
+        "blackhole": Blackhole(victim, link),
+        "isolate": Isolate(victim),
+    }
+    fault = faults[how]
     begins = Strike(victim, "offload", "offload::before_read", "1*pause")
     plan: tuple[Inject | Await | Heal, ...]
     if link == "clickhouse-offload":
@@ -68,5 +84,6 @@ def network_partition(
         drain_max_s=300,
         checks=checks,
         archive=link == "clickhouse-offload",
-        nightly=tuple({"link": one, "how": how} for how in ("cut", "blackhole") for one in VICTIMS),
+        alert=FiresWithin(ALERTS[victim], ALERT_WITHIN_S),
+        nightly=tuple({"link": one, "how": how} for how in ("cut", "blackhole", "isolate") for one in VICTIMS),
     )

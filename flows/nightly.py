@@ -4,11 +4,14 @@ it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
+from uuid import UUID
 
 from prefect import State, flow, tags
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 from prefect.flows import Flow
 from prefect.states import Completed, Failed
@@ -16,12 +19,16 @@ from prefect.states import Completed, Failed
 from flows import catalogue, find
 from gameday import lease
 from gameday.config import PrefectConfig
-from gameday.model import Json, Verdict
+from gameday.errors import DriverError, GamedayError
+from gameday.model import FailureTest, Json, Verdict
+from gameday.reports.words import named
 from gameday.run import new_id
 from gameday.stack import Stack, open_stack
 from tasks.closing import close_night
+from tasks.publish import publish
 from tasks.run import Night, definition, night
 from tasks.selftest import prove_checks
+from tasks.writeback import write_back
 
 __all__ = ["Variants", "carry_out", "choose", "nightly"]
 
@@ -30,7 +37,9 @@ Chosen = Sequence[tuple[Flow[..., Any], dict[str, Json]]]
 
 
 @flow(name="nightly", persist_result=False)
-def nightly(tests: list[str] | None = None, variants: Variants = "rotating", stack: str = "") -> State[Any]:
+def nightly(
+    tests: list[str] | None = None, variants: Variants = "rotating", stack: str = "", commit: bool = False
+) -> State[Any]:
     """Break the platform on purpose, test after test, and tell whether it recovers.
 
     Args:
@@ -38,22 +47,26 @@ def nightly(tests: list[str] | None = None, variants: Variants = "rotating", sta
         variants: canonical runs each test's first parameter set, rotating adds another one that changes from day to
         day, all runs all.
         stack: path of a gameday.toml; the embedded stack's when left out.
+        commit: write the evidence into the runbooks on a branch of its own, not as a diff in the night's folder.
     """
     opened = open_stack(Path(stack) if stack else None)
     if why := reason_to_skip(opened):
         return Completed(name="Skipped", message=why)
-    here = carry_out(choose(tests, variants), opened, stack)
+    here = carry_out(choose(tests, variants, opened), opened, stack, commit)
     verdict = here.verdict
     state = Completed if verdict in (Verdict.PASS, Verdict.SKIPPED) else Failed
     counted = ", ".join(f"{r.test} {r.verdict}" for r in here.results)
     return state(name=str(verdict).capitalize() if state is Failed else None, message=counted)
 
 
-def choose(tests: Sequence[str] | None, variants: Variants) -> Chosen:
-    """The flows and parameter sets of a night."""
+def choose(tests: Sequence[str] | None, variants: Variants, stack: Stack | None = None) -> Chosen:
+    """The flows and parameter sets of a night. Of those that the stack can't carry out only the first is in it, to say
+    why, where no other can either; all are in all."""
     chosen: list[tuple[Flow[..., Any], dict[str, Json]]] = []
     for one in [find(name) for name in tests] if tests else catalogue().values():
         sets = list(definition(one)().nightly)
+        if stack is not None and variants != "all":
+            sets = [params for params in sets if _can_run(stack, definition(one)(**params))] or sets[:1]
         others = sets[1:]
         if variants == "canonical":
             others = []
@@ -61,6 +74,13 @@ def choose(tests: Sequence[str] | None, variants: Variants) -> Chosen:
             others = [others[datetime.now(UTC).timetuple().tm_yday % len(others)]]
         chosen += [(one, dict(params)) for params in (sets[0], *others)]
     return chosen
+
+
+def _can_run(stack: Stack, test: FailureTest) -> bool:
+    try:
+        return not stack.misses(test)
+    except GamedayError:  # preflight tells what is wrong
+        return True
 
 
 def reason_to_skip(stack: Stack) -> str | None:
@@ -71,7 +91,18 @@ def reason_to_skip(stack: Stack) -> str | None:
         return None
     if held := lease.hold_reason(stack.state):
         return held
+    if trouble := not_well(stack):
+        return trouble
     return too_late(run.expected_start_time, datetime.now(UTC), stack.config.prefect)
+
+
+def not_well(stack: Stack) -> str | None:
+    """Why a platform is left alone that has trouble of its own: one of its alerts fires, or can't be asked."""
+    try:
+        firing = stack.firing()
+    except DriverError as e:
+        return f"the platform's alerts can't be asked: {e}: skipped, nothing was injected"
+    return f"the platform is not well, {', '.join(firing)} fires: skipped, nothing was injected" if firing else None
 
 
 def too_late(expected: datetime | None, now: datetime, config: PrefectConfig) -> str | None:
@@ -82,21 +113,53 @@ def too_late(expected: datetime | None, now: datetime, config: PrefectConfig) ->
     return f"{late_s / 60:.0f} min late (at most {config.late_max_s / 60:.0f}): skipped, nothing was injected"
 
 
-def carry_out(chosen: Chosen, opened: Stack, stack: str) -> Night:
+def carry_out(chosen: Chosen, opened: Stack, stack: str, commit: bool = False) -> Night:
     """Run the tests one after the other and write the night's files, also when it is interrupted."""
     here = night.get() or Night(new_id("night"))
+    here.runs = len(chosen)
     token = night.set(here)
     try:
         prove_checks(here)
-        with tags("gameday", opened.name):  # deployments have them too: what watches our runs knows them by these
-            for one, params in chosen:
-                known = len(here.results)
+        ahead = [(named(definition(one).__name__, params), definition(one)(**params)) for one, params in chosen]
+        progress = Progress(len(chosen))
+        for number, (one, params) in enumerate(chosen):
+            here.ahead = ahead[number:]
+            progress.show(number, f"now {ahead[number][0]}")
+            known = len(here.results)
+            # deployments have these too: what watches our runs knows them by the first
+            with tags("gameday", opened.name, definition(one).__name__):
                 state = cast("State[Any]", one(**params, stack=stack, return_state=True))
-                if len(here.results) == known:  # not even a verdict unknown: what it raised is told
-                    state.result()
+            if len(here.results) == known:  # not even a verdict unknown: what it raised is told
+                state.result()
+        progress.show(len(chosen), "every test has been run")
         if any(r.verdict is not Verdict.SKIPPED for r in here.results):
             close_night(here, opened)
+            write_back(here, opened, commit)
+            if {one.name for one, _ in chosen} >= {one.name for one in catalogue().values()}:
+                here.completed = datetime.now(UTC)
     finally:
-        here.write(opened)
         night.reset(token)
+        try:
+            here.close(opened)
+        finally:
+            publish(here, opened)
     return here
+
+
+class Progress:
+    """How much of the night is done, as an artifact that grows in Prefect's UI; nowhere outside a flow run."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._artifact: UUID | None = None
+
+    def show(self, done: int, what: str) -> None:
+        """The share of the tests that are done. A Prefect that is away shows nothing, and stops nothing."""
+        if FlowRunContext.get() is None or not self._total:
+            return
+        share, told = 100.0 * done / self._total, f"{done} of {self._total} tests done: {what}"
+        with suppress(Exception):
+            if self._artifact is None:
+                self._artifact = cast("UUID", create_progress_artifact(share, key="night-progress", description=told))
+            else:
+                update_progress_artifact(self._artifact, share, description=told)

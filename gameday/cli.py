@@ -27,6 +27,7 @@ from gameday.model import Verdict
 from gameday.state import State
 
 if TYPE_CHECKING:
+    from gameday.stack import Stack
     from tasks.run import Night
 
 __all__ = ["app", "main"]
@@ -41,7 +42,11 @@ app = typer.Typer(
 )
 failpoints = typer.Typer(no_args_is_help=True, help="Failpoints in the code of running components: look, arm, disarm.")
 app.add_typer(failpoints, name="failpoints")
-out = Console(highlight=False, soft_wrap=True)
+
+PIPED_COLUMNS = 400
+"""Programs read a row on a line, however narrow the terminal is."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
@@ -94,6 +99,16 @@ def down() -> None:
     stop(State.default(), say)
 
 
+@app.command()
+def start(component: Annotated[str, typer.Argument(help="A component, as `gameday status` names it.")]) -> None:
+    """Start one component that was stopped, wherever it runs: what a runbook does about it. Only one that may be
+    touched."""
+    stack = _stack()
+    stack.touchable(component)
+    stack.host(component).start(component)
+    out.print(f"{component} runs", markup=False)
+
+
 # ---- looking -----------------------------------------------------------------------------------------------
 
 
@@ -114,7 +129,7 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def check(as_json: AsJson = False) -> None:
     """The configuration against the running stack: what was found, what may be touched, what each test would skip and
-    why."""
+    why. Exit 3 when something wasn't found, or no test can run."""
     _quiet_prefect(None)
     from flows import catalogue
     from tasks.run import definition
@@ -126,9 +141,11 @@ def check(as_json: AsJson = False) -> None:
     else:
         table = Table("what", "found", "note", box=None, pad_edge=False)
         for row in rows:
-            table.add_row(row["what"], "yes" if row["ok"] else "[red]no[/]", row["note"])
+            missing = "[yellow]skipped[/]" if row["what"].startswith("test ") else "[red]no[/]"
+            table.add_row(row["what"], "yes" if row["ok"] else missing, row["note"])
         out.print(table)
-    if not all(row["ok"] for row in rows):
+    tests = [row["ok"] for row in rows if row["what"].startswith("test ")]
+    if not any(tests) or not all(row["ok"] for row in rows if not row["what"].startswith("test ")):
         raise typer.Exit(EXIT_NO_VERDICT)
 
 
@@ -174,6 +191,9 @@ def run(
     junit_file: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.")
     ] = None,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Write the evidence into the runbooks, on a branch gameday/NIGHT.")
+    ] = False,
 ) -> None:
     """Run failure tests through Prefect, in this process: no worker needed."""
     if bool(names) == every:
@@ -185,15 +205,16 @@ def run(
     from gameday.run import new_id
     from tasks.run import Night, night
 
-    chosen = _choose(names or [], variants, param or [])  # bad usage is told whether or not the stack is up
-    if config is None:
+    stack: Any = None if config is None else _stack()
+    chosen = _choose(names or [], variants, param or [], stack)  # bad usage is told whether or not the stack is up
+    if config is None or stack is None:
         raise down or NotUp("no configuration")
     _need_prefect(config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_NO_VERDICT))  # not its default, which would write no report
     here = Night(new_id("night"), say=say)
     token = night.set(here)
     try:
-        carry_out(chosen, _stack(), str(default_path()))
+        carry_out(chosen, stack, str(default_path()), commit)
     finally:
         night.reset(token)
         judged = here.judged()
@@ -202,7 +223,7 @@ def run(
             out.print(table.render(judged))
             for finding in here.findings:
                 out.print(f"{finding.check}: {finding.verdict}: {finding.why}", markup=False)
-            out.print(f"report: {State.default().night(here.id) / 'report.html'}", markup=False)
+            out.print(f"report: {State.default().report(here.id)}", markup=False)
         if json_file is not None:
             _write(json_file, json.dumps(results.to_json(here.id, judged, here.findings), indent=2) + "\n")
         if junit_file is not None:
@@ -354,32 +375,48 @@ def history(
     as_json: AsJson = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="How many runs, newest first.")] = 30,
+    every: Annotated[bool, typer.Option("--all", help="Of every stack that shares this Postgres.")] = False,
 ) -> None:
-    """Past runs from gameday's Postgres."""
+    """How the tests went: MTTR and verdict of the last 30 runs, median, p95, trend. With NAME, or as Markdown or JSON,
+    also run by run."""
     from gameday import history as past
+    from gameday import trend
     from gameday.reports import results, table
 
     config = load()
     dsn = config.history.get_secret_value()
     past.import_missing(dsn, State.default())
-    found = past.runs(dsn, test=name.replace("-", "_") if name else None, limit=limit)
+    test, stack = name.replace("-", "_") if name else None, None if every else config.name
+    listed = past.runs(dsn, test=test, stack=stack, limit=limit) if name or as_json or markdown else []
     if as_json:
-        out.print_json(json.dumps(results.to_json("history", found)))
-    elif markdown:
-        typer.echo(table.markdown(found))
-    else:
-        out.print(table.history(found) if found else "no runs yet. Remedy: gameday run --all")
+        out.print_json(json.dumps(results.to_json("history", listed)))
+        return
+    found = past.histories(dsn, trend.HISTORY_MAX, test=test, stack=stack)
+    if markdown:
+        typer.echo(f"{table.markdown(listed)}\n{table.histories_markdown(found)}", nl=False)
+        return
+    if listed:
+        out.print(table.history(listed))
+    out.print(table.histories(found) if found else "no runs yet. Remedy: gameday run --all")
 
 
 @app.command()
-def report(open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False) -> None:
-    """Where the newest night's report is."""
-    pages = sorted(State.default().nights.glob("*/report.html"))
-    if not pages:
+def report(
+    night: Annotated[str | None, typer.Argument(help="One night: its id or how that begins, or last.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Where the report is: the index of all nights, or the page of one."""
+    from gameday.reports import site
+
+    state = State.default()
+    known = [path.parent.name for path in state.published()]
+    if not known:
         raise NotUp("there is no report yet. Remedy: gameday run --all")
-    out.print(str(pages[-1]), markup=False)
-    if open_ and not webbrowser.open(pages[-1].as_uri()):
-        raise GamedayError(f"no browser could be opened. Remedy: open {pages[-1]} yourself")
+    index = site.refresh(state)
+    found = index if night is None else state.report(_night(night, known))
+    out.print(str(found), markup=False)
+    if open_ and not webbrowser.open(found.as_uri()):
+        raise GamedayError(f"no browser could be opened. Remedy: open {found} yourself")
 
 
 @app.command()
@@ -474,7 +511,7 @@ def _quiet_prefect(config: StackConfig | None) -> None:
         os.environ["PREFECT_API_URL"] = config.prefect.api_url
 
 
-def _choose(names: list[str], variants: str, params: list[str]) -> Any:
+def _choose(names: list[str], variants: str, params: list[str], stack: Stack | None) -> Any:
     """The named tests with their parameters, or what the variants say."""
     from typing import get_args
 
@@ -485,7 +522,7 @@ def _choose(names: list[str], variants: str, params: list[str]) -> Any:
         raise ConfigError(f"--variants {variants!r}: one of {', '.join(get_args(Variants))}")
     kind: Literal["canonical", "rotating", "all"] = variants  # type: ignore[assignment]
     if not params:
-        return choose(names or None, kind)
+        return choose(names or None, kind, stack)
     if len(names) != 1:
         raise ConfigError("-p NAME=VALUE belongs to one test. Remedy: name exactly one test")
     given = dict(_split(p) for p in params)
@@ -498,6 +535,17 @@ def _split(param: str) -> tuple[str, str]:
     if not equals:
         raise ConfigError(f"-p {param!r} is not NAME=VALUE")
     return name, value
+
+
+def _night(wanted: str, known: list[str]) -> str:
+    """The one night that is meant."""
+    found = known[-1:] if wanted == "last" else [name for name in known if name.startswith(wanted)]
+    if wanted in found:
+        return wanted
+    if len(found) != 1:
+        told = f"more than one night: {', '.join(found[-5:])}" if found else f"no night; the newest is {known[-1]}"
+        raise ConfigError(f"{wanted!r} is {told}. Remedy: gameday report shows them all")
+    return found[0]
 
 
 def _exit_code(here: Night) -> int:

@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from gameday.model import Condition, Group, Now, Sample
+from gameday.model import INACTIVE, Condition, Group, Now, Sample, Samples
 from gameday.timings import NS, delays, probes, series_of
 
 __all__ = [
     "ailing",
+    "alert_state",
     "all_of",
     "answering",
     "any_of",
@@ -36,6 +37,9 @@ IDLE_WITHIN_S = 300.0
 
 NAMED_MAX = 3
 """How many streams are named one by one."""
+
+ALERT_OLD_S = 5.0
+"""An alert that wasn't told for so long can't be seen."""
 
 SEEN_SHARE_MIN = 0.8
 """The share of a span that a series' samples must reach across, so that its beginning was seen."""
@@ -83,6 +87,7 @@ def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
         *_unanswered(now, components, seconds),
         *_stalled(now, now.groups, seconds),
         *_late(now, now.groups),
+        *_alerting(now),
     ]
 
 
@@ -112,6 +117,14 @@ def job_failed(now: Now) -> bool:
 def job_idle(now: Now) -> bool:
     """No run of the job is under way or about to start: one that is asked for now has the work to itself."""
     return now.busy == ()
+
+
+def alert_state(samples: Samples, at_ns: int) -> float | None:
+    """The platform's alert that the run watches, as it is told last; None: there is none, or it can't be seen."""
+    name = next((name for name in samples if name.startswith("alert/") and not name.endswith(".evaluated")), None)
+    since_ns = at_ns - int(ALERT_OLD_S * NS)
+    told = [s.value for s in samples[name] if s.value is not None and s.at_ns >= since_ns] if name else []
+    return told[-1] if told else None
 
 
 def all_of(*conditions: Condition) -> Condition:
@@ -176,6 +189,11 @@ def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
         if len(heads) < 2 or heads[-1] <= heads[0]:
             still.append(group)
     return [f"{now.visible} shows nothing new of {_listed(still)} within {seconds:g} s"] if still else []
+
+
+def _alerting(now: Now) -> list[str]:
+    """That the platform's alert is active; one that can't be seen is not: what it is about may be well all the same."""
+    return ["its alert is active"] if (alert_state(now.samples, now.at_ns) or INACTIVE) > INACTIVE else []
 
 
 def _late(now: Now, groups: Iterable[Group]) -> list[str]:

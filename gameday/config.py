@@ -9,34 +9,50 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from gameday.errors import ConfigError, NotUp
 from gameday.state import ROOT, State
 
 __all__ = [
+    "AlertsConfig",
     "ArchiveConfig",
+    "ChannelConfig",
     "ComponentConfig",
     "DriverConfig",
     "HostConfig",
+    "JobConfig",
     "LinkConfig",
+    "MetricsConfig",
     "PrefectConfig",
     "ProbeConfig",
+    "PublicConfig",
+    "RetentionConfig",
+    "RunbookConfig",
     "StackConfig",
     "StopConfig",
     "StreamConfig",
+    "TrendConfig",
     "default_path",
     "load",
     "parse",
     "read_env",
+    "revealed",
     "shown",
 ]
 
 VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+BLOCK = re.compile(r"\$\{prefect:([A-Za-z0-9_-]+)\}")
+"""A secret that Prefect keeps. Only where nothing but telling people depends on it: healing needs no server."""
+
+TELLING = ("channels", "prefect.alert_url")
+"""Where a secret may be missing until it is used: a chat's token keeps nothing from being mended."""
 
 
 SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
@@ -62,10 +78,14 @@ class DriverConfig(BaseModel):
 
 
 class ProbeConfig(DriverConfig):
-    """How often a component is asked, and how long an answer may take."""
+    """How often a component is asked, and how long an answer may take.
+
+    inside: a command that asks the component from where it runs, for when it is cut off and can't be reached.
+    """
 
     rate_hz: float = Field(20.0, gt=0, le=200)
     timeout_s: float = Field(1.0, gt=0, le=30)
+    inside: tuple[str, ...] = ()
 
 
 class StopConfig(ProbeConfig):
@@ -111,6 +131,12 @@ class LinkConfig(Strict):
     between: tuple[str, str]
 
 
+class JobConfig(DriverConfig):
+    """A batch job. points: whether its code has failpoints (failpoints/README.md); else it is struck from outside."""
+
+    points: bool = False
+
+
 class HostConfig(BaseModel):
     """Settings of one module in gameday/hosts."""
 
@@ -144,6 +170,38 @@ class ArchiveConfig(Strict):
     mirror: DriverConfig | None = None
 
 
+class AlertsConfig(ProbeConfig):
+    """The platform's own alerts: a driver that offers Alerts.
+
+    url: empty where the stack runs without. labels: component -> the labels of its alerts; {component = "<its name>"}
+    for those left out. names: the name of an alert in a failure test -> its name here, where that differs.
+    """
+
+    url: str
+    rate_hz: float = Field(5.0, gt=0, le=50)
+    timeout_s: float = Field(2.0, gt=0, le=30)
+    labels: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    names: Mapping[str, str] = Field(default_factory=dict)
+
+
+class ChannelConfig(DriverConfig):
+    """Where people are told of a night. Every setting is kept as a secret: which of them is one, the driver knows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kept_secret(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: value if key == "driver" else _hidden(value) for key, value in given.items()}
+
+
+class PublicConfig(Strict):
+    """Where people find the folders nights/ and runbooks/ on the web, for the links in messages."""
+
+    reports_url: str | None = Field(default=None, pattern=r"^https?://[^\s@<>|]+$")
+    runbooks_url: str | None = Field(default=None, pattern=r"^https?://[^\s@<>|]+$")
+
+
 class PrefectConfig(Strict):
     """The Prefect server that gameday's flows report to, and when the night starts."""
 
@@ -155,6 +213,61 @@ class PrefectConfig(Strict):
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
     late_max_s: float = 900.0
+
+
+class TrendConfig(Strict):
+    """What a run is that recovered as promised, but slower than its own history (gameday/trend.py): a fail, or told and
+    no more."""
+
+    regression: Literal["fail", "tell"] = "fail"
+
+
+class RetentionConfig(Strict):
+    """How long runs and nights are kept. The newest pass of each test and parameters stays, however old."""
+
+    keep_days: int = Field(default=365, ge=1, le=36_500)
+
+
+class MetricsConfig(Strict):
+    """Where gameday's own metrics go: docs/metrics.md. textfile: instead of the state folder's metrics/gameday.prom."""
+
+    textfile: Path | None = None
+    push_url: SecretStr | None = None
+
+    @field_validator("textfile")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError("must be an absolute path, for a worker runs in a folder of its own")
+        return path
+
+    @field_validator("push_url")
+    @classmethod
+    def _http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parts = urlsplit(url.get_secret_value())
+            port = parts.port  # raises ValueError when it is none
+            if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+                raise ValueError("must be the address of a push gateway, such as http://host:9091")
+        return url
+
+
+class RunbookConfig(Strict):
+    """That the blocks of the runbooks are carried out during a run; without this table they are only read by people.
+
+    folder: where they lie, relative to gameday.toml; the repository's when left out. env: what their blocks may read.
+    """
+
+    folder: Path | None = None
+    env: Mapping[str, SecretStr] = Field(default_factory=dict)
+
+    @field_validator("env")
+    @classmethod
+    def _names(cls, env: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        for name in env:
+            if not re.fullmatch("[A-Z][A-Z0-9_]*", name):
+                raise ValueError(f"{name!r} is no variable's name: capitals, digits and _")
+        return env
 
 
 class StackConfig(Strict):
@@ -169,13 +282,47 @@ class StackConfig(Strict):
     links: Mapping[str, LinkConfig] = Field(default_factory=dict)
     hops: Mapping[str, DriverConfig]
     cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
-    jobs: Mapping[str, DriverConfig] = Field(default_factory=dict)
+    jobs: Mapping[str, JobConfig] = Field(default_factory=dict)
     archive: ArchiveConfig | None = None
+    alerts: AlertsConfig | None = None
     several_machines: bool = False
     """Whether more than one machine may run gameday against this stack: then the lease is also a row in `history`."""
     stops: Mapping[str, StopConfig] = Field(default_factory=dict)
+    channels: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ChannelConfig] = Field(
+        default_factory=dict
+    )
+    public: PublicConfig = PublicConfig()
+    trend: TrendConfig = TrendConfig()
+    retention: RetentionConfig = RetentionConfig()
+    metrics: MetricsConfig = MetricsConfig()
     watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
+    runbook: RunbookConfig | None = None
+
+
+def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
+    """A setting of a channel as its driver takes it: secrets opened, Prefect's blocks filled in by `secret`.
+
+    Raises ConfigError for a ${NAME} that nobody has set.
+    """
+    if isinstance(value, dict):
+        return {key: revealed(item, secret, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [revealed(item, secret, where) for item in value]
+    if not isinstance(value, SecretStr):
+        return value
+    text = value.get_secret_value()
+    if missing := VARIABLE.search(text):
+        raise ConfigError(f"{where} needs ${{{missing[1]}}}, which is not set. Remedy: export {missing[1]}=…")
+    return BLOCK.sub(lambda match: secret(match[1]), text)
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return SecretStr(value) if isinstance(value, str) else value
 
 
 def default_path() -> Path:
@@ -235,11 +382,21 @@ def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -
     if not isinstance(value, str):
         return value
 
+    where = ".".join(at)
+    told = where.startswith(TELLING)
+    if (block := BLOCK.search(value)) and not told:
+        raise ConfigError(
+            f"{path}: {where} refers to Prefect's block {block[1]!r}, which only {' and '.join(TELLING)} may: what "
+            f"mends a stack must not need Prefect. Remedy: ${{NAME}} from the environment"
+        )
+
     def one(match: re.Match[str]) -> str:
         name = match[1]
+        if name not in env and told:
+            return match[0]
         if name not in env:
             raise NotUp(
-                f"{path}: {'.'.join(at)} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or "
+                f"{path}: {where} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or "
                 f"export {name}=…"
             )
         return env[name]
@@ -268,6 +425,12 @@ def _cross_check(config: StackConfig, path: Path) -> None:
         for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
             if name not in section:
                 raise ConfigError(f"{path}: archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
+    for name in config.alerts.labels if config.alerts else ():
+        if name not in config.components:
+            raise ConfigError(
+                f"{path}: alerts.labels names {name!r}, but there is no [components.{name}]. "
+                f"Known: {', '.join(config.components)}"
+            )
     for name, link in config.links.items():
         for end in link.between:
             if end not in config.components:

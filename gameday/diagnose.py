@@ -14,7 +14,7 @@ from gameday.checks._damage import LISTED, compare, label
 from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
 
-__all__ = ["IDS_NAMED", "difference", "explain", "wanted"]
+__all__ = ["IDS_NAMED", "culprits", "difference", "explain", "wanted"]
 
 
 IDS_NAMED = 20
@@ -61,8 +61,13 @@ def explain(evidence: Evidence, findings: Sequence[Finding]) -> list[str]:
     for one in findings:
         if one.verdict not in (Verdict.PASS, Verdict.SKIPPED):
             lines.append(f"{one.check}: {one.verdict}: {one.why}.")
-    lines += [_rows(place, rows) for place, rows in (evidence.symptoms.get("differences") or {}).items()]
     lines += [f"{hop}: {text}." for hop, text in (evidence.symptoms.get("trouble") or {}).items()]
+    return [line for line in (*lines, *culprits(evidence)) if line]
+
+
+def culprits(evidence: Evidence) -> list[str]:
+    """The ids that differ, by hop and group, and where to look: the hops at which damage first appears."""
+    lines = [_rows(place, rows) for place, rows in (evidence.symptoms.get("differences") or {}).items()]
     places: dict[str, list[str]] = {}
     for kind, hop in guilty(evidence).items():
         places.setdefault(hop, []).append(kind)

@@ -1,6 +1,6 @@
 """The errors that gameday raises on purpose. Each names the thing, its value and the remedy."""
 
-__all__ = ["Busy", "ConfigError", "DriverError", "GamedayError", "NotUp", "TooLate"]
+__all__ = ["Busy", "ConfigError", "DriverError", "GamedayError", "NotUp", "TooLate", "Undelivered"]
 
 
 class GamedayError(Exception):
@@ -37,3 +37,15 @@ class DriverError(GamedayError):
     def __init__(self, message: str, *, definite: bool) -> None:
         super().__init__(message)
         self.definite = definite
+
+
+class Undelivered(GamedayError):
+    """A channel did not take a message, as far as can be told: it may be there all the same.
+
+    again_s: when the channel asks to be tried again. refused: it will never take this message, but perhaps another.
+    """
+
+    def __init__(self, message: str, *, again_s: float | None = None, refused: bool = False) -> None:
+        super().__init__(message)
+        self.again_s = again_s
+        self.refused = refused

@@ -31,7 +31,7 @@ from gameday.errors import Busy, ConfigError, DriverError, GamedayError, NotUp, 
 from gameday.journal import Entry, Journal
 from gameday.model import Act, Json
 from gameday.polling import until
-from gameday.ports import Fault, Held, Links, Pause
+from gameday.ports import Fault, Held, Isolate, Links, Pause
 from gameday.process import Process, boot_ns
 from gameday.stack import Stack, fault_from, fault_kind, open_stack
 from gameday.state import State
@@ -165,7 +165,13 @@ class Guardian:
 
     def heal(self, act_id: str | None, why: str) -> list[Act]:
         """Heal one act, or (None) every act that is held; what strikes once is the platform's to repair until close."""
-        return [Act(**a) for a in self._order({"op": "heal", "id": act_id, "why": why}, HEAL_WITHIN_S)["acts"]]
+        order = {"op": "heal", "id": act_id, "why": why, "mended": False}
+        return [Act(**a) for a in self._order(order, HEAL_WITHIN_S)["acts"]]
+
+    def settle(self, act_id: str, why: str) -> list[Act]:
+        """Note as this run's own mending what the run itself has just mended; what may be left of it is undone."""
+        order = {"op": "heal", "id": act_id, "why": why, "mended": True}
+        return [Act(**a) for a in self._order(order, HEAL_WITHIN_S)["acts"]]
 
     def acts(self) -> tuple[Act, ...]:
         """This run's acts as the journal has them."""
@@ -426,6 +432,8 @@ def nothing_left(stack: Stack) -> list[str]:
                 found.append(f"{role} is paused")
             elif role not in struck and host.identity(role) is None:
                 found.append(f"{role} is not running")
+            if isinstance(host, Isolate) and host.adrift(role):
+                found.append(f"{role} is cut off from its network")
             if component.points is not None:
                 listed = stack.points(role).listed()
                 found += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
@@ -549,7 +557,8 @@ class _Keeper:
             case "prove":
                 return {"act": dataclasses.asdict(self._prove(order["id"], order["within_s"]))}
             case "heal":
-                return {"acts": [dataclasses.asdict(a) for a in self._heal(order["id"], order["why"])]}
+                healed = self._heal(order["id"], order["why"], order["mended"])
+                return {"acts": [dataclasses.asdict(a) for a in healed]}
         raise GamedayError(f"unknown order {order['op']!r}. Known: inject, prove, heal, close")
 
     def _inject(self, kind: str, args: Json) -> Act:
@@ -593,12 +602,14 @@ class _Keeper:
             self._journal.bit(act_id, until(seen, within_s, what="the fault's effect"))
         return self._find(act_id)
 
-    def _heal(self, act_id: str | None, why: str) -> list[Act]:
-        """Heal one act, or all that are held. One that was proved and is no longer in effect was healed by another."""
+    def _heal(self, act_id: str | None, why: str, mended: bool) -> list[Act]:
+        """Heal one act, or all that are held. One that was proved and is no longer in effect was healed by another,
+        unless the run says that it has mended it."""
         if self.displaced:
             raise GamedayError(DISPLACED)
         wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if _is_held(a)]
-        gone = {a.id for a in wanted if a.healed_ns is None and a.proof is not None and self._is_gone(a)}
+        open_ = [a for a in wanted if a.healed_ns is None and a.proof is not None and not mended]
+        gone = {a.id for a in open_ if self._is_gone(a)}
         rest = {a.id for a in wanted} - gone
         mend(
             self._stack,

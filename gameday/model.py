@@ -107,6 +107,9 @@ class Sample:
         return self.at_ns if self.value is None else self.at_ns + self.took_ns
 
 
+INACTIVE, PENDING, FIRING = 0.0, 1.0, 2.0
+"""The states of an alert, as samples."""
+
 Samples: TypeAlias = Mapping[str, Sequence[Sample]]
 """Samples by series, in the order sent. The series:
 component/<component>/<probe>      the component answers its own protocol (any number); <...>.connects: how often
@@ -114,8 +117,11 @@ component/<component>/<probe>      the component answers its own protocol (any n
 head/<hop>/<group, joined by />    the highest id visible at that hop; head/exchange/... is the ledger's head
 end/<cursor>/<slot>                the log's end;  position/<cursor>/<slot>  what the consumer has committed
 serving/<slot>                     the slot's leader, sampled by really fetching a record from it
+alert/<name>                       the platform's alert of that name, of the struck component's: INACTIVE, PENDING or
+                                   FIRING; <...>.evaluated: when that was last judged, by the alerts' own clock
 archive/head/<group>               the highest id that the archive's newest commit has, archive/position/<slot> up to
-                                   where it has the log; mirror/<slot>: the same, as the job's mirror tells it
+                                   where it has the log; mirror/<slot>: the same, as the job's mirror tells it;
+                                   mirror/time_us where that tells a time
 """
 
 
@@ -137,6 +143,11 @@ class Act:
     healed_ns: int | None = None
     healed_by: str | None = None
     healed_why: str | None = None
+
+    @property
+    def severs(self) -> bool:
+        """Whether it struck the component's ways to others, one link or all its networks, and not its process."""
+        return "link" in self.args or self.fault == "isolate"
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,8 @@ class Evidence:
     groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
     drain (from inject), mttr (from clock_ns). archive: the hop at which recovery is judged, where the test is about the
     job that fills it; then commits has the one before the first act and all since, jobs the job's runs, struck those
-    that the test itself has asked for. symptoms: what only one technology can tell, by name; see checks/ for who
+    that the test itself has asked for. alert: the platform's alert that the test is about; it must fire within
+    alert_within_s, or (None) stay silent. symptoms: what only one technology can tell, by name; see checks/ for who
     reads which.
     """
 
@@ -209,6 +221,8 @@ class Evidence:
     commits: tuple[Commit, ...] = ()
     jobs: tuple[JobRun, ...] = ()
     struck: tuple[JobRun, ...] = ()
+    alert: str | None = None
+    alert_within_s: float | None = None
     symptoms: Mapping[str, Json] = field(default_factory=dict)
 
     @property
@@ -242,7 +256,8 @@ class JobRun:
 class Commit:
     """One commit of a job to the archive: what its summary claims, and what it is held against.
 
-    position, heads: where the log had been read to, and each group's highest id, after it. added: what rows it added.
+    position, heads: where the log had been read to ({}: it doesn't say), and each group's highest id, after it. added:
+    what rows it added.
     right: what the ledger has between the heads of the commit before and its own. logged: each group's highest id in
     the log before the position, as the broker tells it. None: that could not be asked.
     """
@@ -317,12 +332,33 @@ class Heal:
     fault: Fault | None = None
 
 
+@dataclass(frozen=True)
+class FiresWithin:
+    """The platform's own alert of this name is inactive at baseline, and firing so soon after its impact.
+
+    component: whose alert; None: the struck component's.
+    """
+
+    alert: str
+    within_s: float
+    component: str | None = None
+
+
+@dataclass(frozen=True)
+class StaysSilent:
+    """The platform's own alert of this name does not fire: what heals this soon pages nobody. component: as above."""
+
+    alert: str
+    component: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class FailureTest:
     """A failure test as data. name and question come from the function that returned it (see tasks.run.failure_test).
 
     nightly: the parameter sets worth running, the canonical one first. archive: the test is about the job that fills
-    the stack's archive: recovered is when the archive has what existed at the clock's start.
+    the stack's archive: recovered is when the archive has what existed at the clock's start. alert: a plan whose alert
+    must fire ends with a Heal, which waits for it.
     """
 
     plan: tuple[Inject | Await | Heal, ...]
@@ -330,7 +366,64 @@ class FailureTest:
     checks: tuple[Check, ...]
     drain_max_s: float = 120.0
     archive: bool = False
+    alert: FiresWithin | StaysSilent | None = None
     nightly: tuple[Mapping[str, Json], ...] = ({},)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A run's measure beside its own history: the last `runs` passes of the same test, parameters and stack.
+
+    median_s, p95_s: of those. p: how likely a run as slow as this one is when nothing has changed; None: too few runs
+    to say so. worse: p is below the stated rate of false alarms.
+    """
+
+    measure: str
+    runs: int
+    median_s: float
+    p95_s: float
+    p: float | None
+    worse: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One block of a runbook as it was carried out. kind: diagnosis, recovery, verify. why: what came out instead, for
+    one that failed. ok None: not carried out."""
+
+    kind: str
+    title: str
+    ok: bool | None
+    why: str
+    took_s: float
+
+
+@dataclass(frozen=True)
+class Message:
+    """What people are told: plain text, which a channel escapes and cuts for itself. Without secrets: its text was
+    scrubbed when it was made.
+
+    kind: announce (what will be broken), fail (at once), night (the summary), detail (one run, below its night), and
+    for pagers trigger and resolve. about: stack, test and parameters, the same from night to night. same: two fails of
+    a night that share it are told once. below: the id of the message whose thread it belongs to. *_us: wall clock;
+    after until_us it is not told any more. data: the figures, for programs.
+    """
+
+    id: str
+    kind: str
+    night: str
+    stack: str
+    about: str
+    at_us: int
+    until_us: int
+    verdict: Verdict | None
+    title: str
+    text: str
+    facts: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    data: Json = None
+    same: str = ""
+    below: str | None = None
 
 
 @dataclass(frozen=True)
@@ -352,4 +445,6 @@ class RunResult:
     counts: Mapping[str, Mapping[str, int]]
     findings: tuple[Finding, ...]
     acts: tuple[Act, ...]
+    trends: tuple[Trend, ...] = ()
+    steps: tuple[Step, ...] = ()
     schema: int = 1

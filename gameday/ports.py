@@ -2,32 +2,38 @@
 isinstance.
 
 A driver module is loaded by the name in gameday.toml (`driver = "kafka"`) and offers classes under fixed names: Probe,
-Hop, Cursor, Job, Points; a module in hosts/ offers Host. Each is a dataclass whose fields are the keys of its table in
-gameday.toml. Methods raise DriverError.
+Hop, Cursor, Job, Points, Channel; a module in hosts/ offers Host. Each is a dataclass whose fields are the keys of its
+table in gameday.toml. Methods raise DriverError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from gameday.model import Columns, Commit, Digest, Group, JobRun, Json, Position, Window
+from gameday.model import Columns, Commit, Digest, Group, JobRun, Json, Message, Position, Window
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = [
+    "Alerts",
     "Archive",
+    "Asks",
     "BarsHop",
+    "Channel",
     "Cursor",
     "Delayed",
     "Fault",
     "Held",
     "Hop",
     "Host",
+    "Inside",
+    "Isolate",
     "Job",
     "Kill",
     "Ledger",
+    "Limited",
     "Links",
     "Log",
     "Mirror",
@@ -36,6 +42,7 @@ __all__ = [
     "Probe",
     "Rights",
     "Shape",
+    "Store",
     "Symptoms",
     "Trap",
 ]
@@ -112,7 +119,10 @@ class Log(Hop, Protocol):
 
 @runtime_checkable
 class Archive(Hop, Protocol):
-    """A table that a job appends to in commits. Each says in its summary up to where it has the log."""
+    """A table that a job appends to in commits. Each says in its summary up to where it has the log, if it says so."""
+
+    placed: bool
+    """Whether the commits say where they are in the log; else only their rows tell."""
 
     def read(self) -> Mapping[str, float]:
         """The newest commit's claims, as a probe: "head/<group>" and "position/<slot>"."""
@@ -124,8 +134,26 @@ class Archive(Hop, Protocol):
 
 
 @runtime_checkable
+class Store(Protocol):
+    """An archive whose data files can be seen in their store before a commit names them."""
+
+    def stored(self) -> Collection[str]:
+        """Every data file below the table's place."""
+        ...
+
+    def named(self) -> Collection[str]:
+        """Those that the newest commit names."""
+        ...
+
+
+@runtime_checkable
 class Symptoms(Protocol):
     """A hop that can tell more than digests: Evidence.symptoms, merged from all hops."""
+
+    @property
+    def tells(self) -> Collection[str]:
+        """The names of those that it can tell, as it is configured."""
+        ...
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """since_us: the run's baseline, wall clock. started_us: component -> when its present process started, or a
@@ -144,7 +172,7 @@ class Cursor(Protocol):
 
 @runtime_checkable
 class Mirror(Protocol):
-    """A copy of a position, kept for people."""
+    """A copy of a position, kept for people. One that is a time has the single slot "time_us"."""
 
     def position(self) -> Position: ...
 
@@ -171,6 +199,29 @@ class Job(Protocol):
 
     def interval_s(self) -> float | None:
         """The time between two scheduled runs; None: it has no schedule."""
+        ...
+
+
+@runtime_checkable
+class Alerts(Protocol):
+    """The platform's own alerts. labels: those that say whose an alert is."""
+
+    def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
+        """{"": INACTIVE, PENDING or FIRING, ".evaluated": seconds since 1970, by its own clock}, of the alerts of this
+        name with these labels. Raises DriverError also when there is no such rule, or one that can't be judged."""
+        ...
+
+    def firing(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        """(name, labels) of every alert that fires."""
+        ...
+
+    def silence(self, alert: str, labels: Mapping[str, str], for_s: float, known: str | None, why: str) -> str | None:
+        """Tell nobody of such alerts until so long from now; the silence's id. known: the one to prolong. None: nobody
+        is told in any case, as far as is configured."""
+        ...
+
+    def unsilence(self, known: str) -> None:
+        """End that silence. Idempotent."""
         ...
 
 
@@ -246,6 +297,56 @@ class Pause(Protocol):
 
 
 @runtime_checkable
+class Isolate(Protocol):
+    """A host that can take a component off its networks: it reaches nobody, and nobody reaches it. All is idempotent.
+
+    attached: what its first method told before the cut.
+    """
+
+    def attached(self, component: str) -> Json:
+        """{"id": whose they are, "networks": [{"name", …}]: what rejoin needs, "neighbours": {name: address},
+        "published": addresses outside that lead to it and are lost with the cut}."""
+        ...
+
+    def isolate(self, component: str, attached: Json) -> None: ...
+
+    def rejoin(self, component: str, attached: Json) -> None:
+        """Back in each network under the same names and fixed addresses. Nothing to do for a component that was made
+        anew since."""
+        ...
+
+    def isolated(self, component: str, attached: Json) -> bool:
+        """Whether it is off any of these networks."""
+        ...
+
+    def adrift(self, component: str) -> bool:
+        """Whether it is off the network that it was made for, by whomever."""
+        ...
+
+    def reached(self, component: str, attached: Json) -> Sequence[str]:
+        """The neighbours that answer when they are asked from inside the component."""
+        ...
+
+
+@runtime_checkable
+class Inside(Protocol):
+    """A host that can run a command where the component runs, also when its network is cut."""
+
+    def run(self, component: str, command: Sequence[str], timeout_s: float) -> None:
+        """Raises DriverError unless it ends with 0 within timeout_s."""
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A host that can't do to every component what its class offers."""
+
+    def cannot(self, component: str, need: type) -> str | None:
+        """Why this Protocol's methods can't be used on the component, with the remedy; None: they can."""
+        ...
+
+
+@runtime_checkable
 class Links(Protocol):
     """A host of links between components, one per (from, to) pair."""
 
@@ -271,6 +372,11 @@ class Shape(Links, Protocol):
 
     def restore(self, link: str, name: str) -> None:
         """Take that toxic away."""
+        ...
+
+    def reaction_s(self, address: str) -> float | None:
+        """How an address that `links` shows reacts to noise, from where the links' clients are: seconds; None: not
+        within vantage.PATIENCE_S. Raises ConnectionRefusedError, ConnectionResetError."""
         ...
 
 
@@ -346,6 +452,16 @@ class Delayed(Protocol):
 
 
 @runtime_checkable
+class Asks(Protocol):
+    """A fault that asks for a run of a job; `before` has the "key" under which it does."""
+
+    @property
+    def job(self) -> str:
+        """Its name under [jobs]."""
+        ...
+
+
+@runtime_checkable
 class Trap(Protocol):
     """A fault that lies in wait: its proof is that it is set; whether it has struck shows later. Never: invalid."""
 
@@ -356,4 +472,18 @@ class Trap(Protocol):
 
     def fired(self, stack: Stack, before: Json) -> int:
         """How often it has struck."""
+        ...
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """Where people are told: a chat, a pager, whatever takes a POST. When, how often, and what becomes of a message
+    that isn't taken is courier.py's."""
+
+    takes: ClassVar[frozenset[str]]
+    """The kinds of Message that are meant for it."""
+
+    def send(self, message: Message, below: str | None, within_s: float) -> str | None:
+        """Deliver it, once; what a later message that belongs below it is given as `below`. No wait for the server is
+        longer than within_s. Raises Undelivered, whose text holds no secret."""
         ...

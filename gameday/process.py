@@ -35,16 +35,17 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def yield_cpu(niceness: int) -> None:
-    """Set the niceness of this process and its session, as far as the system permits it; what it starts inherits both.
+def yield_cpu(niceness: int, pid: int | None = None) -> None:
+    """Set the niceness of this process (or that one) and its session, as far as the system permits it; what it starts
+    inherits both.
 
     Where the kernel groups tasks by session (sched_autogroup_enabled), a process' own niceness counts within its
     session only; see sched(7), "The autogroup feature".
     """
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        os.setpriority(os.PRIO_PROCESS, pid or 0, niceness)
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(niceness))
+        Path(f"/proc/{pid or 'self'}/autogroup").write_text(str(niceness))
 
 
 @dataclass(frozen=True)

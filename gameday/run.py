@@ -7,37 +7,42 @@ A plain class on purpose: Prefect walks into dataclasses that it is handed. The 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from gameday import codec, timings
+from gameday import codec, conditions, timings
 from gameday.errors import DriverError, GamedayError
-from gameday.faults.strike import Strike
+from gameday.faults.ask import Ask
 from gameday.guardian import ABORTED, Guardian
 from gameday.model import (
+    INACTIVE,
     Act,
     Baseline,
     Commit,
     Digest,
     Evidence,
     FailureTest,
+    FiresWithin,
     Group,
     Inject,
     JobRun,
     Json,
     Marks,
     Now,
+    Step,
     Verdict,
     Window,
 )
-from gameday.ports import Held, Job, Trap
+from gameday.ports import Asks, Held, Job, Trap
+from gameday.runbook import CARRY_OUT_S
 from gameday.sampler import Sampler, Tail
+from gameday.silence import Silence
 from gameday.stack import ARCHIVE, Stack, fault_from, fault_kind
 
-__all__ = ["Halt", "Run", "in_the_way", "marks", "new_id"]
+__all__ = ["Halt", "Run", "in_the_way", "marks", "new_id", "ttl_s"]
 
 TAIL_S = 15.0
 """How far back conditions look; longer than any bound they carry."""
@@ -96,6 +101,10 @@ class Run:
             ) from e
         self.started = datetime.now(UTC)
         self.began_ns = time.monotonic_ns()
+        self.ahead: Sequence[tuple[str, FailureTest]] = ((name, test),)
+        """What its night has still to run, this test first: what people are told before anything is broken."""
+        self.trusted = True
+        """Whether the checks of its night caught every planted fault."""
         self.guardian: Guardian | None = None
         self.sampler: Sampler | None = None
         self.groups: tuple[Group, ...] = ()
@@ -110,7 +119,10 @@ class Run:
         self.commit: str | None = None
         self.commits: tuple[Commit, ...] = ()
         self.jobs: tuple[JobRun, ...] = ()
+        self.recovered = False
+        self.steps: list[Step] = []
         self.gathered: Evidence | None = None
+        self.silence: Silence | None = None
         self._struck: tuple[JobRun, ...] = ()
         self._busy: tuple[JobRun, ...] | None = None
         self._job_s = -JOB_OLD_S
@@ -135,18 +147,27 @@ class Run:
 
     @property
     def component(self) -> str | None:
-        """The component that the plan strikes last: the one whose recovery is timed."""
-        return next((step.fault.component for step in reversed(self.test.plan) if isinstance(step, Inject)), None)
+        """The component that the plan strikes last: the one whose recovery is timed. Asking for a run harms nobody."""
+        harm = (step.fault for step in reversed(self.test.plan) if isinstance(step, Inject))
+        return next((fault.component for fault in harm if not isinstance(fault, Ask)), None)
 
     @property
     def ttl_s(self) -> float:
-        """How long this run's faults may live: the bounds of its plan, its targets, and some to spare."""
-        waits = sum(getattr(step, "within_s", 0.0) for step in self.test.plan)
-        return waits + max(self.test.mttr_max_s, self.test.drain_max_s) + SPARE_S
+        """How long this run's faults may live."""
+        return ttl_s(self.test)
 
     @property
     def affected(self) -> tuple[Group, ...]:
         return self.stack.affected(self.component, self.groups) if self.component else ()
+
+    @property
+    def alert(self) -> tuple[str, str] | None:
+        """(name, component) of the platform's alert that the test is about; None: of none, or the stack has none."""
+        told = self.test.alert
+        component = self.component if told is None or told.component is None else told.component
+        if told is None or component is None or self.stack.alerts is None:
+            return None
+        return told.alert, component
 
     # ---- handles -------------------------------------------------------------------------------------------
 
@@ -156,8 +177,20 @@ class Run:
 
     def sample(self) -> None:
         """Start the sampler; it writes from now until close."""
-        self.sampler = Sampler.start(self.stack, self.id, self.test.archive)
+        self.sampler = Sampler.start(self.stack, self.id, self.test.archive, self.alert)
         self._tail = Tail(self.stack.state.samples(self.id))
+
+    def hush(self) -> None:
+        """Silence the platform's alert that the test is about. Halt(unknown) when that can't be done."""
+        if self.alert is None or self.stack.alerts is None:
+            return
+        name, component = self.alert
+        labels = self.stack.alert_labels(component)
+        why = f"failure test {self.name}, run {self.id}; gameday abort ends it"
+        try:
+            self.silence = Silence(self.stack.alerts, self.stack.alert_name(name), labels, why)
+        except DriverError as e:
+            raise Halt(Verdict.UNKNOWN, f"nothing was broken, for it would page people: no silence: {e}") from e
 
     def held(self) -> Guardian:
         """The guardian, while this run still holds the stack: Halt(unknown) once it was aborted or displaced."""
@@ -227,15 +260,15 @@ class Run:
         return self._struck
 
     def _look_at_job(self) -> None:
-        """At the runs of the job that the plan strikes: the struck ones, or what stands in their way."""
+        """At the runs of the job that the plan asks for: the struck ones, or what stands in their way."""
         planned = (step.fault for step in self.test.plan if isinstance(step, Inject))
-        strike = next((fault for fault in planned if isinstance(fault, Strike)), None)
+        strike = next((fault for fault in planned if isinstance(fault, Asks)), None)
         if strike is None or time.monotonic() - self._job_s < JOB_OLD_S:
             return
         self._busy = None
-        job = self.stack.job(strike.job)
+        job, kind = self.stack.job(strike.job), fault_kind(strike)
         with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
-            keys = [act.before["key"] for act in self.acts if act.fault == fault_kind(strike)]
+            keys = [act.before["key"] for act in self.acts if act.fault == kind]
             if keys:
                 found = [job.find(key) for key in keys]
                 self._struck = tuple(run for run in found if run is not None)
@@ -255,8 +288,18 @@ class Run:
             if self.guardian is not None:
                 self.guardian.close()
         finally:
+            if self.silence is not None:
+                self._unhush(self.silence)
             if self.sampler is not None:
                 self.sampler.stop()
+
+    def _unhush(self, silence: Silence) -> None:
+        """End the silence if the alert is seen to be over; else it lapses, and what is still broken then pages."""
+        samples = self._tail.recent(TAIL_S) if self._tail else {}
+        if conditions.alert_state(samples, time.monotonic_ns()) == INACTIVE:
+            silence.end()
+        else:
+            silence.lapse()
 
     # ---- what it leaves ------------------------------------------------------------------------------------
 
@@ -291,9 +334,18 @@ class Run:
             commits=self.commits,
             jobs=self.jobs,
             struck=self.struck(),
+            alert=self.test.alert.alert if self.test.alert else None,
+            alert_within_s=self.test.alert.within_s if isinstance(self.test.alert, FiresWithin) else None,
             symptoms=self.symptoms,
         )
         return replace(known, measures=timings.measure(known))
+
+
+def ttl_s(test: FailureTest) -> float:
+    """How long a test's faults may live: the bounds of its plan and runbook, its targets, and some to spare."""
+    waits = sum(getattr(step, "within_s", 0.0) for step in test.plan)
+    alert_s = test.alert.within_s if isinstance(test.alert, FiresWithin) else 0.0
+    return waits + alert_s + CARRY_OUT_S + max(test.mttr_max_s, test.drain_max_s) + SPARE_S
 
 
 def marks(stack: Stack) -> Marks:

@@ -61,15 +61,16 @@ class Sampler:
         self._process = process
 
     @classmethod
-    def start(cls, stack: Stack, run_id: str, archive: bool = False) -> Sampler:
+    def start(cls, stack: Stack, run_id: str, archive: bool = False, alert: tuple[str, str] | None = None) -> Sampler:
         """Start it, and return once every probe has its first reading. Raises GamedayError with the log's end when it
-        does not come up.
+        does not come up. archive, alert: see Stack.probes.
         """
         folder, log = stack.state.samples(run_id), stack.state.run(run_id) / "sampler.log"
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output:
             command = [sys.executable, "-m", "gameday.sampler", "--config", str(stack.path.resolve())]
             command += ["--state", str(stack.state.root), "--run", run_id, *(["--archive"] if archive else [])]
+            command += ["--alert", *alert] if alert else []
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
             )
@@ -288,10 +289,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--run", required=True, metavar="ID")
     parser.add_argument("--archive", action="store_true", help="sample the archive and its mirror too")
+    parser.add_argument("--alert", nargs=2, metavar=("NAME", "COMPONENT"), help="sample this alert of the platform's")
     options = parser.parse_args(arguments)
     try:
         stack = open_stack(options.config, State(options.state))
-        specs = list(stack.probes(options.archive))
+        specs = list(stack.probes(options.archive, options.alert))
     except GamedayError as e:
         _say(str(e))
         return e.exit_code

@@ -16,6 +16,8 @@ import numpy as np
 from gameday import checks, timings
 from gameday.digest import TRADE_FIELDS, row_hash, tally
 from gameday.model import (
+    FIRING,
+    INACTIVE,
     Act,
     Baseline,
     Check,
@@ -72,13 +74,14 @@ EVERY_CHECK: tuple[Check, ...] = (
     checks.watermark,
     checks.job_failed_cleanly,
     checks.resumed_on_schedule,
-    checks.alerted,
+    checks.alert,
 )
 
 CUTS = (60, 140, TRADES)
 """How many trades of each group the archive has after each of its commits."""
 COMMITS_S = (-3.0, 1.0, 9.0)
 """When each was made."""
+ALERT_WITHIN_S = 8.0
 INTERVAL_S = 10.0
 CLEAN_WORK_S = 2.0
 STRUCK = JobRun("s", "struck", "Failed", STARTED_US, STARTED_US + 1, "S3 does not answer")
@@ -92,7 +95,8 @@ class Timeline:
     groups.
 
     gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
-    end. mirror_late_s: how long after a commit the mirror tells it. archive_back: the archive shows an older commit.
+    end. alert: when it fires; judged: whether its rule is looked at. mirror_late_s: how long after a commit the mirror
+    tells it. archive_back: the archive shows an older commit.
     """
 
     down: tuple[float, float] = (0.02, 2.0)
@@ -103,7 +107,8 @@ class Timeline:
     unserved: tuple[float, float] = (0.0, 0.0)
     connects_at_end: float = 1.0
     catch_up: float = CATCH_UP
-    alert_s: float = 3.0
+    alert: tuple[float, float] = (3.0, 5.0)
+    judged: bool = True
     mirror_late_s: float = 0.4
     archive_back: tuple[float, float] = (0.0, 0.0)
 
@@ -132,6 +137,7 @@ class History:
     last_commit: Callable[[Commit], Commit] = lambda commit: commit
     recovering: Callable[[JobRun], JobRun] = lambda run: run
     struck: JobRun = STRUCK
+    alert_within_s: float | None = ALERT_WITHIN_S
 
     def evidence(self) -> Evidence:
         """What a run would have gathered."""
@@ -199,6 +205,8 @@ class History:
             commits=self._commits(truth),
             jobs=(_job_run(-2 * INTERVAL_S), _job_run(-INTERVAL_S), self.recovering(_job_run(INTERVAL_S - 1))),
             struck=(self.struck,),
+            alert="Down",
+            alert_within_s=self.alert_within_s,
             symptoms={
                 "job.interval_s": INTERVAL_S,
                 "silver.not_first": 0,
@@ -419,7 +427,7 @@ def _plants() -> tuple[Plant, ...]:
     for name, one in (("a struck run left running", left), ("a struck run that says nothing", mute)):
         found.append(Plant(name, lambda h, one=one: setattr(h, "struck", one), {"job_failed_cleanly": fail}))  # type: ignore[misc]
 
-    def timed(name: str, caught: Mapping[str, Verdict], **changes: tuple[float, float] | float) -> None:
+    def timed(name: str, caught: Mapping[str, Verdict], **changes: tuple[float, float] | float | bool) -> None:
         timeline = replace(Timeline(), **changes)  # type: ignore[arg-type]
         found.append(Plant(name, lambda h: setattr(h, "timeline", timeline), caught))
 
@@ -432,7 +440,23 @@ def _plants() -> tuple[Plant, ...]:
     timed("the other streams stalled", {"isolation": fail}, others_frozen=(0.5, 2.0))
     timed("the other handler reconnected", {"isolation": fail}, connects_at_end=2.0)
     timed("the log took nothing", {"upstream_flows": fail}, log_frozen=(0.0, 2.5))
-    timed("no alert", {"alerted": fail}, alert_s=2 * END_S)
+    never_fires = (2 * END_S, 3 * END_S)
+    timed("an outage that alerts nobody", {"alert": fail}, alert=never_fires)
+    timed("an alert that comes too late", {"alert": fail}, alert=(9.0, 11.0))
+    timed("an alert that fired before", {"alert": unknown}, alert=(-9.0, 5.0))
+    timed("an alert that may have been missed", {"alert": unknown}, alert=never_fires, gap=(4.0, 8.0))
+
+    def silent(name: str, verdict: Verdict, **changes: tuple[float, float] | bool) -> None:
+        timeline = replace(Timeline(), **{"alert": never_fires, **changes})  # type: ignore[arg-type]
+
+        def spoil(history: History) -> None:
+            history.timeline, history.alert_within_s = timeline, None
+
+        found.append(Plant(name, spoil, {"alert": verdict}))
+
+    silent("a page for what healed at once", fail, alert=(3.0, 3.2))
+    silent("a page that may have been missed", unknown, gap=(4.0, 8.0))
+    silent("a rule that nobody judges", unknown, judged=False)
     timed("the mirror ahead of the table", {"watermark": fail}, mirror_late_s=-1.0)
     timed("the mirror left behind", {"watermark": fail}, mirror_late_s=2 * END_S)
     timed("the archive went back", {"watermark": fail}, archive_back=(3.0, 5.0))
@@ -549,7 +573,8 @@ def _samples(timeline: Timeline) -> Samples:
     for slot in _SLOTS:
         sample(f"archive/position/{slot}", 4, told(slot, 0.0))
         sample(f"mirror/{slot}", 4, told(slot, timeline.mirror_late_s))
-    sample("component/pager/health.alerts", 20, lambda t: 1.0 if t >= timeline.alert_s else 0.0)
+    sample("alert/Down", 5, lambda t: FIRING if _within(t, timeline.alert) else INACTIVE)
+    sample("alert/Down.evaluated", 5, lambda t: float(int(t)) if timeline.judged else 0.0)
     sample("component/handler-binance/health", 20, lambda t: None if _within(t, timeline.down) else 1.0)
     sample("component/handler-kraken/health", 20, constant(1))
     sample("component/handler-kraken/health.connects", 20, lambda t: timeline.connects_at_end if t > 1 else 1.0)

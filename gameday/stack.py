@@ -11,7 +11,9 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -21,16 +23,35 @@ from pydantic import TypeAdapter, ValidationError
 
 from gameday import config as configuration
 from gameday.config import StackConfig
-from gameday.errors import ConfigError, GamedayError
-from gameday.model import Group, Json
-from gameday.ports import Archive, Cursor, Fault, Hop, Host, Job, Ledger, Mirror, Points, Probe, Rights
-from gameday.state import State
+from gameday.errors import ConfigError, DriverError, GamedayError
+from gameday.model import FailureTest, Group, Inject, Json
+from gameday.ports import (
+    Alerts,
+    Archive,
+    Asks,
+    Channel,
+    Cursor,
+    Fault,
+    Hop,
+    Host,
+    Inside,
+    Job,
+    Limited,
+    Log,
+    Mirror,
+    Points,
+    Probe,
+    Rights,
+    Store,
+    Symptoms,
+)
+from gameday.state import ROOT, State
 from gameday.stops import Stop
 
 __all__ = ["ARCHIVE", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
 
-INSIDE = (Points, Rights)
-"""What a component offers, not its host."""
+INSIDE = (Points, Rights, Store)
+"""What a component offers, or the archive, not its host."""
 
 ARCHIVE = "archive"
 
@@ -40,11 +61,13 @@ ARCHIVE_RATE_HZ = 4.0
 MIRROR_RATE_HZ = 1.0
 """Each look is a connection to a database of the platform's."""
 
+INSIDE_EVERY_S = 0.5
+"""A command inside a container costs 50 ms of both."""
+
 EXTRAS: Mapping[str, str] = {
     "confluent_kafka": "kafka",
     "clickhouse_connect": "clickhouse",
     "psycopg": "postgres",
-    "docker": "docker",
     "boto3": "iceberg",
     "pyiceberg": "iceberg",
 }
@@ -122,16 +145,62 @@ class Stack:
             return [f"stack {self.name} has no link {link!r}"]
         component = self.component(fault.component)
         where = component.host if link is None else self.link(link).host
+        if lacks := self._lacks_job(fault):
+            return lacks
         able: list[object] = [self.named_host(where)]
         able += [self.points(fault.component)] if component.points else []
         able += [self.rights(fault.component)] if component.rights else []
+        able += [self.archive] if Store in fault.needs else []
+        missing = [need for need in fault.needs if not any(isinstance(one, need) for one in able)]
+        if link is None and not missing and isinstance(able[0], Limited):
+            return list(dict.fromkeys(filter(None, (able[0].cannot(fault.component, need) for need in fault.needs))))
         return [
             f"{fault.component if link is None else link} is on host {where!r}, which can't {need.__name__.lower()}"
             if need not in INSIDE
             else f"{fault.component} has no {need.__name__.lower()} in gameday.toml"
-            for need in fault.needs
-            if not any(isinstance(one, need) for one in able)
+            if need is not Store
+            else f"stack {self.name} has no archive whose files can be listed"
+            for need in missing
         ]
+
+    def misses(self, test: FailureTest) -> list[str]:
+        """What the whole test needs and isn't here, in words; []: it can run."""
+        found = ["the stack has no [archive]"] if test.archive and self.archive is None else []
+        for step in test.plan:
+            if isinstance(step, Inject):
+                found += self.lacks(step.fault)
+        return list(dict.fromkeys(found))
+
+    def _lacks_job(self, fault: Fault) -> list[str]:
+        """What a fault lacks that asks for a run of a job."""
+        if not isinstance(fault, Asks):
+            return []
+        if fault.job not in self.config.jobs:
+            return [f"stack {self.name} has no job {fault.job!r}"]
+        if hasattr(fault, "point") and not self.config.jobs[fault.job].points:
+            return [f"the code of job {fault.job!r} has no failpoints (jobs.{fault.job}.points)"]
+        return []
+
+    def untold(self) -> Mapping[str, str]:
+        """Check -> why it can't be judged here: the configuration names nothing that could tell. What is named and
+        doesn't answer is another matter."""
+        config, hops = self.config, self.hops.values()
+        told = {name for hop in hops if isinstance(hop, Symptoms) for name in hop.tells}
+        silent = self.archive is not None and not self.archive.placed and self.mirror is None
+        means = {
+            "first_kept": (
+                "silver.not_first" in told,
+                "no hop tells which row of a re-sent one it keeps: hops.*.first",
+            ),
+            "continuous": ("bronze.ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
+            "resumed": ("bronze.first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
+            "order": (any(isinstance(hop, Log) for hop in hops), "no hop is a log"),
+            "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),
+            "upstream_flows": (bool(config.cursors), "the log's ends are not known: cursors"),
+            "served": ("serving" in config.watches, "nothing fetches from the topics' leaders: watches.serving"),
+            "watermark": (not silent, "the archive's commits have no position, and it has no mirror: archive.mirror"),
+        }
+        return {check: why for check, (can, why) in means.items() if not can}
 
     def touchable(self, role: str) -> None:
         """Raise unless this role opted in: only such components are ever broken (or mended)."""
@@ -160,6 +229,12 @@ class Stack:
             )
         return self._driver(f"components.{role}", "rights", config, "Rights")
 
+    def runbook(self, test: str) -> Path:
+        """Where the test's runbook lies."""
+        config = self.config.runbook
+        folder = ROOT / "runbooks" if config is None or config.folder is None else self.path.parent / config.folder
+        return folder.resolve() / f"{test}.md"
+
     # ---- the stream ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -169,9 +244,9 @@ class Stack:
         return {name: self._driver("hops", name, hops[name], "Hop", name=name) for name in self.config.stream.hops}
 
     @property
-    def ledger(self) -> Ledger:
-        """The stream's first hop."""
-        return self.hops[self.config.stream.hops[0]]  # type: ignore[return-value]
+    def ledger(self) -> Hop:
+        """The stream's first hop: a Ledger, or where the outside world can't be asked the first place on this side."""
+        return self.hops[self.config.stream.hops[0]]
 
     @property
     def visible(self) -> Hop:
@@ -209,6 +284,35 @@ class Stack:
         settings = {"driver": "failpoints", "socket": f"{folder}/socket", "evidence": f"{folder}/evidence"}
         return self._driver("strike", "points", configuration.DriverConfig.model_validate(settings), "Points")
 
+    @cached_property
+    def alerts(self) -> Alerts | None:
+        """The platform's own alerts; None: the stack has none."""
+        config = self.config.alerts
+        if config is None or not config.url:
+            return None
+        return self._driver("alerts", "driver", config, "Alerts", url=config.url, timeout_s=config.timeout_s)
+
+    def alert_name(self, alert: str) -> str:
+        """What the alert of that name in a failure test is called here."""
+        return self.config.alerts.names.get(alert, alert) if self.config.alerts else alert
+
+    def alert_labels(self, role: str) -> Mapping[str, str]:
+        """The labels of this component's alerts."""
+        known = self.config.alerts.labels if self.config.alerts else {}
+        return known.get(role, {"component": role})
+
+    def firing(self) -> list[str]:
+        """The alerts of the stack's components that fire, in words; [] where nobody can be asked."""
+        if self.alerts is None:
+            return []
+        roles = {role: self.alert_labels(role).items() for role in self.config.components}
+        return [
+            f"{alert} of {role}"
+            for alert, labels in self.alerts.firing()
+            for role, wanted in roles.items()
+            if wanted <= labels.items()
+        ]
+
     def export(self) -> tuple[Archive, Job]:
         """The archive and the job that fills it; a GamedayError where there is none."""
         if self.archive is None or self.config.archive is None:
@@ -226,12 +330,16 @@ class Stack:
 
     # ---- what the sampler asks -----------------------------------------------------------------------------
 
-    def probes(self, archive: bool = False) -> Iterator[ProbeSpec]:
+    def probes(self, archive: bool = False, alert: tuple[str, str] | None = None) -> Iterator[ProbeSpec]:
         """Every component's probes, the heads of ledger and visible hop, the cursors, the watches, and on demand the
-        archive and its mirror, which are dear to read. See model.Samples for the series."""
+        archive and its mirror, which are dear to read, and an alert of a component. See model.Samples for the
+        series."""
         for role, component in self.config.components.items():
             for name, p in component.probes.items():
                 probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
+                host: object = self.host(role) if p.inside else None
+                if isinstance(host, Inside):
+                    probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
                 yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
         for hop in (self.config.stream.hops[0], self.config.stream.visible):
             yield ProbeSpec(f"head/{hop}", _Heads(self.hops[hop]), 20.0, 1.0)
@@ -242,6 +350,10 @@ class Stack:
             yield ProbeSpec("archive", self.archive, ARCHIVE_RATE_HZ, 2.0)
         if archive and self.mirror is not None:
             yield ProbeSpec("mirror", _Slots(self.mirror.position), MIRROR_RATE_HZ, 2.0)
+        if alert is not None and self.alerts is not None and self.config.alerts is not None:
+            name, role = alert
+            asked = _Alert(self.alerts, self.alert_name(name), self.alert_labels(role))
+            yield ProbeSpec(f"alert/{name}", asked, self.config.alerts.rate_hz, self.config.alerts.timeout_s)
         for name, p in self.config.watches.items():
             yield ProbeSpec(
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
@@ -253,6 +365,19 @@ class Stack:
             Stop(name, self._driver("stops", name, s, "Probe", timeout_s=s.timeout_s), s)
             for name, s in self.config.stops.items()
         ]
+
+    # ---- who is told ---------------------------------------------------------------------------------------
+
+    def channel(self, name: str, secret: Callable[[str], str]) -> Channel:
+        """One channel. secret: a block's name -> its value, asked only for what the configuration refers to."""
+        config = self.config.channels[name]
+        opened = configuration.revealed(config.settings, secret, f"channels.{name}")
+        return self._driver("channels", name, configuration.DriverConfig(driver=config.driver, **opened), "Channel")
+
+    def channel_takes(self, name: str) -> frozenset[str]:
+        """The kinds of message that a channel takes. It is not made for that: its secrets need not be there."""
+        module, _, cls = self.config.channels[name].driver.partition(".")
+        return _offered(_module("drivers", module), cls or "Channel", f"channels.{name}").takes
 
     def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
         module, _, cls = config.driver.partition(".")
@@ -277,6 +402,50 @@ class _Slots:
 
     def read(self) -> Mapping[str, float]:
         return {slot: float(offset) for slot, offset in self.ask().items()}
+
+
+@dataclasses.dataclass
+class _OrInside:
+    """A probe that, when nobody answers, has a command ask inside the component: one at a time, INSIDE_EVERY_S apart.
+
+    What that says is a series of its own, .inside: who is cut off serves nobody, however well it is.
+    """
+
+    probe: Probe
+    host: Inside
+    role: str
+    command: tuple[str, ...]
+    timeout_s: float
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _due: float = 0.0
+
+    def read(self) -> Mapping[str, float]:
+        try:
+            return self.probe.read()
+        except DriverError:
+            with self._lock:
+                mine = time.monotonic() >= self._due
+                if mine:  # nobody else's turn while this one lasts, whatever it takes
+                    self._due = time.monotonic() + self.timeout_s + INSIDE_EVERY_S
+            if not mine:
+                raise
+        try:
+            self.host.run(self.role, self.command, self.timeout_s)
+        finally:
+            self._due = time.monotonic() + INSIDE_EVERY_S
+        return {".inside": 1.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Alert:
+    """One alert as a probe."""
+
+    alerts: Alerts
+    name: str
+    labels: Mapping[str, str]
+
+    def read(self) -> Mapping[str, float]:
+        return self.alerts.state(self.name, self.labels)
 
 
 def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
@@ -332,12 +501,7 @@ def _module(kind: str, name: str) -> ModuleType:
 
 def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str) -> Any:
     """Build the module's class from settings; an unknown or missing key is a ConfigError that lists the right ones."""
-    made = getattr(module, cls, None)
-    if made is None:
-        raise ConfigError(
-            f"{where}: {module.__name__} offers no {cls}. It has "
-            f"{', '.join(n for n in vars(module) if re.match('[A-Z][a-z]', n))}"
-        )
+    made = _offered(module, cls, where)
     fields = {f.name: f for f in dataclasses.fields(made) if f.init}
     required = {
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
@@ -352,6 +516,16 @@ def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str)
             f"{where}: {', '.join(sorted(missing))} missing. {cls} of {module.__name__} takes {', '.join(fields)}"
         )
     return made(**{name: _checked(made, name, value, where) for name, value in settings.items()})
+
+
+def _offered(module: ModuleType, cls: str, where: str) -> Any:
+    made = getattr(module, cls, None)
+    if made is None:
+        raise ConfigError(
+            f"{where}: {module.__name__} offers no {cls}. It has "
+            f"{', '.join(n for n in vars(module) if re.match('[A-Z][a-z]', n))}"
+        )
+    return made
 
 
 @functools.cache

@@ -7,9 +7,13 @@ supervisor.sock               the supervisor's socket (0600)
 lock  owner.json  hold.json   who holds the stack; a hold on scheduled nights
 journal.jsonl                 every act and every undo, fsynced
 points/<key>/                 socket and evidence of a job's run that was started with a failpoint
+engine/                       the Docker engine of our own, if one was started: compose/engine.py
 prefect/                      what Prefect's client keeps
-runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log
-nights/<night>/               results.json, junit.xml, report.html
+runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log, runbook.log
+nights/                       index.html and tests/<test>.html, the site's pages over many nights
+nights/<night>/               results.json, junit.xml, report.html, runbooks.diff
+outbox/<night>.jsonl          what is told to people, and what became of it; <channel>.lock: who tells it now
+metrics/                      gameday.prom; board.json, what it was made of
 """
 
 from __future__ import annotations
@@ -76,12 +80,28 @@ class State:
         return self.root / "points" / key
 
     @property
+    def engine(self) -> Path:
+        return self.root / "engine"
+
+    @property
     def prefect(self) -> Path:
         return self.root / "prefect"
 
     @property
     def nights(self) -> Path:
         return self.root / "nights"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics"
+
+    @property
+    def textfile(self) -> Path:
+        return self.metrics / "gameday.prom"
+
+    @property
+    def board(self) -> Path:
+        return self.metrics / "board.json"
 
     @property
     def runs(self) -> Path:
@@ -100,5 +120,24 @@ class State:
     def samples(self, run_id: str) -> Path:
         return self.run(run_id) / "samples"
 
+    @property
+    def outbox(self) -> Path:
+        return self.root / "outbox"
+
     def night(self, night: str) -> Path:
         return self.nights / night
+
+    def published(self) -> list[Path]:
+        """The results.json of every night that is kept, oldest first (a night's id starts with its time)."""
+        return sorted(self.nights.glob("*/results.json"))
+
+    @property
+    def index(self) -> Path:
+        """The site's first page. All links of the site are relative: `nights` can be copied anywhere."""
+        return self.nights / "index.html"
+
+    def report(self, night: str) -> Path:
+        return self.night(night) / "report.html"
+
+    def history(self, test: str) -> Path:
+        return self.nights / "tests" / f"{test}.html"

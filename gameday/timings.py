@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.errors import GamedayError
-from gameday.model import Evidence, Group, Measure, Sample, Samples
+from gameday.model import FIRING, Evidence, Group, Measure, Sample, Samples
 
 __all__ = [
     "BOUND_BEFORE_BASELINE_S",
@@ -205,12 +205,12 @@ def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Good
 def outage(evidence: Evidence) -> tuple[int | None, int | None]:
     """(last answered before, first answered after) of the component's longest silence since the last act, in ns.
 
-    A component that answered while a link of it was cut or distorted was out for as long as that lasted: from when the
-    last held fault had been done until it was healed; a silence that begins later is another matter. (None, None) when
-    there was neither. The second is None when it is silent to the end. Answered after: by every probe.
+    A component that answered while it was cut off, or a link of it distorted, was out for as long as that lasted: from
+    when the last held fault had been done until it was healed; a silence that begins later is another matter. (None,
+    None) when there was neither. The second is None when it is silent to the end. Answered after: by every probe.
     """
     silence = _silence(_answers(evidence), _anchor(evidence))
-    links = [a for a in evidence.acts if a.proof is not None and a.healed_ns is not None and "link" in a.args]
+    links = [a for a in evidence.acts if a.proof is not None and a.healed_ns is not None and a.severs]
     link = links[-1] if links else None
     if silence is not None and (link is None or silence.first_ns <= (link.healed_ns or 0)):
         return silence.before_ns, silence.after_ns
@@ -221,13 +221,15 @@ def outage(evidence: Evidence) -> tuple[int | None, int | None]:
 
 
 def measure(evidence: Evidence) -> dict[str, Measure]:
-    """impact, restore and drain, in seconds from the first act, and mttr: restore from the clock's start.
+    """impact, restore and drain, in seconds from the first act, and mttr: restore from the clock's start. Where an
+    alert must fire also alert, from the first act, and resolve, from the clock's start.
 
     Unmeasured: high_s None, and why. What was still bad at its last sample has that as low_s: it is not back before
     then.
     """
     if evidence.inject_ns is None:
-        return {name: Measure(None, None, "nothing was injected") for name in ("impact", "restore", "drain", "mttr")}
+        names = ("impact", "restore", "drain", "mttr", *(("alert", "resolve") if evidence.alert_within_s else ()))
+        return {name: Measure(None, None, "nothing was injected") for name in names}
     clock = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
     back = _exported(evidence, clock) if evidence.archive else _restore(evidence, clock)
     return {
@@ -235,6 +237,7 @@ def measure(evidence: Evidence) -> dict[str, Measure]:
         "restore": back.since(evidence.inject_ns),
         "drain": (back if evidence.archive else _drain(evidence, clock)).since(evidence.inject_ns),
         "mttr": back.since(clock),
+        **(_alerts(evidence, clock) if evidence.alert_within_s is not None else {}),
     }
 
 
@@ -268,6 +271,26 @@ def _impact(evidence: Evidence, inject_ns: int) -> _Edge:
             None, None, f"too few samples: {(at - low) / NS:.2f} s before {series.series} went bad show nothing"
         )
     return _Edge(low, at)
+
+
+def _alerts(evidence: Evidence, clock_ns: int) -> dict[str, Measure]:
+    """When the alert first fired, and when it no longer did after it had fired last; each held by the samples around
+    it, however far apart they lie."""
+    told = [s for s in evidence.samples.get(f"alert/{evidence.alert}", ()) if s.value is not None]
+    after = [n for n, s in enumerate(told) if s.at_ns >= (evidence.inject_ns or 0)]
+    firing = [n for n in after if told[n].value == FIRING]
+    if not firing or not firing[0] or told[firing[0] - 1].value == FIRING:
+        why = "it fired before the first act" if firing and firing[0] else "it was not seen to fire"
+        return {"alert": Measure(None, None, why), "resolve": Measure(None, None, why)}
+    first, last = firing[0], firing[-1]
+    fired = _Edge(told[first - 1].at_ns, told[first].at_ns + told[first].took_ns)
+    over = told[last + 1] if last + 1 < len(told) else None
+    ended = _Edge(
+        max(told[last].at_ns, clock_ns),
+        None if over is None else max(over.at_ns + over.took_ns, clock_ns),
+        "it fired to the end of the samples" if over is None else "",
+    )
+    return {"alert": fired.since(evidence.inject_ns or 0), "resolve": ended.since(clock_ns)}
 
 
 def _restore(evidence: Evidence, clock_ns: int) -> _Edge:

@@ -19,6 +19,7 @@ BITES_WITHIN_S = 10.0
 def inject(run: Run, fault: Fault) -> None:
     """Journal, act, proof. Halt(invalid) when the fault did not bite: a test without its fault proves nothing."""
     if run.inject_ns is None:
+        run.hush()
         until_when = datetime.now(UTC) + timedelta(seconds=run.ttl_s)
         run.say(
             f"{run.name}: now breaking {fault.component} of stack {run.stack.name} ({fault}); "

@@ -24,12 +24,10 @@ WELL_WITHIN_S = 45.0
 @task(name="preflight", cache_policy=NO_CACHE)
 def preflight(run: Run) -> None:
     """Halt(skipped) when the stack lacks what the plan needs, Halt(unknown) when it is not well."""
-    if run.test.archive and run.stack.archive is None:
-        raise Halt(Verdict.SKIPPED, f"stack {run.stack.name} has no [archive]")
+    if misses := run.stack.misses(run.test):
+        raise Halt(Verdict.SKIPPED, "; ".join(misses))
     for step in run.test.plan:
         if isinstance(step, Inject):
-            if lacks := run.stack.lacks(step.fault):
-                raise Halt(Verdict.SKIPPED, "; ".join(lacks))
             run.stack.permit(step.fault)
     run.take()
     if left := guardian.nothing_left(run.stack):
@@ -65,7 +63,19 @@ def preflight(run: Run) -> None:
         ) from e
     if run.test.archive:
         _await_export(run)
+    _look_at_alert(run)
     run.say(f"{run.name}: the stack is well, {len(run.groups)} streams flow")
+
+
+def _look_at_alert(run: Run) -> None:
+    """Note why the platform's alert can't be watched: its silence would prove nothing."""
+    if run.alert is None or run.stack.alerts is None:
+        return
+    name, component = run.alert
+    try:
+        run.stack.alerts.state(run.stack.alert_name(name), run.stack.alert_labels(component))
+    except DriverError as e:
+        run.symptoms["alert.trouble"] = str(e)
 
 
 def _await_export(run: Run) -> None:

@@ -24,7 +24,6 @@ def record(run: Run, result: RunResult) -> None:
     except GamedayError as e:
         run.say(f"{run.name}: only in history: {e}")
     try:
-        history.import_missing(dsn, run.stack.state)
         history.record(dsn, result)
     except GamedayError as e:
         run.say(f"{run.name}: not yet in history, kept in {run.folder}: {e}")
@@ -44,5 +43,5 @@ def _artifacts(run: Run, result: RunResult) -> None:
         description=f"What the checks of {run.name} found",
     )
     create_markdown_artifact(key=f"{key}-result", markdown=table.markdown([result]), description=result.why)
-    report = run.stack.state.night(run.night) / "report.html"
+    report = run.stack.state.report(run.night)
     create_link_artifact(key=f"{key}-report", link=report.as_uri(), link_text=f"report of {run.night}")

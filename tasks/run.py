@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect as reflection
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,18 +24,36 @@ from prefect.states import Completed, Failed
 
 from gameday import checks, codec, diagnose
 from gameday.errors import GamedayError
-from gameday.model import Await, FailureTest, Finding, Heal, Inject, Json, RunResult, Verdict, merge
-from gameday.reports import html, junit, results
+from gameday.model import (
+    Await,
+    Evidence,
+    FailureTest,
+    Finding,
+    FiresWithin,
+    Heal,
+    Inject,
+    Json,
+    RunResult,
+    Verdict,
+    merge,
+)
+from gameday.reports import junit, results, site
+from gameday.reports.words import named
 from gameday.run import Halt, Run, new_id
 from gameday.stack import Stack, open_stack
+from tasks import runbook
+from tasks.announce import announce
 from tasks.baseline import baseline
+from tasks.compare import compare
 from tasks.heal import heal, prove_nothing_left
 from tasks.inject import inject
 from tasks.notify import notify
 from tasks.preflight import preflight
+from tasks.publish import publish
 from tasks.record import record
+from tasks.telling import tell_night
 from tasks.verify import gather, judge
-from tasks.wait import wait, wait_recovered
+from tasks.wait import wait, wait_alert, wait_recovered
 
 __all__ = ["Night", "definition", "failure_test", "interpret", "night", "plain", "question", "tracked"]
 
@@ -48,13 +66,29 @@ Call = Callable[[Task[..., Any]], Callable[..., Any]]
 
 @dataclass
 class Night:
-    """What runs of the same night share: its id, who watches, and the results so far."""
+    """What runs of the same night share: its id, who watches, how many they are to be, and the results so far.
+
+    completed: when all of them had ended, in a night of every failure test.
+    """
 
     id: str
     say: Callable[[str], None] | None = None
+    runs: int = 1
+    completed: datetime | None = None
     results: list[RunResult] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    ahead: Sequence[tuple[str, FailureTest]] = ()
+    """What is still to be run, with its parameters, the present test first."""
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def tell(self, text: str) -> None:
+        """To whoever watches this night, and to Prefect."""
+        if self.say is not None:
+            self.say(text)
+        try:
+            get_run_logger().info(text)
+        except MissingContextError:
+            return
 
     @property
     def trusted(self) -> bool:
@@ -71,13 +105,10 @@ class Night:
     @property
     def verdict(self) -> Verdict:
         """The worst of the results and of the night's own findings; skipped when nothing was run at all."""
-        runs = [r.verdict for r in self.judged()]
-        if runs and all(v is Verdict.SKIPPED for v in runs):
-            return Verdict.SKIPPED
-        return merge([*runs, *(f.verdict for f in self.findings if f.verdict is not Verdict.PASS)])
+        return results.verdict(self.judged(), self.findings)
 
     def write(self, stack: Stack) -> Path:
-        """results.json, junit.xml and report.html of this night; the folder."""
+        """results.json, junit.xml and report.html of this night, and the site's pages around it; the folder."""
         folder = stack.state.night(self.id)
         runs = self.judged()
         codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings))
@@ -87,17 +118,36 @@ class Night:
             raise GamedayError(f"{folder} can't be written: {e.strerror}. Remedy: check space and rights there") from e
         return folder
 
+    def close(self, stack: Stack) -> None:
+        """Write the night's files, then tell people; what could not be told is in the files too, and changes no
+        verdict."""
+        try:
+            self.write(stack)
+        finally:
+            left = tell_night(stack, self.tell, self.id, self.judged(), self.findings)
+        if left:
+            self.findings.append(Finding("channels", Verdict.SKIPPED, "; ".join(left)))
+            self.write(stack)
+
     def _pages(self, stack: Stack, folder: Path, runs: list[RunResult]) -> None:
         (folder / "junit.xml").write_text(junit.render(self.id, runs, self.findings))
-        pages = [(r, codec.load_evidence(stack.state.run(r.id))) for r in runs]
-        html.render(
+        pages = [(r, _evidence(stack, r.id)) for r in runs]
+        site.write(
+            stack.state,
             self.id,
             pages,
-            folder / "report.html",
             findings=self.findings,
             prefect=stack.config.prefect.ui_url,
-            diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages},
+            diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages if evidence is not None},
         )
+
+
+def _evidence(stack: Stack, run_id: str) -> Evidence | None:
+    """What a run rests on; None where that could not be kept, and its verdict says so."""
+    try:
+        return codec.load_evidence(stack.state.run(run_id))
+    except GamedayError:
+        return None
 
 
 night: ContextVar[Night | None] = ContextVar("night", default=None)
@@ -161,24 +211,32 @@ def as_state(result: RunResult) -> State[Any]:
 
 def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -> RunResult:
     """Run one test inside the present night, or as a night of its own."""
-    here = night.get() or Night(new_id(name))
-    run = Run(open_stack(Path(stack) if stack else None), name, params, test, here.id, functools.partial(_say, here))
-    return interpret(run, tracked, here.results.append)
-
-
-def _say(here: Night, text: str) -> None:
-    """To whoever watches this night, and to Prefect."""
-    if here.say is not None:
-        here.say(text)
+    part = night.get()
+    here = part or Night(new_id(name))
+    opened = open_stack(Path(stack) if stack else None)
+    run = Run(opened, name, params, test, here.id, here.tell)
+    run.ahead = here.ahead or ((named(name, params), test),)
+    run.trusted = here.trusted
     try:
-        get_run_logger().info(text)
-    except MissingContextError:
-        return
+        return interpret(run, tracked, here.results.append, here.runs)
+    finally:
+        if part is None:
+            _end(here, opened)
 
 
-def interpret(run: Run, call: Call, keep: Callable[[RunResult], None]) -> RunResult:
-    """Preflight, baseline, the plan, heal, recovery, evidence, verdict. Whatever happens, faults are healed before
-    anything is told, and the result is kept.
+def _end(here: Night, opened: Stack) -> None:
+    """What the end of a run that is a night of its own leaves."""
+    try:
+        if here.results:
+            here.close(opened)
+    except GamedayError as e:
+        here.tell(f"{here.id}: no report: {e}")
+    publish(here, opened)
+
+
+def interpret(run: Run, call: Call, keep: Callable[[RunResult], None], runs: int = 1) -> RunResult:
+    """Preflight, baseline, the plan, heal, recovery, evidence, verdict, history. Whatever happens, faults are healed
+    before anything is told, and the result is kept. runs: how many the night has.
 
     Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, cancellation) heal, leave a
     result that says `unknown: aborted`, and go on upwards.
@@ -194,18 +252,28 @@ def interpret(run: Run, call: Call, keep: Callable[[RunResult], None]) -> RunRes
     try:
         do(preflight)
         do(baseline)
-        for step in run.test.plan:
+        do(announce)
+        looked_at = runbook.moment(run.test.plan)
+        for at, step in enumerate(run.test.plan):
+            if at == looked_at:
+                do(runbook.diagnose)
             match step:
                 case Inject(fault):
                     do(inject, fault)
                 case Await():
                     do(wait, step)
                 case Heal(fault):
-                    do(heal, fault)
+                    if step is run.test.plan[-1] and isinstance(run.test.alert, FiresWithin):
+                        do(wait_alert)
+                    if at != looked_at or not do(runbook.recover):
+                        do(heal, fault)
+        if looked_at == len(run.test.plan):
+            do(runbook.diagnose)
         do(prove_nothing_left)
         do(wait_recovered)
         do(gather)
         findings = do(judge)
+        do(runbook.verify)
         run.held()
     except Halt as e:
         halted = e.verdict, str(e)
@@ -220,17 +288,26 @@ def interpret(run: Run, call: Call, keep: Callable[[RunResult], None]) -> RunRes
             run.close()
         except GamedayError as e:
             halted = Verdict.UNKNOWN, f"not everything could be mended: {e}"
+
+    def do_last(step: Task[..., Any], *what: Any) -> Any:
+        try:
+            return do(step, *what)
+        except Exception as e:  # noqa: BLE001 - a Prefect that is away must not keep a result from its folder
+            run.say(f"{run.name}: {step.name}: not seen by Prefect: {e!r}")
+            return plain(step)(run, *what)
+
     result = conclude(run, findings, halted)
+    if interrupted is None:
+        try:
+            result = do_last(compare, result, runs)
+        except BaseException as e:  # noqa: BLE001 - told upwards below; the verdict stands, and is kept first
+            interrupted = e
     keep(result)
     if interrupted is not None:
         plain(record)(run, result)
         raise interrupted
     for last in (record, notify):
-        try:
-            do(last, result)
-        except Exception as e:  # noqa: BLE001 - a Prefect that is away must not keep a result from its folder
-            run.say(f"{run.name}: {last.name}: not seen by Prefect: {e!r}")
-            plain(last)(run, result)
+        do_last(last, result)
     return result
 
 
@@ -278,4 +355,5 @@ def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str
         counts=checks.counts(evidence),
         findings=findings,
         acts=evidence.acts,
+        steps=tuple(run.steps),
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from gameday import guardian, lease
+from gameday import courier, guardian, lease
+from gameday.checks.alert import NOT_WATCHED
 from gameday.errors import GamedayError
 from gameday.journal import Journal
 from gameday.model import FailureTest, Inject, Json
-from gameday.ports import Links
+from gameday.ports import Inside, Isolate, Links
+from gameday.runbook import read
 from gameday.stack import Stack
 
-__all__ = ["requirements", "survey"]
+__all__ = ["fitting", "requirements", "survey"]
 
 
 def survey(stack: Stack) -> dict[str, Json]:
@@ -34,7 +37,7 @@ def survey(stack: Stack) -> dict[str, Json]:
                 "opt_in": component.opt_in,
             }
         )
-    notes = [*_holders(stack), *guardian.nothing_left(stack)]
+    notes = [*_holders(stack), *guardian.nothing_left(stack), *courier.undelivered(stack.state)]
     streams, trouble = _streams(stack)
     return {
         "stack": stack.name,
@@ -65,26 +68,60 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
         rows.append({"what": f"stop {stop.name}", **_found(lambda stop=stop: stop.crossed() or "not crossed")})
     if (archive := stack.archive) is not None:
         rows.append({"what": "archive", **_found(lambda: f"{sum(archive.heads().values()):,} records")})
-    rows += list(_tests(stack, tests))
+    rows.append(_alerts(stack))
+    rows += list(_isolation(stack))
+    for name in stack.config.channels:
+        rows.append({"what": f"channel {name}", **_found(lambda name=name: _channel(stack, name))})
+    rows += fitting(stack, tests)
+    if stack.config.runbook is not None:
+        rows += [
+            {"what": f"runbook {name}", **_found(lambda name=name: f"{len(read(stack.runbook(name)))} blocks")}
+            for name in tests
+        ]
     return rows
 
 
-def _tests(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[dict[str, Json]]:
+def _isolation(stack: Stack) -> Iterator[dict[str, Json]]:
+    """Components that are out of gameday's own reach too while they are cut off."""
+    for role, component in stack.config.components.items():
+        host = stack.host(role)
+        if not component.opt_in or not isinstance(host, Isolate) or not isinstance(host, Inside):
+            continue
+        try:
+            lost = host.attached(role)["published"]
+        except GamedayError as e:
+            yield {"what": f"isolation of {role}", "ok": False, "note": str(e)}
+            continue
+        if lost:
+            asked = [name for name, probe in component.probes.items() if probe.inside]
+            how = f"asked inside: {', '.join(asked)}" if asked else "nothing is asked inside: set probes.NAME.inside"
+            note = f"cut off, it loses {', '.join(lost)} too, and its probes don't answer; {how}"
+            yield {"what": f"isolation of {role}", "ok": True, "note": note}
+
+
+def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[dict[str, Json]]:
+    """A row for each parameter set of each test: it can run here, or what it lacks; and one for what it can't judge."""
+    untold = stack.untold()
     for name, test in tests.items():
         for params in test().nightly:
-            lacks: list[str] = []
-            if test(**params).archive and stack.archive is None:
-                lacks.append("the stack has no [archive]")
-            for step in test(**params).plan:
+            chosen = test(**params)
+            lacks = stack.misses(chosen)
+            for step in chosen.plan if not lacks else ():
                 if isinstance(step, Inject):
                     try:
-                        if not (missing := stack.lacks(step.fault)):
-                            stack.permit(step.fault)
-                        lacks += missing
+                        stack.permit(step.fault)
                     except GamedayError as e:
                         lacks.append(str(e))
             shown = ", ".join(f"{k}={v}" for k, v in params.items())
             yield {"what": f"test {name}", "ok": not lacks, "note": f"{shown}: {'; '.join(lacks) or 'can run'}"}
+        if silent := [f"{c.__name__} ({untold[c.__name__]})" for c in test().checks if c.__name__ in untold]:
+            yield {"what": f"test {name}", "ok": True, "note": f"can't be judged here: {'; '.join(silent)}"}
+
+
+def _alerts(stack: Stack) -> dict[str, Json]:
+    if stack.alerts is None:
+        return {"what": "alerts", "ok": True, "note": NOT_WATCHED}
+    return {"what": "alerts", **_found(lambda: f"firing: {', '.join(stack.firing()) or 'none'}")}
 
 
 def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
@@ -92,6 +129,13 @@ def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
         return {"ok": True, "note": ask()}
     except GamedayError as e:
         return {"ok": False, "note": str(e)}
+
+
+def _channel(stack: Stack, name: str) -> str:
+    from tasks.telling import secret  # imports Prefect, which `gameday status` does without
+
+    stack.channel(name, secret)
+    return f"{stack.config.channels[name].driver}: its settings are complete; nothing was sent"
 
 
 def _answers(series: str, probe) -> tuple[str, str]:  # type: ignore[no-untyped-def]
@@ -107,7 +151,10 @@ def _runs(stack: Stack, role: str) -> str:
         identity = stack.host(role).identity(role)
     except GamedayError as e:
         return f"unknown: {e}"
-    return f"pid {identity['pid']}" if identity and "pid" in identity else "yes" if identity else "no"
+    if identity is None:
+        return "no"
+    age_s = max(0.0, time.time() - identity["started_us"] / 1e6)
+    return f"pid {identity['pid']} for {age_s:.0f} s" if "pid" in identity else f"for {age_s:.0f} s"
 
 
 def _links(stack: Stack) -> list[Json]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import diagnose
+from gameday import checks, diagnose
 from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.errors import DriverError, TooLate
-from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Window
+from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Verdict, Window
 from gameday.polling import until
-from gameday.ports import BarsHop, Hop, Log, Symptoms
+from gameday.ports import BarsHop, Hop, Ledger, Log, Symptoms
 from gameday.run import Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS
+
+__all__ = ["gather", "judge", "touched"]
 
 PASSED_WITHIN_S = 30.0
 """How long a hop may take to pass the window's end after drain; gold is refreshed every few seconds."""
@@ -46,7 +49,8 @@ def gather(run: Run) -> None:
 
 @task(name="judge", cache_policy=NO_CACHE)
 def judge(run: Run) -> tuple[Finding, ...]:
-    """The test's checks over what was gathered; where the hops differ, the differing rows are listed beside it."""
+    """The test's checks, and that of its alert, over what was gathered; where the hops differ, the differing rows
+    are listed beside it."""
     assert run.gathered is not None
     evidence = run.gathered
     differences = diagnose.wanted(evidence)
@@ -59,7 +63,14 @@ def judge(run: Run) -> tuple[Finding, ...]:
                 listed[f"{hop} {'/'.join(group)}"] = {"trouble": str(e)}
         run.symptoms["differences"] = listed
         run.gathered = evidence = replace(evidence, symptoms=dict(run.symptoms))
-    return tuple(check(evidence) for check in run.test.checks)
+    wanted = (*run.test.checks, *((checks.alert,) if run.test.alert else ()))
+    untold = run.stack.untold()
+    return tuple(
+        Finding(check.__name__, Verdict.SKIPPED, f"not judged here: {untold[check.__name__]}")
+        if check.__name__ in untold
+        else check(evidence)
+        for check in wanted
+    )
 
 
 def _window(run: Run) -> Window:
@@ -103,7 +114,8 @@ def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest,
         try:
             if isinstance(hop, BarsHop):
                 held = hop.held(window)
-                found += [run.stack.ledger.bars(held, window), *hop.digests(held)]
+                found += [run.stack.ledger.bars(held, window)] if isinstance(run.stack.ledger, Ledger) else []
+                found += hop.digests(held)
             else:
                 found += hop.digest(window)
         except DriverError as e:
@@ -122,9 +134,10 @@ def _exported(run: Run, trouble: dict[str, str]) -> None:
             right = run.stack.ledger.digest(Window(before.heads, commit.heads))[0].groups
             found[number] = replace(commit, right=right, logged=_logged(run, commit))
         run.commits = tuple(found)
-        window = Window(found[0].heads, found[-1].heads)
+        window = touched(found)
         right = run.stack.ledger.digest(window)[0].groups
         run.digests += (Digest("archive", run.stack.config.stream.hops[0], "final", right), *archive.digest(window))
+        run.symptoms |= _next(run, found)
         interval_s = job.interval_s()
         since_us = run.baseline.marks.at_us - int(CLEAN_RUNS * (interval_s or 0) * 1e6)
         run.jobs = tuple(r for r in job.runs(since_us) if not r.waits)
@@ -133,10 +146,37 @@ def _exported(run: Run, trouble: dict[str, str]) -> None:
         trouble["archive"] = str(e)
 
 
+def touched(commits: Sequence[Commit]) -> Window:
+    """The ids between the first commit's heads and the last one's, and down to the lowest that one in between added: a
+    row that the archive had already must not be doubled unseen."""
+    lo = dict(commits[0].heads)
+    for commit in commits[1:]:
+        for group, tally in commit.added.items():
+            lo[group] = min(lo.get(group, 0), tally.lo - 1)
+    return Window(lo, commits[-1].heads)
+
+
+def _next(run: Run, commits: Sequence[Commit]) -> dict[str, Json]:
+    """archive.next_us: commit -> when the earliest record happened that the ledger has beyond its heads, where the
+    archive's mirror is a time."""
+    if run.stack.mirror is None or "time_us" not in run.stack.mirror.position():
+        return {}
+    found: dict[str, int] = {}
+    for group, end in run.stack.ledger.heads().items():
+        columns = run.stack.ledger.rows(group, commits[0].heads.get(group, 0), end)
+        order = np.argsort(columns["id"], kind="stable")
+        ids, times_us = columns["id"][order], columns["time_us"][order]
+        for commit in commits:
+            place = int(np.searchsorted(ids, commit.heads.get(group, 0), side="right"))
+            if place < len(ids):
+                found[commit.id] = min(found.get(commit.id, int(times_us[place])), int(times_us[place]))
+    return {"archive.next_us": found}
+
+
 def _logged(run: Run, commit: Commit) -> Mapping[Group, int] | None:
-    """What the broker has below a commit's position; None where no hop is a log."""
+    """What the broker has below a commit's position; None where no hop is a log, or the commit has none."""
     log = next((hop for hop in run.stack.hops.values() if isinstance(hop, Log)), None)
-    return None if log is None else log.heads_before(commit.position)
+    return None if log is None or not commit.position else log.heads_before(commit.position)
 
 
 def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Json]:
@@ -149,7 +189,7 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
         if identity is not None and identity != run.baseline.marks.identities.get(role):
             started_us[role] = identity["started_us"]
     for act in run.acts:
-        if "link" in act.args and act.healed_ns is not None:  # its process stayed; it went on when the link was whole
+        if act.severs and act.healed_ns is not None:  # its process stayed; it went on when its link was whole
             started_us.setdefault(act.args["component"], act.at_us + (act.healed_ns - act.at_ns) // 1000)
     for name, hop in run.stack.hops.items():
         if isinstance(hop, Symptoms):
@@ -171,7 +211,9 @@ def _unknown(run: Run, sample: list[Json]) -> int:
     unknown = 0
     for group, rows in by_group.items():
         columns = run.stack.ledger.rows(group, min(rows) - 1, max(rows))
-        known = dict(zip(columns["id"].tolist(), row_hash([columns[f] for f in TRADE_FIELDS]).tolist(), strict=True))
+        hashes = row_hash([columns[f] for f in TRADE_FIELDS])
+        pairs = zip(columns["id"][::-1].tolist(), hashes[::-1].tolist(), strict=True)
+        known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
         unknown += sum(known.get(key) != value for key, value in rows.items())
     return unknown
 
@@ -181,7 +223,8 @@ def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
     held: Hop
     if hop == ARCHIVE:
         held, _ = run.stack.export()
-        lo, hi = evidence.commits[0].heads.get(group, 0), evidence.commits[-1].heads[group]
+        window = touched(evidence.commits)
+        lo, hi = window.lo.get(group, 0), window.hi[group]
     else:
         assert evidence.window is not None
         held, lo, hi = run.stack.hops[hop], evidence.window.lo[group], evidence.window.hi[group]

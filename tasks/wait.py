@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday import conditions
 from gameday.errors import DriverError, TooLate
-from gameday.model import Await, Verdict
+from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Verdict
 from gameday.polling import until
 from gameday.run import Halt, Run, marks
 
@@ -15,6 +15,9 @@ EXPORT_LOOK_EVERY_S = 2.0
 """An archive is filled in batches; each look asks the orchestrator and reads all samples again."""
 SETTLE_S = 2.0
 """A sustained good second has to be sampled after the target before it can be judged."""
+
+RESOLVES_WITHIN_S = 30.0
+"""Until an alert is over, beyond recovery: what its rule is judged by has to be looked at again."""
 
 
 @task(name="wait", cache_policy=NO_CACHE)
@@ -37,6 +40,28 @@ def wait(run: Run, step: Await) -> None:
             raise Halt(Verdict.INVALID, f"the fault did not bite: {', '.join(idle)} never fired ({why})") from e
         raise Halt(Verdict.UNKNOWN, why) from e
     run.say(f"{run.name}: {what}")
+
+
+@task(name="wait for the alert", cache_policy=NO_CACHE)
+def wait_alert(run: Run) -> None:
+    """Hold the fault until the platform's alert fires: that proves that it does. In vain, or when the alert can't be
+    seen, the run goes on; the check `alert` judges."""
+    told = run.test.alert
+    if run.alert is None or not isinstance(told, FiresWithin) or run.inject_ns is None:
+        return
+    left_s = told.within_s - (run.now().at_ns - run.inject_ns) / 1e9
+
+    def over() -> str | None:
+        run.still_broken()
+        now = run.now()
+        state = conditions.alert_state(now.samples, now.at_ns)
+        return "can't be seen" if state is None else "fires" if state == FIRING else None
+
+    try:
+        seen = until(over, within_s=max(0.0, left_s), every_s=AWAIT_EVERY_S, what=f"the alert {told.alert}")
+    except TooLate:
+        seen = f"did not fire within {told.within_s:g} s"
+    run.say(f"{run.name}: {told.alert} {seen}")
 
 
 @task(name="wait until recovered", cache_policy=NO_CACHE)
@@ -65,8 +90,23 @@ def wait_recovered(run: Run) -> None:
     except TooLate:
         run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
         return
+    run.recovered = True
     mttr = run.evidence().measures["mttr"]
     run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
+    _await_resolved(run)
+
+
+def _await_resolved(run: Run) -> None:
+    """Until the alert that fired is over, or can't be seen; the measure `resolve` tells what came of it."""
+
+    def resolved() -> bool:
+        now = run.now()
+        return conditions.alert_state(now.samples, now.at_ns) in (None, INACTIVE)
+
+    try:
+        until(resolved, within_s=RESOLVES_WITHIN_S, every_s=AWAIT_EVERY_S, what="the alert's end")
+    except TooLate as e:
+        run.say(f"{run.name}: {e}")
 
 
 def _exported(run: Run) -> bool:

@@ -174,6 +174,8 @@ class MemoryHost:
     frozen: set[str] = field(default_factory=set)
     calls: list[tuple[Json, ...]] = field(default_factory=list)
     births: int = 1
+    off: set[str] = field(default_factory=set)
+    alone: bool = False
 
     def identity(self, component: str) -> Json | None:
         pid = self.running.get(component)
@@ -204,6 +206,25 @@ class MemoryHost:
 
     def paused(self, component: str) -> bool:
         return component in self.frozen
+
+    def attached(self, component: str) -> Json:
+        return {"id": "c", "networks": [{"name": "net"}], "neighbours": {"db": "10.0.0.2"}, "published": []}
+
+    def isolate(self, component: str, attached: Json) -> None:
+        if not self.inert:
+            self.off.add(component)
+
+    def rejoin(self, component: str, attached: Json) -> None:
+        self.off.discard(component)
+
+    def isolated(self, component: str, attached: Json) -> bool:
+        return component in self.off
+
+    def adrift(self, component: str) -> bool:
+        return component in self.off
+
+    def reached(self, component: str, attached: Json) -> list[str]:
+        return [] if self.alone or component in self.off else ["db"]
 
 
 @dataclass

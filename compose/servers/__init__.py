@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["SHARE", "Report"]
+__all__ = ["LOOPBACK", "SHARE", "Report"]
 
 SHARE = Path(sys.prefix) / "share" / "gameday"
+
+LOOPBACK = "127.0.0.1"
+"""Where every server listens that isn't told otherwise; in a container of its own it is told "0.0.0.0"."""
 
 Report: TypeAlias = Callable[[str], None]
 """Takes one line of progress."""

@@ -16,49 +16,21 @@ import threading
 import types
 from pathlib import Path
 
+from compose.servers import LOOPBACK
 from compose.service import Service, python
 
 __all__ = ["main", "process"]
 
-CONFIG = """\
-<clickhouse>
-  <listen_host>127.0.0.1</listen_host>
+COMMON = Path(__file__).with_suffix(".xml")
+"""What every ClickHouse of the platform is told, also one in a container."""
+
+OWN = """\
+  <listen_host>{listen}</listen_host>
   <http_port>{port}</http_port>
   <users_config>users.xml</users_config>
   <default_profile>default</default_profile>
-  <mark_cache_size>268435456</mark_cache_size>
-  <background_message_broker_schedule_pool_size>8</background_message_broker_schedule_pool_size>
-  <!-- Without short sessions and back-offs a consumer killed with its server blocks its group for 45 s (librdkafka's
-       default session), and a restarted broker is found after up to 12 s. -->
-  <kafka>
-    <enable_sparse_connections>false</enable_sparse_connections>
-    <reconnect_backoff_ms>20</reconnect_backoff_ms>
-    <reconnect_backoff_max_ms>100</reconnect_backoff_max_ms>
-    <session_timeout_ms>3000</session_timeout_ms>
-    <heartbeat_interval_ms>500</heartbeat_interval_ms>
-    <fetch_wait_max_ms>100</fetch_wait_max_ms>
-    <fetch_min_bytes>100000</fetch_min_bytes>
-    <fetch_error_backoff_ms>50</fetch_error_backoff_ms>
-    <topic_metadata_refresh_interval_ms>5000</topic_metadata_refresh_interval_ms>
-    <broker_address_family>v4</broker_address_family>
-    <statistics_interval_ms>1000</statistics_interval_ms>
-  </kafka>
-  <http_handlers>
-    <rule>
-      <url>/metrics</url>
-      <methods>GET</methods>
-      <handler>
-        <type>prometheus</type>
-        <metrics>true</metrics>
-        <events>true</events>
-        <asynchronous_metrics>true</asynchronous_metrics>
-      </handler>
-    </rule>
-    <defaults/>
-  </http_handlers>
 </clickhouse>
 """
-"""No <logger>: this build then logs every trace. The keys of <kafka> go to librdkafka with dots for underscores."""
 
 USERS = """\
 <clickhouse>
@@ -77,7 +49,7 @@ USERS = """\
     </default>
     <gameday>
       <password_sha256_hex>{sha256}</password_sha256_hex>
-      <networks><ip>127.0.0.1</ip></networks>
+      <networks><ip>{network}</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
     </gameday>
@@ -88,13 +60,15 @@ USERS = """\
 more than listen and wait. With the right to read files it would show any local user whatever this process can read."""
 
 
-def process(folder: Path, port: int, password: str, after: tuple[str, ...] = ()) -> Service:
+def process(folder: Path, port: int, password: str, after: tuple[str, ...] = (), listen: str = LOOPBACK) -> Service:
     """Write the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.xml").write_text(CONFIG.format(port=port))
+    own = OWN.format(listen=listen, port=port)
+    (folder / "config.xml").write_text(COMMON.read_text().replace("</clickhouse>\n", own))
     users = folder / "users.xml"
     users.touch(mode=0o600)
-    users.write_text(USERS.format(sha256=hashlib.sha256(password.encode()).hexdigest()))
+    network = LOOPBACK if listen == LOOPBACK else "0.0.0.0/0"
+    users.write_text(USERS.format(sha256=hashlib.sha256(password.encode()).hexdigest(), network=network))
     return python(
         "clickhouse",
         folder,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compose.ports import free_ports
-from compose.servers import SHARE, Report
+from compose.servers import LOOPBACK, SHARE, Report
 from compose.service import Service, answers
 from gameday.errors import GamedayError
 from gameday.polling import until
@@ -83,6 +83,8 @@ class Listener:
     name: str
     port: int
     advertised: int
+    host: str = LOOPBACK
+    """of the advertised port"""
 
 
 def get(report: Report) -> None:
@@ -91,7 +93,9 @@ def get(report: Report) -> None:
     _archive(report)
 
 
-def process(folder: Path, listeners: Iterable[Listener], controller_port: int, cluster: str) -> Service:
+def process(
+    folder: Path, listeners: Iterable[Listener], controller_port: int, cluster: str, listen: str = LOOPBACK
+) -> Service:
     """Write the configuration. Readiness is asked on the listener DIRECT. cluster: a name for a new folder's ids."""
     listeners = tuple(listeners)
     data = folder / "data"
@@ -100,11 +104,11 @@ def process(folder: Path, listeners: Iterable[Listener], controller_port: int, c
     if not meta.exists():  # what `kafka-storage format` would write, 4 s quicker
         ids = (_id(f"{cluster}/cluster"), _id(f"{cluster}/directory"))
         meta.write_text(f"version=1\nnode.id=1\ncluster.id={ids[0]}\ndirectory.id={ids[1]}\n")
-    local = "127.0.0.1"
+    local = LOOPBACK
     (folder / "server.properties").write_text(
         PROPERTIES
-        + f"listeners={','.join(f'{i.name}://{local}:{i.port}' for i in listeners)},CONTROLLER://{local}:{controller_port}\n"
-        + f"advertised.listeners={','.join(f'{i.name}://{local}:{i.advertised}' for i in listeners)}\n"
+        + f"listeners={','.join(f'{i.name}://{listen}:{i.port}' for i in listeners)},CONTROLLER://{local}:{controller_port}\n"
+        + f"advertised.listeners={','.join(f'{i.name}://{i.host}:{i.advertised}' for i in listeners)}\n"
         + f"listener.security.protocol.map={','.join(f'{i.name}:PLAINTEXT' for i in listeners)},CONTROLLER:PLAINTEXT\n"
         + f"controller.quorum.voters=1@{local}:{controller_port}\n"
         + f"log.dirs={data}\n"

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compose.servers import Report
+from compose.servers import LOOPBACK, Report
 from compose.service import Service
 from gameday.errors import GamedayError
 from gameday.state import State
@@ -32,7 +32,6 @@ ROOTS_HOME = Path("/var/lib/gameday")
 
 PROGRAMS = ("initdb", "postgres")
 SETTINGS = (
-    "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "wal_level=logical",
     "max_prepared_transactions=20",
@@ -87,7 +86,7 @@ def remove(state: State) -> None:
             ROOTS_HOME.rmdir()  # not while other stacks are there
 
 
-def process(state: State, name: str, port: int, user: str, password: str) -> Service:
+def process(state: State, name: str, port: int, user: str, password: str, listen: str = LOOPBACK) -> Service:
     """One server with its own data, created on first use with the superuser `user`."""
     folder, where = state.servers / name, home(state) / name
     if not folder.exists() and (where / "data").exists():
@@ -99,7 +98,7 @@ def process(state: State, name: str, port: int, user: str, password: str) -> Ser
     if not (where / "data").exists():
         _initdb(state, where, user, password)
     argv = [str(_programs(state) / "postgres"), "-D", str(where / "data"), "-p", str(port)]
-    for setting in SETTINGS:
+    for setting in (f"listen_addresses={listen}", *SETTINGS):
         argv += ["-c", setting]
     return Service(
         name,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compose.servers import LOOPBACK
 from compose.service import READY_BUCKET, Service
 
 __all__ = ["PARTS", "process", "url"]
@@ -23,16 +24,22 @@ STOP_S = 3.0
 """SIGTERM may take half a minute, and SIGKILL loses nothing that was acknowledged."""
 
 
-def process(folder: Path, ports: Mapping[str, int], bucket: str, admin_password: str, offload_password: str) -> Service:
+def process(
+    folder: Path,
+    ports: Mapping[str, int],
+    bucket: str,
+    admin_password: str,
+    offload_password: str,
+    listen: str = LOOPBACK,
+) -> Service:
     """ports: for each of PARTS `<part>` and `<part>.grpc`. An identity's access key is its name."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     config = folder / "s3.json"
     config.touch(mode=0o600)
     config.write_text(json.dumps(_identities(bucket, admin_password, offload_password), indent=1))
-    local = "127.0.0.1"
     argv = [
-        *(str(Path(sys.executable).with_name("weed")), "mini", f"-dir={data}", f"-ip={local}", f"-ip.bind={local}"),
+        *(str(Path(sys.executable).with_name("weed")), "mini", f"-dir={data}", f"-ip={LOOPBACK}", f"-ip.bind={listen}"),
         *(f"-{part}.port={ports[part]}" for part in PARTS),
         *(f"-{part}.port.grpc={ports[f'{part}.grpc']}" for part in PARTS),
         *(f"-s3.config={config}", f"-bucket={bucket},{READY_BUCKET}"),

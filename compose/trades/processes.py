@@ -12,12 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 
-from compose.servers import Report, clickhouse, kafka, postgres, prefect, seaweedfs, toxiproxy
+from compose.servers import (
+    Report,
+    alertmanager,
+    clickhouse,
+    kafka,
+    postgres,
+    prefect,
+    prometheus,
+    seaweedfs,
+    toxiproxy,
+)
 from compose.service import Service, python
 from gameday.errors import ConfigError, GamedayError
 from gameday.state import ROOT, State
 
-__all__ = ["PORTS", "SECRETS", "VENUES", "get", "preparations", "processes"]
+__all__ = ["PORTS", "SECRETS", "VENUES", "get", "places", "preparations", "processes"]
 
 VENUES = ("binance", "kraken", "coinbase")
 TOPICS = {f"market.crypto.trades.{venue}": 4 for venue in VENUES}
@@ -46,12 +56,15 @@ PORTS = (
     "LINK_OFFLOAD_S3_PORT",
     "OFFLOAD_WORKER_PORT",
     "PAGER_PORT",
+    "EXPORTER_PORT",
+    "PROMETHEUS_PORT",
+    "ALERTMANAGER_PORT",
 )
 SECRETS = (
     *("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD", "S3_ADMIN_PASSWORD"),
-    "S3_OFFLOAD_PASSWORD",
+    *("S3_OFFLOAD_PASSWORD", "PAGER_TOKEN"),
 )
-"""What stack.env holds; SUPERVISOR_SOCKET and STACK_FOLDER besides."""
+"""What stack.env holds; SUPERVISOR_SOCKET, STACK_FOLDER and what `places` says besides."""
 
 BUCKET = "lake"
 OFFLOAD_INTERVAL_S = 30
@@ -59,6 +72,13 @@ OFFLOAD_INTERVAL_S = 30
 
 MAINTENANCE_INTERVAL_S = 600
 ORPHAN_AGE_S = 3_600
+
+RULES = ROOT / "compose" / "trades" / "alerts.yml"
+ALERTS_QUICKENED = 8.0
+"""Two minutes of `for` are 15 s here: longer than a restart, and short enough for a test to hold an outage so long."""
+
+CLICKHOUSE_KEPT = "ClickHouse(Metrics|ProfileEvents)_(Query|FailedQuery|InsertedRows|MemoryTracking)"
+"""Of a thousand metrics those that the dashboard shows."""
 
 NICENESS = {"prefect-server": 5, "prefect-worker": 5, "seaweedfs": 5, "offload-worker": 5}
 """What may be late, so that ingestion on the same cores is not: an offload's process imports for seconds."""
@@ -74,6 +94,22 @@ def get(state: State, report: Report) -> None:
     kafka.get(report)
     toxiproxy.get(report)
     postgres.get(state, report)
+    if prometheus.get(report):
+        alertmanager.get(report)
+
+
+def places(env: Mapping[str, str]) -> Mapping[str, str]:
+    """What of the environment follows from the rest: addresses that are empty where the server isn't to be had."""
+    local = "http://127.0.0.1"
+    return {
+        "PROMETHEUS_URL": f"{local}:{env['PROMETHEUS_PORT']}" if prometheus.found() else "",
+        "ALERTMANAGER_URL": f"{local}:{env['ALERTMANAGER_PORT']}" if _pages() else "",
+    }
+
+
+def _pages() -> bool:
+    """Whether the platform's alerts reach the pager here; without, they are judged all the same."""
+    return prometheus.found() and alertmanager.found()
 
 
 def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequence[str]]) -> list[Service]:
@@ -106,6 +142,9 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
             ("-m", "pipelines.trades.offload.worker"),
             after=("prefect-server", "seaweedfs", "clickhouse"),
         ),
+        _exporter(folder / "exporter", state, env),
+        *((_alertmanager(folder, port),) if _pages() else ()),
+        *((_prometheus(folder, port),) if prometheus.found() else ()),
     ]
     if unknown := set(replace) - {p.name for p in found}:
         raise ConfigError(f"no process {', '.join(sorted(unknown))}. Known: {', '.join(p.name for p in found)}")
@@ -206,6 +245,34 @@ def _pager(folder: Path, port: int) -> Service:
     return python("pager", folder, *arguments, ready=f"http://127.0.0.1:{port}/healthz")
 
 
+def _exporter(folder: Path, state: State, env: Mapping[str, str]) -> Service:
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = (
+        *("-m", "pipelines.trades.exporter", "--port", env["EXPORTER_PORT"]),
+        *("--brokers", f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}", "--group", "clickhouse", "--topics", ",".join(TOPICS)),
+        *("--offload-interval-s", str(OFFLOAD_INTERVAL_S), "--textfiles", str(state.metrics)),
+    )
+    secret = {"OFFLOAD_MIRROR_DSN": _platform(env, "platform")}
+    ready = f"http://127.0.0.1:{env['EXPORTER_PORT']}/healthz"
+    return python("exporter", folder, *arguments, ready=ready, env=secret, after=("kafka", "platform-postgres"))
+
+
+def _prometheus(folder: Path, port: Mapping[str, int]) -> Service:
+    targets = [
+        prometheus.Target("platform", "exporter", port["EXPORTER"]),
+        prometheus.Target("clickhouse", "clickhouse", port["CLICKHOUSE"], keep=CLICKHOUSE_KEPT),
+        *(prometheus.Target("handler", f"handler-{v}", port[f"HANDLER_{v.upper()}"]) for v in VENUES),
+    ]
+    rules = prometheus.quickened(RULES.read_text(), ALERTS_QUICKENED)
+    manager = port["ALERTMANAGER"] if _pages() else None
+    return prometheus.process(folder / "prometheus", port["PROMETHEUS"], targets, rules, manager)
+
+
+def _alertmanager(folder: Path, port: Mapping[str, int]) -> Service:
+    pager = f"http://127.0.0.1:{port['PAGER']}/alerts"
+    return alertmanager.process(folder / "alertmanager", port["ALERTMANAGER"], pager)
+
+
 def _reconciler(folder: Path, state: State) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     config = str(ROOT / "compose" / "trades" / "gameday.toml")
@@ -235,7 +302,6 @@ def _offload_env(env: Mapping[str, str]) -> dict[str, str]:
         "INTERVAL_S": str(OFFLOAD_INTERVAL_S),
         "MAINTENANCE_INTERVAL_S": str(MAINTENANCE_INTERVAL_S),
         "ORPHAN_AGE_S": str(ORPHAN_AGE_S),
-        "ALERT_URL": f"http://127.0.0.1:{env['PAGER_PORT']}/alerts",
     }
     return {f"OFFLOAD_{name}": value for name, value in settings.items()}
 

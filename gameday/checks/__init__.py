@@ -3,7 +3,7 @@ pass.
 """
 
 from gameday.checks._damage import counts, guilty
-from gameday.checks.alerted import alerted
+from gameday.checks.alert import alert
 from gameday.checks.continuous import continuous
 from gameday.checks.first_kept import first_kept
 from gameday.checks.isolation import isolation
@@ -26,7 +26,7 @@ from gameday.checks.watermark import watermark
 __all__ = [
     "EXPORTED",
     "INTACT",
-    "alerted",
+    "alert",
     "continuous",
     "counts",
     "first_kept",

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 
-from gameday.checks._damage import label
+from gameday.checks._damage import compare, judged, label
 from gameday.digest import EMPTY
-from gameday.model import Commit, Evidence, Finding, Verdict
+from gameday.model import Commit, Evidence, Finding, Group, Verdict
 
 __all__ = ["snapshots_whole"]
 
 
 def snapshots_whole(evidence: Evidence) -> Finding:
     """Per commit since the baseline and group: the rows it added equal the ledger's between the heads of two
-    consecutive summaries, each once; and the broker has just these heads below the summary's offsets."""
+    consecutive summaries, each once; and the broker has just these heads below the summary's offsets.
+
+    A commit that doesn't say where it is promises no range, and may bring late rows: it is held against the ledger's
+    only where the archive as a whole is not what the ledger says.
+    """
     pairs = list(pairwise(evidence.commits))
     if not pairs:
         return Finding("snapshots_whole", Verdict.UNKNOWN, "there is nothing to judge: no commit since the baseline")
+    whole = any(reference.stream == "archive" for reference, _ in judged(evidence))
+    damaged = {d.group for d in compare(evidence) if d.stream == "archive" and (d.lost or d.doubled or d.changed)}
     bad, unconfirmed, rows = [], [], 0
     for before, commit in pairs:
-        bad += _wrong(before, commit)
+        bad += _wrong(before, commit, damaged)
         rows += sum(tally.rows for tally in commit.added.values())
-        if commit.right is None or commit.logged is None:
+        if commit.right is None or (commit.logged is None if commit.position else not whole):
             unconfirmed.append(commit.id)
     if bad:
         return Finding("snapshots_whole", Verdict.FAIL, "; ".join(bad[:3]), bad)
     if unconfirmed:
         why = f"commit {unconfirmed[0]}: the ledger or the broker could not be asked what it should hold"
         return Finding("snapshots_whole", Verdict.UNKNOWN, why, unconfirmed)
-    why = f"{len(pairs)} commits added {rows:,} rows, each exactly the ledger's, at the broker's offsets"
+    placed = all(commit.position for _, commit in pairs)
+    right = "each exactly the ledger's, at the broker's offsets" if placed else f"together exactly {evidence.ledger}'s"
+    why = f"{len(pairs)} commits added {rows:,} rows, {right}"
     return Finding("snapshots_whole", Verdict.PASS, why, {"commits": len(pairs), "rows": rows})
 
 
-def _wrong(before: Commit, commit: Commit) -> list[str]:
-    """What is wrong with one commit, in words."""
+def _wrong(before: Commit, commit: Commit, damaged: Collection[Group]) -> list[str]:
+    """What is wrong with one commit, in words. damaged: the groups in which the archive isn't what it should be."""
     found = []
     back = [slot for slot, at in before.position.items() if commit.position.get(slot, 0) < at]
     if back:
@@ -43,11 +52,17 @@ def _wrong(before: Commit, commit: Commit) -> list[str]:
         where = f"commit {commit.id}, {label(group)}"
         if added.rows > added.keys:
             found.append(f"{where}: {added.rows - added.keys} rows twice")
-        if commit.right is not None and (added.keys, added.sum, added.lo, added.hi) != (
-            right.keys,
-            right.sum,
-            right.lo,
-            right.hi,
+        ranged = bool(commit.position) or group in damaged
+        if (
+            ranged
+            and commit.right is not None
+            and (added.keys, added.sum, added.lo, added.hi)
+            != (
+                right.keys,
+                right.sum,
+                right.lo,
+                right.hi,
+            )
         ):
             found.append(f"{where}: {added.keys} ids {added.lo}–{added.hi}, the ledger has {right.keys}")
         logged = (commit.logged or {}).get(group)

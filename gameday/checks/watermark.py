@@ -3,40 +3,87 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gameday.model import Evidence, Finding, Sample, Verdict
+from gameday.model import Commit, Evidence, Finding, Group, Sample, Verdict
 
 __all__ = ["watermark"]
 
 MIRRORED_WITHIN_S = 10.0
 """A run tells its commit within milliseconds; a killed one leaves that to the next, which this test has awaited."""
 
-TABLE, MIRROR = "archive/position/", "mirror/"
+TABLE, MIRROR, TIME = "archive/position/", "mirror/", "time_us"
 
 
 def watermark(evidence: Evidence) -> Finding:
     """Per slot, over all samples: the table's position never falls; the mirror's never exceeds what the table shows
     afterwards, is always a commit's, and at the end no older than the last one that had time to be told. The commits'
-    rows are snapshots_whole's."""
+    rows are snapshots_whole's.
+
+    A mirror that is a time never falls, and is never later than the earliest record that the table lacks. A record of
+    exactly that time, and a time that lags behind, can't be told from right ones.
+    """
     table = {name.removeprefix(TABLE): s for name, s in evidence.samples.items() if name.startswith(TABLE)}
     mirror = {name.removeprefix(MIRROR): s for name, s in evidence.samples.items() if name.startswith(MIRROR)}
-    if not any(_told(s) for s in table.values()) or not evidence.commits:
+    kept = any(name.startswith("mirror") for name in evidence.samples)
+    times = mirror.pop(TIME, None)
+    placed = any(_told(s) for s in table.values())
+    if not evidence.commits or not (placed or times is not None):
         return Finding(
             "watermark", Verdict.UNKNOWN, "there is nothing to judge: the archive's position was not sampled"
         )
     bad = [text for slot, samples in sorted(table.items()) if (text := _fell(slot, samples))]
     bad += [text for slot in sorted(mirror) if (text := _ahead(slot, mirror[slot], table.get(slot, ())))]
     bad += [text for slot in sorted(mirror) if (text := _untrue(slot, mirror[slot], evidence))]
+    looked = 0
+    if times is not None:
+        looked, wrong = _times(times, evidence)
+        bad += wrong
     newest = evidence.commits[-1]
     if bad:
         return Finding("watermark", Verdict.FAIL, "; ".join(bad[:3]), bad)
-    kept = any(name.startswith("mirror") for name in evidence.samples)
-    if kept and not any(_told(s) for s in mirror.values()):
+    if kept and not any(_told(s) for s in (*mirror.values(), times or ())):
         return Finding("watermark", Verdict.UNKNOWN, "the mirror did not answer, so nothing is known of it")
-    beside = "and the mirror never ahead of the commits" if kept else "no mirror is kept"
-    why = f"{len(table)} slots: never back, {beside} (newest {newest.id})"
-    return Finding("watermark", Verdict.PASS, why, dict(newest.position))
+    if times is not None and not looked:
+        return Finding("watermark", Verdict.UNKNOWN, "what the table had at the mirror's times is not known")
+    said = [f"{len(table)} slots: never back"] if placed else []
+    if times is not None:
+        said.append(
+            f"a time, {looked} times: never back, never later than a record that the table lacked (whether it lags "
+            f"behind, or leaves out records of just that time, a time can't tell)"
+        )
+    else:
+        said.append("and the mirror never ahead of the commits" if kept else "no mirror is kept")
+    return Finding("watermark", Verdict.PASS, f"{', '.join(said)} (newest {newest.id})", dict(newest.position))
+
+
+def _times(samples: Sequence[Sample], evidence: Evidence) -> tuple[int, list[str]]:
+    """How many of the mirror's answers could be held against the table, and what is wrong with them."""
+    bad = [text] if (text := _fell("the mirror's time", samples)) else []
+    due = evidence.symptoms.get("archive.next_us") or {}
+    heads = {tuple(n.split("/", 3)[2:]): s for n, s in evidence.samples.items() if n.startswith("archive/head/")}
+    looks = {group: [s for s in told if s.value is not None] for group, told in heads.items()}
+    asked = {group: [s.at_ns for s in told] for group, told in looks.items()}
+    looked = 0
+    for sample in samples:
+        after = {g: bisect.bisect_left(at, sample.counts_ns) for g, at in asked.items()}
+        if sample.value is None or not after or any(n == len(asked[g]) for g, n in after.items()):
+            continue
+        shown = {group: int(looks[group][n].value or 0) for group, n in after.items()}
+        had = next((c for c in reversed(evidence.commits) if _within(c, shown)), None)
+        if had is None or had.id not in due:
+            continue
+        looked += 1
+        if sample.value > due[had.id]:
+            late_s = (sample.value - due[had.id]) / 1e6
+            bad.append(f"the mirror's time was {late_s:.3f} s past a record that the table lacked (commit {had.id})")
+            break
+    return looked, bad
+
+
+def _within(commit: Commit, shown: Mapping[Group, int]) -> bool:
+    """Whether these heads of the table have all that the commit had."""
+    return all(shown.get(group, 0) >= head for group, head in commit.heads.items())
 
 
 def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | None:

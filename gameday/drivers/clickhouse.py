@@ -102,7 +102,8 @@ class Hop:
     heads_table: a small one with the columns venue, symbol and id. log: for a table of delivered messages, its columns
     topic, partition, offset, ingested. first: {"table", "offset"}: of a trade that came more than once the one with the
     lowest offset is kept, and that table has them all. columns: SQL for the columns that are not named as in COLUMNS.
-    component: the role of the server, for the start of its process.
+    recent: SQL that only the newest rows fulfil, where there is no table of heads: heads() looks no further. component:
+    the role of the server, for the start of its process.
     """
 
     url: str
@@ -113,6 +114,7 @@ class Hop:
     log: Mapping[str, str] | None = None
     first: Mapping[str, str] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    recent: str | None = None
     component: str = "clickhouse"
     name: str = "clickhouse"
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
@@ -128,13 +130,18 @@ class Hop:
         self._sql = {**COLUMNS, **self.columns}
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> highest id: from the table of heads, else from the end of each partition of the log, else from the
-        whole table."""
-        if self.heads_table is None and self.log is not None:
+        """Group -> highest id: from the table of heads, else from the recent rows, else from the end of each partition
+        of the log, else from the whole table."""
+        if self.heads_table is not None:
+            sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {self.heads_table} GROUP BY 1, 2 {ONE_THREAD}"
+            return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, HEADS_WITHIN_S)}
+        if self.recent is None and self.log is not None:
             return self._log_heads(self.log)
-        source, threads = (self.heads_table, ONE_THREAD) if self.heads_table else (self.table, "")
-        sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {source} GROUP BY 1, 2 {threads}"
-        return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, HEADS_WITHIN_S)}
+        found = self.tops(self.recent or "true", HEADS_WITHIN_S)
+        with self._lock:  # what had a head has one, also when nothing of it is new any more
+            for group, head in found.items():
+                self._heads[group] = max(self._heads.get(group, 0), head)
+            return dict(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """Stream "trades" of the table behind and of the table; for a log also "offsets": the places of the same
@@ -171,6 +178,18 @@ class Hop:
         if self.first:
             found["silver.not_first"] = self._not_first(self.first, window)
         return found
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """The symptoms that it can tell, as it is configured."""
+        told = [(self.log, ("bronze.ingest_gap_s", "bronze.first_after_start")), (self.first, ("silver.not_first",))]
+        return frozenset(name for configured, names in told if configured for name in names)
+
+    def tops(self, where: str = "true", within_s: float = DIGEST_WITHIN_S) -> dict[Group, int]:
+        """Group -> highest id of the table's rows under a condition, which is SQL."""
+        sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {self.table} WHERE {where} GROUP BY 1, 2"
+        found = self._server.rows(sql, within_s)
+        return {(str(venue), str(symbol)): int(head) for venue, symbol, head in found if venue and symbol}
 
     def tallies(self, group: str, where: str = "true") -> dict[Group, Tally]:
         """Of the table's rows under a condition, by a group of two columns; both are SQL."""

@@ -7,7 +7,9 @@ file: no row moves, and nothing that is not committed is seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,6 +31,12 @@ STORE = ("s3.endpoint", "s3.access-key-id", SECRET)
 PATIENCE = {"s3.connect-timeout": "1", "s3.request-timeout": "2"}
 """Unless the catalog's properties say otherwise: a store that is away must not hold up who only looks."""
 
+PATH = "trimLeft(replaceRegexpOne(_path, '^[a-z0-9]+://', ''), '/')"
+"""A row's data file in ClickHouse, as _files names it."""
+
+ADDING = ("append", "overwrite")
+"""The operations of commits that may add rows; the others are maintenance's."""
+
 COMMITS_MAX = 10_000
 """Of a walk through a table's history."""
 
@@ -38,7 +46,9 @@ class Archive:
     """catalog: pyiceberg's properties, among them name, uri, warehouse and those of STORE. table: namespace.name.
 
     clickhouse: http://user:password@host:port of the server that reads the files. position, ids: the keys of the
-    summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id. columns: as clickhouse.Hop has it.
+    summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id; position = "" where summaries have
+    neither: then each commit's heads are those of its rows. columns: as clickhouse.Hop has it. endpoint: the store's as
+    that server reaches it, where it isn't the catalog's.
     """
 
     catalog: Mapping[str, str]
@@ -47,18 +57,23 @@ class Archive:
     position: str = "offload.position"
     ids: str = "offload.ids"
     columns: Mapping[str, str] = field(default_factory=dict)
+    endpoint: str | None = None
     name: str = "archive"
     _loaded: list[Any] = field(default_factory=list, init=False, repr=False)
+    _place: list[Any] = field(default_factory=list, init=False, repr=False)
+    _reached: dict[int, Mapping[Group, int]] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if missing := [key for key in ("name", "uri", "warehouse", *STORE) if key not in self.catalog]:
             raise ConfigError(f"{self.name}: catalog lacks {', '.join(missing)}. It has {', '.join(self.catalog)}")
+        self.placed = bool(self.position)
 
     # ---- Archive ---------------------------------------------------------------------------------------------
 
     def read(self) -> Mapping[str, float]:
         """The newest commit's "head/<group>" and "position/<slot>"; nothing yet while there is none."""
-        found = next(self._history(self._table()), None)
+        found = self._newest()
         if found is None:
             return {"": 0.0}
         _, commit = found
@@ -67,14 +82,17 @@ class Archive:
 
     def commits(self, after: str | None) -> Sequence[Commit]:
         """The rows that each commit added are those of the files that its manifests say it added."""
+        if after is None:
+            newest = self._newest()
+            return [newest[1]] if newest else []
         table = self._table()
         chain: list[tuple[Snapshot, Commit]] = []
         for snapshot, commit in self._history(table):
             chain.insert(0, (snapshot, commit))
-            if after in (None, commit.id):
+            if after == commit.id:
                 break
-        if after is None or not chain:
-            return [commit for _, commit in chain]
+        if not self.placed:
+            chain = [(snapshot, self._with_heads(table, snapshot)) for snapshot, _ in chain]
         added = self._added(table, [snapshot for snapshot, _ in chain[1:]])
         return [
             Commit(commit.id, commit.at_us, commit.position, commit.heads, added.get(commit.id, {}))
@@ -84,7 +102,7 @@ class Archive:
     # ---- Hop -------------------------------------------------------------------------------------------------
 
     def heads(self) -> Mapping[Group, int]:
-        found = next(self._history(self._table()), None)
+        found = self._newest()
         return found[1].heads if found else {}
 
     def digest(self, window: Window) -> Sequence[Digest]:
@@ -100,23 +118,56 @@ class Archive:
         with self._masked():
             return self._rows_of(self._table()).rows(group, lo, hi)
 
+    # ---- Store -----------------------------------------------------------------------------------------------
+
+    def stored(self) -> Collection[str]:
+        """Their names without a scheme. Raises DriverError; definite."""
+        from pyarrow.fs import FileSelector
+
+        if not self._place:
+            self._place.append(self._table())  # where it lies never changes, and this is asked many times a second
+        place = urlsplit(f"{self._place[0].metadata.location}/data")
+        with self._read(f"data files of {self.table}"):
+            files = self._place[0].io.fs_by_scheme(place.scheme, place.netloc)
+            selector = FileSelector(f"{place.netloc}{place.path}", allow_not_found=True, recursive=True)
+            return {info.path for info in files.get_file_info(selector) if info.is_file}
+
+    def named(self) -> Collection[str]:
+        table = self._table()
+        with self._read(f"manifests of {self.table}"):
+            return {path for _, path in self._files(table)}
+
     # ---- the table -------------------------------------------------------------------------------------------
 
     def _table(self) -> Table:
         """As it is now. Raises DriverError; definite, for looking changes nothing."""
         from pyiceberg.catalog import load_catalog
 
+        with self._read(f"table {self.table}"):
+            if not self._loaded:
+                self._loaded.append(load_catalog(**{**PATIENCE, **self.catalog}))
+            return self._loaded[0].load_table(self.table)
+
+    @contextmanager
+    def _read(self, what: str) -> Iterator[None]:
+        """Its library's errors as DriverError, without the secret."""
         with self._masked():
             try:
-                if not self._loaded:
-                    self._loaded.append(load_catalog(**{**PATIENCE, **self.catalog}))
-                return self._loaded[0].load_table(self.table)
+                yield
             except Exception as e:
                 reason = " ".join(str(e).split())[:300] or type(e).__name__
-                raise DriverError(f"Iceberg table {self.table}: {reason}", definite=True) from e
+                raise DriverError(f"Iceberg {what}: {reason}", definite=True) from e
+
+    def _newest(self) -> tuple[Snapshot, Commit] | None:
+        table = self._table()
+        found = next(self._history(table), None)
+        if found is None or self.placed:
+            return found
+        return found[0], self._with_heads(table, found[0])
 
     def _history(self, table: Table) -> Iterator[tuple[Snapshot, Commit]]:
-        """The commits that say where they are, newest first; maintenance's snapshots between them say nothing."""
+        """The commits that say where they are, newest first; maintenance's snapshots between them say nothing. Where
+        none says so, all that added rows, without their heads."""
         snapshot = table.current_snapshot()
         for _ in range(COMMITS_MAX):
             if snapshot is None:
@@ -126,36 +177,73 @@ class Archive:
                 position = {slot: int(at) for slot, at in json.loads(summary[self.position]).items()}
                 heads = {_group(name): int(head) for name, head in json.loads(summary.get(self.ids) or "{}").items()}
                 yield snapshot, Commit(str(snapshot.snapshot_id), snapshot.timestamp_ms * 1000, position, heads)
+            elif not self.placed and snapshot.summary and snapshot.summary.operation.value in ADDING:
+                yield snapshot, Commit(str(snapshot.snapshot_id), snapshot.timestamp_ms * 1000, {}, {})
             parent = snapshot.parent_snapshot_id
             snapshot = None if parent is None else table.metadata.snapshot_by_id(parent)
 
     def _added(self, table: Table, wanted: Sequence[Snapshot]) -> Mapping[str, Mapping[Group, Tally]]:
         """Commit -> group -> the rows of the files that it added and that are there now."""
-        current = table.current_snapshot()
         ids = {snapshot.snapshot_id for snapshot in wanted}
-        if current is None or not ids:
-            return {}
-        files: dict[str, str] = {}
-        for manifest in current.manifests(table.io):
-            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-                if entry.snapshot_id in ids:
-                    files[entry.data_file.file_path.partition("://")[2]] = str(entry.snapshot_id)
+        files = {path: str(maker) for maker, path in self._files(table) if maker in ids}
         if not files:
             return {}
-        path = "trimLeft(replaceRegexpOne(_path, '^[a-z0-9]+://', ''), '/')"
-        known, made = ", ".join(f"'{name}'" for name in files), ", ".join(f"'{one}'" for one in files.values())
-        group = f"transform({path}, [{known}], [{made}], ''), concat(venue, '\\n', symbol)"
+        known, made = (", ".join(f"'{one}'" for one in names) for names in (files, files.values()))
+        venue, symbol = (self.columns.get(name, name) for name in ("venue", "symbol"))
+        group = f"transform({PATH}, [{known}], [{made}], ''), concat({venue}, '\\n', {symbol})"
         with self._masked():
-            found = self._rows_of(table).tallies(group, f"{path} IN ({known})")
+            found = self._rows_of(table).tallies(group, f"{PATH} IN ({known})")
         added: dict[str, dict[Group, Tally]] = {}
         for (commit, both), tally in found.items():
             venue, _, symbol = both.partition("\n")
             added.setdefault(commit, {})[venue, symbol] = tally
         return added
 
+    def _files(self, table: Table) -> Iterator[tuple[int, str]]:
+        """(the snapshot that added it, its name without a scheme) of every data file that is there now."""
+        current = table.current_snapshot()
+        for manifest in current.manifests(table.io) if current else ():
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                yield int(entry.snapshot_id or 0), entry.data_file.file_path.partition("://")[2]
+
+    def _with_heads(self, table: Table, snapshot: Snapshot) -> Commit:
+        """A commit that doesn't say where it is, with the highest ids of the rows up to it. Each is looked up once, in
+        the files since the last one that is known."""
+        with self._lock:
+            heads = self._reached.get(snapshot.snapshot_id)
+            if heads is None:
+                heads = self._reached[snapshot.snapshot_id] = self._heads_at(table, snapshot)
+        return Commit(str(snapshot.snapshot_id), snapshot.timestamp_ms * 1000, {}, heads)
+
+    def _heads_at(self, table: Table, snapshot: Snapshot) -> Mapping[Group, int]:
+        line: dict[int, None] = {}
+        known: Mapping[Group, int] | None = None
+        one: Snapshot | None = snapshot
+        while one is not None and known is None and len(line) < COMMITS_MAX:
+            known = self._reached.get(one.snapshot_id)
+            if known is None:
+                line[one.snapshot_id] = None
+            parent = one.parent_snapshot_id
+            one = None if parent is None else table.metadata.snapshot_by_id(parent)
+        with self._read(f"manifests of {self.table}"):
+            files = list(self._files(table))
+        times = {s.snapshot_id: s.timestamp_ms for s in table.metadata.snapshots}
+        if known is None:  # nothing is known yet: all but what came later, also of what was expired meanwhile
+            chosen = [path for maker, path in files if times.get(maker, 0) <= times[snapshot.snapshot_id]]
+        else:
+            chosen = [path for maker, path in files if maker in line]
+        found: dict[Group, int] = dict(known or {})
+        if chosen:
+            names = ", ".join(f"'{name}'" for name in chosen)
+            with self._masked():
+                top = self._rows_of(table).tops(f"{PATH} IN ({names})")
+            found.update({group: max(head, found.get(group, 0)) for group, head in top.items()})
+        return found
+
     def _rows_of(self, table: Table) -> Rows:
         """The table's rows in ClickHouse, pinned to the snapshot that this metadata file makes the current one."""
         endpoint, key, secret = (self.catalog[name] for name in STORE)
+        endpoint = self.endpoint or endpoint
         location = urlsplit(table.metadata.location)
         folder = f"{endpoint.rstrip('/')}/{location.netloc}{location.path}"
         pinned = table.metadata_location.removeprefix(table.metadata.location).lstrip("/")

@@ -6,15 +6,16 @@ import select
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import pq
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composable, Identifier
 
 from gameday.errors import DriverError
 from gameday.model import Position
 
-__all__ = ["Mirror", "Probe"]
+__all__ = ["Mirror", "Probe", "TimeMirror"]
 
 LOOK_WITHIN_S = 2
 
@@ -72,19 +73,43 @@ class Mirror:
 
     def position(self) -> Position:
         """Raises DriverError when there is no such row, or no answer."""
-        wanted = SQL("SELECT {} FROM {} WHERE {} = %s").format(
-            Identifier(self.position_column), Identifier(*self.table.split(".")), Identifier(self.key)
-        )
-        try:
-            with psycopg.connect(
-                self.dsn, connect_timeout=LOOK_WITHIN_S, options=f"-c statement_timeout={LOOK_WITHIN_S * 1000}"
-            ) as connection:
-                found = connection.execute(wanted, (self.row,)).fetchone()
-        except psycopg.Error as e:
-            raise _error(self.dsn, str(e)) from e
-        if found is None or not isinstance(found[0], dict):
+        found = _cell(self.dsn, self.table, self.key, self.row, Identifier(self.position_column))
+        if not isinstance(found, dict):
             raise _error(self.dsn, f"{self.table} has no position for {self.key} = {self.row}")
-        return {str(slot): int(offset) for slot, offset in found[0].items()}
+        return {str(slot): int(offset) for slot, offset in found.items()}
+
+
+@dataclass(frozen=True)
+class TimeMirror:
+    """The row of `table` whose column `key` is `row` says in its column `time` up to when the job has exported, by the
+    rows' own time (timestamp or timestamptz; without a zone it is UTC)."""
+
+    dsn: str
+    table: str
+    key: str
+    row: str
+    time: str = "last_offload_timestamp"
+
+    def position(self) -> Position:
+        """{"time_us": microseconds since 1970}. Raises DriverError when there is no such row or time, or no answer."""
+        wanted = SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(Identifier(self.time))
+        found = _cell(self.dsn, self.table, self.key, self.row, wanted)
+        if found is None:
+            raise _error(self.dsn, f"{self.table} has no {self.time} for {self.key} = {self.row}")
+        return {"time_us": int(found)}
+
+
+def _cell(dsn: str, table: str, key: str, row: str, wanted: Composable) -> Any:
+    """One value of the row; None: there is no such row, or it is null."""
+    sql = SQL("SELECT {} FROM {} WHERE {} = %s").format(wanted, Identifier(*table.split(".")), Identifier(key))
+    try:
+        with psycopg.connect(
+            dsn, connect_timeout=LOOK_WITHIN_S, options=f"-c statement_timeout={LOOK_WITHIN_S * 1000}"
+        ) as connection:
+            found = connection.execute(sql, (row,)).fetchone()
+    except psycopg.Error as e:
+        raise _error(dsn, str(e)) from e
+    return found[0] if found else None
 
 
 def _error(dsn: str, text: str) -> DriverError:

@@ -1,13 +1,10 @@
 """What the faults of a link share: they are known by what the link's host shows, and proved from the victim's side.
 
-A proof compares two ways to the same server: through the link, as the victim goes, and past it. The same few bytes
-do for every protocol: a server that is reached answers them, or hangs up.
+A proof compares two ways to the same server: through the link, as the victim goes, and past it (vantage.py).
 """
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -19,13 +16,7 @@ from gameday.ports import Shape
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
-__all__ = ["Distortion", "LinkFault", "reaction_s"]
-
-NOISE = b"GET /gameday HTTP/1.0\r\n\r\n"
-"""HTTP servers answer it; Kafka and Postgres read a frame of absurd length, and hang up."""
-
-PATIENCE_S = 1.0
-"""How long a reaction is waited for; past the link it takes milliseconds."""
+__all__ = ["Distortion", "LinkFault"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,10 @@ class LinkFault:
             raise GamedayError(f"there is no link {self.link!r}. Its host has {', '.join(sorted(links)) or 'none'}")
         state: Mapping[str, Json] = links[self.link]
         return state
+
+    def reaction_s(self, stack: Stack, address: str) -> float | None:
+        """As Shape has it."""
+        return self.host(stack).reaction_s(address)
 
     def before(self, stack: Stack) -> Json:
         """Where the link leads. Raises when it isn't whole: then what follows could not be told from what was there."""
@@ -81,20 +76,3 @@ class Distortion(LinkFault):
 
     def _name(self, stream: str) -> str:
         return f"gameday-{self.toxic}-{stream}"
-
-
-def reaction_s(address: str) -> float | None:
-    """Seconds from connecting until whoever is there answered noise, or hung up; None: neither within PATIENCE_S.
-
-    Raises ConnectionRefusedError when nobody listens, ConnectionResetError when the connection was reset.
-    """
-    host, _, port = address.rpartition(":")
-    began = time.monotonic()
-    with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
-        try:
-            connection.settimeout(PATIENCE_S)
-            connection.sendall(NOISE)
-            connection.recv(1)
-        except TimeoutError:
-            return None
-    return time.monotonic() - began

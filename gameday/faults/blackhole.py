@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults._link import PATIENCE_S, Distortion, reaction_s
+from gameday.faults._link import Distortion
 from gameday.model import Json
+from gameday.vantage import PATIENCE_S
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
@@ -27,8 +28,8 @@ class Blackhole(Distortion):
 
     def bit(self, stack: Stack, before: Json) -> str | None:
         """The server reacts to noise when it is asked past the link, and does not through it."""
-        past = reaction_s(before["upstream"])
-        if past is None or reaction_s(before["listen"]) is not None:
+        past = self.reaction_s(stack, before["upstream"])
+        if past is None or self.reaction_s(stack, before["listen"]) is not None:
             return None
         return (
             f"{self.component}: link {self.link} answers nothing within {PATIENCE_S:g} s, "

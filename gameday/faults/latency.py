@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from gameday.errors import ConfigError
-from gameday.faults._link import PATIENCE_S, Distortion, reaction_s
+from gameday.faults._link import Distortion
 from gameday.model import Json
+from gameday.vantage import PATIENCE_S
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
@@ -34,8 +35,8 @@ class Latency(Distortion):
 
     def bit(self, stack: Stack, before: Json) -> str | None:
         """Through the link a reaction takes at least that much longer than past it."""
-        past = reaction_s(before["upstream"])
-        through = reaction_s(before["listen"])
+        past = self.reaction_s(stack, before["upstream"])
+        through = self.reaction_s(stack, before["listen"])
         late_s = PATIENCE_S if through is None else through
         if past is None or late_s - past < min(0.9 * self.latency_ms / 1000, PATIENCE_S / 2):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults._link import LinkFault, reaction_s
+from gameday.faults._link import LinkFault
 from gameday.model import Json
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Partition(LinkFault):
     def bit(self, stack: Stack, before: Json) -> str | None:
         """Connecting as the victim does is refused."""
         try:
-            reaction_s(before["listen"])
+            self.reaction_s(stack, before["listen"])
         except ConnectionRefusedError:
             return f"{self.component}: link {self.link} is cut, {before['listen']} refuses connections"
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults._link import Distortion, reaction_s
+from gameday.faults._link import Distortion
 from gameday.model import Json
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Reset(Distortion):
     def bit(self, stack: Stack, before: Json) -> str | None:
         """Connecting as the victim does is reset."""
         try:
-            reaction_s(before["listen"])
+            self.reaction_s(stack, before["listen"])
         except ConnectionResetError:
             return f"{self.component}: link {self.link} resets connections"
         return None

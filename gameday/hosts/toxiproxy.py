@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from gameday import vantage
 from gameday.errors import DriverError
 from gameday.model import Json
 
@@ -22,9 +23,11 @@ ANSWER_S = 2.0
 
 @dataclass(frozen=True)
 class Host:
-    """url: of Toxiproxy's HTTP API. names: unused, for a proxy is no component. Offers Links and Shape."""
+    """url: of Toxiproxy's HTTP API. vantage: URL of a point that reaches what its links' clients reach (vantage.py);
+    None: this machine does. names: unused, for a proxy is no component. Offers Links and Shape."""
 
     url: str
+    vantage: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
     # ---- Links -----------------------------------------------------------------------------------------------
@@ -49,6 +52,9 @@ class Host:
 
     def restore(self, link: str, name: str) -> None:
         self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(http.client.NOT_FOUND,))
+
+    def reaction_s(self, address: str) -> float | None:
+        return vantage.reaction_s(address) if self.vantage is None else vantage.asked_s(self.vantage, address)
 
     # ---- its API ---------------------------------------------------------------------------------------------
 

@@ -1,30 +1,24 @@
 """A night as one HTML page that needs nothing else: no script, no request, opens from disk, prints.
 
-Decides what is said. How it looks is templates/'s, the timeline timeline.py's and svg.py's. Everything is escaped.
+Decides what is said. How it looks is templates/'s, the timeline timeline.py's and svg.py's, the pages around it
+site.py's.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from gameday.model import Act, Digest, Evidence, Finding, Group, Json, Measure, RunResult, Tally, Verdict
-from gameday.reports import svg, words
+from gameday.model import Act, Digest, Evidence, Finding, Group, Json, Measure, RunResult, Tally, Trend, Verdict
+from gameday.reports import page, svg, words
 from gameday.reports.results import complete
 from gameday.reports.timeline import timeline
 
 __all__ = ["render"]
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 ADVICE: Mapping[str, str] = {
     "no_loss": "Records are missing. The hop before the first that lacks them still has them: feed that range again "
@@ -49,7 +43,7 @@ ADVICE: Mapping[str, str] = {
     "job_failed_cleanly": "A run is left without an end, or says nothing. Whoever looks at the orchestrator at night "
     "learns nothing from it.",
     "resumed_on_schedule": "The next scheduled run did not take up the work. Its own log says why.",
-    "alerted": "Nobody would have been told. Look at what triggers the alert, and at where it is sent.",
+    "alert": "The platform's alert does not do what it must. Look at its rule, and at what the rule is judged by.",
 }
 """What to look at first when a check fails, by the check's name."""
 
@@ -65,9 +59,6 @@ EVIDENCE_CHARACTERS_MAX = 6_000  # of one finding's figures; all of them are in 
 
 WHY_CHARACTERS_MAX = 300  # a longer reason is shown as a list
 
-SYMBOLS = {Verdict.PASS: "✓", Verdict.SKIPPED: "–", Verdict.UNKNOWN: "?", Verdict.INVALID: "∅", Verdict.FAIL: "✕"}
-"""Beside the verdict's word, so that colour carries nothing alone."""
-
 
 def render(
     night: str,
@@ -78,70 +69,32 @@ def render(
     prefect: str | None = None,
     links: Mapping[str, str] | None = None,
     diagnoses: Mapping[str, Sequence[str]] | None = None,
+    undelivered: Sequence[str] = (),
 ) -> Path:
     """Write the night's page to `out`, whole or not at all; `out`.
 
     runs: each with its evidence, or None where a run ended before it had any: the page then says what is known.
     findings: the night's own. prefect: the address of Prefect's UI; links: run id -> the run's page there.
-    diagnoses: run id -> sentences on what happened, for whoever reads the page first.
+    diagnoses: run id -> sentences on what happened, for whoever reads the page first. undelivered: a sentence for each
+    message of this night that reached nobody.
     """
     shown = [_run(n, complete(r), e, links or {}, diagnoses or {}) for n, (r, e) in enumerate(runs, 1)]
-    shown_findings = [_finding(finding) for finding in findings]
-    page = _environment().get_template("night.html.j2").render(
+    alike = Counter(run["label"] for run in shown)
+    for run in shown:
+        run["named"] = run["label"] if alike[run["label"]] == 1 else f"{run['label']}, {run['result'].id}"
+    return page.write(
+        out,
+        "night.html.j2",
         night=night,
-        title=_title(night),
-        lead=_lead([result for result, _ in runs], findings),
+        title=page.title(night),
+        lead=page.lead([result for result, _ in runs], findings),
         stacks=sorted({result.stack for result, _ in runs}),
         runs=shown,
         bad=sorted((run for run in shown if run["advice"]), key=lambda run: -run["verdict"]),
-        findings=shown_findings,
-        prefect=_web(prefect),
-    )  # fmt: skip
-    _write(out, page)
-    return out
-
-
-# ---- the night -------------------------------------------------------------------------------------------------------
-
-
-def _title(night: str) -> str:
-    """Ids that begin with a time (20260219T020000-…) become a date: Night of 19 February 2026, 02:00 UTC."""
-    try:
-        began = datetime.strptime(night.partition("-")[0], "%Y%m%dT%H%M%S")
-    except ValueError:
-        return f"Night {night}"
-    return f"Night of {began.day} {began:%B %Y, %H:%M} UTC"
-
-
-def _lead(results: Sequence[RunResult], findings: Sequence[Finding]) -> str:
-    """The night in one sentence."""
-    if not results:
-        return "No failure test was run."
-    by_verdict = {v: sum(r.verdict is v for r in results) for v in sorted(Verdict, reverse=True)}
-    if by_verdict[Verdict.PASS] == len(results):
-        told = f"All {len(results)} runs passed: the platform recovered, and nothing was lost, doubled or changed."
-        if len(results) == 1:
-            told = "The run passed: the platform recovered, and nothing was lost, doubled or changed."
-    else:
-        told = f"Of {len(results)} {'run' if len(results) == 1 else 'runs'}, " + _listed(
-            f"{number} {VERBS[verdict]}" for verdict, number in by_verdict.items() if number
-        ) + "."  # fmt: skip
-    wrong = [f.check for f in findings if f.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
-    return f"{told} The night's own checks found trouble: {', '.join(wrong)}." if wrong else told
-
-
-VERBS = {
-    Verdict.FAIL: "failed",
-    Verdict.INVALID: "proved nothing, for the fault did not take effect",
-    Verdict.UNKNOWN: "ended without a verdict",
-    Verdict.SKIPPED: "skipped",
-    Verdict.PASS: "passed",
-}
-
-
-def _listed(parts: Iterable[str]) -> str:
-    found = list(parts)
-    return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+        findings=[_finding(finding) for finding in findings],
+        prefect=page.web(prefect),
+        undelivered=list(undelivered),
+    )
 
 
 # ---- one run ---------------------------------------------------------------------------------------------------------
@@ -179,8 +132,12 @@ def _run(
         "symptoms": _symptoms(evidence) if evidence else None,
         "acts": [_act(act, result, evidence) for act in result.acts],
         "diagnosis": list(diagnoses.get(result.id, ())),
-        "link": _web(links.get(result.id)),
+        "link": page.web(links.get(result.id)),
         "has_evidence": evidence is not None,
+        "steps": result.steps,
+        "worse": [words.measure(name) for name in page.worse(result)],
+        "stale": page.stale(result),
+        "history": page.history(result, "../"),
     }
 
 
@@ -199,6 +156,7 @@ def _timeline(evidence: Evidence, key: str) -> dict[str, Any] | None:
         "narrow": svg.draw(shown, svg.NARROW, f"{key}-narrow"),
         "caption": shown.caption,
         "words": shown.words,
+        "alerts": any(row.pending or row.firing for row in shown.bands),
     }
 
 
@@ -208,19 +166,35 @@ def _measures(result: RunResult) -> list[dict[str, Any]]:
         "restore": "serving again, for a full second",
         "drain": "caught up with the ledger, and staying so",
         "mttr": "restore, from the end of the harm",
+        "alert": "the platform's alert fires",
+        "resolve": "and is over, from the end of the harm",
     }
     targets = {"mttr": result.mttr_max_s, "drain": result.drain_max_s}
+    trends = {trend.measure: trend for trend in result.trends}
     return [
         {
-            "name": "MTTR" if name == "mttr" else name,
+            "name": words.measure(name),
             "interval": words.interval(measure),
             "target": f"{targets[name]:g} s" if name in targets else None,
             "share": (share := _share(measure, targets.get(name))),
             "missed": share is not None and share > 1,
+            "usual": _usual(trends.get(name)),
             "why": measure.why or meaning.get(name, ""),
         }
         for name, measure in result.measures.items()
     ]
+
+
+def _usual(trend: Trend | None) -> dict[str, Any] | None:
+    """What its own history says of a measure: its median and p95, and whether this run was worse."""
+    if trend is None:
+        return None
+    return {
+        "range": f"{words.seconds(trend.median_s)}, p95 {words.seconds(trend.p95_s)}",
+        "runs": trend.runs,
+        "worse": trend.worse,
+        "p": None if trend.p is None else f"{trend.p:.2g}",
+    }
 
 
 def _share(measure: Measure, target_s: float | None) -> float | None:
@@ -396,36 +370,3 @@ def _total(cells: Sequence[_Cell]) -> _Cell:
         conflicts=sum(cell.conflicts for cell in cells),
         differs=any(cell.differs for cell in cells),
     )
-
-
-# ---- the page --------------------------------------------------------------------------------------------------------
-
-
-def _web(address: str | None) -> str | None:
-    """An address that may be followed: only http and https ones."""
-    return address if address and address.startswith(("http://", "https://")) else None
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda given: words.plain(given) if type(given) is str else given,
-    )
-    environment.filters["count"] = words.count
-    environment.globals.update(
-        symbols=SYMBOLS, NONE=words.NONE, css=Markup((TEMPLATES / "night.css").read_text()), Verdict=Verdict
-    )
-    return environment
-
-
-def _write(out: Path, page: str) -> None:
-    """Replace the file in one step: nobody ever opens half a report."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(page)
-    os.replace(name, out)

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 
 from gameday.codec import encode
-from gameday.model import Finding, Json, Measure, RunResult
+from gameday.model import Finding, Json, Measure, RunResult, Verdict, merge
 
-__all__ = ["COUNTS", "MEASURES", "complete", "schema", "to_json"]
+__all__ = ["COUNTS", "MEASURES", "complete", "schema", "to_json", "verdict"]
 
 MEASURES = ("impact", "restore", "drain", "mttr")
 """The measures that every result carries, measured or not."""
@@ -46,6 +46,14 @@ def complete(result: RunResult) -> RunResult:
     measures = {**dict.fromkeys(MEASURES, NOT_MEASURED), **result.measures}
     counts: Mapping[str, Mapping[str, int]] = {**{kind: {} for kind in COUNTS}, **result.counts}
     return replace(result, measures=measures, counts=counts)
+
+
+def verdict(results: Sequence[RunResult], findings: Sequence[Finding]) -> Verdict:
+    """A night's: the worst of its results and its own findings; skipped when nothing was run at all."""
+    runs = [result.verdict for result in results]
+    if runs and all(v is Verdict.SKIPPED for v in runs):
+        return Verdict.SKIPPED
+    return merge([*runs, *(f.verdict for f in findings if f.verdict is not Verdict.PASS)])
 
 
 @cache

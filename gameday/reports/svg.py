@@ -1,6 +1,6 @@
 """A timeline as an SVG picture: made by hand, for a page that may load nothing.
 
-Pure: a Timeline in, markup out. Colours and type are the page's (templates/night.css); what is shown is timeline.py's.
+Pure: a Timeline in, markup out. Colours and type are the page's (templates/site.css); what is shown is timeline.py's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from gameday.reports.timeline import GAP_PERIODS, Mark, Row, Span, Timeline, union
 from gameday.reports.words import plain
 
-__all__ = ["NARROW", "WIDE", "Layout", "draw"]
+__all__ = ["NARROW", "WIDE", "Layout", "draw", "element", "nice", "short"]
 
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)  # steps that a reader counts in
 
@@ -58,7 +58,7 @@ def draw(timeline: Timeline, layout: Layout, key: str) -> Markup:
     canvas = _Canvas(layout, timeline.shown)
     labels = _place(canvas, timeline.marks)
     top = bottom = (max((label.level for label in labels), default=-1) + 1) * layout.label_height + 8
-    scale_s = _nice(max([timeline.bound_s, *(row.worst_s for row in timeline.streams)]))
+    scale_s = nice(max([timeline.bound_s, *(row.worst_s for row in timeline.streams)]))
     for row in timeline.streams:
         bottom = _draw_stream(canvas, row, bottom, scale_s, timeline.bound_s)
     bottom += 4
@@ -69,12 +69,12 @@ def draw(timeline: Timeline, layout: Layout, key: str) -> Markup:
     behind = _Canvas(layout, timeline.shown)
     _draw_tints(behind, timeline.marks, top, bottom)
     told = [
-        _element("title", {"id": f"{key}-title"}, escape(plain(timeline.title))),
-        _element("desc", {"id": f"{key}-desc"}, escape(". ".join(timeline.words) + ".")),
+        element("title", {"id": f"{key}-title"}, escape(plain(timeline.title))),
+        element("desc", {"id": f"{key}-desc"}, escape(". ".join(timeline.words) + ".")),
     ]
     size = {"viewBox": f"0 0 {layout.width:g} {height:g}", "width": f"{layout.width:g}", "height": f"{height:g}"}
     aria = {"role": "img", "aria-labelledby": f"{key}-title {key}-desc"}
-    return _element(
+    return element(
         "svg", {"class_": "timeline", **size, **aria}, Markup("\n").join([*told, *behind.parts, *canvas.parts])
     )
 
@@ -103,19 +103,19 @@ class _Canvas:
         return self.layout.left + self.layout.plot * min(1.0, max(0.0, share))
 
     def add(self, tag: str, text: str | None = None, **attributes: str | float) -> None:
-        self.parts.append(_element(tag, attributes, None if text is None else escape(plain(text))))
+        self.parts.append(element(tag, attributes, None if text is None else escape(plain(text))))
 
 
-def _element(tag: str, attributes: Mapping[str, str | float], body: Markup | None = None) -> Markup:
-    """class_ is written class, text_anchor text-anchor."""
+def element(tag: str, attributes: Mapping[str, str | float], body: Markup | None = None) -> Markup:
+    """One element. class_ is written class, text_anchor text-anchor."""
     given = Markup("").join(
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _short_number(v) if isinstance(v, float) else v)
+        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), short(v) if isinstance(v, float) else v)
         for name, v in attributes.items()
     )
     return Markup("<{}{}/>" if body is None else "<{0}{1}>{2}</{0}>").format(tag, given, body)
 
 
-def _short_number(given: float) -> str:
+def short(given: float) -> str:
     """One decimal and no idle zeros: half of the page is coordinates."""
     return f"{given:.1f}".removesuffix(".0")
 
@@ -187,8 +187,8 @@ def _draw_stream(canvas: _Canvas, row: Row, y: float, scale_s: float, bound_s: f
     bound_y = base - height * bound_s / scale_s
     canvas.add("line", x1=left, x2=right, y1=bound_y, y2=bound_y, class_="bound")
     for points in _segments(canvas, row, base, height / scale_s):
-        first, last = _short_number(points[0][0]), _short_number(points[-1][0])
-        path = " ".join(f"{_short_number(x)},{_short_number(at)}" for x, at in points)
+        first, last = short(points[0][0]), short(points[-1][0])
+        path = " ".join(f"{short(x)},{short(at)}" for x, at in points)
         canvas.add("polygon", points=f"{first},{base:g} {path} {last},{base:g}", class_="area")
         canvas.add("polyline", points=path, class_="delay")
     if layout.stacked:
@@ -210,8 +210,9 @@ def _draw_band(canvas: _Canvas, row: Row, y: float) -> float:
 
 def _draw_spans(canvas: _Canvas, row: Row, y: float, height: float, form: str = "flat") -> None:
     """What was not asked, or not answered. However short, it shows: never narrower than SPAN_MIN."""
-    hatched = {"fill": "url(#hatch)"}
-    for name, spans, fill in (("unseen", row.unseen, {}), ("silent", row.silent, hatched)):
+    kinds = {"pending": row.pending, "firing": row.firing, "unseen": row.unseen, "silent": row.silent}
+    for name, spans in kinds.items():
+        fill = {"fill": "url(#hatch)"} if name == "silent" else {}
         inside = [(low, high) for low, high in spans if high >= canvas.shown[0] and low <= canvas.shown[1]]
         wide = ((canvas.x(low), max(canvas.x(high), canvas.x(low) + SPAN_MIN)) for low, high in inside)
         for low, high in union(wide):
@@ -252,13 +253,14 @@ def _draw_axis(canvas: _Canvas, y: float) -> float:
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         x = canvas.x(number * step)
         canvas.add("line", x1=x, x2=x, y1=y, y2=y + 4, class_="axis")
-        canvas.add(
-            "text", f"{number * step:g} s".replace("-", "−"), x=x, y=y + 16, text_anchor="middle", class_="scale"
-        )
+        text = f"{number * step:g} s".replace("-", "−")
+        half = CHARACTER_WIDTH * len(text) / 2
+        x = min(max(x, half), layout.width - half)  # the outermost stay inside the picture
+        canvas.add("text", text, x=x, y=y + 16, text_anchor="middle", class_="scale")
     return math.ceil(y + 22)
 
 
-def _nice(seconds: float) -> float:
+def nice(seconds: float) -> float:
     """The least round figure that is not below."""
     power = 10.0 ** math.floor(math.log10(max(seconds, 0.1)))
     return next(factor * power for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if factor * power >= seconds - 1e-9)

@@ -5,15 +5,18 @@ Colour is only ever added to a word; whether there is any is the console's busin
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
+from gameday import trend
 from gameday.model import RunResult, Verdict
+from gameday.reports import words
 from gameday.reports.words import NONE, against, brief, count, damage, day, label, parameters, plain
 
-__all__ = ["history", "markdown", "render"]
+__all__ = ["histories", "histories_markdown", "history", "markdown", "render"]
 
 STYLES = {
     Verdict.PASS: "green",
@@ -24,16 +27,27 @@ STYLES = {
 }
 
 
+LETTERS = {
+    Verdict.PASS: ".",
+    Verdict.SKIPPED: "-",
+    Verdict.UNKNOWN: "?",
+    Verdict.INVALID: "!",
+    Verdict.FAIL: "F",
+}
+"""One for each run, below its bar."""
+
+
 def render(results: Sequence[RunResult]) -> Table:
-    """Test, verdict, MTTR against target, lost, doubled, changed (at the worst hop), note; one row a run."""
+    """Test, verdict, MTTR against target and against what it was, lost, doubled, changed (at the worst hop), note; one
+    row a run."""
     table = _table("Test", "Verdict", "MTTR", ">Lost", ">Doubled", ">Changed", "Note")
     for result in results:
         table.add_row(
             _name(result),
             _verdict(result.verdict),
-            _against(result).replace(" of ", "\nof "),
+            "\n".join(filter(None, (_against(result).replace(" of ", "\nof "), words.usual(result)))),
             *(_damage(result, kind) for kind in ("lost", "doubled", "changed")),
-            Text(plain(brief(result.why))),
+            Text(_note(result)),
         )
     return table
 
@@ -47,9 +61,37 @@ def history(results: Sequence[RunResult]) -> Table:
             _name(result),
             _verdict(result.verdict),
             _against(result).replace(" of ", "\nof "),
-            Text(plain(brief(result.why))),
+            Text(_note(result)),
         )
     return table
+
+
+def histories(found: Sequence[Sequence[RunResult]]) -> Table:
+    """One row a test and its parameters: MTTR and verdict of each run, the newest to the right; median and p95 of the
+    passes; whether the last one was slower than they were. found: newest first, none empty."""
+    stacks = {runs[0].stack for runs in found}
+    table = _table("Test", "MTTR and verdicts", "Usually", "Trend", last_min=11)
+    for runs in found:
+        bars, verdicts = _course(runs)
+        stack = f"\n  stack={runs[0].stack}" if len(stacks) > 1 else ""
+        table.add_row(
+            _name(runs[0]) + Text(plain(stack)),
+            Text(f"{bars}\n") + Text("").join(Text(LETTERS[v], STYLES[v]) for v in verdicts),
+            "{}\np95 {}".format(*_usually(runs)),
+            Text(words.trend(runs[0]) or f"{len(_passes(runs))} passes", "bold red" if _slower(runs[0]) else ""),
+        )
+    return table
+
+
+def histories_markdown(found: Sequence[Sequence[RunResult]]) -> str:
+    """Test | MTTR | Verdicts | Median | p95 | Trend, one line a history, ending with a newline."""
+    lines = ["| Test | MTTR | Verdicts | Median | p95 | Trend |", "| --- | --- | --- | --- | --- | --- |"]
+    for runs in found:
+        bars, verdicts = _course(runs)
+        letters = "".join(LETTERS[v] for v in verdicts)
+        cells = (label(runs[0]), bars, letters, *_usually(runs), words.trend(runs[0]) or f"{len(_passes(runs))} passes")
+        lines.append(f"| {' | '.join(_cell(text) for text in cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def markdown(results: Sequence[RunResult]) -> str:
@@ -61,7 +103,38 @@ def markdown(results: Sequence[RunResult]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(*columns: str) -> Table:
+def _course(runs: Sequence[RunResult]) -> tuple[str, list[Verdict]]:
+    """Sparkline and verdicts, the oldest first."""
+    oldest_first = list(reversed(runs))
+    mttr = [r.measures["mttr"].high_s if "mttr" in r.measures else None for r in oldest_first]
+    return words.sparkline(mttr), [r.verdict for r in oldest_first]
+
+
+def _passes(runs: Sequence[RunResult]) -> list[float]:
+    """The MTTR of each run that recovered as promised."""
+    good = [r for r in runs if r.verdict is Verdict.PASS or _slower(r)]
+    return [s for r in good if "mttr" in r.measures and (s := r.measures["mttr"].high_s) is not None]
+
+
+def _usually(runs: Sequence[RunResult]) -> tuple[str, str]:
+    """Median and p95."""
+    passes = _passes(runs)
+    if not passes:
+        return NONE, NONE
+    return f"{statistics.median(passes):.1f} s", f"{trend.p95(passes):.1f} s"
+
+
+def _slower(result: RunResult) -> bool:
+    return any(t.worse for t in result.trends)
+
+
+def _note(result: RunResult) -> str:
+    """The reason, and a slow-down that is not the reason."""
+    told = words.trend(result) if _slower(result) and result.verdict is Verdict.PASS else ""
+    return plain(brief("; ".join(filter(None, (result.why, told)))))
+
+
+def _table(*columns: str, last_min: int = 16) -> Table:
     """Without vertical lines and with single blanks between columns: 80 columns are few."""
     table = Table(box=None, padding=(0, 1, 1, 0), pad_edge=False, header_style="bold", expand=False)
     for name in columns:
@@ -71,7 +144,7 @@ def _table(*columns: str) -> Table:
             justify="right" if name.startswith(">") else "left",
             no_wrap=not last,
             overflow="fold",
-            min_width=16 if last else None,
+            min_width=last_min if last else None,
         )
     return table
 

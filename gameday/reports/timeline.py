@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday import timings
-from gameday.model import Evidence, Group, Sample, Samples
+from gameday.model import FIRING, PENDING, Evidence, Group, Sample, Samples
 from gameday.reports.words import interval, plain, value
 
 __all__ = ["Mark", "Row", "Span", "Timeline", "timeline", "union"]
@@ -47,7 +47,8 @@ class Row:
     """One line of the picture.
 
     silent: no answer. unseen: not asked. lines: for a stream, of each of its groups the times and the delays in
-    seconds, NaN where there was no answer. struck: what the fault was meant for, or what lies behind it.
+    seconds, NaN where there was no answer. struck: what the fault was meant for, or what lies behind it. pending,
+    firing: of an alert.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Row:
     lines: tuple[tuple[Floats, Floats], ...] = ()
     worst_s: float = 0.0
     struck: bool = False
+    pending: tuple[Span, ...] = ()
+    firing: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def timeline(evidence: Evidence) -> Timeline | None:
 
 
 def _marks(evidence: Evidence) -> tuple[Mark, ...]:
-    """Every fault, impact, the mending of a held fault, restore and drain, as far as they are known."""
+    """Every fault, impact, alert, the mending of a held fault, restore and drain, as far as they are known."""
     if evidence.inject_ns is None:
         return ()
     zero_ns, clock_ns = evidence.inject_ns, evidence.clock_ns or evidence.inject_ns
@@ -110,7 +113,7 @@ def _marks(evidence: Evidence) -> tuple[Mark, ...]:
     clock_s = (clock_ns - zero_ns) / NS
     if clock_s > APART_S and all(abs(mark.high_s - clock_s) > APART_S for mark in found):
         found.append(Mark("mended", clock_s, clock_s, f"mended {clock_s:.1f} s"))
-    for name in ("impact", "restore", "drain"):
+    for name in ("impact", "alert", "restore", "drain"):
         measure = evidence.measures.get(name)
         if measure is not None and measure.high_s is not None:
             low_s = measure.high_s if measure.low_s is None else measure.low_s
@@ -168,7 +171,7 @@ def _stream(evidence: Evidence, name: str, groups: Sequence[Group], zero_ns: int
 
 
 def _bands(evidence: Evidence, zero_ns: int) -> list[Row]:
-    """One row a probe, the struck component's first; then one for each kind of watch."""
+    """One row a probe, the struck component's first; then one for each kind of watch, and one for each alert."""
     by_name: dict[str, list[str]] = {}
     components = sorted({s.split("/")[1] for s in evidence.samples if s.startswith("component/")})
     for component in sorted(components, key=lambda name: name != evidence.component):
@@ -178,9 +181,34 @@ def _bands(evidence: Evidence, zero_ns: int) -> list[Row]:
             by_name[f"{component} · {probe}" if len(probes) > 1 else component] = [series]
     for series in sorted(evidence.samples):
         kind = series.partition("/")[0]
-        if kind not in ("component", "head", "end", "position"):
+        if kind not in ("component", "head", "end", "position", "alert"):
             by_name.setdefault(kind, []).append(series)
-    return [_band(evidence, name, series, zero_ns) for name, series in by_name.items()]
+    alerts = [s for s in sorted(evidence.samples) if s.startswith("alert/") and not s.endswith(".evaluated")]
+    return [
+        *(_band(evidence, name, series, zero_ns) for name, series in by_name.items()),
+        *(_alert(evidence.samples[series], series, zero_ns) for series in alerts),
+    ]
+
+
+def _alert(samples: Sequence[Sample], series: str, zero_ns: int) -> Row:
+    """The platform's alert: when it waited and when it fired."""
+    silent, unseen = _spans(samples, zero_ns)
+    pending, firing = (_lasting(samples, value, zero_ns) for value in (PENDING, FIRING))
+    return Row(
+        name=series.replace("/", " ", 1),
+        note=f"fired {_length(firing):.1f} s" if firing else "pending" if pending else "did not fire",
+        silent=union(silent),
+        unseen=union(unseen),
+        pending=pending,
+        firing=firing,
+    )
+
+
+def _lasting(samples: Sequence[Sample], value: float, zero_ns: int) -> tuple[Span, ...]:
+    """When the samples had this value, each until the next one."""
+    ends = [sample.at_ns for sample in samples[1:]] + [s.at_ns + s.took_ns for s in samples[-1:]]
+    spans = [((s.at_ns - zero_ns) / NS, (end - zero_ns) / NS) for s, end in zip(samples, ends, strict=True)]
+    return union(span for span, s in zip(spans, samples, strict=True) if s.value == value)
 
 
 def _band(evidence: Evidence, name: str, series: Sequence[str], zero_ns: int) -> Row:
@@ -241,7 +269,9 @@ def _shown(evidence: Evidence, recorded: Span, rows: Sequence[Row], marks: Seque
     if evidence.inject_ns is None:
         return recorded
     bound_s = _bound_s(evidence)
-    moments = [m.high_s for m in marks] + [edge for row in rows for span in row.silent for edge in span]
+    moments = [m.high_s for m in marks] + [
+        edge for row in rows for span in (*row.silent, *row.pending, *row.firing) for edge in span
+    ]
     for row in rows:
         for at, delay in row.lines:
             late = at[np.nan_to_num(delay) > bound_s]
@@ -281,8 +311,9 @@ def _words(marks: Sequence[Mark], streams: Sequence[Row], bands: Sequence[Row], 
     if left_out:
         found.append(f"{left_out} more streams were never further behind than these")
     for row in bands:
-        at = "; ".join(f"{low:.2f} to {high:.2f} s" for low, high in row.silent[:SPANS_TOLD_MAX])
-        more = len(row.silent) - SPANS_TOLD_MAX
+        spans = row.firing or row.silent
+        at = "; ".join(f"{low:.2f} to {high:.2f} s" for low, high in spans[:SPANS_TOLD_MAX])
+        more = len(spans) - SPANS_TOLD_MAX
         found.append(
             f"{row.name}: {row.note}"
             + (f" ({at}{f'; {more} more times' if more > 0 else ''})" if at else " throughout")

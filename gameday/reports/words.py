@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from gameday.model import Json, Measure, RunResult
 from gameday.reports.results import COUNTS
+from gameday.trend import COMPARED
 
 __all__ = [
     "NONE",
@@ -22,8 +23,14 @@ __all__ = [
     "dispositions",
     "interval",
     "label",
+    "measure",
+    "named",
     "parameters",
     "plain",
+    "seconds",
+    "sparkline",
+    "trend",
+    "usual",
     "value",
 ]
 
@@ -31,15 +38,22 @@ NONE = "—"
 """What stands where nothing was measured or judged: never a 0."""
 
 
+BARS = "▁▂▃▄▅▆▇█"
+
 NOTE_CHARACTERS_MAX = 160
 
-CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""C0 and C1 controls, line separators, and what turns the direction of writing."""
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0 and C1 controls, line separators, what turns the direction of writing, and halves of characters."""
 
 
 def label(result: RunResult) -> str:
     """The run's name with its parameters: broker_restart(how=sigkill)."""
-    return f"{result.test}({parameters(result.params)})" if result.params else result.test
+    return named(result.test, result.params)
+
+
+def named(test: str, params: Mapping[str, Json]) -> str:
+    """A test's name with its parameters."""
+    return f"{test}({parameters(params)})" if params else test
 
 
 def parameters(params: Mapping[str, Json]) -> str:
@@ -67,10 +81,39 @@ def interval(measure: Measure) -> str:
     return f"{low} s" if low == high else f"{low}–{high} s"
 
 
+def seconds(given: float) -> str:
+    """3.2 s; below a second 0.41 s."""
+    return f"{given:.{2 if abs(given) < 1 else 1}f} s"
+
+
+def measure(name: str) -> str:
+    """A measure's name as it is written in text."""
+    return "MTTR" if name == "mttr" else name
+
+
 def against(measure: Measure, target_s: float) -> str:
     """3.1–3.2 s of 120 s."""
     known = measure.low_s is not None or measure.high_s is not None
     return f"{interval(measure)} of {target_s:g} s" if known else NONE
+
+
+def usual(result: RunResult) -> str:
+    """usually 3.2 s: the median MTTR of the passes before; "" when there were none."""
+    return next((f"usually {t.median_s:.1f} s" for t in result.trends if t.measure == "mttr"), "")
+
+
+def trend(result: RunResult) -> str:
+    """slower: MTTR, drain; else as usual; "" where there were too few passes to say so."""
+    worse = [COMPARED[t.measure] for t in result.trends if t.worse]
+    if worse:
+        return f"slower: {', '.join(worse)}"
+    return "as usual" if any(t.p is not None for t in result.trends) else ""
+
+
+def sparkline(seconds: Sequence[float | None]) -> str:
+    """One bar a run, its height from 0 to the highest: ▅▅▆█. A run that was not measured is a dot."""
+    highest = max((s for s in seconds if s is not None), default=0.0)
+    return "".join("·" if s is None else BARS[round((len(BARS) - 1) * s / highest) if highest else 0] for s in seconds)
 
 
 def plain(text: str) -> str:

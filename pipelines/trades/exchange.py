@@ -136,14 +136,14 @@ class Exchange:
         return web.json_response({**tape, "heads": heads})
 
 
-async def _serve(tape: Tape, port: int) -> None:
+async def _serve(tape: Tape, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     runner = web.AppRunner(Exchange(tape).app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, host, port).start()
         log.info(
             "exchange_up",
             port=port,
@@ -162,6 +162,7 @@ def main() -> int:
     """Run until SIGTERM. Exit 2: the port or the state folder can't be used."""
     parser = argparse.ArgumentParser(description="An exchange that never was: three venues over a reproducible tape.")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--state", type=Path, required=True, help="folder that keeps the tape")
     parser.add_argument("--rate", type=float, default=300.0, help="trades a second, all symbols together (default 300)")
     parser.add_argument("--seed", type=int, default=1)
@@ -172,7 +173,7 @@ def main() -> int:
     failpoints.listen()
     try:
         tape = Tape(options.state, options.seed, options.rate)
-        asyncio.run(_serve(tape, options.port))
+        asyncio.run(_serve(tape, options.host, options.port))
     except TapeError as e:
         log.error("exchange_cannot_start", error=str(e))
         return 2

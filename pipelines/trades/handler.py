@@ -93,6 +93,7 @@ class Handler:
         self._log = log.bind(venue=venue.NAME)
         self._sink: Sink | None = None
         self._connected = False
+        self._acked_s = time.monotonic()
         self._counts = dict.fromkeys(
             ("connects", "disconnects", "filled", "holes", "rejected", "restarts", "produced", "acked"), 0
         )
@@ -115,6 +116,7 @@ class Handler:
                 await asyncio.to_thread(sink.close)
                 self._counts["produced"] += sink.produced
                 self._counts["acked"] += sink.acked
+                self._acked_s = max(self._acked_s, sink.acked_s)
                 self._sink = None
             if not sink.failed.done():
                 following.result()  # raises what ended it
@@ -318,17 +320,18 @@ class Handler:
         if sink is not None:
             counts["produced"] += sink.produced
             counts["acked"] += sink.acked
-        for name, value in counts.items():
+        for name, count in counts.items():
             yield f"# TYPE feed_handler_{name}_total counter"
-            yield f'feed_handler_{name}_total{{venue="{venue}"}} {value}'
-        gauges = {
+            yield f'feed_handler_{name}_total{{venue="{venue}"}} {count}'
+        gauges: dict[str, float] = {
             "connected": int(self._connected),
             "reconnects": max(0, counts["connects"] - 1),
             "waiting": sink.waiting() if sink else 0,
+            "last_ack_age_seconds": round(time.monotonic() - max(self._acked_s, sink.acked_s if sink else 0.0), 3),
         }
-        for name, value in gauges.items():
+        for name, gauge in gauges.items():
             yield f"# TYPE feed_handler_{name} gauge"
-            yield f'feed_handler_{name}{{venue="{venue}"}} {value}'
+            yield f'feed_handler_{name}{{venue="{venue}"}} {gauge}'
         yield "# TYPE feed_handler_last_id gauge"
         for symbol, place in self._places.items():
             yield f'feed_handler_last_id{{venue="{venue}",symbol="{symbol}"}} {place.trade_id}'
@@ -340,7 +343,7 @@ class Handler:
         yield from failpoints.metrics()
 
 
-async def _serve(handler: Handler, port: int) -> None:
+async def _serve(handler: Handler, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -349,7 +352,7 @@ async def _serve(handler: Handler, port: int) -> None:
     stopping = asyncio.create_task(stop.wait())
     try:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, host, port).start()
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()  # raises what ended it
@@ -370,6 +373,7 @@ def main() -> int:
     parser.add_argument("--rest", required=True, help="REST address without path, such as https://api.kraken.com")
     parser.add_argument("--brokers", required=True, help="HOST:PORT,...")
     parser.add_argument("--port", type=int, required=True, help="for /healthz and /metrics")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument(
         "--from",
         dest="origin",
@@ -392,7 +396,7 @@ def main() -> int:
         backoff_max_s=options.backoff_max_s,
     )
     try:
-        asyncio.run(_serve(handler, options.port))
+        asyncio.run(_serve(handler, options.host, options.port))
     except OSError as e:
         log.error(
             "handler_cannot_start", venue=options.venue, error=str(e), remedy=f"a free --port instead of {options.port}"

@@ -1,7 +1,8 @@
 """The on-call engineer's inbox: python -m pipelines.trades.pager --port P --file F. Stands for a chat or a pager.
 
 POST /alerts takes an alert, whatever it says, and appends it to the file; GET /healthz tells how many there are. Who
-alerts, and about what, is the platform's business. POST /watchman is for who watches the platform, and counted apart.
+alerts, and about what, is the platform's business. POST /watchman and /gameday are for who watches and breaks the
+platform, and counted apart.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ALERT_MAX_BYTES = 1 << 16
 READ_WITHIN_S = 5.0
 
 
-SENDERS = ("alerts", "watchman")
+SENDERS = ("alerts", "watchman", "gameday")
 
 
 class Inbox:
@@ -44,8 +45,8 @@ class Inbox:
             self._count[sender] += 1
 
 
-def server(port: int, inbox: Inbox) -> ThreadingHTTPServer:
-    """Listening on loopback alone."""
+def server(host: str, port: int, inbox: Inbox) -> ThreadingHTTPServer:
+    """Listening, and not yet answering."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = READ_WITHIN_S
@@ -74,16 +75,17 @@ def server(port: int, inbox: Inbox) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(data)
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return ThreadingHTTPServer((host, port), Handler)
 
 
 def main() -> int:
     """Serve until SIGTERM ends the process: every alert is in the file when it was answered."""
     parser = argparse.ArgumentParser(description="The on-call engineer's inbox.")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--file", type=Path, required=True)
     options = parser.parse_args()
-    with server(options.port, Inbox(options.file)) as serving:
+    with server(options.host, options.port, Inbox(options.file)) as serving:
         serving.serve_forever()
     return 0
 

@@ -91,6 +91,8 @@ class Sink:
         self.failed: asyncio.Future[str] = loop.create_future()
         self.unsent: dict[str, Place] = {}
         self.produced = self.acked = 0
+        self.acked_s = 0.0
+        """When the broker last acknowledged a record, by time.monotonic."""
         self._space = asyncio.Event()
         self._closing = threading.Event()
         callbacks = {"error_cb": self._error, "stats_cb": self._statistics}
@@ -147,6 +149,7 @@ class Sink:
             if ACK.on is not None:
                 ACK()
             self.acked += 1
+            self.acked_s = time.monotonic()
             if not self._space.is_set():
                 self._loop.call_soon_threadsafe(self._space.set)
         elif not self._closing.is_set():

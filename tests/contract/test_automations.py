@@ -1,4 +1,5 @@
-"""The watchman is watched, by a real Prefect server: it tells when runs of gameday's own die, fall silent, are late."""
+"""The watchman is watched, by a real Prefect server: it tells when runs of gameday's own fail, die, fall silent, are
+late."""
 
 from __future__ import annotations
 
@@ -58,10 +59,13 @@ class Prefect:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read() or b"null")
 
-    def run(self, *tags: str) -> str:
+    def run(self, *tags: str, deployed: bool = False) -> str:
         """A flow run that is Running, with nobody behind it; its id."""
         flow = self.ask("/flows/", {"name": "broker-restart"})["id"]
-        run = str(self.ask("/flow_runs/", {"flow_id": flow, "tags": list(tags), "state": {"type": "PENDING"}})["id"])
+        wanted = {"flow_id": flow, "tags": list(tags), "state": {"type": "PENDING"}}
+        if deployed:
+            wanted["deployment_id"] = self.ask("/deployments/", {"name": "on-demand", "flow_id": flow})["id"]
+        run = str(self.ask("/flow_runs/", wanted)["id"])
         self.enter(run, "RUNNING")
         return run
 
@@ -99,7 +103,7 @@ def named(inbox: Answering, prefect: Prefect, run: str) -> list[str]:
 def test_registering_twice_leaves_each_once(prefect: Prefect, prefect_api_url: str, inbox: Answering) -> None:
     """Under names that begin with ours; nobody else's are touched."""
     names = register(prefect_api_url, f"http://127.0.0.1:{inbox.port}/")
-    assert len(names) == 3
+    assert len(names) == 4
     known = [a["name"] for a in prefect.ask("/automations/filter", {})]
     assert sorted(name for name in known if name.startswith("gameday: ")) == sorted(names)
 
@@ -114,6 +118,23 @@ def test_a_crashed_run_is_told(prefect: Prefect, inbox: Answering) -> None:
     assert told["about"] == "gameday itself: a run crashed"
     assert told["flow"] == "broker-restart"
     assert "gameday heal" in told["remedy"]
+    assert named(inbox, prefect, other) == []
+
+
+@pytest.mark.parametrize("state", ["Fail", "Failed"])
+def test_a_failed_run_of_a_deployment_is_told(prefect: Prefect, inbox: Answering, state: str) -> None:
+    """Whether by its verdict or by an error; the tests inside a night are not told one by one, nor other verdicts."""
+    inside, other, night = (
+        prefect.run("gameday"),
+        prefect.run("gameday", deployed=True),
+        prefect.run("gameday", deployed=True),
+    )
+    prefect.enter(inside, "FAILED", state)
+    prefect.enter(other, "FAILED", "Unknown")
+    prefect.enter(night, "FAILED", state)
+    until(lambda: named(inbox, prefect, night), TOLD_WITHIN_S, every_s=0.2, what="the alert")
+    assert json.loads(named(inbox, prefect, night)[0])["about"] == "gameday itself: a run failed"
+    assert named(inbox, prefect, inside) == []
     assert named(inbox, prefect, other) == []
 
 

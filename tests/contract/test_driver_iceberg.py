@@ -7,16 +7,18 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import psycopg
 import pytest
 
 from gameday import checks
 from gameday.digest import TRADE_FIELDS
 from gameday.drivers.clickhouse import Hop as Silver
 from gameday.drivers.iceberg import Archive
-from gameday.drivers.postgres import Mirror
+from gameday.drivers.postgres import Mirror, TimeMirror
 from gameday.drivers.s3 import Rights
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Baseline, Check, Digest, Evidence, Group, Marks, Position, Sample, Verdict, Window
+from tasks.verify import touched
 from tests.contract.sockets import nobody
 from tests.offloadrig import BUCKET, DAY_US, FIRST_US, PASSWORD, Offload
 
@@ -95,6 +97,60 @@ def test_each_commit_has_the_rows_that_it_added(offload: Offload) -> None:
         (100, 501, 600),
         (100, 601, 700),
     ]
+
+
+def test_without_positions_each_commit_s_rows_tell_its_heads(offload: Offload) -> None:
+    """The same heads as the summaries say, whether or not the commits before were seen when they were made."""
+    for n in range(3):
+        exported(offload, 100, 1 + 100 * n)
+    exported(offload, 50, 1, *KRAKEN)
+    watching = replace(archive(offload), position="")
+    (first,) = watching.commits(None)
+    assert (first.heads, first.position) == ({BTC: 300, KRAKEN: 50}, {})
+    assert watching.read() == {"": 1.0, "head/binance/BTCUSDT": 300.0, "head/kraken/BTC/USD": 50.0}
+    for n in range(3, 5):
+        exported(offload, 100, 1 + 100 * n)
+    for table in (watching, replace(archive(offload), position="")):
+        found = table.commits(first.id)
+        assert [dict(c.heads) for c in found] == [{BTC: head, KRAKEN: 50} for head in (300, 400, 500)]
+        assert [(c.added[BTC].rows, c.added[BTC].lo) for c in found[1:]] == [(100, 301), (100, 401)]
+        assert table.heads() == {BTC: 500, KRAKEN: 50}
+
+
+def test_rows_that_are_appended_again_are_found_without_positions(offload: Offload) -> None:
+    """Below the heads of the commit before: the digest of what was touched has them, and the commit is named."""
+    exported(offload, 100, 1)
+    table = replace(archive(offload), position="")
+    (first,) = table.commits(None)
+    real = offload.table()
+    real.append(real.scan(limit=7).to_arrow())
+    exported(offload, 20, 101)
+    silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
+    commits = list(table.commits(first.id))
+    for number, (before, commit) in enumerate(pairwise(commits), start=1):
+        right = silver.digest(Window(before.heads, commit.heads))[0].groups
+        commits[number] = replace(commit, right=right)
+    window = touched(commits)
+    right = silver.digest(window)[0].groups
+    digests = (Digest("archive", "silver", "final", right), *table.digest(window))
+    evidence = Evidence("t", {}, "s", ledger="silver", commits=tuple(commits), digests=digests)
+    doubled, whole = checks.no_duplicates(evidence), checks.snapshots_whole(evidence)
+    assert (doubled.verdict, "archive has 7 trades too many" in doubled.why) == (Verdict.FAIL, True), doubled
+    assert (whole.verdict, f"commit {commits[1].id}" in whole.why) == (Verdict.FAIL, True), whole
+    assert checks.no_loss(evidence).verdict is Verdict.PASS
+
+
+def test_a_file_that_no_commit_names_is_seen_in_the_store(offload: Offload) -> None:
+    """While every file of a commit is one that it names."""
+    exported(offload, 100, 1)
+    table = archive(offload)
+    assert table.stored() == table.named() != set()
+    offload.write(50, 101)
+    offload.commit()
+    offload.finish(offload.start(**armed("offload::after_data_file=kill")))
+    (stray,) = set(table.stored()) - set(table.named())
+    assert stray.endswith(".parquet")
+    assert not set(table.named()) - set(table.stored())
 
 
 def test_a_commit_that_doubles_rows_is_seen_through(offload: Offload) -> None:
@@ -277,6 +333,24 @@ def test_a_mirror_without_the_row_is_an_error(offload: Offload) -> None:
     """Nothing is not the position zero."""
     with pytest.raises(DriverError, match="no position for table_name = nobody"):
         Mirror(offload.servers.postgres, "offload_watermarks", "table_name", "nobody").position()
+
+
+def test_a_watermark_may_be_a_time(offload: Offload) -> None:
+    """With a zone or without one, to the microsecond; a row that is not there, or says nothing, is an error."""
+    dsn = offload.servers.postgres
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SET timezone = 'Asia/Tokyo'")
+        connection.execute("CREATE TABLE marks (source text, at timestamptz, bare timestamp)")
+        connection.execute(
+            "INSERT INTO marks VALUES ('silver', '2026-02-19 02:00:00.000001+00', '2026-02-19 02:00:00.000001')"
+        )
+    wanted = {"time_us": 1_771_466_400_000_001}
+    assert TimeMirror(dsn, "marks", "source", "silver", "at").position() == wanted
+    assert TimeMirror(dsn, "public.marks", "source", "silver", "bare").position() == wanted
+    with pytest.raises(DriverError, match="marks has no at for source = gold"):
+        TimeMirror(dsn, "marks", "source", "gold", "at").position()
+    with pytest.raises(DriverError, match="last_offload_timestamp"):
+        TimeMirror(dsn, "marks", "source", "silver").position()
 
 
 def test_the_right_to_write_is_withdrawn_and_given_back(offload: Offload) -> None:

@@ -55,6 +55,24 @@ def hashes(ids: Iterable[int]) -> int:
     return int(np.sum(row_hash(columns), dtype=np.uint64))
 
 
+def test_a_platform_s_own_messages_are_the_same_records(broker: str) -> None:
+    """Other keys, milliseconds, the venue known from the topic: the same heads and hashes."""
+    name = f"theirs-{uuid4()}"
+    server.create_topics(broker, {name: 1})
+    producer = Producer({"bootstrap.servers": broker})
+    for key in range(1, 51):
+        ours = trade(key)
+        theirs = {"s": ours["symbol"], "t": str(key), "p": ours["price"], "q": ours["quantity"]}
+        theirs |= {"S": ours["side"].upper(), "T": ours["exchange_us"] // 1000}
+        producer.produce(name, json.dumps(theirs), partition=0)
+    producer.flush(10)
+    keys = {"symbol": "s", "id": "t", "price": "p", "quantity": "q", "side": "S", "time_ms": "T"}
+    hop = kafka.Hop(broker, [name], keys=keys, venues={name: "binance"})
+    assert hop.heads() == {BTC: 50}
+    held = hop.digest(Window({BTC: 10}, {BTC: 50}))[0].groups[BTC]
+    assert (held.keys, held.sum) == (40, hashes(range(11, 51)))
+
+
 @pytest.fixture
 def topic(broker: str) -> str:
     """A new topic with two partitions."""
@@ -182,7 +200,7 @@ def test_not_more_of_the_log_is_read_than_the_window_needs(
         {"_raw": b"not json"},
         {"_raw": b"[1, 2]"},
         {"_raw": b"\xff\xfe"},
-        {"trade_id": "7"},
+        {"trade_id": "7a"},
         {"trade_id": True},
         {"price": "1.123456789"},
         {"price": 60000.25},
@@ -191,7 +209,7 @@ def test_not_more_of_the_log_is_read_than_the_window_needs(
         {"price": ""},
         {"price": "."},
         {"quantity": "99999999999999"},
-        {"side": "BUY"},
+        {"side": "bid"},
         {"exchange_us": None, "_stamp_us": START_US},
     ],
     ids=str,

@@ -17,7 +17,6 @@ from compose.servers import toxiproxy
 from compose.service import answers
 from gameday import guardian
 from gameday.errors import ConfigError, DriverError, GamedayError
-from gameday.faults._link import reaction_s
 from gameday.faults.blackhole import Blackhole
 from gameday.faults.latency import Latency
 from gameday.faults.partition import Partition
@@ -28,6 +27,7 @@ from gameday.polling import until
 from gameday.ports import Fault, Held, Shape
 from gameday.stack import Stack, open_stack
 from gameday.state import State
+from gameday.vantage import reaction_s
 from tests import fakes
 
 LINK = "db-web"

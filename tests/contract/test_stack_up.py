@@ -21,7 +21,7 @@ import pytest
 
 from compose import supervisor
 from compose.ports import HIGHEST, RANGE, free, free_ports
-from compose.servers import kafka, postgres, toxiproxy
+from compose.servers import alertmanager, kafka, postgres, prometheus, toxiproxy
 from compose.service import Service, answers
 from compose.trades.processes import PORTS, SECRETS, TOPICS
 from compose.up import clean, down, up
@@ -44,7 +44,9 @@ NAMES = {
         "consumer-watch",
     ),
     *("exchange", "kafka", "clickhouse", "handler-binance", "handler-kraken", "handler-coinbase"),
-    *("seaweedfs", "offload-worker", "pager"),
+    *("seaweedfs", "offload-worker", "pager", "exporter"),
+    *(("prometheus",) if prometheus.get(print) else ()),
+    *(("alertmanager",) if prometheus.found() and alertmanager.get(print) else ()),
 }
 
 

@@ -62,6 +62,20 @@ def test_a_night_passes_and_says_so(night: tuple[str, Path, Path]) -> None:
     assert "history: pass" in output
 
 
+def test_people_are_told_before_and_after(stack_state: State, night: tuple[str, Path, Path]) -> None:
+    """By the stack's channel: what will be broken and how to stop it, then the night; nothing between them, for
+    nothing failed."""
+    _, found, _ = night
+    name = json.loads(found.read_text())["night"]
+    inbox = (stack_state.servers / "pager" / "alerts.jsonl").read_text().splitlines()
+    told = [json.loads(line["alert"]) for line in map(json.loads, inbox) if line["sender"] == "gameday"]
+    announced, ended = [body for body in told if body["night"] == name]
+    assert (announced["kind"], len(announced["data"]["tests"])) == ("announce", 6)
+    assert any("gameday abort" in fact["value"] for fact in announced["facts"])
+    assert (ended["kind"], ended["verdict"], len(ended["data"]["results"])) == ("night", "pass", 6)
+    assert Path(ended["links"]["Report"]).exists()
+
+
 def test_its_results_follow_the_published_schema(night: tuple[str, Path, Path]) -> None:
     """results.json validates, and nothing was lost, doubled or changed at any hop."""
     _, found, junit = night
@@ -100,11 +114,13 @@ def test_the_sampler_kept_its_rate(night: tuple[str, Path, Path], stack_state: S
 
 
 def test_the_night_leaves_its_files_and_its_history(night: tuple[str, Path, Path], stack_state: State) -> None:
-    """report.html stands alone, and the history knows the runs, also as the Markdown table."""
+    """report.html stands alone, the index leads to it, and the history knows the runs, also as the Markdown table."""
     _, found, _ = night
     page = (stack_state.night(json.loads(found.read_text())["night"]) / "report.html").read_text()
     assert "<svg" in page
     assert not any(f'{attribute}="http' in page for attribute in ("src", "srcset"))
+    index = Path(gameday(stack_state, "report").stdout.strip())
+    assert f'href="{json.loads(found.read_text())["night"]}/report.html"' in index.read_text()
     table = gameday(stack_state, "history", "--markdown").stdout
     assert table.startswith("| Test | Run Date | Result | MTTR | Notes |")
     assert table.count("broker_restart") >= 1
@@ -112,8 +128,25 @@ def test_the_night_leaves_its_files_and_its_history(night: tuple[str, Path, Path
     assert {r["id"] for r in results(found)} <= {r["id"] for r in past}
 
 
+def test_every_runbook_was_right_about_the_real_failure(night: tuple[str, Path, Path], stack_state: State) -> None:
+    """Each diagnosis pointed at what was broken while it was, what was stopped was started by its runbook, and each
+    verification agrees; and the evidence lies ready to be applied."""
+    output, found, _ = night
+    for result in results(found):
+        steps = {(s["kind"], s["title"]): (s["ok"], s["why"]) for s in result["steps"]}
+        assert {kind for kind, _ in steps} >= {"diagnosis", "verify"}, result["test"]
+        assert {step: told for step, told in steps.items() if told[0] is not True} == {}, result["test"]
+        mended = [a["healed_why"] for a in result["acts"] if (a["healed_why"] or "").startswith("by the runbook: ")]
+        assert bool(mended) is (result["test"] in ("feed_handler_crash", "object_store_outage"))
+        assert {a["healed_by"] for a in result["acts"]} == {result["id"]}
+    diff = (stack_state.night(json.loads(found.read_text())["night"]) / "runbooks.diff").read_text()
+    assert diff.count("--- a/runbooks/") == len(results(found))
+    assert "Every step came out as this text says" in diff
+    assert "git apply" in output
+
+
 def test_a_deployment_does_the_same_through_the_worker(stack_state: State) -> None:
-    """`prefect deployment run` ends Completed, and its run is in the history like any other."""
+    """`prefect deployment run` ends Completed, and its run is in the history and has its page like any other."""
     config = load(state=stack_state)
     before = {r["id"] for r in json.loads(gameday(stack_state, "history", "--json").stdout)["results"]}
     prefect = str(Path(sys.executable).with_name("prefect"))
@@ -134,6 +167,7 @@ def test_a_deployment_does_the_same_through_the_worker(stack_state: State) -> No
     after = json.loads(gameday(stack_state, "history", "--json").stdout)["results"]
     new = [r for r in after if r["id"] not in before]
     assert [(r["test"], r["params"]["how"], r["verdict"]) for r in new] == [("clickhouse_restart", "sigkill", "pass")]
+    assert stack_state.report(new[0]["night"]).exists()
 
 
 def test_a_killed_handler_is_revived_by_the_platform(stack_state: State, tmp_path: Path) -> None:

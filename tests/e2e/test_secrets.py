@@ -44,8 +44,8 @@ def texts(*folders: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def test_a_run_leaves_no_secret_in_any_file(stack_state: State, run: Path, secrets: list[str]) -> None:
-    """Results, evidence, samples, logs, report, journal, lease, and what was printed."""
-    told = [stack_state.runs, stack_state.nights, stack_state.journal, run]
+    """Results, evidence, samples, logs, report, journal, messages, and what was printed."""
+    told = [stack_state.runs, stack_state.nights, stack_state.outbox, stack_state.journal, run]
     found = [str(path) for path, data in texts(*told) for secret in secrets if secret.encode() in data]
     assert found == []
 

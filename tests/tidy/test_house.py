@@ -29,7 +29,7 @@ IMPORTERS = {"gameday/stack.py"}
 PRODUCT = ("gameday", "tasks", "flows", "deployments", "compose", "pipelines", "failpoints", "benchmarks", "examples")
 
 REGISTRIES = re.compile(
-    r"pypi\.o[r]g|pythonhosted\.o[r]g|npmjs\.(?:com|o[r]g)|proxy\.golan[g]\.org|docker\.i[o]|ghcr\.i[o]|quay\.i[o]"
+    r"pypi\.o[r]g|pythonhosted\.o[r]g|npmjs\.(?:com|o[r]g)|proxy\.golan[g]\.org|docker\.i[o]/|\w\.docker\.i[o]|ghcr\.i[o]|quay\.i[o]"
     r"|maven\.o[r]g|maven\.apach[e]|crates\.i[o]"
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|home|root|Users)/\w")

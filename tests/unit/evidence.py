@@ -1,4 +1,4 @@
-"""A night that never was: three runs with samples, digests and acts as a real one leaves them.
+"""Nights that never were: one of three runs with samples, digests and acts as a real one leaves them, and those before.
 
 The platform is simulated in closed form: the ledger's head grows evenly, the visible head follows a fixed delay behind,
 stands still during an outage and catches up afterwards. Everything follows from a seed.
@@ -7,10 +7,14 @@ stands still during an outage and catches up afterwards. Everything follows from
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from statistics import median, quantiles
 
+from gameday import codec, diagnose
 from gameday.model import (
     Act,
     Baseline,
@@ -24,12 +28,25 @@ from gameday.model import (
     RunResult,
     Sample,
     Samples,
+    Step,
     Tally,
+    Trend,
     Verdict,
     Window,
 )
+from gameday.reports import html, results, site
+from gameday.state import State
 
-__all__ = ["EVIL", "aborted", "broker_restart", "clickhouse_restart", "feed_handler_crash", "night"]
+__all__ = [
+    "EVIL",
+    "aborted",
+    "broker_restart",
+    "clickhouse_restart",
+    "feed_handler_crash",
+    "night",
+    "nights",
+    "tonight",
+]
 
 NIGHT = "20260219T020000-nightly-7c1e"
 VENUES = {
@@ -215,6 +232,129 @@ def aborted() -> RunResult:
 def night() -> list[tuple[RunResult, Evidence]]:
     """The three runs, in the night's order."""
     return [broker_restart(), clickhouse_restart(), feed_handler_crash()]
+
+
+# ---- many nights -----------------------------------------------------------------------------------------------------
+
+KINDS: tuple[tuple[str, Mapping[str, Json], float, float], ...] = (
+    ("broker_restart", {"how": "graceful"}, 3.1, 120.0),
+    ("broker_restart", {"how": "sigkill"}, 4.4, 120.0),
+    ("clickhouse_restart", {"how": "sigkill"}, 1.7, 180.0),
+    ("feed_handler_crash", {"venue": "binance", "how": "graceful"}, 1.0, 60.0),
+    ("network_partition", {"link": "broker-clickhouse", "how": "cut"}, 0.35, 300.0),
+    ("object_store_outage", {"how": "stop"}, 8.8, 20.0),
+    ("offload_failure", {"point": "after_data_file", "victim": "flow"}, 10.2, 900.0),
+)
+"""Test, parameters, usual MTTR and target in seconds."""
+
+SELFTEST = (Finding("selftest", Verdict.PASS, "every planted fault was caught"),)
+STEPS = (
+    Step("diagnosis", "ask who leads each partition", True, "", 0.4),
+    Step("diagnosis", "read the consumer's last commit", False, "expected 12 rows, got 9", 1.2),
+    Step("recovery", "start the broker again", None, "it came back by itself", 0.0),
+    Step("verify", "offsets advance", True, "", 2.1),
+)
+
+
+def tonight() -> list[tuple[RunResult, Evidence | None]]:
+    """The newest night: `night`, with an alert, a trend, a runbook carried out; and the aborted run."""
+    (broker, seen), *others = night()
+    measures = {**broker.measures, "alert": Measure(1.9, 2.05)}
+    trends = (
+        Trend("mttr", 29, 2.9, 3.1, 0.004, True),
+        Trend("drain", 29, 4.1, 4.6, 0.21, False),
+    )
+    first = replace(broker, measures=measures, trends=trends, steps=STEPS)
+    alert = [Sample(_ns(t / 2), 4_000_000, 2.0 if 24 <= t < 34 else 1.0 if t == 23 else 0.0) for t in range(100)]
+    known = replace(seen, measures=measures, samples={**seen.samples, "alert/BrokerDown": alert})
+    return [(first, known), *others, (aborted(), None)]
+
+
+def nights(root: Path, number: int) -> State:
+    """A state folder with so many nights, each with its results and its page, the newest `tonight`'s."""
+    state = State(root)
+    rng = random.Random(number)
+    newest = datetime.strptime(NIGHT[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    before: dict[int, list[float]] = {n: [] for n in range(len(KINDS))}
+    for back in range(number - 1, 0, -1):
+        began = newest - timedelta(days=back)
+        name = f"{began:%Y%m%dT%H%M%S}-nightly-{back:04x}"
+        made = [
+            _past(rng, name, began, kind, before[kind], back) for kind in range(len(KINDS)) if kind or back % 9 != 4
+        ]
+        publish(state, name, made)
+        html.render(name, [(result, None) for result in made], state.report(name), findings=SELFTEST)
+    runs = tonight()
+    publish(state, NIGHT, [result for result, _ in runs])
+    site.write(
+        state,
+        NIGHT,
+        runs,
+        findings=SELFTEST,
+        prefect="http://127.0.0.1:4200",
+        diagnoses={r.id: diagnose.explain(e, r.findings) for r, e in runs if e is not None},
+        undelivered=["channel slack: 1 message given up (the first of 19 February 02:10 UTC): 503"],
+    )
+    site.refresh(state)
+    return state
+
+
+def publish(state: State, name: str, runs: Sequence[RunResult]) -> None:
+    """A night's results.json, as a night leaves it."""
+    codec.write_json(state.night(name) / "results.json", results.to_json(name, runs, SELFTEST))
+
+
+def _past(rng: random.Random, name: str, began: datetime, kind: int, before: list[float], back: int) -> RunResult:
+    test, params, usual_s, target_s = KINDS[kind]
+    odd = rng.random()
+    verdict = (
+        Verdict.FAIL
+        if odd < 0.03
+        else Verdict.UNKNOWN
+        if odd < 0.05
+        else Verdict.SKIPPED
+        if odd < 0.06
+        else Verdict.PASS
+    )
+    mttr_s = (
+        usual_s * (1 + 0.06 * rng.random()) * (1 + (0.35 * (30 - back) / 30 if test == "object_store_outage" else 0))
+    )
+    measured = verdict in (Verdict.PASS, Verdict.FAIL)
+    mttr_s = mttr_s * 3.5 if verdict is Verdict.FAIL else mttr_s
+    measures = {
+        "impact": Measure(0.04, 0.09),
+        "restore": Measure(mttr_s, mttr_s + 0.05),
+        "drain": Measure(mttr_s + 1.1, mttr_s + 1.15),
+        "mttr": Measure(mttr_s, mttr_s + 0.05),
+    }
+    trends: tuple[Trend, ...] = ()
+    if len(before) >= 10 and measured:
+        p = 0.003 if mttr_s > 1.02 * max(before) else 0.4
+        trends = (Trend("mttr", len(before), median(before), quantiles(before, n=20)[-1], p, p < 0.01),)
+    if verdict is Verdict.PASS:
+        before.append(mttr_s)
+    started = began + timedelta(seconds=60 * kind + 11)
+    clean = dict.fromkeys(("broker", "bronze", "silver", "gold"), 0)
+    return RunResult(
+        id=f"{started:%Y%m%dT%H%M%S}-{test}-{back:04x}",
+        night=name,
+        test=test,
+        params=params,
+        stack="trades",
+        verdict=verdict,
+        why={Verdict.PASS: "as promised", Verdict.FAIL: f"MTTR {mttr_s:.1f} s of {target_s:g} s",
+             Verdict.SKIPPED: "the stack has no archive"}.get(verdict, "postgres did not answer within 30 s"),
+        started=started.isoformat(timespec="milliseconds"),
+        took_s=52.4,
+        mttr_max_s=target_s,
+        drain_max_s=120.0,
+        measures=measures if measured else {},
+        counts={"lost": clean, "doubled": clean, "changed": clean} if measured else {},
+        findings=(Finding("recovered", verdict, f"MTTR {mttr_s:.1f} s"),) if measured else (),
+        acts=(),
+        trends=trends,
+        steps=STEPS[:1] if test == "broker_restart" else (),
+    )  # fmt: skip
 
 
 # ---- the pieces ------------------------------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from gameday import checks, timings
-from gameday.model import Baseline, Check, Commit, Evidence, Group, JobRun, Marks, Sample, Tally, Verdict
+from gameday.model import Baseline, Check, Commit, Digest, Evidence, Group, JobRun, Marks, Sample, Tally, Verdict
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
 A: Group = ("binance", "BTCUSDT")
 SLOT = "trades/0"
 S = 1_000_000_000
 TEN = Tally(rows=10, keys=10, lo=11, hi=20, sum=5)
+
+TWENTY = Tally(rows=20, keys=20, lo=1, hi=20, sum=9)
 
 FIRST = Commit("1", 0, {SLOT: 10}, {A: 10})
 SECOND = Commit("2", 1, {SLOT: 20}, {A: 20}, added={A: TEN}, right={A: TEN}, logged={A: 20})
@@ -65,7 +67,31 @@ def told(**changes: Any) -> Evidence:
 
 NORMAL = Baseline(Marks(0, 0), 0.1, 1.0, {})
 TABLE_ONLY = {f"archive/position/{SLOT}": samples(10, 20)}
-ALERTS = "component/pager/health.alerts"
+
+
+def unplaced(added: Tally = TEN, held: Tally | None = TEN) -> Evidence:
+    """Two commits that don't say where they are; what the archive holds of all that they touched, beside the log."""
+    second = Commit("2", 1, {}, {A: 20}, added={A: added}, right={A: TEN})
+    right, mine = ({A: TWENTY if added.lo == 1 else TEN}, {A: held or TEN})
+    digests = (Digest("archive", "broker", "final", right), Digest("archive", "archive", "final", mine))
+    return replace(
+        EMPTY, ledger="broker", commits=(Commit("1", 0, {}, {A: 10}), second), digests=digests if held else ()
+    )
+
+
+def timed(*mirror: float | None, table: Any = None, first_s: float = 0.5, due: Any = None) -> Evidence:
+    """The watermark is a time. The table has the first commit at 0 s and 1 s, then the second; what it lacks after each
+    happened at 1100 and 2100."""
+    return replace(
+        EMPTY,
+        commits=(FIRST, SECOND),
+        samples={
+            "archive/head/binance/BTCUSDT": table or samples(10, 10, 20, 20),
+            "mirror/time_us": samples(*mirror, first_s=first_s),
+        },
+        symptoms={"archive.next_us": {"1": 1100, "2": 2100} if due is None else due},
+    )
+
 
 HISTORIES: list[tuple[str, Check, Evidence, Verdict, str]] = [
     ("whole", checks.snapshots_whole, exported(), PASS, "1 commits added 10 rows"),
@@ -107,6 +133,39 @@ HISTORIES: list[tuple[str, Check, Evidence, Verdict, str]] = [
     ("back", checks.snapshots_whole, exported(replace(SECOND, position={SLOT: 5})), FAIL, "goes back"),
     ("nobody to ask", checks.snapshots_whole, exported(replace(SECOND, logged=None)), UNKNOWN, "could not be asked"),
     ("no commit since", checks.snapshots_whole, replace(EMPTY, commits=(FIRST,)), UNKNOWN, "no commit"),
+    ("no position, whole", checks.snapshots_whole, unplaced(), PASS, "together exactly broker's"),
+    (
+        "no position, a late row",
+        checks.snapshots_whole,
+        unplaced(replace(TEN, lo=9, sum=6)),
+        PASS,
+        "together exactly broker's",
+    ),
+    (
+        "no position, rows again",
+        checks.snapshots_whole,
+        unplaced(TWENTY, replace(TWENTY, rows=30)),
+        FAIL,
+        "commit 2, binance/BTCUSDT: 20 ids 1–20, the ledger has 10",
+    ),
+    (
+        "no position, a row less",
+        checks.snapshots_whole,
+        unplaced(replace(TEN, rows=9, keys=9), replace(TEN, rows=9, keys=9)),
+        FAIL,
+        "9 ids",
+    ),
+    ("no position, a row twice", checks.snapshots_whole, unplaced(replace(TEN, rows=11)), FAIL, "1 rows twice"),
+    ("no position, nothing to tell", checks.snapshots_whole, unplaced(held=None), UNKNOWN, "could not be asked"),
+    ("a time", checks.watermark, timed(1000, 1000, 2000), PASS, "a time, 3 times: never back"),
+    ("a time just past", checks.watermark, timed(1100, 1100), PASS, "of just that time, a time can't tell"),
+    ("a time ahead", checks.watermark, timed(1500), FAIL, "0.000 s past a record that the table lacked (commit 1)"),
+    ("a time far ahead", checks.watermark, timed(1000, 2_002_100, 1000), FAIL, "2.000 s past"),
+    ("a time that fell", checks.watermark, timed(1000, 900), FAIL, "fell from 1000 to 900"),
+    ("a silent time", checks.watermark, timed(None, None), UNKNOWN, "the mirror did not answer"),
+    ("a time nobody can hold", checks.watermark, timed(1000, first_s=9), UNKNOWN, "is not known"),
+    ("a time, nothing lacking", checks.watermark, timed(1000, due={}), UNKNOWN, "is not known"),
+    ("a time beside a silent table", checks.watermark, timed(1000, table=samples(None)), UNKNOWN, "is not known"),
     ("true", checks.watermark, exported(), PASS, "never back"),
     ("fell", checks.watermark, exported(table=samples(20, None, 10)), FAIL, "fell from 20 to 10"),
     ("ahead", checks.watermark, exported(mirror=samples(20, first_s=-0.5)), FAIL, "while the table had 10"),
@@ -179,11 +238,6 @@ HISTORIES: list[tuple[str, Check, Evidence, Verdict, str]] = [
     ),
     ("silent", checks.job_failed_cleanly, replace(told(), struck=(run(0, state="Crashed"),)), FAIL, "0 characters"),
     ("nothing struck", checks.job_failed_cleanly, EMPTY, UNKNOWN, "no run"),
-    ("alerted", checks.alerted, struck_at(2, samples={ALERTS: samples(1, 1, 1, 1, 2)}), PASS, "2.0 s after"),
-    ("not alerted", checks.alerted, struck_at(2, samples={ALERTS: samples(1, 1, 1, 1)}), FAIL, "no alert"),
-    ("an alert before", checks.alerted, struck_at(2, samples={ALERTS: samples(0, 1, 1, 1)}), FAIL, "no alert"),
-    ("nobody counts", checks.alerted, struck_at(2), SKIPPED, "Remedy"),
-    ("unseen", checks.alerted, struck_at(2, samples={ALERTS: samples(None, None, 1)}), UNKNOWN, "too few"),
 ]
 
 

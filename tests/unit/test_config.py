@@ -117,6 +117,44 @@ def test_what_a_fault_needs_and_its_component_lacks_is_told(state: State) -> Non
     assert stack.lacks(Stop("nats")) == ["stack trades has no component 'nats'"]
 
 
+def test_a_token_of_a_channel_is_shown_nowhere(edited: Callable[[str, str], config.StackConfig]) -> None:
+    """Whatever its key is called: which setting is a secret, only the driver knows."""
+    loaded = edited('"Bearer ${PAGER_TOKEN}" }', '"Bearer hunter2" }\nnote = "hunter2"')
+    assert "hunter2" not in repr(loaded) + str(loaded.model_dump()) + loaded.model_dump_json()
+
+
+def test_a_token_that_nobody_set_keeps_nobody_from_reading_the_configuration(
+    edited: Callable[[str, str], config.StackConfig],
+) -> None:
+    """Who mends reads the same file. It is missed when somebody is to be told."""
+    loaded = edited("${PAGER_TOKEN}", "${NOBODY_SET_THIS}")
+    with pytest.raises(ConfigError, match=r"channels\.desk\.headers\.Authorization needs \$\{NOBODY_SET_THIS\}"):
+        config.revealed(loaded.channels["desk"].settings, str, "channels.desk")
+
+
+def test_prefect_s_blocks_are_for_channels_alone(edited: Callable[[str, str], config.StackConfig]) -> None:
+    """The guardian heals without Prefect, so nothing that it needs may be kept there."""
+    loaded = edited("${PAGER_TOKEN}", "${prefect:pager-token}")
+    opened = config.revealed(loaded.channels["desk"].settings, {"pager-token": "hunter2"}.__getitem__, "channels.desk")
+    assert opened["headers"]["Authorization"] == "Bearer hunter2"
+    with pytest.raises(ConfigError, match=r"history refers to Prefect's block 'db', which only channels"):
+        edited("${GAMEDAY_PG_PASSWORD}", "${prefect:db}")
+
+
+@pytest.mark.parametrize("name", ["Ops", "../ops", "a b"])
+def test_a_channel_s_name_is_a_word(edited: Callable[[str, str], config.StackConfig], name: str) -> None:
+    """It becomes the name of a file."""
+    with pytest.raises(ConfigError, match="string should match pattern"):
+        edited("[channels.desk]", f'[channels."{name}"]')
+
+
+def test_a_public_address_holds_no_password(edited: Callable[[str, str], config.StackConfig]) -> None:
+    """It is in every message."""
+    with pytest.raises(ConfigError, match=r"public\.reports_url: string should match pattern") as raised:
+        edited("[stream]", '[public]\nreports_url = "https://user:hunter2@example.com"\n[stream]')
+    assert "hunter2" not in str(raised.value)
+
+
 def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: State) -> None:
     """Neither ends in a traceback."""
     with pytest.raises(ConfigError, match="no configuration at"):
@@ -124,3 +162,27 @@ def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: St
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="can't be read"):
         config.load(tmp_path / "binary.toml", state)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ('[trend]\nregression = "page"', r"trend\.regression: input should be 'fail' or 'tell'"),
+        ("[retention]\nkeep_days = 0", r"retention\.keep_days: .*greater than or equal to 1"),
+        ('[metrics]\ntextfile = "gameday.prom"', r"metrics\.textfile: .*absolute path"),
+        ('[metrics]\npush_url = "push:9091"', r"metrics\.push_url: .*http://host:9091 \(got a str\)"),
+        ('[metrics]\npush_url = "http://push:x"', r"metrics\.push_url: .*\(got a str\)"),
+    ],
+)
+def test_what_follows_a_run_is_checked(
+    edited: Callable[[str, str], config.StackConfig], section: str, said: str
+) -> None:
+    """How a slow-down is told, how long runs are kept, where the metrics go."""
+    with pytest.raises(ConfigError, match=said):
+        edited("[prefect]", f"{section}\n\n[prefect]")
+
+
+def test_a_year_is_kept_unless_it_is_said_otherwise(edited: Callable[[str, str], config.StackConfig]) -> None:
+    """The defaults, and that they can be changed."""
+    assert edited("[prefect]", "[prefect]").retention.keep_days == 365
+    assert edited("[prefect]", '[trend]\nregression = "tell"\n\n[prefect]').trend.regression == "tell"

@@ -8,6 +8,7 @@ import pytest
 
 from gameday.errors import ConfigError, GamedayError
 from gameday.faults.failpoint import Failpoint
+from gameday.faults.isolate import Isolate
 from gameday.faults.kill import Kill
 from gameday.faults.noop import Noop
 from gameday.faults.pause import Pause
@@ -24,6 +25,7 @@ HARMFUL = [
     Stop("web", how="sigkill"),
     Kill("web"),
     Pause("web"),
+    Isolate("web"),
     Failpoint("web", "spot", "3@kill"),
 ]
 ALL = [*HARMFUL, Noop("web")]
@@ -116,8 +118,14 @@ def test_a_restart_needs_someone_new() -> None:
 
 
 def test_only_what_lasts_is_held() -> None:
-    """A stop, a pause or an armed point lasts until it is healed; a restart or a kill strikes once."""
-    assert [type(f).__name__ for f in ALL if isinstance(f, Held)] == ["Stop", "Stop", "Pause", "Failpoint"]
+    """A stop, a pause, a cut or an armed point lasts until it is healed; a restart or a kill strikes once."""
+    assert [type(f).__name__ for f in ALL if isinstance(f, Held)] == [
+        "Stop",
+        "Stop",
+        "Pause",
+        "Isolate",
+        "Failpoint",
+    ]
 
 
 def test_a_stop_that_another_hand_ended_does_not_hold() -> None:
@@ -206,3 +214,17 @@ def test_a_failpoint_needs_its_point_declared_and_free() -> None:
     stack.points("web").listens = False
     with pytest.raises(ConfigError, match="is FAILPOINTS_ENABLE=1 set"):
         SPOT.before(stack)
+
+
+def test_a_cut_that_cannot_be_proved_is_not_made() -> None:
+    """Who reaches nobody as it is would look cut off whatever is done; the error names its networks."""
+    with pytest.raises(GamedayError, match=r"web reaches nobody on net as it is.*Remedy"):
+        Isolate("web").before(cast(Stack, MemoryStack(MemoryHost(alone=True))))
+
+
+def test_a_cut_through_which_somebody_answers_does_not_bite() -> None:
+    """The host's own word is no proof: it is asked from inside, too."""
+    host = MemoryHost()
+    stack, before = strike(Isolate("web"), host)
+    host.reached = lambda component, attached: ["db"]  # type: ignore[method-assign]
+    assert Isolate("web").bit(stack, before) is None

@@ -1,6 +1,7 @@
 """The failure tests as data, and what the night makes of them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,8 @@ from flows import catalogue, find, parameters
 from flows.nightly import choose, too_late
 from gameday.config import PrefectConfig
 from gameday.errors import ConfigError
-from gameday.model import Heal, Inject
+from gameday.faults.isolate import Isolate
+from gameday.model import FailureTest, Heal, Inject
 from gameday.state import ROOT
 from tasks.run import definition, question
 
@@ -62,8 +64,23 @@ def test_parameters_are_checked_before_anything_runs() -> None:
 
 def test_variants_choose_parameter_sets() -> None:
     """Canonical is each test's first set; rotating adds one; all is all."""
-    assert [len(choose(["broker_restart"], v)) for v in ("canonical", "rotating", "all")] == [1, 2, 2]
-    assert len(choose(None, "canonical")) == len(catalogue())
+    assert [len(choose(["broker_restart"], v, None)) for v in ("canonical", "rotating", "all")] == [1, 2, 2]
+    assert len(choose(None, "canonical", None)) == len(catalogue())
+
+
+def test_variants_are_those_that_the_stack_can_run() -> None:
+    """Where no link can be cut, a partition isolates; all is all the same; a test that can't run at all is shown."""
+
+    class Stack:
+        def misses(self, test: FailureTest) -> list[str]:
+            faults = [step.fault for step in test.plan if isinstance(step, Inject)]
+            return [] if all(isinstance(fault, Isolate) for fault in faults) else ["a link"]
+
+    stack: Any = Stack()
+    ((_, params),) = choose(["network_partition"], "canonical", stack)
+    assert params["how"] == "isolate"
+    assert len(choose(["network_partition"], "all", stack)) == 9
+    assert len(choose(["broker_restart"], "canonical", stack)) == 1
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class FakeSink:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.unsent: dict[str, Place] = {}
         self.produced = self.acked = 0
+        self.acked_s = 0.0
         self.room = asyncio.Event()
         self.room.set()
         self.ids: dict[str, list[int]] = {symbol: [] for symbol in SYMBOLS}

@@ -43,11 +43,11 @@ PROXIES = {
 
 def test_offers_what_faults_ask_for() -> None:
     """Asked with isinstance, as a test's `needs` are."""
-    assert isinstance(Host("s", {}), HostPort)
-    assert isinstance(Host("s", {}), Kill)
-    assert isinstance(Host("s", {}), Pause)
-    assert isinstance(Toxiproxy("u", {}), Links)
-    assert not isinstance(Toxiproxy("u", {}), Kill)
+    assert isinstance(Host("s"), HostPort)
+    assert isinstance(Host("s"), Kill)
+    assert isinstance(Host("s"), Pause)
+    assert isinstance(Toxiproxy("u"), Links)
+    assert not isinstance(Toxiproxy("u"), Kill)
 
 
 def test_no_supervisor_names_socket_and_remedy(tmp_path: Path) -> None:

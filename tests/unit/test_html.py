@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gameday.model import Digest, Evidence, Finding, Measure, RunResult, Sample, Tally, Verdict
+from gameday.model import Digest, Evidence, Finding, Measure, RunResult, Sample, Step, Tally, Verdict
 from gameday.reports import html, svg
+from gameday.reports.page import SYMBOLS, TEMPLATES
 from gameday.reports.timeline import Timeline, timeline
 from tests.unit import evidence
+from tests.unit.markup import Page
 
-CSS = (html.TEMPLATES / "night.css").read_text()
-VOID = frozenset(("meta", "link", "br", "wbr", "hr", "img", "input"))
-
-
-class Page(HTMLParser):
-    """A page as its elements: (tag, attributes, path of tags above), text by path, and whether each tag was closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None], tuple[str, ...]]] = []
-        self.text: list[tuple[tuple[str, ...], str]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == [], f"never closed: {self._open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), tuple(self._open)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs), tuple(self._open)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data: str) -> None:
-        self.text.append((tuple(self._open), data))
-
-    def words(self, *inside: str) -> str:
-        """All text below elements of these tags; without any, the whole body's."""
-        shown = (data for path, data in self.text if "style" not in path and (not inside or set(inside) & set(path)))
-        return " ".join(" ".join(shown).split())
+CSS = (TEMPLATES / "site.css").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +42,9 @@ def rendered(tmp_path: Path, run: tuple[RunResult, Evidence | None], **more: obj
 
 def test_the_page_needs_nothing_but_itself(written: Path, page: Page) -> None:
     """No script, and nothing that a browser would fetch: it opens from disk, on a machine without a network."""
-    text = written.read_text()
-    assert not [tag for tag, _, _ in page.elements if tag in ("script", "img", "iframe", "object", "embed", "base")]
-    assert not [a for tag, a, _ in page.elements if "src" in a or (tag == "link" and a.get("href") != "data:,")]
+    page.check_alone()
     assert not re.search(r"@import|url\((?!#)", CSS)
-    assert not re.search(r"""\son\w+=|javascript:|style=""", text)
-    assert "default-src 'none'" in text
+    assert "default-src 'none'" in written.read_text()
 
 
 def test_verdicts_come_first(page: Page) -> None:
@@ -146,7 +109,8 @@ def test_nothing_a_platform_says_becomes_markup(tmp_path: Path) -> None:
     finding = Finding(evil, Verdict.FAIL, evil, {evil: [evil]})
     told: dict[str, Any] = {"test": evil, "params": {evil: evil}, "stack": evil, "acts": (act,)}
     measures = {**result.measures, evil: Measure(None, None, evil)}
-    bad = replace(result, **told, why=evil, started=evil, id=evil, findings=(finding,), measures=measures)
+    lists: dict[str, Any] = {"findings": (finding,), "steps": (Step(evil, evil, False, evil, 0.1),)}
+    bad = replace(result, **told, **lists, why=evil, started=evil, id=evil, measures=measures)
     digest = Digest(evil, evil, evil, {(evil, evil): Tally(2, 1, 1, 1, 1, 1)})
     samples = {**known.samples, f"component/{evil}/x": [Sample(1, 1, None)], f"{evil}/x": [Sample(1, 1, 1.0)]}
     symptoms = {"trouble": {evil: evil}, evil: evil}
@@ -158,83 +122,27 @@ def test_nothing_a_platform_says_becomes_markup(tmp_path: Path) -> None:
         links={evil: f"javascript:{evil}"},
         diagnoses={evil: [evil]},
         prefect=f"https://x/{evil}",
+        undelivered=[evil],
     )
     page = Page(text)
-    assert not [tag for tag, _, _ in page.elements if tag == "script"]
-    assert not [a for _, a, _ in page.elements if (a.get("href") or "").startswith("javascript:")]
-    assert all(set(a) <= KNOWN_ATTRIBUTES for _, a, _ in page.elements), "an attribute was broken out of"
+    page.check_harmless()
     assert "<script>alert('x')</script>" in page.words()
-    assert "\x1b" not in text
-    assert "\0" not in text
-
-
-KNOWN_ATTRIBUTES = frozenset(
-    [
-        "aria-hidden",
-        "aria-label",
-        "aria-labelledby",
-        "charset",
-        "class",
-        "colspan",
-        "content",
-        "datetime",
-        "fill",
-        "height",
-        "href",
-        "http-equiv",
-        "id",
-        "lang",
-        "name",
-        "open",
-        "patterntransform",
-        "patternunits",
-        "points",
-        "rel",
-        "role",
-        "scope",
-        "tabindex",
-        "text-anchor",
-        "viewbox",
-        "width",
-        "x",
-        "x1",
-        "x2",
-        "y",
-        "y1",
-        "y2",
-    ]
-)
 
 
 def test_the_page_can_be_read_aloud_and_by_keyboard(page: Page) -> None:
     """Headings without a skipped level, landmarks, captions, scopes, labelled pictures, reachable scroll areas."""
-    tags = Counter(tag for tag, _, _ in page.elements)
-    levels = [int(tag[1]) for tag, _, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
-    assert (tags["main"], tags["header"], tags["footer"]) == (1, 1, 1)
-    assert tags["table"] == tags["caption"]
-    assert all("scope" in a for tag, a, _ in page.elements if tag == "th")
-    pictures = [a for tag, a, _ in page.elements if tag == "svg" and a.get("class") == "timeline"]
-    ids = [a["id"] for _, a, _ in page.elements if "id" in a]
-    assert len(ids) == len(set(ids))
-    assert len(pictures) == 6
-    assert all(set((a["aria-labelledby"] or "").split()) <= set(ids) for a in pictures)
-    assert all(
-        a.get("tabindex") == "0" and a.get("aria-label") for _, a, _ in page.elements if a.get("class") == "scroll"
-    )
-    links = [a["href"] or "" for tag, a, _ in page.elements if tag == "a"]
-    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    page.check_structure()
+    assert len([a for tag, a, _ in page.elements if tag == "svg" and a.get("class") == "timeline"]) == 6
 
 
 def test_a_verdict_is_never_colour_alone(written: Path) -> None:
     """Beside each coloured verdict stand its word and a sign, and no two verdicts share a sign."""
-    assert len(set(html.SYMBOLS.values())) == len(Verdict)
+    assert len(set(SYMBOLS.values())) == len(Verdict)
     badges = re.findall(
         r'<span class="verdict (\w+)"><span aria-hidden="true">(.)</span> (\w+)</span>', written.read_text()
     )
     assert badges
-    assert all(name == word and html.SYMBOLS[Verdict[name.upper()]] == sign for name, sign, word in badges)
+    assert all(name == word and SYMBOLS[Verdict[name.upper()]] == sign for name, sign, word in badges)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -288,6 +196,35 @@ def test_a_missed_target_stands_out(tmp_path: Path) -> None:
         ("over 125.0 s", "120 s"),
         ("121.0–121.1 s", "120 s"),
     ]
+
+
+def test_what_is_worse_than_its_history_stands_out(tmp_path: Path) -> None:
+    """A pass that was slower than the passes before it says so beside its verdict, and by how much in its times."""
+    (slow, known), *_ = evidence.tonight()
+    words = Page(rendered(tmp_path, (slow, known))).words()
+    assert words.count("▲ MTTR worse than its own history") == 2, "in the table, and at the run"
+    assert "Worse than its own history: broker_restart. Stale runbook: broker_restart." in words
+    assert "median 2.9 s, p95 3.1 s ▲ worse, p = 0.004 of 29 runs" in words
+    assert "median 4.1 s, p95 4.6 s of 29 runs" in words, "within its history: no mark"
+    calm = Page(rendered(tmp_path, (replace(slow, trends=()), known))).words()
+    assert "▲" not in calm
+
+
+@pytest.mark.parametrize(("ok", "stale"), [(False, True), (True, False), (None, False)])
+def test_a_runbook_is_stale_when_a_step_failed(ok: bool | None, stale: bool, tmp_path: Path) -> None:
+    """The steps are listed with what came out; one that failed marks the run's runbook, one left out does not."""
+    step = Step("diagnosis", "read the last commit", ok, "expected 12 rows, got 9", 1.2)
+    words = Page(rendered(tmp_path, (replace(evidence.aborted(), steps=(step,)), None))).words()
+    assert "read the last commit diagnosis" in words
+    assert "expected 12 rows, got 9" in words
+    assert ("! runbook stale" in words) is stale
+
+
+def test_messages_that_reached_nobody_are_told(tmp_path: Path) -> None:
+    """Who reads the page learns what nobody was told; without such a message there is no word of it."""
+    told = Page(rendered(tmp_path, (evidence.aborted(), None), undelivered=["channel slack: 503"])).words()
+    assert "Messages that reached nobody channel slack: 503" in told
+    assert "reached nobody" not in Page(rendered(tmp_path, (evidence.aborted(), None))).words()
 
 
 def test_a_long_reason_is_a_list(tmp_path: Path) -> None:
@@ -414,6 +351,22 @@ def test_a_gap_of_the_sampler_is_no_outage() -> None:
     assert not [row.name for row in made.bands if row.silent and row.name not in ("broker", "serving (12 slots)")]
     assert 'class="unseen' in picture
     assert len(re.findall("<polyline", picture)) == 2 * len(made.streams)
+
+
+def test_an_alert_is_a_mark_and_a_row() -> None:
+    """When the platform's alert waited and fired is a row below the components, its first firing a mark."""
+    (_, known), *_ = evidence.tonight()
+    assert known is not None
+    made, picture = drawn(known)
+    assert [mark.text for mark in made.marks if mark.name == "alert"] == ["alert 1.9–2.1 s"]
+    row = made.bands[-1]
+    assert (row.name, row.note) == ("alert BrokerDown", "fired 5.0 s")
+    assert row.firing == ((2.0, 7.0),)
+    assert row.pending == ((1.5, 2.0),)
+    assert "alert BrokerDown: fired 5.0 s (2.00 to 7.00 s)" in made.words
+    assert len(re.findall('class="(?:firing|pending) ', picture)) == 2
+    quiet = {name: [replace(s, value=0.0) for s in some] for name, some in known.samples.items() if "alert" in name}
+    assert drawn(replace(known, samples={**known.samples, **quiet}))[0].bands[-1].note == "did not fire"
 
 
 def test_the_target_is_drawn_where_it_fits() -> None:

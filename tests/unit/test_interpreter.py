@@ -13,10 +13,23 @@ from typing import Any, ClassVar
 import pytest
 
 from gameday.errors import DriverError, GamedayError
-from gameday.model import Act, Await, Evidence, FailureTest, Finding, Heal, Inject, RunResult, Verdict
+from gameday.model import (
+    Act,
+    Await,
+    Evidence,
+    FailureTest,
+    Finding,
+    FiresWithin,
+    Heal,
+    Inject,
+    RunResult,
+    Step,
+    Verdict,
+)
 from gameday.run import Halt, Run
 from tasks.inject import inject
 from tasks.run import Night, interpret
+from tasks.runbook import moment
 from tests.fakes import MemoryHost, MemoryStack
 
 PASSED = Finding("no_loss", Verdict.PASS, "nothing lost")
@@ -48,6 +61,7 @@ class Script:
         self.test = FailureTest(plan=PLAN, mttr_max_s=120, checks=())
         self.folder = Path("nowhere")
         self.gathered: Evidence | None = None
+        self.steps: list[Step] = []
         self.started, self.began_ns = datetime.now(UTC), time.monotonic_ns()
 
     def evidence(self) -> Evidence:
@@ -74,6 +88,8 @@ class Script:
                 self.recorded.append(args[1])
             if step.name in self.instead:
                 return self.instead[step.name]()
+            if step.name == "compare":
+                return args[1]
             return (PASSED,) if step.name == "judge" else None
 
         return run_step
@@ -101,15 +117,58 @@ def act(healed_by: str) -> Act:
 
 
 def test_the_steps_come_in_their_order() -> None:
-    """Preflight, baseline, the plan as written, nothing left, recovery, evidence, judgement; the stack is given back
-    before anything is recorded."""
+    """Preflight, baseline, people are told, the plan as written with the runbook at its last heal, nothing left,
+    recovery, evidence, judgement; the stack is given back before anything is recorded."""
     script = Script()
     result = script.run()
     assert script.order == [
-        "preflight", "baseline", "wait", "inject", "wait", "heal", "prove nothing is left", "wait until recovered",
-        "gather evidence", "judge", "close", "record", "notify",
+        "preflight", "baseline", "announce", "wait", "inject", "wait", "diagnose", "recover", "heal",
+        "prove nothing is left", "wait until recovered", "gather evidence", "judge", "verify by the runbook", "close",
+        "compare", "record", "notify",
     ]  # fmt: skip
     assert result.verdict is Verdict.PASS
+
+
+def test_what_an_alert_must_fire_at_is_held_until_it_does() -> None:
+    """Before the plan's last heal, and not before the others: those let go of what only led there."""
+    script = Script()
+    script.test = replace(script.test, plan=(*PLAN, Inject(FAULT), Heal()), alert=FiresWithin("Down", 60))
+    script.run()
+    assert script.order[3:11] == [
+        "wait", "inject", "wait", "heal", "inject", "diagnose", "wait for the alert", "recover",
+    ]  # fmt: skip
+
+
+def test_what_the_runbook_has_mended_the_plan_does_not_mend_again() -> None:
+    """The clock of the recovery starts where the runbook's step began, not at a heal after it."""
+    script = Script({"recover": lambda: True})
+    script.run()
+    assert "heal" not in script.order
+
+
+def test_a_step_that_came_out_otherwise_changes_no_verdict() -> None:
+    """It is in the result, beside a pass."""
+    stale = Step("diagnosis", "The broker does not run", False, "expected no; came: yes", 1.0)
+    script = Script({"diagnose": lambda: script.steps.append(stale)})
+    result = script.run()
+    assert (result.verdict, result.steps) == (Verdict.PASS, (stale,))
+
+
+@pytest.mark.parametrize(
+    ("plan", "at"),
+    [
+        ((Inject(FAULT),), 1),
+        ((Inject(FAULT), Await(flowing, within_s=1)), 2),
+        ((Inject(FAULT), Await(flowing, within_s=1), Heal()), 2),
+        ((Inject(FAULT), Heal(FAULT), Await(flowing, within_s=1)), 1),
+        ((Inject(FAULT), Inject(FAULT), Heal(FAULT), Await(flowing, within_s=1), Heal()), 4),
+        ((Inject(FAULT), Heal(), Inject(FAULT)), 3),
+        ((Await(flowing, within_s=1),), 1),
+    ],
+)
+def test_the_failure_is_looked_at_before_the_heal_that_ends_it(plan: tuple[Any, ...], at: int) -> None:
+    """Or at the plan's end, where nothing is held then."""
+    assert moment(plan) == at
 
 
 def test_a_fault_that_does_not_bite_is_invalid() -> None:
@@ -118,7 +177,7 @@ def test_a_fault_that_does_not_bite_is_invalid() -> None:
     script = Script({"inject": raises(Halt(Verdict.INVALID, "did not bite"))})
     result = script.run()
     assert (result.verdict, result.why) == (Verdict.INVALID, "did not bite")
-    assert script.order[-4:] == ["inject", "close", "record", "notify"]
+    assert script.order[-5:] == ["inject", "close", "compare", "record", "notify"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +196,7 @@ def test_the_clock_of_a_fault_that_strikes_later_starts_then() -> None:
     bitten = SimpleNamespace(id="a-1", proof="it fired", before={})
     held = SimpleNamespace(inject=lambda fault: bitten, prove=lambda act, within_s: bitten)
     run: Any = SimpleNamespace(
-        name="t", ttl_s=60.0, stack=SimpleNamespace(name="s"), inject_ns=None, say=str, held=lambda: held
+        name="t", ttl_s=60.0, stack=SimpleNamespace(name="s"), inject_ns=None, say=str, held=lambda: held, hush=str
     )
     fault: Any = Late()
     inject.fn(run, fault)
@@ -166,6 +225,25 @@ def test_a_prefect_that_is_away_keeps_no_result_from_its_folder(monkeypatch: pyt
     monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: done.append(step.name))
     assert script.run().verdict is Verdict.PASS
     assert done == ["record", "notify"]
+
+
+def test_what_history_says_is_recorded_and_told() -> None:
+    """The result that has been held against its history is the one that is kept, recorded and in the report."""
+    slower = replace(Script().run(), verdict=Verdict.FAIL, why="slower than its own history")
+    script = Script({"compare": lambda: slower})
+    assert script.run() is slower
+    assert (script.kept, script.recorded) == ([slower], [slower])
+
+
+def test_ctrl_c_while_history_is_asked_keeps_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was judged stays judged; the result is kept and recorded, and the interrupt goes on upwards."""
+    script = Script({"compare": raises(KeyboardInterrupt())})
+    recorded: list[RunResult] = []
+    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: recorded.append(result))
+    with pytest.raises(KeyboardInterrupt):
+        script.run()
+    assert [r.verdict for r in recorded] == [Verdict.PASS]
+    assert script.kept == recorded
 
 
 def test_a_bug_makes_the_run_unknown() -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from gameday.model import Measure, RunResult, Verdict
+from gameday.model import Measure, RunResult, Trend, Verdict
 from gameday.reports import table, words
 from tests.unit import evidence
 
@@ -91,6 +91,70 @@ def test_history_shows_when() -> None:
     """Runs of many nights are told apart by date and time."""
     assert "2026-02-19" in printed(table.history(results()))
     assert max(len(line) for line in printed(table.history(results())).splitlines()) <= 80
+
+
+def course(*high_s: float | None, worse: bool = False) -> list[RunResult]:
+    """A history, the newest first as history.py gives it; None is a run that failed before anything was measured."""
+    runs = [
+        replace(
+            evidence.broker_restart()[0],
+            verdict=Verdict.PASS if s else Verdict.FAIL,
+            measures={"mttr": Measure(s, s)} if s else {},
+        )
+        for s in high_s
+    ]
+    newest = replace(runs[-1], trends=(Trend("mttr", 30, 8.0, 9.0, 0.0001, worse),), verdict=Verdict(4 * worse))
+    return [newest, *reversed(runs[:-1])]
+
+
+def test_a_history_is_one_row_of_bars_and_verdicts() -> None:
+    """Bars and letters stand one above the other, the oldest to the left; what was not measured has a dot, and no part
+    in median and p95; a run that failed for nothing but its trend has."""
+    text = printed(table.histories([course(4.0, 4.0, None, 4.0, 8.0, worse=True)]))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    rows = [line.split() for line in text.splitlines() if line.strip()][1:]
+    assert rows[0] == ["broker_restart", "▅▅·▅█", "4.0", "s", "slower:", "MTTR"]
+    assert rows[1] == ["how=graceful", "..F.F", "p95", "8.0", "s"]
+
+
+def test_thirty_runs_fit_80_columns() -> None:
+    """Whatever the test's name and parameters are."""
+    runs = [replace(r, test="object_store_outage", params={"link": "broker-clickhouse"}) for r in course(*[8.0] * 30)]
+    text = printed(table.histories([runs]))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "█" * 30 in text
+    assert "as usual" in text
+
+
+def test_histories_as_markdown() -> None:
+    """One line each, with the same figures."""
+    lines = table.histories_markdown([course(4.0, None, 4.0), course(None, None)]).splitlines()
+    assert lines[2] == "| broker_restart(how=graceful) | █·█ | .F. | 4.0 s | 4.0 s | as usual |"
+    assert lines[3].endswith("| ·· | F. | — | — | as usual |")
+
+
+def test_several_stacks_are_told_apart() -> None:
+    """Only where there are several."""
+    ours = [replace(r, stack="ours") for r in course(4.0)]
+    assert "stack=ours" in printed(table.histories([course(4.0), ours]))
+    assert "stack=" not in printed(table.histories([course(4.0)]))
+
+
+def test_a_result_stands_beside_its_history() -> None:
+    """What it usually takes is below the target; a slow-down that is not the reason is in the note."""
+    slow = replace(course(4.0, worse=True)[0], verdict=Verdict.PASS, why="as promised")
+    text = " ".join(printed(table.render([slow]), 200).split())
+    assert "usually 8.0 s" in text
+    assert "as promised; slower: MTTR" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [([1.0, 2.0, 4.0], "▃▅█"), ([0.0, 0.0], "▁▁"), ([None, 3.0], "·█"), ([None], "·"), ([], "")],
+)
+def test_a_sparkline_starts_at_zero(seconds: list[float | None], text: str) -> None:
+    """Twice as high is twice as long; what is not measured is not 0."""
+    assert words.sparkline(seconds) == text
 
 
 @pytest.mark.parametrize(

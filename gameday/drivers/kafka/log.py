@@ -23,7 +23,7 @@ from confluent_kafka import (
 
 from gameday.digest import SIDES, TRADE_FIELDS, row_hash, tally
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
-from gameday.errors import DriverError
+from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Group, Json, Position, Tally, Window
 
 __all__ = ["Hop"]
@@ -78,6 +78,20 @@ READER: Mapping[str, Any] = {
 PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
 
 
+KEYS: Mapping[str, str] = {
+    "venue": "venue",
+    "symbol": "symbol",
+    "id": "trade_id",
+    "price": "price",
+    "quantity": "quantity",
+    "side": "side",
+    "time_us": "exchange_us",
+}
+"""What a record has -> the key under which a message has it."""
+
+TIME_MS = "time_ms"
+"""In place of time_us, where messages have milliseconds."""
+
 Ints: TypeAlias = npt.NDArray[np.int64]
 COLUMNS = ("group", "offset", "stamp_us", *TRADE_FIELDS)
 
@@ -110,21 +124,38 @@ class Hop:
     """The log as it rests on the brokers. Messages are JSON objects with venue, symbol, trade_id, side ("buy", "sell"),
     price and quantity (decimals as text) and exchange_us.
 
+    keys: other names of these, as in KEYS; time_ms in place of time_us; side = "" where messages have none (it counts
+    as buy everywhere). venues: topic -> venue, where messages don't say it.
+
     A message that is none, or whose values do not fit (int64, x 10^8 without rounding), is no record of the stream: it
     is counted as malformed.
     """
 
     brokers: str
     topics: Sequence[str]
+    keys: Mapping[str, str] = field(default_factory=dict)
+    venues: Mapping[str, str] = field(default_factory=dict)
     name: str = "broker"
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _next: dict[Slot, int] = field(default_factory=dict, init=False, repr=False)
     _numbers: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _looked_ns: int = field(default=-1, init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.keys) - {*KEYS, TIME_MS}:
+            raise ConfigError(f"hops.{self.name}.keys has {sorted(unknown)}. Known: {', '.join(KEYS)}, {TIME_MS}")
+        if unknown := set(self.venues) - set(self.topics):
+            raise ConfigError(f"hops.{self.name}.venues has {sorted(unknown)}, which is none of its topics")
+        self._keys = {**KEYS, **self.keys}
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id in the log: its tail at the first call, later what came since the call before."""
+        asked_ns = time.monotonic_ns()
         with self._lock, _errors(self.brokers):
+            if self._looked_ns >= asked_ns:  # who waited here while another looked after it had asked has its answer
+                return dict(self._heads)
+            looked_ns = time.monotonic_ns()
             spans = {}
             for slot, (low, end) in self._bounds().items():
                 start = max(low, self._next.get(slot, end - TAIL_RECORDS), end - BEHIND_RECORDS_MAX)
@@ -134,6 +165,7 @@ class Hop:
                 ids = whole.columns["id"][whole.columns["group"] == number]
                 self._heads[group] = int(ids.max(initial=self._heads.get(group, 0)))
             self._next = {slot: end for slot, (_, end) in spans.items()}
+            self._looked_ns = looked_ns
             return dict(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
@@ -189,6 +221,11 @@ class Hop:
                 starts |= {slot: start for slot, (start, _) in spans.items()}
                 depth *= 2
             return found
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """The symptoms that it can tell."""
+        return frozenset({"broker.late", "broker.malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """broker.late: records produced since the baseline whose id was at every hop by then, with their hashes, for
@@ -304,7 +341,7 @@ class Hop:
         records, malformed = [], 0
         for message in messages:
             try:
-                group, numbers = record(message.value())
+                group, numbers = record(message.value(), self._keys, self.venues.get(message.topic()))
             except (ValueError, KeyError, TypeError, AttributeError):
                 malformed += 1
                 continue
@@ -323,17 +360,24 @@ class Hop:
 _EMPTY = _Piece({name: np.zeros(0, dtype=np.int64) for name in COLUMNS}, 0)
 
 
-def record(message: bytes) -> tuple[Group, tuple[int, int, int, int, int]]:
-    """A message's group and its trade in the order of TRADE_FIELDS. Raises ValueError, KeyError, TypeError or
-    AttributeError when it is none, or when a value would have to be rounded or cut."""
+def record(
+    message: bytes, keys: Mapping[str, str] = KEYS, venue: str | None = None
+) -> tuple[Group, tuple[int, int, int, int, int]]:
+    """A message's group and its trade in the order of TRADE_FIELDS. keys, venue: as Hop has them. Raises ValueError,
+    KeyError, TypeError or AttributeError when it is none, or when a value would have to be rounded or cut."""
     trade = orjson.loads(message)
-    key, time_us = trade["trade_id"], trade["exchange_us"]
+    key, time_us = trade[keys["id"]], trade[keys.get(TIME_MS) or keys["time_us"]]
+    if type(key) is str and key.isdigit() and key.isascii():
+        key = int(key)
     if type(key) is not int or type(time_us) is not int:
-        raise ValueError("trade_id and exchange_us are integers")
-    numbers = (key, scaled(trade["price"]), scaled(trade["quantity"]), SIDES.index(trade["side"]), time_us)
+        raise ValueError(f"{keys['id']} and the time are integers")
+    if TIME_MS in keys:
+        time_us *= 1000
+    side = SIDES.index(trade[keys["side"]].lower()) if keys["side"] else 0
+    numbers = (key, scaled(trade[keys["price"]]), scaled(trade[keys["quantity"]]), side, time_us)
     if max(numbers) > INT64_MAX or min(numbers) < -INT64_MAX:
         raise ValueError("a value does not fit")
-    return (str(trade["venue"]), str(trade["symbol"])), numbers
+    return (venue or str(trade[keys["venue"]]), str(trade[keys["symbol"]])), numbers
 
 
 def scaled(text: str) -> int:

@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from prefect import flow, get_client
-from prefect.automations import Automation, CallWebhook, EventTrigger, Posture, ResourceSpecification
-from prefect.blocks.webhook import Webhook
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import Flow
 from prefect.schedules import Interval
-from pydantic import SecretStr
 
 import failpoints
 from pipelines.trades.offload.settings import OffloadError, Settings
@@ -30,9 +27,6 @@ __all__ = ["POOL", "main", "maintain", "offload"]
 
 POOL = "platform"
 SOURCE = Path(__file__).resolve().parents[3]
-
-ALERT = "iceberg-offload-failed"
-PAYLOAD = '{"alert": "iceberg-offload-main", "run": "{{ flow_run.name }}", "state": "{{ flow_run.state.name }}"}'
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
 """Slots must not depend on when they were registered: with others, runs of an earlier registration come on top."""
@@ -72,32 +66,7 @@ def main() -> int:
     _deploy("offload", "iceberg-offload-15min", settings.interval_s, ANCHOR)
     between = ANCHOR + timedelta(seconds=settings.interval_s / 2)
     _deploy("maintain", "iceberg-maintenance", settings.maintenance_interval_s, between)
-    if settings.alert_url:
-        _alert(settings.alert_url)
     return 0
-
-
-def _alert(url: str) -> None:
-    """A run of the offload that fails, or dies, is told at this URL by Prefect itself."""
-    block = Webhook(url=SecretStr(url), method="POST").save(ALERT, overwrite=True)
-    wanted = Automation(
-        name=ALERT,
-        description="The archive is not being filled: see runbooks/offload_failure.md, object_store_outage.md",
-        trigger=EventTrigger(
-            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"},
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": "iceberg-offload-main"}
-            ),
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
-        actions=[CallWebhook(block_document_id=cast("Any", block), payload=PAYLOAD)],
-    )
-    with get_client(sync_client=True) as client:
-        for known in client.read_automations_by_name(ALERT):
-            client.delete_automation(known.id)
-    wanted.create()
 
 
 def _deploy(function: str, name: str, interval_s: int, anchor: datetime) -> None:

@@ -49,8 +49,6 @@ class Settings:
     """newest ones that maintenance keeps, for those who compare them; every commit reads and writes all there are"""
     orphan_age_s: int = 86_400
     """what nothing refers to is swept when it is older than this"""
-    alert_url: str = ""
-    """where a failed run is told, as a POST; none: nowhere"""
     interval_s: int = 900
     """between two scheduled runs"""
     maintenance_interval_s: int = 3_600
@@ -102,7 +100,6 @@ SHAPES: Mapping[str, str] = {
     "commit_rows": NUMBER,
     "keep_snapshots": NUMBER,
     "orphan_age_s": NUMBER,
-    "alert_url": r"https?://.+",
     "interval_s": NUMBER,
     "maintenance_interval_s": NUMBER,
 }
@@ -122,7 +119,6 @@ EXAMPLES: Mapping[str, str] = {
     "commit_rows": "160000",
     "keep_snapshots": "40",
     "orphan_age_s": "86400",
-    "alert_url": "http://HOST:PORT/alerts",
     "interval_s": "900",
     "maintenance_interval_s": "3600",
 }

@@ -1,0 +1,78 @@
+"""What channels that take a POST share: one request, and what its answer says about trying again."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from gameday.errors import ConfigError, Undelivered
+from gameday.model import Json
+
+__all__ = ["again_s", "post", "web_address"]
+
+REFUSED = (400, 413, 415, 422)
+"""This body will never be taken. Others of 4xx are about who asks, or where: a person can mend that."""
+
+
+def post(what: str, url: str, body: Json, headers: Mapping[str, str], within_s: float) -> None:
+    """POST JSON; Undelivered unless the answer is 2xx. A redirect is none: following it would drop the body.
+
+    what: the name in errors, which never tell the address: it may hold a secret.
+    """
+    sent = {**headers, "Content-Type": "application/json", "User-Agent": "gameday"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), sent, method="POST")
+    try:
+        with _OPENER.open(request, timeout=within_s):
+            return
+    except urllib.error.HTTPError as e:
+        with e:
+            raise Undelivered(
+                f"{what} answered {e.code}", again_s=again_s(e.headers.get("Retry-After")), refused=e.code in REFUSED
+            ) from None
+    except (OSError, http.client.HTTPException, ValueError) as e:  # ValueError: a header that can't be one
+        reason = getattr(e, "reason", e)
+        raise Undelivered(f"{what} does not answer: {_said(reason)}") from None
+
+
+def again_s(retry_after: str | None) -> float | None:
+    """Retry-After, seconds or an HTTP date, in seconds from now; None: absent, or nonsense."""
+    if not retry_after:
+        return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def web_address(url: str, key: str) -> None:
+    """ConfigError unless it is an http(s) address. It is not shown: it may hold a secret."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{key} is no HTTP address. Remedy: https://host/path")
+
+
+def _said(reason: object) -> str:
+    """Why there was no answer. Of what is not the operating system's word only the kind: it may quote the address."""
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror.lower()
+    return "timed out" if isinstance(reason, TimeoutError) else type(reason).__name__
+
+
+class _Staying(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Staying)

@@ -1,0 +1,123 @@
+"""Prometheus' alerts, and the silences of its Alertmanager, through their HTTP APIs. Nothing of either is configured
+here: rules, routes and receivers stay the platform's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from gameday.errors import ConfigError, DriverError
+from gameday.model import FIRING, INACTIVE, PENDING, Json
+
+__all__ = ["Alerts"]
+
+RULES = "/api/v1/rules?type=alert"
+SILENCES = "/api/v2/silences"
+STATES: Mapping[str, float] = {"inactive": INACTIVE, "pending": PENDING, "firing": FIRING}
+ANSWER_MAX_BYTES = 8 << 20
+
+BEGINS_IN_MS = 100
+"""A silence that begins in the past gets Alertmanager's own time for its beginning, finer than its API tells; and one
+can be prolonged only by who knows when it began."""
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """url: Prometheus', http://host:port. alertmanager: the same; empty: nothing is silenced."""
+
+    url: str
+    timeout_s: float
+    alertmanager: str = ""
+
+    def __post_init__(self) -> None:
+        for key, url in (("url", self.url), ("alertmanager", self.alertmanager)):
+            parts = urlsplit(url)
+            if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+                raise ConfigError(f"alerts.{key} {url!r} is no HTTP address. Remedy: http://host:port")
+
+    def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
+        """{"": INACTIVE, PENDING or FIRING, ".evaluated": when that was judged}. Where several rules have this name the
+        worst state, and the oldest judgement."""
+        rules = [rule for rule in self._rules() if rule["name"] == alert]
+        if not rules:
+            raise DriverError(
+                f"Prometheus at {self.url} has no alerting rule {alert!r}. Remedy: add it, or say under [alerts.names] "
+                f"what it is called",
+                definite=True,
+            )
+        for rule in rules:
+            if rule["health"] != "ok":
+                why = rule.get("lastError") or f"its health is {rule['health']!r}"
+                raise DriverError(f"Prometheus at {self.url} can't judge {alert}: {why}", definite=True)
+        mine = [a["state"] for rule in rules for a in rule["alerts"] if labels.items() <= a["labels"].items()]
+        evaluated = min(datetime.fromisoformat(rule["lastEvaluation"]).timestamp() for rule in rules)
+        return {"": max((STATES[state] for state in mine), default=INACTIVE), ".evaluated": evaluated}
+
+    def firing(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        """(name, labels) of every alert that fires."""
+        return [(r["name"], a["labels"]) for r in self._rules() for a in r["alerts"] if a["state"] == "firing"]
+
+    def silence(self, alert: str, labels: Mapping[str, str], for_s: float, known: str | None, why: str) -> str | None:
+        """The id may be another one when a known silence is prolonged; the old one has ended then."""
+        if not self.alertmanager:
+            return None
+        now = datetime.now(UTC)
+        begins = _stamp(now + timedelta(milliseconds=BEGINS_IN_MS))
+        wanted: Json = {
+            "matchers": [
+                {"name": name, "value": value, "isRegex": False, "isEqual": True}
+                for name, value in {"alertname": alert, **labels}.items()
+            ],
+            "endsAt": _stamp(now + timedelta(seconds=for_s)),
+            "createdBy": "gameday",
+            "comment": why,
+        }
+        if known is not None:
+            was = self._ask("GET", self.alertmanager, f"/api/v2/silence/{known}", fine=(404,))
+            if was.get("status", {}).get("state") in ("active", "pending"):
+                wanted["id"], begins = known, was["startsAt"]
+        return str(self._ask("POST", self.alertmanager, SILENCES, {**wanted, "startsAt": begins})["silenceID"])
+
+    def unsilence(self, known: str) -> None:
+        """One that is over, or that nobody knows any more, is fine."""
+        was = self._ask("GET", self.alertmanager, f"/api/v2/silence/{known}", fine=(404,))
+        if was.get("status", {}).get("state") in ("active", "pending"):
+            self._ask("DELETE", self.alertmanager, f"/api/v2/silence/{known}")
+
+    def _rules(self) -> Iterator[Mapping[str, Any]]:
+        for group in self._ask("GET", self.url, RULES)["data"]["groups"]:
+            yield from group["rules"]
+
+    def _ask(self, method: str, url: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Any:
+        """The answer's JSON; {} for an empty one, and for a status that is fine."""
+        parts = urlsplit(url)
+        what = f"{method} {url}{path}"
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_s)
+        content = None if body is None else json.dumps(body)
+        try:
+            connection.request(
+                method, parts.path.rstrip("/") + path, content, {"Content-Type": "application/json"} if content else {}
+            )
+            answer = connection.getresponse()
+            text = answer.read(ANSWER_MAX_BYTES)
+            if answer.status in fine:
+                return {}
+            if answer.status >= http.client.BAD_REQUEST:
+                raise DriverError(f"{what} answered {answer.status}: {text[:200]!r}", definite=answer.status < 500)
+            return json.loads(text) if text else {}
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            raise DriverError(f"{what}: {e or type(e).__name__}", definite=method == "GET") from e
+        finally:
+            connection.close()
+
+
+def _stamp(at: datetime) -> str:
+    """As Alertmanager's API tells times: to the millisecond."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"

@@ -1,0 +1,54 @@
+"""A channel for anything else: one POST of plain JSON for each message. docs/channels.md has the body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from pydantic import SecretStr
+
+from gameday.drivers._post import post, web_address
+from gameday.model import Json, Message
+
+__all__ = ["Channel", "body"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Channel:
+    """url: where to; headers: sent along, such as Authorization."""
+
+    url: SecretStr
+    headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    takes: ClassVar[frozenset[str]] = frozenset({"announce", "fail", "night"})
+
+    def __post_init__(self) -> None:
+        web_address(self.url.get_secret_value(), "the webhook's url")
+
+    def send(self, message: Message, below: str | None, within_s: float) -> str | None:
+        """Any 2xx is taken. A message may come twice: its id tells."""
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        post("the webhook", self.url.get_secret_value(), body(message), headers, within_s)
+        return None
+
+
+def body(message: Message) -> Json:
+    """The message as JSON."""
+    return {
+        "schema": SCHEMA,
+        "id": message.id,
+        "kind": message.kind,
+        "stack": message.stack,
+        "night": message.night,
+        "about": message.about,
+        "at": datetime.fromtimestamp(message.at_us / 1e6, UTC).isoformat(timespec="milliseconds"),
+        "verdict": None if message.verdict is None else str(message.verdict),
+        "title": message.title,
+        "text": message.text,
+        "facts": [{"name": name, "value": value} for name, value in message.facts],
+        "links": dict(message.links),
+        "data": message.data,
+    }

@@ -1,0 +1,84 @@
+"""A run of a job is asked for, and what does its work is killed once the archive's store shows that it got so far: for
+code without failpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from gameday.faults import one_of, running, who
+from gameday.model import Json
+from gameday.ports import Host, Kill, Store
+
+if TYPE_CHECKING:
+    from gameday.stack import Stack
+
+__all__ = ["Ambush"]
+
+
+@dataclass(frozen=True)
+class Ambush:
+    """component: the engine, which dies by SIGKILL; the run itself lives on, elsewhere. job: its name under [jobs].
+    moment: "written", a new data file is there that no commit names; "committed", one is there that a commit names.
+
+    The strike comes with the proof, for that is when the run gets there; between looking and killing it goes on, so the
+    proof says what was there when it had died.
+    """
+
+    component: str
+    job: str
+    moment: str = "written"
+    needs: ClassVar[tuple[type, ...]] = (Host, Kill, Store)
+    undo: ClassVar[str] = "withdraw the run, or start the engine, unless the platform did"
+    bites_within_s: ClassVar[float] = 300.0
+    """A run has to be picked up, to start, to read its batch and to write it."""
+
+    def __post_init__(self) -> None:
+        one_of("ambush", self.moment, ("written", "committed"))
+
+    def before(self, stack: Stack) -> Json:
+        """The key under which the run is asked for, and a folder with what is stored already."""
+        identity, key = running(stack, self.component), uuid.uuid4().hex
+        stack.job(self.job)
+        folder = stack.state.points(key)
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / "known.json").write_text(json.dumps(sorted(stack.export()[0].stored())))  # type: ignore[attr-defined]  # needs: Store
+        return {"key": key, "folder": str(folder), "identity": identity}
+
+    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+        stack.job(self.job).trigger(before["key"], {})
+
+    def bit(self, stack: Stack, before: Json) -> str | None:
+        host, folder = stack.host(self.component), Path(before["folder"])
+        seen = self._seen(stack, json.loads((folder / "known.json").read_text()))
+        if not seen or host.identity(self.component) != before["identity"]:
+            return None
+        host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
+        (folder / "struck").write_text(str(time.monotonic_ns()))
+        run = stack.job(self.job).find(before["key"])
+        if run is None or run.ended_us is not None:
+            return None  # too late: its work was done
+        named = set(stack.export()[0].named())  # type: ignore[attr-defined]  # needs: Store
+        done = "had committed" if seen <= named else "had not committed"
+        file = min(seen).rpartition("/")[2]
+        return f"{self.component}: {who(before['identity'])} was killed in run {run.name}, which {done} {file}"
+
+    def struck_ns(self, stack: Stack, before: Json) -> int:
+        return int((Path(before["folder"]) / "struck").read_text())
+
+    def heal(self, stack: Stack, before: Json) -> None:
+        stack.job(self.job).withdraw(before["key"])
+        stack.host(self.component).start(self.component)
+
+    def _seen(self, stack: Stack, known: list[str]) -> set[str]:
+        """The new data files, once they are as `moment` says."""
+        archive, _ = stack.export()
+        fresh = set(archive.stored()) - set(known)  # type: ignore[attr-defined]  # needs: Store
+        if not fresh:
+            return fresh
+        named = set(archive.named())  # type: ignore[attr-defined]  # needs: Store
+        return fresh - named if self.moment == "written" else fresh & named

@@ -1,0 +1,131 @@
+"""How a server reacts to a few bytes: asked from this machine, or from a vantage point inside the platform's network,
+for an address that only its clients can reach.
+
+`python -m gameday.vantage --host H --port P` is such a point: GET /reaction?address=HOST:PORT, and /healthz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import socket
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from gameday.errors import DriverError
+
+__all__ = ["PATIENCE_S", "asked_s", "main", "reaction_s", "server"]
+
+NOISE = b"GET /gameday HTTP/1.0\r\n\r\n"
+"""HTTP servers answer it; Kafka and Postgres read a frame of absurd length, and hang up."""
+
+PATIENCE_S = 1.0
+"""How long a reaction is waited for; a server that is reached takes milliseconds."""
+
+ASK_WITHIN_S = 2 * PATIENCE_S + 2.0
+"""Connecting and reacting each have PATIENCE_S."""
+
+READ_WITHIN_S = 5.0
+REFUSED, RESET = "refused", "reset"
+
+
+def reaction_s(address: str) -> float | None:
+    """Seconds from connecting until whoever is there answered noise, or hung up; None: neither within PATIENCE_S.
+
+    Raises ConnectionRefusedError when nobody listens, ConnectionResetError when the connection was reset.
+    """
+    host, _, port = address.rpartition(":")
+    began = time.monotonic()
+    with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
+        try:
+            connection.settimeout(PATIENCE_S)
+            connection.sendall(NOISE)
+            connection.recv(1)
+        except TimeoutError:
+            return None
+    return time.monotonic() - began
+
+
+def asked_s(vantage: str, address: str) -> float | None:
+    """What `reaction_s` finds at this vantage point (a URL). Raises the same; DriverError when it doesn't tell."""
+    parts = urlsplit(vantage)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+    try:
+        connection.request("GET", f"/reaction?address={quote(address)}")
+        told: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError) as e:
+        raise DriverError(
+            f"the vantage point {vantage} does not tell how {address} reacts: {e or type(e).__name__}. "
+            "Remedy: start it",
+            definite=True,
+        ) from e
+    finally:
+        connection.close()
+    why = told.get("error")
+    if why == REFUSED:
+        raise ConnectionRefusedError(f"{address} refuses connections")
+    if why == RESET:
+        raise ConnectionResetError(f"{address} resets connections")
+    if why is not None:
+        raise DriverError(f"{address}, as seen from {vantage}: {why}", definite=True)
+    found: float | None = told["reaction_s"]
+    return found
+
+
+def server(host: str, port: int) -> ThreadingHTTPServer:
+    """Listening, and not yet answering."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = READ_WITHIN_S
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            addresses = parse_qs(parts.query).get("address", [])
+            if parts.path == "/healthz":
+                return self._answer(200, {"ok": True})
+            if parts.path != "/reaction" or len(addresses) != 1 or not addresses[0].rpartition(":")[2].isdecimal():
+                return self._answer(400, {"error": "GET /reaction?address=HOST:PORT, or /healthz"})
+            return self._answer(200, _told(addresses[0]))
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+        def _answer(self, status: int, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    return ThreadingHTTPServer((host, port), Handler)
+
+
+def _told(address: str) -> dict[str, Any]:
+    try:
+        return {"reaction_s": reaction_s(address)}
+    except ConnectionRefusedError:
+        return {"error": REFUSED}
+    except ConnectionResetError:
+        return {"error": RESET}
+    except (OSError, OverflowError) as e:
+        return {"error": str(e) or type(e).__name__}
+
+
+def main() -> int:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(description="Tells how servers react that only the platform's clients can reach.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    options = parser.parse_args()
+    with server(options.host, options.port) as serving:
+        serving.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

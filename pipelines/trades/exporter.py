@@ -1,0 +1,224 @@
+"""What the platform's alerts are judged by and nobody else tells, for Prometheus: python -m pipelines.trades.exporter
+--port P --brokers HOST:PORT --group G --topics T,… --offload-interval-s N [--textfiles FOLDER], and the environment's
+OFFLOAD_MIRROR_DSN.
+
+GET /metrics tells the broker's state and a consumer group's lag, and the offload's last success, rows and failures as
+its watermark has them; behind them every *.prom file of the folder, as node_exporter's textfile collector does. Looked
+at once a second, whoever asks: what does not answer holds up nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from pipelines.trades.lines import log_json
+
+__all__ = ["Lag", "main", "render"]
+
+LOOK_EVERY_S = 1.0
+ANSWER_WAIT_S = 1.0
+"""A broker, or a database, that needs longer counts as down."""
+
+KEPT_S = 900.0
+"""How far back it is known when records were written: what is further behind counts as that far."""
+
+DSN = "OFFLOAD_MIRROR_DSN"
+"""No argument: those are for all to see."""
+
+Line = tuple[str, dict[str, str], float]
+"""A sample: name, labels, value."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Lag:
+    """How far behind the end of one partition its consumer is, in records and in seconds: since when the first record
+    exists that it has not committed."""
+
+    ends: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def seen(self, at_s: float, end: int) -> None:
+        """The partition ended there."""
+        if not self.ends or end > self.ends[-1][1]:
+            self.ends.append((at_s, end))
+        while len(self.ends) > 1 and self.ends[1][0] < at_s - KEPT_S:
+            self.ends.popleft()
+
+    def behind_s(self, at_s: float, committed: int) -> float:
+        """0.0 when the consumer has all that there is."""
+        return next((at_s - since for since, end in self.ends if end > committed), 0.0)
+
+
+class Broker:
+    """A consumer of the group that joins nothing and reads nothing: it only asks where the group is."""
+
+    def __init__(self, brokers: str, group: str, topics: Sequence[str]) -> None:
+        self._group, self._topics = group, topics
+        self._lags: dict[tuple[str, int], Lag] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": brokers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "broker.address.family": "v4",
+                "enable.sparse.connections": False,
+                "reconnect.backoff.ms": 20,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+            }
+        )
+
+    def look(self) -> Iterator[Line]:
+        """Raises KafkaException when it does not answer."""
+        topics = self._consumer.list_topics(timeout=ANSWER_WAIT_S).topics
+        slots = [TopicPartition(t, p) for t in self._topics if t in topics for p in topics[t].partitions]
+        committed = {(c.topic, c.partition): c.offset for c in self._consumer.committed(slots, timeout=ANSWER_WAIT_S)}
+        yield "broker_up", {}, 1.0
+        for slot in slots:
+            first, end = self._consumer.get_watermark_offsets(slot, timeout=ANSWER_WAIT_S)
+            key = (slot.topic, slot.partition)
+            at, now = max(first, committed[key]), time.monotonic()
+            lag = self._lags.setdefault(key, Lag())
+            lag.seen(now, end)
+            where = {"topic": slot.topic, "partition": str(slot.partition)}
+            yield "broker_end_offset", where, float(end)
+            where |= {"group": self._group}
+            yield "broker_consumer_offset", where, float(at)
+            yield "broker_consumer_lag_records", where, float(end - at)
+            yield "broker_consumer_behind_seconds", where, lag.behind_s(now, at)
+
+
+def offload(dsn: str, table: str, interval_s: float) -> Iterator[Line]:
+    """The watermark's row. Raises psycopg.Error when the database does not answer."""
+    wait = {"connect_timeout": 2, "options": f"-c statement_timeout={int(ANSWER_WAIT_S * 1000)}"}
+    with psycopg.connect(dsn, autocommit=True, **wait) as connection:  # type: ignore[arg-type]
+        row = connection.execute(
+            "SELECT extract(epoch FROM last_successful_run)::float8, failure_count, rows, duration_s, "
+            "status = 'running' FROM offload_watermarks WHERE table_name = %s",
+            (table,),
+        ).fetchone()
+    where = {"table": table}
+    yield "offload_watermark_up", {}, 1.0
+    yield "offload_interval_seconds", where, interval_s
+    if row is None:
+        return
+    names = ("last_success_timestamp_seconds", "failures", "rows", "duration_seconds", "running")
+    for name, value in zip(names, row, strict=True):
+        if value is not None:
+            yield f"offload_{name}", where, float(value)
+
+
+def render(lines: Sequence[Line]) -> str:
+    """Prometheus' text format; all are gauges. Lines of one name stand together."""
+    text, told = [], set()
+    for name, labels, value in sorted(lines, key=lambda line: line[0]):
+        if name not in told:
+            told.add(name)
+            text.append(f"# TYPE {name} gauge")
+        shown = ",".join(f'{key}="{v}"' for key, v in labels.items())
+        text.append(f"{name}{{{shown}}} {value!r}" if shown else f"{name} {value!r}")
+    return "".join(f"{line}\n" for line in text)
+
+
+def textfiles(folder: Path | None) -> str:
+    """What other programs have left there, as it is."""
+    found = sorted(folder.glob("*.prom")) if folder is not None else []
+    return "".join(path.read_text().rstrip("\n") + "\n" for path in found)
+
+
+class Looks:
+    """The last look at each part: what it told, or that it did not answer."""
+
+    def __init__(self, parts: dict[str, tuple[Callable[[], Iterator[Line]], type[Exception]]]) -> None:
+        self._lines: dict[str, list[Line]] = {}
+        for name, (look, silent) in parts.items():
+            threading.Thread(target=self._keep, args=(name, look, silent), name=name, daemon=True).start()
+
+    def lines(self) -> list[Line]:
+        return [line for lines in list(self._lines.values()) for line in lines]
+
+    def _keep(self, name: str, look: Callable[[], Iterator[Line]], silent: type[Exception]) -> None:
+        pause, well = threading.Event(), True
+        while True:
+            try:
+                self._lines[name] = list(look())
+                well = True
+            except silent as e:
+                self._lines[name] = [(f"{name}_up", {}, 0.0)]
+                if well:
+                    log.warning("no_answer", of=name, why=str(e))
+                well = False
+            pause.wait(LOOK_EVERY_S)
+
+
+def server(host: str, port: int, looks: Looks, folder: Path | None) -> ThreadingHTTPServer:
+    """Listening, and not yet answering."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5.0
+
+        def do_GET(self) -> None:
+            status, text = 200, ""
+            if self.path == "/metrics":
+                text = render(looks.lines()) + textfiles(folder)
+            elif self.path != "/healthz":
+                status, text = 404, f"no {self.path}. Remedy: GET /metrics\n"
+            data = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    return ThreadingHTTPServer((host, port), Handler)
+
+
+def main() -> int:
+    """Serve until SIGTERM ends the process."""
+    parser = argparse.ArgumentParser(description="What the platform's alerts are judged by.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--brokers", required=True, help="HOST:PORT,…")
+    parser.add_argument("--group", required=True, help="the consumer group whose lag is told")
+    parser.add_argument("--topics", required=True, help="its topics, separated by commas")
+    parser.add_argument("--offload-table", default="trades.silver")
+    parser.add_argument("--offload-interval-s", type=float, required=True, help="between two of its scheduled runs")
+    parser.add_argument("--textfiles", type=Path, help="a folder of *.prom files to be told too")
+    options = parser.parse_args()
+    log_json()
+    broker = Broker(options.brokers, options.group, options.topics.split(","))
+    dsn = os.environ.get(DSN, "")
+    if not dsn:
+        parser.error(f"{DSN} is not set. Remedy: postgresql://USER:PASSWORD@HOST:PORT/DATABASE of offload_watermarks")
+    table = (dsn, options.offload_table, options.offload_interval_s)
+    looks = Looks(
+        {
+            "broker": (broker.look, KafkaException),
+            "offload_watermark": (lambda: offload(*table), psycopg.Error),
+        }
+    )
+    with server(options.host, options.port, looks, options.textfiles) as serving:
+        serving.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Tell people what is about to be broken, before it is: once a night."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from gameday.model import FailureTest, Inject
+from gameday.reports import messages
+from gameday.reports.messages import Ahead
+from gameday.run import Run, ttl_s
+from gameday.stack import fault_kind
+from tasks.telling import machine, now, tell
+
+
+@task(name="announce", cache_policy=NO_CACHE)
+def announce(run: Run) -> None:
+    """To every channel that takes it. Who can't be told keeps nothing from being tested: the run goes on within the
+    courier's bound."""
+    ahead = [Ahead(label, _breaks(test), ttl_s(test)) for label, test in run.ahead]
+    tell(  # by each run, and told once: its id is the night's
+        run.stack,
+        run.say,
+        run.night,
+        lambda _: [messages.announce(run.stack.name, run.night, ahead, machine(), now())],
+    )
+
+
+def _breaks(test: FailureTest) -> tuple[str, ...]:
+    """What its plan does, in its order: "stop of broker"."""
+    faults = [step.fault for step in test.plan if isinstance(step, Inject)]
+    return tuple(dict.fromkeys(f"{fault_kind(fault)} of {fault.component}" for fault in faults))

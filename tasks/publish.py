@@ -1,0 +1,64 @@
+"""What follows a night, or a single run: history set right, gameday's own metrics, and an end for what is older than it
+has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gameday import codec, history
+from gameday.errors import GamedayError
+from gameday.journal import Journal
+from gameday.reports import metrics, site
+from gameday.stack import Stack
+
+if TYPE_CHECKING:
+    from tasks.run import Night
+
+__all__ = ["publish"]
+
+
+def publish(here: Night, stack: Stack) -> None:
+    """Never raises for what gameday can explain: no verdict hangs on it, so it is said."""
+
+    def attempt(what: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except GamedayError as e:
+            here.tell(f"{what}: {e}")
+
+    if not here.trusted:
+        attempt("history", lambda: _amend(here, stack))
+    if (completed := here.completed) is not None:
+        dsn = stack.config.history.get_secret_value()
+        attempt("history", lambda: history.complete_night(dsn, here.id, stack.name, completed))
+    for trouble in metrics.publish(stack.config, stack.state, here.judged(), completed):
+        here.tell(f"metrics: {trouble}")
+    attempt("retention", lambda: _forget(here, stack))
+
+
+def _amend(here: Night, stack: Stack) -> None:
+    """The runs of a night whose checks missed a planted fault were recorded with a verdict that can't be believed."""
+    for result in here.judged():
+        codec.write_json(stack.state.run(result.id) / "result.json", result)
+        history.record(stack.config.history.get_secret_value(), result)
+
+
+def _forget(here: Night, stack: Stack) -> None:
+    journal = Journal(stack.state.journal)
+    if journal.damaged():
+        return  # an act that can't be read may be open: its run stays
+    keep_days = stack.config.retention.keep_days
+    gone = history.forget(
+        stack.config.history.get_secret_value(),
+        stack.state,
+        stack.name,
+        keep_days,
+        keep={act.run for act in journal.open_acts()},
+        now=datetime.now(UTC),
+    )
+    if gone.nights:
+        site.refresh(stack.state)
+    if gone.runs or gone.nights:
+        here.tell(f"retention: removed {gone.runs} runs and {gone.nights} nights older than {keep_days} days")

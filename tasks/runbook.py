@@ -1,0 +1,255 @@
+"""Carry out the runbook's blocks on the real failure: diagnosis while it lasts, recovery in place of the plan's own
+heal, verify once the platform is back. What comes out is the run's `steps`, and never changes its verdict.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from gameday import conditions, runbook, shell
+from gameday.config import read_env
+from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.model import Act, Await, Heal, Inject, Step
+from gameday.polling import until
+from gameday.ports import Held
+from gameday.run import Run
+from gameday.runbook import DIAGNOSIS, KIND_S, RECOVERY, VERIFY, Block
+from gameday.stack import Stack, fault_from
+from gameday.state import ROOT
+
+__all__ = ["diagnose", "environment", "moment", "recover", "verify"]
+
+LOOK_S = 15.0
+"""One block that only looks, with its repetitions: it is repeated until it shows what is expected."""
+
+REPEAT_EVERY_S = 1.0
+"""Looking costs the platform's own machine, here: `gameday status` most of a second of a core."""
+
+WHY_CHARS_MAX = 400
+"""The end of an output that was not as expected; all of it is in the run's runbook.log."""
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
+"""What a block sees of the environment that gameday runs in."""
+
+COLUMNS = "250"
+"""So that tools print a row on a line."""
+
+SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|KEY")
+NOT_FOUND = re.compile(r"^sh: (?:line )?\d+: (\S+?):(?: command)? not found$", re.MULTILINE)
+HIDDEN = "***"
+
+
+def moment(plan: Sequence[Inject | Await | Heal]) -> int:
+    """Where in the plan the failure is looked at: before the heal that ends it, or, where nothing is held, at its
+    end."""
+    acts = [at for at, step in enumerate(plan) if isinstance(step, Inject | Heal)]
+    return acts[-1] if acts and isinstance(plan[acts[-1]], Heal) else len(plan)
+
+
+@task(name="diagnose", cache_policy=NO_CACHE)
+def diagnose(run: Run) -> None:
+    """Whether the runbook's diagnosis points at what was broken, while it is."""
+    began_ns = time.monotonic_ns()
+    for block, left_s in _blocks(run, DIAGNOSIS):
+        _note(run, _look(run, block, left_s, lasts=lambda: _lasts(run, began_ns)))
+
+
+@task(name="recover", cache_policy=NO_CACHE)
+def recover(run: Run) -> bool:
+    """Mend what is held by the runbook's own steps, each once; whether nothing is left for the plan's heal.
+
+    A fault that was in effect before a step and is not after it counts as mended by this run: the run's clock starts
+    where that step began. What no step has mended the plan's heal mends, as if there were no runbook.
+    """
+    mended = False
+    for block, left_s in _blocks(run, RECOVERY):
+        held = _held(run)
+        if not held:
+            break
+        began_ns = time.monotonic_ns()
+        step = _once(run, block, left_s)
+        over = [act for act in held if not _holds(run, act)]
+        for act in over:
+            run.held().settle(act.id, why=f"by the runbook: {block.title}")
+            run.clock_ns, mended = began_ns, True
+            run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')} by the runbook: {block.title}")
+        if step.ok and not over:
+            rest = ", ".join(f"{act.fault} of {act.args.get('component')}" for act in held)
+            step = replace(step, ok=False, why=f"came out as expected, and left {rest}")
+        _note(run, step)
+    return mended and not _held(run)
+
+
+@task(name="verify by the runbook", cache_policy=NO_CACHE)
+def verify(run: Run) -> None:
+    """Whether the runbook's verification agrees that it is over."""
+    for block, left_s in _blocks(run, VERIFY):
+        if run.recovered:
+            _note(run, _look(run, block, left_s, lasts=lambda: True))
+        else:
+            _note(run, Step(VERIFY, block.title, None, "the platform was not back in time", 0.0))
+
+
+# ---- one block ---------------------------------------------------------------------------------------------
+
+
+def _blocks(run: Run, kind: str) -> Iterator[tuple[Block, float]]:
+    """The blocks of this kind that are meant for this run, each with the seconds that are left for it."""
+    if run.stack.config.runbook is None:
+        return
+    path = run.stack.runbook(run.name)
+    try:
+        if path.resolve().parent != path.parent:
+            raise ConfigError(f"{path} leads out of its folder. Remedy: the file itself, not a link")
+        blocks = runbook.read(path)
+    except ConfigError as e:
+        if kind == DIAGNOSIS:  # told once
+            _note(run, Step(kind, "Read the runbook", False, str(e), 0.0))
+        return
+    deadline = time.monotonic() + KIND_S
+    for block in blocks:
+        if block.kind != kind or not block.meant_for(run.params):
+            continue
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            _note(run, Step(kind, block.title, None, f"the steps before it took {KIND_S:g} s", 0.0))
+        else:
+            yield block, left_s
+
+
+def _look(run: Run, block: Block, left_s: float, lasts: Callable[[], bool]) -> Step:
+    """Carry out what only looks, again and again until it shows what is expected, what it looks at is over, or its
+    time is."""
+    began = time.monotonic()
+    within_s = min(LOOK_S, left_s)
+    step = Step(block.kind, block.title, None, "", 0.0)
+
+    def shown() -> bool:
+        nonlocal step
+        left_s = began + within_s - time.monotonic()
+        if step.took_s > left_s:
+            return True  # another look would be cut off, and tell less than the last one
+        step = _once(run, block, left_s)
+        if step.ok is False and not lasts():
+            step = replace(step, ok=None, why=f"it was over before it could be looked at: {step.why}")
+        return step.ok is not False
+
+    with suppress(TooLate):
+        until(shown, within_s, REPEAT_EVERY_S, block.title)
+    return replace(step, took_s=round(time.monotonic() - began, 3))
+
+
+def _once(run: Run, block: Block, within_s: float) -> Step:
+    """Carry it out once. Its text and all that it printed go to the run's runbook.log."""
+    env = environment(run)
+    if lacks := sorted(block.variables - env.keys()):
+        why = f"[runbook.env] in gameday.toml sets no {', '.join(lacks)}"
+        return Step(block.kind, block.title, None, why, 0.0)
+    try:
+        ended = shell.run(block.text, env, ROOT, within_s, watch=run.held)
+    except DriverError as e:
+        return Step(block.kind, block.title, None, str(e), 0.0)
+    output = _hide(ended.output, _secrets(run.stack))
+    _log(run, block, output, ended)
+    why = block.mismatch(output, ended.status)
+    if not why:
+        return Step(block.kind, block.title, True, "", ended.took_s)
+    if missing := NOT_FOUND.search(output):
+        return Step(block.kind, block.title, None, f"{missing[1]} is not installed here", ended.took_s)
+    came = " ".join(output.split())[-WHY_CHARS_MAX:] or "nothing"
+    if ended.why == shell.LATE and block.kind != RECOVERY:  # a slow machine says nothing about the text
+        return Step(block.kind, block.title, None, f"{ended.why}: {within_s:.0f} s, after {came}", ended.took_s)
+    came = f"{ended.why}, after {came}" if ended.why else came
+    return Step(block.kind, block.title, False, f"{why}; came: {came}", ended.took_s)
+
+
+def environment(run: Run) -> dict[str, str]:
+    """What a block may read: [runbook.env], the run's parameters in capitals, and where gameday finds its stack."""
+    config = run.stack.config.runbook
+    given = {} if config is None else {name: value.get_secret_value() for name, value in config.env.items()}
+    here = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    here["PATH"] = f"{Path(sys.executable).parent}:{here.get('PATH', os.defpath)}"
+    gameday = {"GAMEDAY_CONFIG": str(run.stack.path), "GAMEDAY_STATE": str(run.stack.state.root), "COLUMNS": COLUMNS}
+    params = {name.upper(): str(value) for name, value in run.params.items()}
+    return {**here, **gameday, **params, **given}
+
+
+def _note(run: Run, step: Step) -> None:
+    run.steps.append(step)
+    told = {True: "as it says", False: f"not as it says: {step.why}", None: f"not carried out: {step.why}"}
+    run.say(f"{run.name}: runbook, {step.kind}: {step.title}: {told[step.ok]}")
+
+
+def _log(run: Run, block: Block, output: str, ended: shell.Ended) -> None:
+    """A full disk keeps nothing from being looked at."""
+    with suppress(OSError), (run.folder / "runbook.log").open("a") as log:
+        log.write(f"## {block.kind}: {block.title} ({ended.took_s:g} s, {ended.why or f'ended with {ended.status}'})\n")
+        log.write(f"{block.text}\n---\n{output.rstrip()}\n\n")
+
+
+# ---- what is broken ----------------------------------------------------------------------------------------
+
+
+def _lasts(run: Run, began_ns: int) -> bool:
+    """Whether what was broken can still be seen: a held fault holds, or a stream was not yet back throughout the last
+    second. What becomes of a run of a job its orchestrator goes on to tell.
+
+    began_ns: what was answered before that says nothing.
+    """
+    if any(isinstance(fault_from(act.fault, act.args), Held) and act.healed_ns is None for act in run.acts):
+        run.still_broken()
+        return True
+    now = run.now()
+    if run.test.archive or now.at_ns - began_ns < conditions.SECOND_S * 1e9:
+        return True
+    return not (conditions.restored(now) and conditions.drained(now))
+
+
+def _held(run: Run) -> list[Act]:
+    """The acts of this run that were proved, and are in effect now."""
+    return [act for act in run.acts if act.proof is not None and act.healed_ns is None and _holds(run, act)]
+
+
+def _holds(run: Run, act: Act) -> bool:
+    """Whether a held fault is in effect; one that can't be asked is taken to be, so that the plan's heal follows."""
+    fault = fault_from(act.fault, act.args)
+    if not isinstance(fault, Held):
+        return False
+    try:
+        return fault.holds(run.stack, act.before)
+    except GamedayError:
+        return True
+
+
+# ---- secrets -----------------------------------------------------------------------------------------------
+
+
+def _secrets(stack: Stack) -> list[str]:
+    """What a block's output must not tell: the values of variables that are secrets by their names, and the passwords
+    in addresses."""
+    config = stack.config.runbook
+    given = {} if config is None else {name: value.get_secret_value() for name, value in config.env.items()}
+    drawn: Mapping[str, str] = read_env(stack.state.env)
+    named = [value for name, value in {**drawn, **given}.items() if SECRET_NAME.search(name)]
+    found = {part for value in named for part in (value, value.partition(":")[2])}
+    for address in (*given.values(), stack.config.history.get_secret_value()):
+        with suppress(ValueError):
+            found.add(urlsplit(address).password or "")
+    return sorted(found - {""}, key=len, reverse=True)
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text

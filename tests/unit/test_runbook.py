@@ -1,0 +1,225 @@
+"""The format of runbooks, and the ones in this repository: what every one of them must have."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.scaffold import RUNBOOK
+from flows import catalogue, parameters
+from gameday.config import load
+from gameday.errors import ConfigError
+from gameday.model import Heal
+from gameday.reports.runbook import filled
+from gameday.runbook import RECOVERY, SECTIONS, VERIFY, Block, parse, read
+from gameday.state import ROOT
+from tasks.run import definition
+from tasks.runbook import moment
+
+PAGE = """# Broker down
+
+Prose with `code`.
+
+```sh
+rm -rf / # for people alone: not ours
+```
+
+## Diagnosis
+
+### The broker refuses
+
+1. Ask it:
+
+   ```sh gameday how=stop,hang
+   ask "$BROKER" |
+     grep x
+   ```
+
+   It says:
+
+   ```expect
+   ^no\\b
+   since \\d+
+   ```
+
+## Verify
+
+### It answers
+
+~~~sh gameday
+ask
+~~~
+"""
+
+
+def test_blocks_have_their_section_title_text_and_expectation() -> None:
+    """In a list, behind prose, with either kind of fence; fences that aren't ours are nobody's business."""
+    asked, answers = parse(PAGE, "x.md")
+    assert (asked.kind, asked.title, asked.text) == ("diagnosis", "The broker refuses", 'ask "$BROKER" |\n  grep x')
+    assert [p.pattern for p in asked.expects] == ["^no\\b", "since \\d+"]
+    assert (asked.line, asked.variables) == (15, frozenset({"BROKER"}))
+    assert (answers.kind, answers.text, answers.expects) == (VERIFY, "ask", ())
+
+
+def test_a_block_is_meant_for_the_parameters_that_it_names() -> None:
+    """All values of a parameter that it doesn't name."""
+    asked, answers = parse(PAGE, "x.md")
+    assert asked.meant_for({"how": "stop", "other": 1})
+    assert asked.meant_for({"how": "hang"})
+    assert not asked.meant_for({"how": "slow"})
+    assert not asked.meant_for({})
+    assert answers.meant_for({})
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "mismatch"),
+    [
+        ("x\nno process\nsince 5\n", 7, ""),
+        ("no\n", 0, "expected since \\d+"),
+        ("nothing", 0, "expected ^no\\b and since \\d+"),
+        ("", None, "expected ^no\\b and since \\d+"),
+    ],
+)
+def test_each_expected_line_is_somewhere_in_the_output(output: str, status: int | None, mismatch: str) -> None:
+    """In any order, whatever the command ended with."""
+    assert parse(PAGE, "x.md")[0].mismatch(output, status) == mismatch
+
+
+@pytest.mark.parametrize(("status", "mismatch"), [(0, ""), (3, "ended with 3"), (None, "ended with None")])
+def test_without_expectation_the_exit_status_tells(status: int | None, mismatch: str) -> None:
+    """One that was ended is no success."""
+    assert Block("verify", "It answers", "true").mismatch("whatever", status) == mismatch
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        ("## Diagnosis\n### T\n```bash gameday\nx\n```", r"x.md:3: gameday carries out sh, not 'bash'"),
+        ("## Symptom\n### T\n```sh gameday\nx\n```", r"x.md:3: a block under 'Symptom' is for nothing"),
+        ("## Verify\n```sh gameday\nx\n```", r"x.md:2: this block has no title"),
+        ("### T\n## Verify\n```sh gameday\nx\n```", r"x.md:3: this block has no title"),
+        ("## Verify\n### T\n```sh gameday\n\n```", r"x.md:3: this block is empty"),
+        ("## Verify\n### T\n```sh gameday stop\nx\n```", r"'stop' is not PARAMETER=VALUE"),
+        ("## Verify\n### T\n```sh gameday how=\nx\n```", r"'how=' is not PARAMETER=VALUE"),
+        ("## Verify\n### T\n```sh gameday\nx", r"x.md:3: this fence has no end"),
+        ("## Verify\n### T\n```expect\nx\n```", r"x.md:3: what is expected follows no block of ours"),
+        ("## Verify\n### T\n```sh\nx\n```\n```expect\nx\n```", r"x.md:6: what is expected follows no block of ours"),
+        ("## Verify\n### T\n```sh gameday\nx\n```\n### U\n```expect\nx\n```", r"x.md:7: what is expected follows no"),
+        ("## Verify\n### T\n```sh gameday\nx\n```\n```expect\n\n```", r"x.md:6: nothing is expected"),
+        ("## Verify\n### T\n```sh gameday\nx\n```\n```expect\n(\n```", r"x.md:6: '\(' is no regular expression"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(page: str, error: str) -> None:
+    """Before anything is carried out: a block that is silently not seen would never go stale."""
+    with pytest.raises(ConfigError, match=error):
+        parse(page, "x.md")
+
+
+@given(st.text(alphabet="#`~ \nsh gameday=expect123(\r\t", max_size=200))
+def test_any_text_is_blocks_or_a_clear_error(text: str) -> None:
+    """Never another exception."""
+    with suppress(ConfigError):
+        parse(text, "x.md")
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """With its name."""
+    with pytest.raises(ConfigError, match=r"none.md can't be read"):
+        read(tmp_path / "none.md")
+
+
+# ---- the runbooks of this repository -----------------------------------------------------------------------
+
+TESTS = catalogue()
+
+
+def text(name: str) -> str:
+    return (ROOT / "runbooks" / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", list(TESTS))
+def test_a_runbook_has_all_that_the_person_on_call_looks_for(name: str) -> None:
+    """Its sections in their order, and one place for the evidence."""
+    found = re.findall(r"^## (.*)$", text(name), flags=re.MULTILINE)
+    assert found == [*SECTIONS, "Evidence"]
+    assert filled(text(name).encode(), "new", name) != text(name).encode()
+
+
+@pytest.mark.parametrize("name", list(TESTS))
+def test_every_variant_of_the_night_is_diagnosed_and_verified(name: str) -> None:
+    """Each parameter set has blocks of both kinds; and no block is meant for none of them."""
+    blocks = read(ROOT / "runbooks" / f"{name}.md")
+    function = definition(TESTS[name])
+    used: set[int] = set()
+    for params in function().nightly:
+        here = [b for b in blocks if b.meant_for(bound(function, dict(params)))]
+        assert {"diagnosis", "verify"} <= {b.kind for b in here}, params
+        used |= {b.line for b in here}
+    assert [b.title for b in blocks if b.line not in used] == []
+
+
+@pytest.mark.parametrize("name", list(TESTS))
+def test_blocks_name_parameters_that_the_test_has(name: str) -> None:
+    """With values that it takes; and what else they read is in gameday.toml."""
+    blocks = read(ROOT / "runbooks" / f"{name}.md")
+    for block in blocks:
+        for parameter, values in (block.only or {}).items():
+            for value in values:
+                parameters(TESTS[name], {parameter: value})
+    params = {p.upper() for p in inspect.signature(definition(TESTS[name])).parameters}
+    read_here = set().union(*(b.variables for b in blocks)) - params
+    assert read_here <= given_variables()
+
+
+@pytest.mark.parametrize("name", list(TESTS))
+def test_recovery_is_carried_out_only_where_a_plan_ends_what_it_holds(name: str) -> None:
+    """What comes back by itself is not helped: a block there would never be tried."""
+    function = definition(TESTS[name])
+    for params in function().nightly:
+        plan = function(**params).plan
+        at = moment(plan)
+        for block in read(ROOT / "runbooks" / f"{name}.md"):
+            if block.kind == RECOVERY and block.meant_for(bound(function, dict(params))):
+                assert at < len(plan)
+                assert isinstance(plan[at], Heal)
+
+
+def test_what_is_stopped_is_started_by_its_runbook() -> None:
+    """A component that was stopped stays so until somebody starts it: both tests that stop one are mended by hand."""
+    for name in ("feed_handler_crash", "object_store_outage"):
+        blocks = read(ROOT / "runbooks" / f"{name}.md")
+        assert any(b.kind == RECOVERY and b.meant_for({"how": "stop"}) for b in blocks)
+
+
+def test_a_new_runbook_is_one() -> None:
+    """What `gameday new` writes can be carried out, and takes evidence."""
+    page = RUNBOOK.format(words="Disk full")
+    assert [b.kind for b in parse(page, "x.md")] == ["diagnosis", "verify"]
+    assert [*SECTIONS, "Evidence"] == re.findall(r"^## (.*)$", page, flags=re.MULTILINE)
+    assert filled(page.encode(), "evidence", "x.md") != page.encode()
+
+
+def bound(function: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with their defaults, as a run has them."""
+    given = inspect.signature(function).bind(**params)
+    given.apply_defaults()
+    return dict(given.arguments)
+
+
+def given_variables() -> set[str]:
+    """The names under [runbook.env] of the reference platform."""
+    path = ROOT / "compose" / "trades" / "gameday.toml"
+    names = set(re.findall(r"\$\{([A-Z0-9_]+)\}", path.read_text()))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setenv(name, "1")
+        config = load(path).runbook
+    assert config is not None
+    return set(config.env)
