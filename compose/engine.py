@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import fcntl
 import functools
 import io
 import json
@@ -31,10 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compose.servers import SHARE, Report
-from gameday.errors import Busy, GamedayError, NotUp, TooLate
+from gameday.errors import GamedayError, NotUp, TooLate
 from gameday.polling import until
 from gameday.process import Process, descendants
 from gameday.state import ROOT, State
+from gameday.unix import alone
 
 __all__ = ["Engine", "host_image", "install", "main", "unavailable"]
 
@@ -216,15 +216,8 @@ class Engine:
     def _alone(self) -> Iterator[None]:
         """One `up` or `down` of an engine at a time."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                raise Busy(f"another `up` or `down` works on the engine in {self.folder}. Remedy: await its end") from e
+        with alone(self.folder, "another `up` or `down` of the engine"):
             yield
-        finally:
-            os.close(folder)
 
     # ---- Compose ---------------------------------------------------------------------------------------------------
 

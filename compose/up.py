@@ -33,6 +33,7 @@ from gameday.errors import Busy, DriverError, GamedayError, TooLate
 from gameday.polling import until
 from gameday.process import Process
 from gameday.state import State
+from gameday.unix import alone
 
 __all__ = ["clean", "down", "main", "up"]
 
@@ -257,20 +258,13 @@ def _strays(state: State) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def _alone(state: State) -> Iterator[None]:
-    """One `up` or `down` of a stack at a time: a lock on the state folder itself, which leaves no file behind."""
+    """One `up` or `down` of a stack at a time."""
     try:
         state.ensure()
     except OSError as e:
         raise GamedayError(f"no state folder at {state.root}: {e.strerror}. Remedy: set GAMEDAY_STATE") from e
-    folder = os.open(state.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise Busy(f"another `gameday up` or `gameday down` works on {state.root}. Remedy: await its end") from e
+    with alone(state.root, "another `gameday up` or `gameday down`"):
         yield
-    finally:
-        os.close(folder)
 
 
 def _status(state: State) -> dict[str, Any] | None:

@@ -64,13 +64,7 @@ MIRROR_RATE_HZ = 1.0
 INSIDE_EVERY_S = 0.5
 """A command inside a container costs 50 ms of both."""
 
-EXTRAS: Mapping[str, str] = {
-    "confluent_kafka": "kafka",
-    "clickhouse_connect": "clickhouse",
-    "psycopg": "postgres",
-    "boto3": "iceberg",
-    "pyiceberg": "iceberg",
-}
+EXTRAS: Mapping[str, str] = {"boto3": "iceberg", "pyarrow": "iceberg", "pyiceberg": "iceberg"}
 """Import name of a client -> the extra of ours that installs it."""
 
 

@@ -1,13 +1,16 @@
-"""Unix sockets in deep folders: their addresses hold fewer bytes than paths may have."""
+"""What Unix wants to be asked in its own way: sockets in deep folders, and a lock that leaves no file behind."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["reachable"]
+from gameday.errors import Busy
+
+__all__ = ["alone", "reachable"]
 
 PATH_BYTES_MAX = 100
 """A unix socket's path holds 108 bytes; longer ones are reached through their folder's descriptor."""
@@ -24,3 +27,17 @@ def reachable(path: str) -> Iterator[str]:
         yield f"/proc/self/fd/{folder}/{Path(path).name}"
     finally:
         os.close(folder)
+
+
+@contextmanager
+def alone(folder: Path, who: str) -> Iterator[None]:
+    """Hold a lock on the folder itself. Raises Busy, naming `who` it can only be, when another process has it."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise Busy(f"{who} works on {folder}. Remedy: await its end") from e
+        yield
+    finally:
+        os.close(held)

@@ -21,7 +21,7 @@ from gameday.state import State
 
 REVIVE_S = 0.1
 
-CONFIG = """
+TOY = """
 name = "toy"
 history = "postgresql://nobody@127.0.0.1:1/none"
 [prefect]
@@ -34,9 +34,16 @@ path = ["web"]
 driver = "tape"
 [hops.two]
 driver = "clickhouse"
+"""
+"""A stack of nothing but what a configuration must have."""
+
+CONFIG = (
+    TOY
+    + """
 [hosts.local]
 socket = "{socket}"
 """
+)
 
 COMPONENT = """
 [components.{role}]

@@ -31,7 +31,7 @@ from gameday.ports import Fault
 from gameday.process import Process
 from gameday.stack import Stack, open_stack
 from gameday.state import State
-from tests.fakes import write_config
+from tests.fakes import TOY, write_config
 
 ROLES = ("web", "family", "stubborn")
 BYSTANDER = "bystander"
@@ -165,23 +165,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "client": ("sleep", "infinity"),
 }
 
-CONFIG = """
-name = "toy"
-history = "postgresql://nobody@127.0.0.1:1/none"
-[prefect]
-api_url = "http://127.0.0.1:1/api"
-[stream]
-hops = ["one", "two"]
-visible = "two"
-path = ["web"]
-[hops.one]
-driver = "tape"
-[hops.two]
-driver = "clickhouse"
+CONFIG = (
+    TOY
+    + """
 [hosts.docker]
 url = "{url}"
 project = "{project}"
 """
+)
 
 COMPONENT = """
 [components.{role}]

@@ -69,14 +69,12 @@ def render(
     prefect: str | None = None,
     links: Mapping[str, str] | None = None,
     diagnoses: Mapping[str, Sequence[str]] | None = None,
-    undelivered: Sequence[str] = (),
 ) -> Path:
     """Write the night's page to `out`, whole or not at all; `out`.
 
     runs: each with its evidence, or None where a run ended before it had any: the page then says what is known.
     findings: the night's own. prefect: the address of Prefect's UI; links: run id -> the run's page there.
-    diagnoses: run id -> sentences on what happened, for whoever reads the page first. undelivered: a sentence for each
-    message of this night that reached nobody.
+    diagnoses: run id -> sentences on what happened, for whoever reads the page first.
     """
     shown = [_run(n, complete(r), e, links or {}, diagnoses or {}) for n, (r, e) in enumerate(runs, 1)]
     alike = Counter(run["label"] for run in shown)
@@ -93,7 +91,6 @@ def render(
         bad=sorted((run for run in shown if run["advice"]), key=lambda run: -run["verdict"]),
         findings=[_finding(finding) for finding in findings],
         prefect=page.web(prefect),
-        undelivered=list(undelivered),
     )
 
 

@@ -59,7 +59,6 @@ def write(
     prefect: str | None = None,
     links: Mapping[str, str] | None = None,
     diagnoses: Mapping[str, Sequence[str]] | None = None,
-    undelivered: Sequence[str] = (),
 ) -> Path:
     """Write a night's page (see `html.render`), and again the index and the pages of its tests; the night's page.
 
@@ -73,7 +72,6 @@ def write(
         prefect=prefect,
         links=links,
         diagnoses=diagnoses,
-        undelivered=undelivered,
     )
     _around(state, {result.test for result, _ in runs})
     return out

@@ -122,7 +122,6 @@ def test_nothing_a_platform_says_becomes_markup(tmp_path: Path) -> None:
         links={evil: f"javascript:{evil}"},
         diagnoses={evil: [evil]},
         prefect=f"https://x/{evil}",
-        undelivered=[evil],
     )
     page = Page(text)
     page.check_harmless()
@@ -218,13 +217,6 @@ def test_a_runbook_is_stale_when_a_step_failed(ok: bool | None, stale: bool, tmp
     assert "read the last commit diagnosis" in words
     assert "expected 12 rows, got 9" in words
     assert ("! runbook stale" in words) is stale
-
-
-def test_messages_that_reached_nobody_are_told(tmp_path: Path) -> None:
-    """Who reads the page learns what nobody was told; without such a message there is no word of it."""
-    told = Page(rendered(tmp_path, (evidence.aborted(), None), undelivered=["channel slack: 503"])).words()
-    assert "Messages that reached nobody channel slack: 503" in told
-    assert "reached nobody" not in Page(rendered(tmp_path, (evidence.aborted(), None))).words()
 
 
 def test_a_long_reason_is_a_list(tmp_path: Path) -> None:
