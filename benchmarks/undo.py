@@ -99,10 +99,18 @@ class Campaign:
     def __init__(self, stack: Stack, seed: int = SEED) -> None:
         self.stack = stack
         self._draw = random.Random(seed)
-        sets = [(name, dict(p)) for name, test in catalogue().items() for p in definition(test)().nightly]
-        self._draw.shuffle(sets)
-        self._sets = itertools.cycle(sets)
+        self._sets = self._each_test_in_turn()
         self._canonical = itertools.cycle([(name, dict(definition(t)().nightly[0])) for name, t in catalogue().items()])
+
+    def _each_test_in_turn(self) -> Iterator[tuple[str, dict[str, Json]]]:
+        """Without end; a test's variants in an order of their own, so that one of many is not met more often."""
+        variants = {}
+        for name, test in catalogue().items():
+            sets = [dict(p) for p in definition(test)().nightly]
+            variants[name] = itertools.cycle(self._draw.sample(sets, len(sets)))
+        while True:
+            for name in self._draw.sample(list(variants), len(variants)):
+                yield name, next(variants[name])
 
     def kill(self, name: str, test: str | None = None, params: Mapping[str, Json] | None = None) -> Kill:
         """Start the next test's run (or this one's), strike, and look. Raises TooLate when a run does not get going:

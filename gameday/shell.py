@@ -54,7 +54,8 @@ def run(
     ends the command too.
     """
     began = time.monotonic()
-    command = ["timeout", "-s", "KILL", f"{within_s + SPARE_S:.3f}", "sh", "-u", "-c", text]
+    bounded = ["timeout", "-s", "KILL", f"{within_s + SPARE_S:.3f}", "sh", "-u", "-c", text]
+    command = ["nice", "-n", str(NICENESS), *bounded]  # set from here, it might come after `timeout` has started sh
     try:
         process = subprocess.Popen(
             command,
@@ -70,7 +71,7 @@ def run(
     assert process.stdout is not None
     ended = os.pidfd_open(process.pid)
     try:
-        yield_cpu(NICENESS, process.pid)
+        yield_cpu(NICENESS, process.pid)  # its session
         output, why = _follow(process.stdout.fileno(), ended, began + within_s, watch)
     finally:
         with contextlib.suppress(ProcessLookupError):
