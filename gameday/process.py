@@ -16,7 +16,7 @@ from pathlib import Path
 from gameday.errors import GamedayError
 from gameday.model import Json
 
-__all__ = ["Process", "boot_id", "boot_ns", "descendants", "yield_cpu"]
+__all__ = ["Process", "boot_id", "boot_ns", "descendants", "yield_cpu", "yield_session"]
 
 STATE, PARENT, START_TICKS = 0, 1, 19
 """Places in /proc/PID/stat after the command's closing bracket; proc(5) counts pid and command too: 3, 4, 22."""
@@ -35,17 +35,21 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def yield_cpu(niceness: int, pid: int | None = None) -> None:
-    """Set the niceness of this process (or that one) and its session, as far as the system permits it; what it starts
-    inherits both.
+def yield_cpu(niceness: int) -> None:
+    """Set the niceness of this process and its session, as far as the system permits it; what it starts inherits both."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    yield_session(niceness, "self")
+
+
+def yield_session(niceness: int, pid: int | str) -> None:
+    """Set the niceness of that process' session, as far as the system permits it.
 
     Where the kernel groups tasks by session (sched_autogroup_enabled), a process' own niceness counts within its
     session only; see sched(7), "The autogroup feature".
     """
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid or 0, niceness)
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{pid or 'self'}/autogroup").write_text(str(niceness))
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gameday.errors import DriverError
-from gameday.process import yield_cpu
+from gameday.process import yield_session
 
 __all__ = ["LATE", "OUTPUT_BYTES_MAX", "Ended", "run"]
 
@@ -55,7 +55,7 @@ def run(
     """
     began = time.monotonic()
     bounded = ["timeout", "-s", "KILL", f"{within_s + SPARE_S:.3f}", "sh", "-u", "-c", text]
-    command = ["nice", "-n", str(NICENESS), *bounded]  # set from here, it might come after `timeout` has started sh
+    command = ["nice", "-n", str(NICENESS), *bounded]  # set from here it could come after `timeout` started sh
     try:
         process = subprocess.Popen(
             command,
@@ -71,7 +71,7 @@ def run(
     assert process.stdout is not None
     ended = os.pidfd_open(process.pid)
     try:
-        yield_cpu(NICENESS, process.pid)  # its session
+        yield_session(NICENESS, process.pid)
         output, why = _follow(process.stdout.fileno(), ended, began + within_s, watch)
     finally:
         with contextlib.suppress(ProcessLookupError):
