@@ -36,7 +36,7 @@ def boot_ns() -> int:
 
 
 def yield_cpu(niceness: int) -> None:
-    """Set the niceness of this process and its session, as far as the system permits it; what it starts inherits both."""
+    """Set the niceness of this process and of its session, as far as permitted; what it starts inherits both."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
     yield_session(niceness, "self")
