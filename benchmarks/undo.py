@@ -105,8 +105,9 @@ class Campaign:
     def _each_test_in_turn(self) -> Iterator[tuple[str, dict[str, Json]]]:
         """Without end; a test's variants in an order of their own, so that one of many is not met more often."""
         variants = {}
-        for name, test in catalogue().items():
-            sets = [dict(p) for p in definition(test)().nightly]
+        for name, flow in catalogue().items():
+            test = definition(flow)
+            sets = [dict(p) for p in test().nightly if not self.stack.misses(test(**p))]
             variants[name] = itertools.cycle(self._draw.sample(sets, len(sets)))
         while True:
             for name in self._draw.sample(list(variants), len(variants)):
