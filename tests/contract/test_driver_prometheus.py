@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +32,8 @@ pytestmark = pytest.mark.skipif(
 
 WITHIN_S = 60.0
 BROKER, OFFLOAD = {"component": "broker"}, {"component": "offload-worker"}
-WELL = {"broker_up": 1.0, "offload_failures": 0.0}
+NIGHT = "gameday_night_completed_timestamp_seconds"
+WELL = {"broker_up": 1.0, "offload_failures": 0.0, NIGHT: time.time()}
 UNJUDGED = """
       - alert: Unjudged
         expr: up + on() up
@@ -168,6 +170,17 @@ def test_what_fires_pages_and_so_does_its_end(well: tuple[Platform, Alerts]) -> 
         page = ("BrokerDown", "broker", "firing")
         until(lambda: page in platform.paged(known), WITHIN_S, every_s=0.1, what="the page")
     end = ("BrokerDown", "broker", "resolved")
+    until(lambda: end in platform.paged(known), WITHIN_S, every_s=0.1, what="the page's end")
+
+
+def test_a_night_that_is_overdue_pages_until_one_is_completed(well: tuple[Platform, Alerts]) -> None:
+    """The rule outside gameday: nobody else tells of a night that did not come."""
+    platform, _ = well
+    known = len(platform.paged())
+    with told(platform, **{NIGHT: time.time() - 26.1 * 3600}):
+        page = ("NightOverdue", "gameday", "firing")
+        until(lambda: page in platform.paged(known), WITHIN_S, every_s=0.1, what="the page")
+    end = ("NightOverdue", "gameday", "resolved")
     until(lambda: end in platform.paged(known), WITHIN_S, every_s=0.1, what="the page's end")
 
 
