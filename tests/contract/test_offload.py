@@ -25,6 +25,7 @@ from failpoints import scenario
 from gameday.polling import until
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import IDS, lineage
+from pipelines.trades.offload.mirror import Mirror
 from pipelines.trades.offload.settings import OffloadError
 from tests.contract.sockets import nobody, silent
 from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, fired
@@ -252,6 +253,22 @@ def test_the_mirror_is_mended_from_the_table(offload: Offload, damage: str) -> N
         *(now.position, now.snapshot_id, now.sequence_number),
         100,
     )
+
+
+def test_a_run_counts_although_another_has_started_beside_it(offload: Offload) -> None:
+    """Where runs hang for longer than the schedule's interval, none is the last that started when it ends."""
+    first, second = (Mirror(offload.settings(), name) for name in ("first", "second"))
+    with contextlib.closing(first), contextlib.closing(second):
+        first.begin()
+        second.begin()
+        first.failed(1.0, "no rows")
+        mirror = offload.mirror()
+        assert (mirror["status"], mirror["failure_count"], mirror["last_error"]) == ("running", 1, "no rows")
+        first.begin()
+        second.succeeded(2.0)
+        mirror = offload.mirror()
+        assert (mirror["status"], mirror["failure_count"], mirror["last_error"]) == ("running", 0, None)
+        assert mirror["last_successful_run"] is not None
 
 
 def test_the_mirror_tells_of_failed_and_killed_runs(offload: Offload) -> None:

@@ -111,21 +111,21 @@ class Mirror:
             )
 
     def succeeded(self, duration_s: float) -> None:
-        with _reached(self._settings):
-            self._set(
-                "status = 'succeeded', last_successful_run = now(), duration_s = %s, "
-                "failure_count = 0, last_error = NULL",
-                duration_s,
-                where=("run_id = %s", self._run_id),
-            )
+        """Also of a run that another has started beside: what counts is when they end."""
+        with _reached(self._settings), self._connection.transaction():
+            self._set("last_successful_run = now(), failure_count = 0, last_error = NULL")
+            self._ended("succeeded", duration_s)
 
     def failed(self, duration_s: float, error: str) -> None:
-        with _reached(self._settings):
-            self._set(
-                "status = 'failed', duration_s = %s, failure_count = failure_count + 1, last_error = %s",
-                *(duration_s, error),
-                where=("run_id = %s", self._run_id),
-            )
+        """Also of a run that another has started beside: of runs that hang for longer than the schedule's interval none
+        is the last.
+        """
+        with _reached(self._settings), self._connection.transaction():
+            self._set("failure_count = failure_count + 1, last_error = %s", error)
+            self._ended("failed", duration_s)
+
+    def _ended(self, status: str, duration_s: float) -> None:
+        self._set("status = %s, duration_s = %s", status, duration_s, where=("run_id = %s", self._run_id))
 
     def _set(self, what: str, *values: object, where: tuple[str, object] = ("%s", True)) -> None:
         self._connection.execute(
