@@ -158,13 +158,16 @@ def test_a_run_whose_worker_was_killed_is_not_left_running(platform: Platform, t
 
 
 def test_a_run_that_a_killed_worker_had_taken_and_not_begun_is_the_next_ones(platform: Platform) -> None:
-    """Workers take runs ahead of their time: no slot of the schedule is lost with one."""
+    """Workers take runs ahead of their time: no slot of the schedule is lost with one, also when its time comes while
+    no worker is there."""
     at = datetime.now(UTC) + timedelta(seconds=AHEAD_S)
     run = platform.client.create_flow_run_from_deployment(
         platform.deployment_id(), state=Scheduled(scheduled_time=at)
     ).id
-    until(lambda: platform.client.read_flow_run(run).state_name == "Pending", RUN_S, 0.05, "the worker to take it")
+    pid = until(lambda: platform.client.read_flow_run(run).infrastructure_pid, RUN_S, 0.05, "the worker to take it")
     platform.kill_worker()
+    until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(str(pid)), 1, 0.02, "the end of its process")
+    until(lambda: datetime.now(UTC) > at, AHEAD_S, 0.1, "its time")
     platform.start_worker()
     ended = platform.ended(run)
     assert (ended.state_name, ended.run_count) == ("Completed", 1)

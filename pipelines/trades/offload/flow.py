@@ -21,6 +21,7 @@ from prefect.flows import Flow
 from prefect.schedules import Interval
 
 import failpoints
+from pipelines.trades.offload import waiting
 from pipelines.trades.offload.settings import OffloadError, Settings
 
 __all__ = ["POOL", "main", "maintain", "offload"]
@@ -38,6 +39,7 @@ TIMEOUT_S = 600
 @flow(name="iceberg-offload-main", timeout_seconds=TIMEOUT_S)
 def offload() -> dict[str, Any]:
     """Move silver trades to the Iceberg table."""
+    waiting.over()
     from pipelines.trades.offload import engine  # declares the points that this run's environment may arm
 
     failpoints.listen()
@@ -48,6 +50,7 @@ def offload() -> dict[str, Any]:
 @flow(name="iceberg-maintenance", timeout_seconds=TIMEOUT_S)
 def maintain() -> dict[str, Any]:
     """Expire snapshots and sweep orphans of the Iceberg table."""
+    waiting.over()
     from pipelines.trades.offload import maintenance
 
     done = maintenance.run(Settings.of(os.environ))
@@ -78,7 +81,7 @@ def _deploy(function: str, name: str, interval_s: int, anchor: datetime) -> None
         work_pool_name=POOL,
         tags=["platform"],
         schedule=Interval(timedelta(seconds=interval_s), anchor_date=anchor),
-        job_variables={"command": f"{sys.executable} -m prefect.engine"},
+        job_variables={"command": f"{sys.executable} -m {waiting.__name__}"},
     )
     deployment.apply()  # type: ignore[union-attr]
 

@@ -34,6 +34,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.workers.process import ProcessWorker
 
+from pipelines.trades.offload import waiting
 from pipelines.trades.offload.flow import POOL
 
 __all__ = ["main"]
@@ -106,6 +107,7 @@ def _is_alive(run: FlowRun) -> bool:
 
 def main() -> int:
     """Serve until SIGTERM."""
+    os.environ[waiting.WORKER] = str(os.getpid())
     asyncio.run(serve())
     return 0
 
