@@ -1,4 +1,4 @@
-"""One running embedded stack for the session, shared by contract and end-to-end tests; started when first used."""
+"""One embedded stack for the session, shared by contract and end-to-end tests; brought up by who uses it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,32 @@ import pytest
 from compose.servers import postgres
 from compose.up import clean, down, up
 from gameday import lease
+from gameday.config import read_env
+from gameday.errors import GamedayError
 from gameday.state import State
+
+__all__ = ["drawn"]
+
+
+def drawn(state: State) -> dict[str, str]:
+    """A stack.env as `up` draws it, by an `up` that is refused right afterwards."""
+    with pytest.raises(GamedayError, match="no process nobody"):
+        up(state, print, replace={"nobody": ["/bin/true"]})
+    return read_env(state.env)
+
+
+@pytest.fixture(scope="module")
+def stack_state(session_stack: State) -> State:
+    """The state folder of a stack that is up. Who breaks a part of it mends it; who needs another takes it down."""
+    up(session_stack, print)
+    lease.hold(session_stack, None)  # no scheduled night starts in the middle of a test
+    return session_stack
 
 
 @pytest.fixture(scope="session")
-def stack_state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
-    """The state folder of a stack that is up. Who breaks a part of it mends it; after failures its logs are kept."""
+def session_stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    """The state folder of the stack that all modules share, up or not; after failures its logs are kept."""
     state = State(tmp_path_factory.mktemp("stack"))
-    up(state, print)
-    lease.hold(state, None)  # no scheduled night starts in the middle of a test
     failed_before = request.session.testsfailed
     try:
         yield state

@@ -31,6 +31,7 @@ from gameday.polling import until
 from gameday.process import Process, boot_id
 from gameday.state import State
 from tests.contract.conftest import serving
+from tests.stackfixture import drawn
 
 WITHIN_S = 90.0
 NAMES = {
@@ -422,7 +423,7 @@ def test_a_component_with_other_commands(second: State) -> None:
 @pytest.mark.parametrize("listening", [True, False], ids=["answers", "silent"])
 def test_a_taken_port_is_named_with_its_holder(second: State, listening: bool) -> None:
     """`up` with a port that somebody else has, answering or not, names port, use and holder, and starts nothing."""
-    up_env = _drawn(second)
+    up_env = drawn(second)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", int(up_env["KAFKA_DIRECT_PORT"])))
@@ -444,7 +445,7 @@ def test_a_taken_port_is_named_with_its_holder(second: State, listening: bool) -
 
 def test_lost_passwords_are_an_error_with_a_remedy(second: State) -> None:
     """Without stack.env the servers' data can't be opened: `up` says so instead of drawing other passwords."""
-    _drawn(second)
+    drawn(second)
     supervisor.specification(second).parent.mkdir(parents=True, exist_ok=True)
     supervisor.specification(second).write_text("[]")
     second.env.unlink()
@@ -512,13 +513,6 @@ def test_specifications_survive_json(tmp_path: Path) -> None:
 
 def _history(env: Mapping[str, str]) -> str:
     return f"postgresql://gameday:{env['GAMEDAY_PG_PASSWORD']}@127.0.0.1:{env['GAMEDAY_PG_PORT']}/gameday"
-
-
-def _drawn(state: State) -> dict[str, str]:
-    """A stack.env as `up` draws it, by an `up` that is refused right afterwards."""
-    with pytest.raises(GamedayError, match="no process nobody"):
-        up(state, print, replace={"nobody": ["/bin/true"]})
-    return read_env(state.env)
 
 
 def test_a_state_folder_removed_by_hand_leaves_no_password_behind(tmp_path: Path) -> None:
