@@ -63,12 +63,12 @@ def decode(type_: type[T], value: Json, where: str = "") -> T:
 
 def dumps(value: object) -> str:
     """One line of JSON, keys sorted: equal values give equal text."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _text(value, separators=(",", ":"))
 
 
 def write_json(path: Path, value: object) -> None:
     """Write a value so that a reader, or a crash at any moment, sees the old file or the whole new one (fsynced)."""
-    text = json.dumps(encode(value), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = _text(value, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -143,6 +143,12 @@ def series_name(prefix: str, suffix: str) -> str:
 
 
 # ---- encoding -------------------------------------------------------------------------------------------------------
+
+
+def _text(value: object, **layout: Any) -> str:
+    """JSON that UTF-8 takes: half a surrogate pair, as a platform may send it, is escaped as JSON does it."""
+    text = json.dumps(encode(value), sort_keys=True, ensure_ascii=False, allow_nan=False, **layout)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _encode(value: object, at: str) -> Json:

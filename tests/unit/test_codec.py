@@ -175,6 +175,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["r.json"]
 
 
+def test_half_a_surrogate_pair_ends_nothing(tmp_path: Path) -> None:
+    """JSON from a platform may hold one; UTF-8 may not."""
+    codec.write_json(tmp_path / "a.json", {"a": "é\ud800"})
+    assert codec.read_json(tmp_path / "a.json") == {"a": "é\ud800"}
+    assert codec.dumps("\ud800").encode() == b'"\\ud800"'
+
+
 def test_a_file_that_fails_to_replace_leaves_no_scraps(tmp_path: Path) -> None:
     """Where the target can't be replaced (a folder stands there), the temporary file goes and the path is named."""
     path = tmp_path / "r.json"
