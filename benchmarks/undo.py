@@ -32,7 +32,7 @@ from flows import catalogue
 from gameday import codec, guardian, lease
 from gameday.errors import GamedayError, TooLate
 from gameday.journal import Journal
-from gameday.model import Act, Evidence, Json, Verdict, merge
+from gameday.model import Act, Evidence, FailureTest, Json, Verdict, merge
 from gameday.polling import until
 from gameday.process import Process, descendants
 from gameday.stack import Stack, open_stack
@@ -96,17 +96,16 @@ class Kill:
 class Campaign:
     """Strikes on one stack that is up, one after another: the next run's start is the proof of the last one's undo."""
 
-    def __init__(self, stack: Stack, seed: int = SEED, tests: Sequence[str] = tuple(catalogue())) -> None:
+    def __init__(self, stack: Stack, seed: int = SEED) -> None:
         self.stack = stack
-        self._tests = {name: definition(catalogue()[name]) for name in tests}
         self._draw = random.Random(seed)
         self._sets = self._each_test_in_turn()
-        self._canonical = itertools.cycle([(name, dict(test().nightly[0])) for name, test in self._tests.items()])
+        self._canonical = itertools.cycle([(name, dict(test().nightly[0])) for name, test in _tests()])
 
     def _each_test_in_turn(self) -> Iterator[tuple[str, dict[str, Json]]]:
         """Without end; a test's variants in an order of their own, so that one of many is not met more often."""
         variants = {}
-        for name, test in self._tests.items():
+        for name, test in _tests():
             sets = [dict(p) for p in test().nightly if not self.stack.misses(test(**p))]
             variants[name] = itertools.cycle(self._draw.sample(sets, len(sets)))
         while True:
@@ -208,6 +207,11 @@ class Campaign:
         until(ready, WELL_WITHIN_S, every_s=0.1, what="every process to serve")
         if lease.holder(self.stack.state) is not None:
             guardian.abort(self.stack.state)
+
+
+def _tests() -> Iterator[tuple[str, Callable[..., FailureTest]]]:
+    for name, flow in catalogue().items():
+        yield name, definition(flow)
 
 
 class Launched:

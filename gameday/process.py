@@ -39,10 +39,10 @@ def yield_cpu(niceness: int) -> None:
     """Set the niceness of this process and of its session, as far as permitted; what it starts inherits both."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    yield_session(niceness, "self")
+    yield_session(niceness, os.getpid())
 
 
-def yield_session(niceness: int, pid: int | str) -> None:
+def yield_session(niceness: int, pid: int) -> None:
     """Set the niceness of that process' session, as far as the system permits it.
 
     Where the kernel groups tasks by session (sched_autogroup_enabled), a process' own niceness counts within its

@@ -11,17 +11,16 @@ __all__ = ["resumed_on_schedule"]
 WORK_TIMES_MAX = 3.0
 """How much longer than a clean run the recovering one may work."""
 
-EARLY_S = 1.0
-"""Prefect starts a run up to a second before it is due."""
-
 WORK_MIN_S = 1.0
 """Below this, runs are too short to compare."""
 
 
 def resumed_on_schedule(evidence: Evidence) -> Finding:
-    """wait: from the clock's start until the first scheduled run is due, at most one interval of the schedule (and
-    EARLY_S). work: from that run's start to its end, at most three times the median of the scheduled runs before the
-    first act. What began before the clock's start met the fault too, also where it was due after.
+    """wait: from the clock's start until the first scheduled run is due, at most one interval of the schedule. work:
+    from that run's start to its end, at most three times the median of the scheduled runs before the first act.
+
+    Prefect starts a run up to a second before it is due: one that began before the clock's start met the fault too,
+    also where it was due after; then the wait is from when it was due.
     """
     clock_us = _wall_us(evidence, evidence.clock_ns)
     inject_us = _wall_us(evidence, evidence.inject_ns)
@@ -34,24 +33,24 @@ def resumed_on_schedule(evidence: Evidence) -> Finding:
         for run in runs
         if run.state == "Completed" and (run.ended_us or inject_us) < inject_us and (s := _work_s(run))
     ]
+    met = [run for run in runs if run.started_us is not None and run.started_us < clock_us]
+    from_us = max([clock_us, *(run.due_us or 0 for run in met)])
     after = sorted(
-        (run for run in runs if min(run.due_us or 0, run.started_us or run.due_us or 0) >= clock_us),
-        key=lambda run: run.due_us or 0,
+        (run for run in runs if run not in met and (run.due_us or 0) >= clock_us), key=lambda run: run.due_us or 0
     )
     if not after or not clean:
         what = "run was due after the strike" if clean else "clean run was seen before it"
         return Finding("resumed_on_schedule", Verdict.UNKNOWN, f"no scheduled {what}")
     first = after[0]
-    wait_s, work_s = ((first.due_us or 0) - clock_us) / 1e6, _work_s(first)
+    wait_s, work_s = ((first.due_us or 0) - from_us) / 1e6, _work_s(first)
     work_max_s = WORK_TIMES_MAX * max(WORK_MIN_S, statistics.median(clean))
-    wait_max_s = interval_s + EARLY_S
-    figures = {"wait_s": wait_s, "wait_max_s": wait_max_s, "work_s": work_s, "work_max_s": work_max_s, "run": first.id}
+    figures = {"wait_s": wait_s, "wait_max_s": interval_s, "work_s": work_s, "work_max_s": work_max_s, "run": first.id}
     if first.state != "Completed" or work_s is None:
         verdict = Verdict.FAIL if first.ended_us else Verdict.UNKNOWN
         why = f"the first scheduled run, {first.name}, is {first.state}: {first.message[:200]}"
         return Finding("resumed_on_schedule", verdict, why, figures)
-    why = f"wait {wait_s:.1f} s of {wait_max_s:g} s, work {work_s:.1f} s of {work_max_s:.1f} s ({first.name})"
-    verdict = Verdict.PASS if wait_s <= wait_max_s and work_s <= work_max_s else Verdict.FAIL
+    why = f"wait {wait_s:.1f} s of {interval_s:g} s, work {work_s:.1f} s of {work_max_s:.1f} s ({first.name})"
+    verdict = Verdict.PASS if wait_s <= interval_s and work_s <= work_max_s else Verdict.FAIL
     return Finding("resumed_on_schedule", verdict, why, figures)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from compose.ports import free_ports
 from compose.servers import prefect
 from compose.service import answers
 from gameday.polling import until
+from gameday.process import Process
 from gameday.state import ROOT
 from tests.contract.sockets import nobody
 from tests.offloadrig import Offload, fired, names, servers
@@ -154,7 +154,7 @@ def test_a_run_whose_worker_was_killed_is_not_left_running(platform: Platform, t
     platform.kill_worker()
     platform.start_worker()
     assert platform.ended(run).state_name == "Crashed"
-    until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(str(pid)), 10, 0.1, "the end of its process")
+    until(lambda: Process.of(int(pid or 0)) is None, 10, 0.1, "the end of its process")
 
 
 def test_a_run_that_a_killed_worker_had_taken_and_not_begun_is_the_next_ones(platform: Platform) -> None:
@@ -166,7 +166,7 @@ def test_a_run_that_a_killed_worker_had_taken_and_not_begun_is_the_next_ones(pla
     ).id
     pid = until(lambda: platform.client.read_flow_run(run).infrastructure_pid, RUN_S, 0.05, "the worker to take it")
     platform.kill_worker()
-    until(lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(str(pid)), 1, 0.02, "the end of its process")
+    until(lambda: Process.of(int(pid)) is None, 5, 0.02, "the end of its process")
     until(lambda: datetime.now(UTC) > at, AHEAD_S, 0.1, "its time")
     platform.start_worker()
     ended = platform.ended(run)
@@ -200,9 +200,3 @@ def test_runs_that_no_worker_was_there_for_are_not_made_up_all_at_once(platform:
 def due(run: FlowRun) -> datetime:
     """When it was to start."""
     return run.expected_start_time or datetime.max.replace(tzinfo=UTC)
-
-
-def _is_zombie(pid: str) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True

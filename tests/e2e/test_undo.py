@@ -8,13 +8,10 @@ from benchmarks.undo import VICTIMS, Campaign, Kill, plot, table
 from gameday.stack import open_stack
 from gameday.state import State
 
-SOON = ("broker_restart", "clickhouse_restart", "feed_handler_crash")
-"""The tests that reach their last step soonest."""
-
 
 @pytest.fixture(scope="module")
 def campaign(stack_state: State) -> Campaign:
-    return Campaign(open_stack(state=stack_state), tests=SOON)
+    return Campaign(open_stack(state=stack_state))
 
 
 @pytest.fixture(scope="module")
