@@ -59,13 +59,17 @@ class ListenError(RuntimeError):
 
 
 class Listener:
-    """A process that listens. path: its socket; None: it has none, and is armed by its environment alone."""
+    """A process that listens. path: its socket; None: it has none, and is armed by its environment alone.
+
+    Who connects is answered once `serve` is called: what the environment arms is armed by then.
+    """
 
     def __init__(self, path: str | None) -> None:
         self.path = path
         self._pid = os.getpid()
         self._server: _Server | None = None
         self._lock = -1
+        self._serving = False
         if path is None:
             return
         self._lock = _lock(path)
@@ -74,6 +78,12 @@ class Listener:
         except OSError as e:
             os.close(self._lock)
             raise ListenError(f"FAILPOINTS_SOCKET={path} can't be opened: {e.strerror}") from e
+
+    def serve(self) -> None:
+        """Answer, in a thread of its own."""
+        if self._server is None:
+            return
+        self._serving = True
         threading.Thread(target=self._server.serve_forever, args=(END_SEEN_S,), name="failpoints", daemon=True).start()
 
     def close(self) -> None:
@@ -84,7 +94,8 @@ class Listener:
         if server is None or self.path is None:
             return
         if os.getpid() == self._pid:
-            server.shutdown()
+            if self._serving:
+                server.shutdown()
             Path(self.path).unlink(missing_ok=True)
         server.server_close()
         os.close(self._lock)
@@ -96,11 +107,13 @@ _listener: Listener | None = None
 def listen(environ: MutableMapping[str, str] = os.environ) -> Listener | None:
     """Let this process be armed: for its main, after its imports. None, and nothing done, unless FAILPOINTS_ENABLE=1.
 
-    FAILPOINTS: entries to arm now. FAILPOINTS_SOCKET: where to listen; it is taken out of the environment, so that
-    children don't take it for theirs. FAILPOINTS_EVIDENCE: the file of firings. FAILPOINTS_CLAIMS: the folder that
-    [global] terms share. FAILPOINTS_RUN: whose faults these are. FAILPOINTS_SEED: of the points' generators.
+    FAILPOINTS: entries to arm now. FAILPOINTS_FILE: a file of more, none when it is gone: who deletes it before this
+    process answers at its socket has disarmed it. FAILPOINTS_SOCKET: where to listen; it is taken out of the
+    environment, so that children don't take it for theirs. FAILPOINTS_EVIDENCE: the file of firings. FAILPOINTS_CLAIMS:
+    the folder that [global] terms share. FAILPOINTS_RUN: whose faults these are. FAILPOINTS_SEED: of the points'
+    generators.
 
-    Raises ValueError when FAILPOINTS can't be armed, ListenError when a file can't be used or another process listens.
+    Raises ValueError when an entry can't be armed, ListenError when a file can't be used or another process listens.
     """
     global _listener
     text = environ.get("FAILPOINTS", "")
@@ -115,10 +128,28 @@ def listen(environ: MutableMapping[str, str] = os.environ) -> Listener | None:
         points.configure(Trail.at(*(environ.get(name, "") for name in names)))
     except OSError as e:
         raise ListenError(f"{e.filename} can't be used for failpoints: {e.strerror}") from e
-    for name, chain in parse(text).items():
-        points.arm(name, chain)
-    _listener = Listener(environ.pop("FAILPOINTS_SOCKET", None) or None)
+    listener = Listener(environ.pop("FAILPOINTS_SOCKET", None) or None)
+    try:
+        for name, chain in parse(";".join(filter(None, (text, _entries(environ.get("FAILPOINTS_FILE")))))).items():
+            points.arm(name, chain)
+    except BaseException:
+        listener.close()
+        raise
+    listener.serve()
+    _listener = listener
     return _listener
+
+
+def _entries(file: str | None) -> str:
+    """What FAILPOINTS_FILE says."""
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text().strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise ListenError(f"FAILPOINTS_FILE={file} can't be read: {e}") from e
 
 
 def status(point: Point) -> dict[str, Any]:

@@ -6,13 +6,18 @@ from datetime import UTC, datetime, timedelta
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday.model import Verdict
+from gameday.errors import TooLate
+from gameday.model import Act, Verdict
+from gameday.polling import until
 from gameday.ports import Delayed, Fault
 from gameday.run import Halt, Run
 from gameday.stack import fault_kind
 
 BITES_WITHIN_S = 10.0
 """Unless the fault says otherwise (`bites_within_s`)."""
+
+LOOK_EVERY_S = 0.5
+"""A strike may wait long for its moment: so often the run looks whether it still sees anything."""
 
 
 @task(name="inject", cache_policy=NO_CACHE)
@@ -30,12 +35,17 @@ def inject(run: Run, fault: Fault) -> None:
     run.inject_ns = run.inject_ns or struck_ns
     act = run.held().inject(fault)
     within_s = getattr(fault, "bites_within_s", BITES_WITHIN_S)
-    act = run.held().prove(act.id, within_s=within_s)
-    if act.proof is None:
-        raise Halt(
-            Verdict.INVALID,
-            f"the fault did not bite: {fault_kind(fault)} of {fault.component} changed nothing within {within_s:.0f} s",
-        )
+
+    def proved() -> Act | None:
+        run.watching()
+        seen = run.held().prove(act.id, within_s=LOOK_EVERY_S)
+        return seen if seen.proof is not None else None
+
+    try:
+        act = until(proved, within_s, what="the fault's effect")
+    except TooLate as e:
+        changed = f"{fault_kind(fault)} of {fault.component} changed nothing within {within_s:.0f} s"
+        raise Halt(Verdict.INVALID, f"the fault did not bite: {changed}") from e
     if isinstance(fault, Delayed):
         struck_ns = fault.struck_ns(run.stack, act.before)
         run.inject_ns = struck_ns if first else run.inject_ns

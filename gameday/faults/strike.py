@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from gameday.model import Json
-from gameday.polling import until
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = ["Strike"]
 
-SETTLES_WITHIN_S = 25.0
-"""From being picked up until the run's process listens; it imports for seconds."""
+ENTRIES = "entries"
+"""In the run's folder: what its process arms, read when it is about to listen. Gone: nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,10 @@ class Strike:
 
     def act(self, stack: Stack, before: Json, act_id: str) -> None:
         folder = Path(before["folder"])
+        (folder / ENTRIES).write_text(f"{self.point}={self.term.removesuffix('[global]')}[global]")
         environment = {
             "FAILPOINTS_ENABLE": "1",
-            "FAILPOINTS": f"{self.point}={self.term.removesuffix('[global]')}[global]",
+            "FAILPOINTS_FILE": str(folder / ENTRIES),
             "FAILPOINTS_SOCKET": str(folder / "socket"),
             "FAILPOINTS_EVIDENCE": str(folder / "evidence"),
             "FAILPOINTS_CLAIMS": str(folder / "claims"),
@@ -75,16 +75,10 @@ class Strike:
         return bool(points.firings(self.point)) or points.listed().get(self.point, {}).get("term") is not None
 
     def heal(self, stack: Stack, before: Json) -> None:
-        """A run that hasn't started never does; one that has is disarmed, and goes on if it was paused."""
-        job, points = stack.job(self.job), stack.run_points(before["folder"])
-        job.withdraw(before["key"])
-
-        def settled() -> bool:
-            listed = points.listed()
-            if listed.get(self.point, {}).get("term") is not None:
-                points.disarm(self.point)
-                return True
-            run = job.find(before["key"])
-            return bool(listed or points.firings(self.point)) or run is None or run.ended_us is not None
-
-        until(settled, SETTLES_WITHIN_S, every_s=0.1, what=f"run {before['key']} to end, or to be disarmed")
+        """A run that hasn't started never does; one that is about to listen arms nothing; one that listens is disarmed,
+        and goes on if it was paused."""
+        (Path(before["folder"]) / ENTRIES).unlink(missing_ok=True)
+        stack.job(self.job).withdraw(before["key"])
+        points = stack.run_points(before["folder"])
+        if points.listed().get(self.point, {}).get("term") is not None:
+            points.disarm(self.point)

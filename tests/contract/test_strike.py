@@ -155,6 +155,23 @@ def test_what_never_fires_proves_nothing_and_leaves_nothing(stack: Stack) -> Non
     assert fault.bit(stack, before) is None
 
 
+def test_a_run_that_is_starting_when_it_is_healed_comes_to_no_harm(stack: Stack) -> None:
+    """Its process has what it is to arm in its environment, and finds nothing; nobody waits for it."""
+    fault = Strike("worker", "export", "export::halfway", "1*kill")
+    before = begin(stack, fault)
+    job = stack.job("export")
+
+    def starting() -> bool:
+        run = job.find(before["key"])
+        return run is not None and not run.waits
+
+    until(starting, WITHIN_S, every_s=0.02, what="the run's start")
+    assert not stack.run_points(before["folder"]).listed()
+    fault.heal(stack, before)
+    assert ended(stack, before["key"]) == "Completed"
+    assert fault.bit(stack, before) is None
+
+
 def test_a_job_that_does_not_exist_is_named(stack: Stack) -> None:
     """With what there is instead."""
     fault = replace(Strike("worker", "export", "a", "kill"), job="exprot")

@@ -96,6 +96,45 @@ def test_the_environment_arms_and_the_socket_is_taken_out_of_it(tmp_path: Path) 
     assert listen(environment) is listen(environment)
 
 
+def test_a_file_arms_like_the_environment_until_it_is_deleted(tmp_path: Path) -> None:
+    """Both may arm; what is gone arms nothing."""
+    file = tmp_path / "entries"
+    file.write_text("test::step=2@raise\n")
+    environment = {"FAILPOINTS_ENABLE": "1", "FAILPOINTS": "test::told=off", "FAILPOINTS_FILE": str(file)}
+    listener = listen(environment)
+    assert listener is not None
+    assert [str(p.current()) for p in (STEP, TOLD)] == ["2@raise", "off"]
+    listener.close()
+    for name in points.known():
+        points.disarm(name)
+    file.unlink()
+    listen({"FAILPOINTS_ENABLE": "1", "FAILPOINTS_FILE": str(file)})
+    assert STEP.current() is None
+
+
+def test_who_connects_is_answered_once_the_file_is_armed(tmp_path: Path) -> None:
+    """So whoever deletes the file and then asks knows whether it was read."""
+    path, file = str(tmp_path / "s"), tmp_path / "entries"
+    os.mkfifo(file)
+    answers: list[Any] = []
+
+    def client() -> None:
+        until(lambda: Path(path).exists(), 10, what="the socket")
+        asking = threading.Thread(target=lambda: answers.append(ask(path, "GET", "/points")))
+        asking.start()
+        asking.join(0.1)
+        assert not answers
+        file.write_text("test::step=off")
+        asking.join(10)
+
+    other = threading.Thread(target=client)
+    other.start()
+    listen({"FAILPOINTS_ENABLE": "1", "FAILPOINTS_SOCKET": path, "FAILPOINTS_FILE": str(file)})
+    other.join(10)
+    ((status, told),) = answers
+    assert (status, told["points"]["test::step"]["term"]) == (200, "off")
+
+
 def test_without_the_switch_nothing_happens_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A FAILPOINTS left over in production is a warning, and no socket is opened."""
     assert listen({"FAILPOINTS": "test::step=kill", "FAILPOINTS_SOCKET": str(tmp_path / "s")}) is None
@@ -113,6 +152,8 @@ def test_an_environment_that_makes_no_sense_ends_the_process() -> None:
         listen({"FAILPOINTS_ENABLE": "1", "FAILPOINTS": "test::step="})
     with pytest.raises(UnknownPoint, match="Did you mean test::step"):
         listen({"FAILPOINTS_ENABLE": "1", "FAILPOINTS": "test::stepp=off"})
+    with pytest.raises(ListenError, match="FAILPOINTS_FILE=/ can't be read"):
+        listen({"FAILPOINTS_ENABLE": "1", "FAILPOINTS_FILE": "/"})
     with pytest.raises(ValueError, match=r"no folder of claims\. Remedy: FAILPOINTS_CLAIMS"):
         listen({"FAILPOINTS_ENABLE": "1", "FAILPOINTS": "test::step=kill[global]"})
     with pytest.raises(ListenError, match=r"/nowhere/e can't be used"):

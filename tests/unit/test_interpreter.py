@@ -191,16 +191,31 @@ class Late:
         return self.struck_at_ns
 
 
+def striking(watching: Callable[[], None], *proofs: str | None) -> Any:
+    """A run whose guardian proves its fault in that many looks, and which looks at its sampler in between."""
+    act = SimpleNamespace(id="a-1", proof=None, before={})
+    seen = iter(proofs)
+    held = SimpleNamespace(
+        inject=lambda fault: act, prove=lambda act_id, within_s: SimpleNamespace(**{**vars(act), "proof": next(seen)})
+    )
+    stack = SimpleNamespace(name="s")
+    return SimpleNamespace(
+        name="t", ttl_s=60.0, stack=stack, inject_ns=None, say=str, held=lambda: held, hush=str, watching=watching
+    )
+
+
 def test_the_clock_of_a_fault_that_strikes_later_starts_then() -> None:
     """Impact and recovery are counted from the strike, not from when it was asked for."""
-    bitten = SimpleNamespace(id="a-1", proof="it fired", before={})
-    held = SimpleNamespace(inject=lambda fault: bitten, prove=lambda act, within_s: bitten)
-    run: Any = SimpleNamespace(
-        name="t", ttl_s=60.0, stack=SimpleNamespace(name="s"), inject_ns=None, say=str, held=lambda: held, hush=str
-    )
-    fault: Any = Late()
-    inject.fn(run, fault)
+    run, fault = striking(lambda: None, None, "it fired"), Late()
+    inject.fn(run, fault)  # type: ignore[arg-type]
     assert (run.inject_ns, run.clock_ns) == (Late.struck_at_ns, Late.struck_at_ns)
+
+
+def test_a_sampler_that_dies_while_a_strike_waits_ends_the_run() -> None:
+    """A fault may need minutes until it strikes; nobody waits for it in vain."""
+    run, fault = striking(raises(Halt(Verdict.UNKNOWN, "the sampler died")), None), Late()
+    with pytest.raises(Halt, match="the sampler died"):
+        inject.fn(run, fault)  # type: ignore[arg-type]
 
 
 def test_a_server_that_refuses_makes_the_run_unknown() -> None:
