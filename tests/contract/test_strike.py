@@ -40,13 +40,17 @@ jobs.export = {{ driver = "prefect_api", api_url = "{api}", deployment = "export
 """
 
 FLOW = """
+from pathlib import Path
+
 import failpoints
+from gameday.polling import until
 from prefect import flow
 
 HALFWAY = failpoints.point("export::halfway", "half is written")
 
 @flow
 def export() -> None:
+    until(lambda: not Path(__file__).with_name("closed").exists(), 60)
     failpoints.listen()
     HALFWAY()
 """
@@ -157,17 +161,18 @@ def test_what_never_fires_proves_nothing_and_leaves_nothing(stack: Stack) -> Non
 
 def test_a_run_that_is_starting_when_it_is_healed_comes_to_no_harm(stack: Stack) -> None:
     """Its process has what it is to arm in its environment, and finds nothing; nobody waits for it."""
-    fault = Strike("worker", "export", "export::halfway", "1*kill")
+    fault, job = Strike("worker", "export", "export::halfway", "1*kill"), stack.job("export")
+    closed = stack.path.with_name("closed")
+    closed.touch()
     before = begin(stack, fault)
-    job = stack.job("export")
 
     def starting() -> bool:
         run = job.find(before["key"])
         return run is not None and not run.waits
 
-    until(starting, WITHIN_S, every_s=0.02, what="the run's start")
-    assert not stack.run_points(before["folder"]).listed()
+    until(starting, WITHIN_S, every_s=0.1, what="the run's start")
     fault.heal(stack, before)
+    closed.unlink()
     assert ended(stack, before["key"]) == "Completed"
     assert fault.bit(stack, before) is None
 
