@@ -9,8 +9,8 @@ from gameday.state import ROOT
 
 
 def test_a_run_that_is_killed_anywhere_loses_and_doubles_nothing() -> None:
-    """At each point twice and fifteen times at random, resumed after each."""
-    campaign = [sys.executable, "-m", "benchmarks.offload_kills", "--random", "15", "--each", "2"]
+    """At each point once and ten times at random, resumed after each."""
+    campaign = [sys.executable, "-m", "benchmarks.offload_kills", "--random", "10", "--each", "1"]
     done = subprocess.run(campaign, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    assert "29 of" in done.stdout
+    assert "17 of" in done.stdout
