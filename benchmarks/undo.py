@@ -29,7 +29,7 @@ from typing import Any
 
 from compose import supervisor
 from flows import catalogue
-from gameday import codec, guardian, lease
+from gameday import codec, guardian, lease, mending
 from gameday.errors import GamedayError, TooLate
 from gameday.journal import Journal
 from gameday.model import Act, Evidence, FailureTest, Json, Verdict, merge
@@ -177,7 +177,7 @@ class Campaign:
 
         def clean() -> bool:
             left[:] = [f"open: {a.fault} of {a.args.get('component')}" for a in launched.acts() if a.healed_ns is None]
-            left[:] = left or guardian.nothing_left(self.stack)
+            left[:] = left or mending.nothing_left(self.stack)
             return not left
 
         with suppress(TooLate):
@@ -206,7 +206,7 @@ class Campaign:
 
         until(ready, WELL_WITHIN_S, every_s=0.1, what="every process to serve")
         if lease.holder(self.stack.state) is not None:
-            guardian.abort(self.stack.state)
+            mending.abort(self.stack.state)
 
 
 def _tests() -> Iterator[tuple[str, Callable[..., FailureTest]]]:
@@ -356,7 +356,7 @@ def _freeze(campaign: Campaign, launched: Launched) -> None:
         return
     runner.send(signal.SIGSTOP)
     try:
-        guardian.abort(campaign.stack.state)
+        mending.abort(campaign.stack.state)
         other = guardian.Guardian.start(campaign.stack, f"{launched.id}-next", "undo", 60)
         try:
             known = len(launched.acts())

@@ -234,12 +234,12 @@ def run(
 @app.command()
 def abort() -> None:
     """Undo what a running test broke, now, from any terminal; that run's verdict becomes unknown."""
-    from gameday import guardian
+    from gameday import mending
 
     state = State.default()
-    healed = guardian.abort(state)
+    healed = mending.abort(state)
     if not healed and Journal(state.journal).open_acts():  # run and guardian died, and nobody has mended since
-        healed = guardian.heal_open(_stack(), by="gameday abort", why="its run and its guardian were gone")
+        healed = mending.heal_open(_stack(), by="gameday abort", why="its run and its guardian were gone")
     out.print(
         "aborted; " + ("mended: " + ", ".join(_act(a) for a in healed) if healed else "nothing was broken"),
         markup=False,
@@ -257,7 +257,7 @@ def heal(
     ] = None,
 ) -> None:
     """Mend whatever a run left broken. A live run is aborted first."""
-    from gameday import claim, guardian
+    from gameday import claim, mending
 
     stack = _stack()
     if displace is not None and not dry_run:
@@ -266,7 +266,7 @@ def heal(
     if dry_run:
         told = [_would(entry) for entry in Journal(stack.state.journal).open_entries()]
     else:
-        acts = guardian.heal_open(stack, by="gameday heal", why="asked on the command line")
+        acts = mending.heal_open(stack, by="gameday heal", why="asked on the command line")
         told = [f"mended {_act(act)} of run {act.run}" for act in acts]
     for line in told or ["nothing is open"]:
         out.print(line, markup=False)
@@ -332,12 +332,12 @@ def arm(
 
     It is not journalled: the process itself undoes it, at the end of the time to live or at its own.
     """
-    from gameday import guardian
+    from gameday import mending
 
     stack = _stack()
     stack.touchable(component)
     points = stack.points(component)
-    with guardian.take_to_mend(stack):
+    with mending.take_to_mend(stack):
         points.arm(point, term, ttl_s, "gameday failpoints arm")
     out.print(f"{point} of {component} is armed for {ttl_s:g} s: {term}", markup=False)
 

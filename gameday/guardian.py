@@ -3,7 +3,8 @@
 `python -m gameday.guardian --config C --state S --run R --test T --ttl-s N --owner PID` holds the stack's lock for its
 life and obeys one JSON order a line on stdin (inject, prove, heal, close), answering on stdout. It heals everything and
 ends when told to, when stdin closes or its owner dies, at the end of its time to live, and on SIGTERM or SIGINT. It
-heals first and logs after. What can be done is faults/'s; when a guardian dies too, the rest is reconciler.py's.
+heals first and logs after. What can be done is faults/'s, and how it is mended mending.py's; when a guardian dies too,
+the rest is reconciler.py's.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
 from gameday import claim, errors, lease, stops
-from gameday.errors import Busy, ConfigError, DriverError, GamedayError, NotUp, TooLate
+from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.journal import Entry, Journal
+from gameday.mending import HEAL_WITHIN_S, Mended, heal_now, is_held, mend, take_to_mend
 from gameday.model import Act, Json
 from gameday.polling import until
-from gameday.ports import Fault, Held, Isolate, Links, Pause
+from gameday.ports import Fault, Held
 from gameday.process import Process, boot_ns
 from gameday.stack import Stack, fault_from, fault_kind, open_stack
 from gameday.state import State
 
-__all__ = ["ABORTED", "Guardian", "Mended", "abort", "heal_open", "mend", "nothing_left", "take_to_mend"]
+__all__ = ["ABORTED", "Guardian"]
 
 START_WITHIN_S = 60.0
 """Until a guardian is ready: it may have to displace a dead run's and to mend what that left."""
@@ -47,25 +48,14 @@ ORDER_WITHIN_S = 60.0
 CLOSE_WITHIN_S = 45.0
 """Until a guardian that was told to close has healed and ended; after that it goes on without its run."""
 
-ABORT_WITHIN_S = 45.0
-"""The same for one that was told to abort from elsewhere. A second is usual, even if an act is under way."""
-
 ACT_PATIENCE_S = 1.0
 """How long a heal waits for an act under way; then it heals anyway, and once more when the act has returned."""
 
 ACT_HANGS_S = 30.0
 """An act that hasn't returned this long after its heal never will; the guardian's end is its end."""
 
-HEAL_WITHIN_S = 30.0
-"""How long a heal is tried again, at least; a guardian goes on until the time to live ends."""
-
-RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
-
 TICK_S = 1.0
 """How often the time to live is looked at, at least: a machine's suspend stretches waits, but not CLOCK_BOOTTIME."""
-
-NOTE_WITHIN_S = 5.0
-"""How long the journal is tried again for what is healed already."""
 
 ORDER_HEALS_S = 10.0
 """How long a heal that the plan asks for is tried again before the run gives up; its guardian goes on."""
@@ -282,181 +272,6 @@ class Guardian:
         self._stdout.close()
 
 
-# ---- mending, by whoever holds the lock --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mended:
-    """What was healed, and what could not be: act -> the last error."""
-
-    acts: tuple[Act, ...]
-    failed: tuple[tuple[Act, str], ...]
-
-    def check(self) -> tuple[Act, ...]:
-        """The healed acts; a GamedayError naming what is still open."""
-        if self.failed:
-            rest = "; ".join(f"{a.fault} of {a.args.get('component')} (run {a.run}): {e}" for a, e in self.failed)
-            raise GamedayError(f"not healed: {rest}. Remedy: gameday up, then gameday heal")
-        return self.acts
-
-
-def mend(
-    stack: Stack,
-    by: str,
-    why: str,
-    within_s: float,
-    wanted: Callable[[Entry], bool] = lambda _: True,
-) -> Mended:
-    """Heal every wanted open act of the journal, latest first, each again with backoff until within_s is over.
-
-    Only for who holds the lock. A healing that can't be journalled (for NOTE_WITHIN_S) leaves its act open: whoever
-    looks next repeats it, which does no harm.
-    """
-    journal = Journal(stack.state.journal)
-    pending = [_Pending(e.act) for e in reversed(journal.open_entries()) if wanted(e)]
-    healed: list[str] = []
-
-    def attempt() -> bool:
-        now = time.monotonic()
-        for p in [p for p in pending if now >= p.due_s]:
-            try:
-                if p.healed_ns is None:
-                    heal_now(stack, p.act)
-                    p.healed_ns = time.monotonic_ns()
-                journal.healed(p.act.id, p.healed_ns, by, why)
-            except Exception as e:  # noqa: BLE001 - whatever one heal raises, the others go on and this one is tried again
-                p.put_off(e)
-            else:
-                pending.remove(p)
-                healed.append(p.act.id)
-        return all(p.healed_ns is not None and now * 1e9 > p.healed_ns + NOTE_WITHIN_S * 1e9 for p in pending)
-
-    with contextlib.suppress(TooLate):
-        until(attempt, within_s)
-    known = {e.act.id: e.act for e in journal.entries()}
-    return Mended(tuple(known[i] for i in healed), tuple((p.act, p.error) for p in pending))
-
-
-def heal_now(stack: Stack, act: Act) -> None:
-    """Undo one act, whatever became of it, without noting it."""
-    fault_from(act.fault, act.args).heal(stack, act.before)
-
-
-@dataclass
-class _Pending:
-    """One heal that isn't done, or not noted, yet. due_s: when it is tried again, by time.monotonic."""
-
-    act: Act
-    healed_ns: int | None = None
-    due_s: float = 0.0
-    attempts: int = 0
-    error: str = "never tried"
-
-    def put_off(self, error: Exception) -> None:
-        self.due_s = time.monotonic() + min(RETRY_FIRST_S * 2**self.attempts, RETRY_MAX_S)
-        self.attempts += 1
-        self.error = str(error) or repr(error)
-
-
-def abort(state: State) -> list[Act]:
-    """End the run that holds the stack, from any process: its guardian heals everything and ends. What was healed.
-
-    [] when no run holds the stack. Raises GamedayError when the guardian doesn't end, or left something open.
-    """
-    current = lease.holder(state)
-    if current is None:
-        return []
-    journal = Journal(state.journal)
-    before = {a.id for a in journal.open_acts()}
-    current.guardian.send(signal.SIGTERM)
-    current.guardian.send(signal.SIGCONT)  # a frozen one would sit on the signal
-    try:
-        until(lambda: not current.guardian.alive, ABORT_WITHIN_S, every_s=0.005, what="its guardian's end")
-    except TooLate as e:
-        raise GamedayError(
-            f"run {current.run} was told to abort, but its guardian (pid {current.guardian.pid}) is still there after "
-            f"{ABORT_WITHIN_S:g} s. Remedy: gameday heal"
-        ) from e
-    if rest := [a for a in journal.acts(current.run) if a.healed_ns is None]:
-        names = ", ".join(f"{a.fault} of {a.args.get('component')}" for a in rest)
-        raise GamedayError(f"run {current.run} is aborted, but not healed: {names}. Remedy: gameday up, gameday heal")
-    return [e.act for e in journal.entries() if e.act.id in before and not e.open]
-
-
-def take_to_mend(stack: Stack) -> lease.Lease:
-    """Take the stack for a moment. Raises Busy also when a run on another machine holds it: what is open here is mended
-    once that one is over. A Postgres that doesn't tell holds up no mending."""
-    if stack.config.several_machines:
-        with contextlib.suppress(NotUp):
-            if owner := claim.elsewhere(stack.config.history.get_secret_value(), stack.name):
-                raise Busy(owner)
-    return lease.take_to_mend(stack.state)
-
-
-def heal_open(stack: Stack, by: str, why: str) -> list[Act]:
-    """Heal whatever the journal has open; a run that holds the stack is aborted first. What was healed.
-
-    Raises GamedayError naming what could not be healed.
-    """
-    journal = Journal(stack.state.journal)
-    before = {a.id for a in journal.open_acts()}
-    current = lease.holder(stack.state)
-    if current is not None:
-        try:
-            abort(stack.state)
-        except GamedayError:
-            current.guardian.send(signal.SIGKILL)
-            until(lambda: not current.guardian.alive, ABORT_WITHIN_S, what="the guardian's end")
-    if journal.open_acts():
-        with take_to_mend(stack):
-            mend(stack, by=by, why=why, within_s=HEAL_WITHIN_S).check()
-    return [e.act for e in journal.entries() if e.act.id in before and not e.open]
-
-
-def nothing_left(stack: Stack) -> list[str]:
-    """What is stopped, paused, armed, cut or slowed though nothing should be, and what can't be told; []: all is well.
-
-    A component that an open act struck once (killed, restarted) may be down: that is the platform's to repair.
-    """
-    journal = Journal(stack.state.journal)
-    found = [
-        f"line {n} of {stack.state.journal} is damaged: see what it held, and delete it" for n in journal.damaged()
-    ]
-    struck = {a.args.get("component") for a in journal.open_acts() if not _is_held(a)}
-    for role, component in stack.config.components.items():
-        if not component.opt_in:
-            continue
-        try:
-            host = stack.host(role)
-            if isinstance(host, Pause) and host.paused(role):
-                found.append(f"{role} is paused")
-            elif role not in struck and host.identity(role) is None:
-                found.append(f"{role} is not running")
-            if isinstance(host, Isolate) and host.adrift(role):
-                found.append(f"{role} is cut off from its network")
-            if component.points is not None:
-                listed = stack.points(role).listed()
-                found += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
-        except GamedayError as e:
-            found.append(f"{role}: {e}")
-    for name in stack.config.hosts:
-        host = stack.named_host(name)
-        if not isinstance(host, Links):
-            continue
-        try:
-            for link, state in host.links().items():
-                if not state["enabled"]:
-                    found.append(f"link {link} is cut")
-                found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
-        except GamedayError as e:
-            found.append(f"links of {name}: {e}")
-    return found
-
-
-def _is_held(act: Act) -> bool:
-    return isinstance(fault_from(act.fault, act.args), Held)
-
-
 # ---- the guardian's side -----------------------------------------------------------------------------------
 
 
@@ -607,7 +422,7 @@ class _Keeper:
         unless the run says that it has mended it."""
         if self.displaced:
             raise GamedayError(DISPLACED)
-        wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if _is_held(a)]
+        wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if is_held(a)]
         open_ = [a for a in wanted if a.healed_ns is None and a.proof is not None and not mended]
         gone = {a.id for a in open_ if self._is_gone(a)}
         rest = {a.id for a in wanted} - gone

@@ -1,4 +1,4 @@
-"""Every act and every undo, fsynced: an act that isn't durable here does not happen. Who mends is guardian.py's.
+"""Every act and every undo, fsynced: an act that isn't durable here does not happen. Who mends is mending.py's.
 
 state.journal holds one JSON object a line; every record has "rec" and "id" (of the act), and times by CLOCK_MONOTONIC:
   act     the fields of model.Act up to "by"; owner, guardian {pid, start_ticks, boot_id}; until_ns by CLOCK_BOOTTIME

@@ -1,6 +1,7 @@
 """The watchman: heals what is broken when both the run and its guardian are gone. Never a live run's faults.
 
-`python -m gameday.reconciler --config C --state S`, supervised. How to heal, and a run's own healing, is guardian.py's.
+`python -m gameday.reconciler --config C --state S`, supervised. How to heal is mending.py's, and a run's own
+healing guardian.py's.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import structlog
 
 from gameday import lease
 from gameday.errors import Busy, GamedayError
-from gameday.guardian import mend, take_to_mend
 from gameday.journal import Entry, Journal
+from gameday.mending import mend, take_to_mend
 from gameday.model import Act
 from gameday.polling import until
 from gameday.stack import open_stack

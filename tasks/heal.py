@@ -6,7 +6,7 @@ import time
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import guardian
+from gameday import mending
 from gameday.errors import TooLate
 from gameday.model import Act, Verdict
 from gameday.polling import until
@@ -50,7 +50,7 @@ def prove_nothing_left(run: Run) -> None:
     left: list[str] = []
 
     def clean() -> bool:
-        left[:] = guardian.nothing_left(run.stack)
+        left[:] = mending.nothing_left(run.stack)
         return not left
 
     try:

@@ -5,7 +5,7 @@ import time
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions, guardian
+from gameday import conditions, mending
 from gameday.errors import DriverError, TooLate
 from gameday.model import Inject, Verdict
 from gameday.polling import until
@@ -30,7 +30,7 @@ def preflight(run: Run) -> None:
         if isinstance(step, Inject):
             run.stack.permit(step.fault)
     run.take()
-    if left := guardian.nothing_left(run.stack):
+    if left := mending.nothing_left(run.stack):
         raise Halt(
             Verdict.UNKNOWN, f"the stack is not as it should be: {'; '.join(left)}. Remedy: gameday heal, gameday up"
         )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from gameday import courier, guardian, lease
+from gameday import courier, lease, mending
 from gameday.checks.alert import NOT_WATCHED
 from gameday.errors import GamedayError
 from gameday.journal import Journal
@@ -37,7 +37,7 @@ def survey(stack: Stack) -> dict[str, Json]:
                 "opt_in": component.opt_in,
             }
         )
-    notes = [*_holders(stack), *guardian.nothing_left(stack), *courier.undelivered(stack.state)]
+    notes = [*_holders(stack), *mending.nothing_left(stack), *courier.undelivered(stack.state)]
     streams, trouble = _streams(stack)
     return {
         "stack": stack.name,

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gameday import claim, guardian, lease
+from gameday import claim, guardian, lease, mending
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
 from gameday.faults.noop import Noop
 from gameday.faults.stop import Stop
@@ -184,10 +184,10 @@ def test_a_displaced_run_neither_acts_nor_heals(supervisor: Supervisor, dsn: str
         held.close()
     assert Reconciler(supervisor.stack.path, supervisor.state).look() == []
     with pytest.raises(Busy, match="run r2"):
-        guardian.heal_open(supervisor.stack, "gameday heal", "asked")
+        mending.heal_open(supervisor.stack, "gameday heal", "asked")
     assert supervisor.pid() is None
     other.release()
-    guardian.heal_open(supervisor.stack, "gameday heal", "asked")
+    mending.heal_open(supervisor.stack, "gameday heal", "asked")
     assert supervisor.pid() is not None
 
 

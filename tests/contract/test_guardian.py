@@ -17,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from gameday import guardian, lease
+from gameday import guardian, lease, mending
 from gameday.errors import Busy, ConfigError, DriverError, GamedayError
 from gameday.faults.kill import Kill
 from gameday.faults.noop import Noop
@@ -119,7 +119,7 @@ def acts(stack: Stack, run: str = "r1") -> tuple[Act, ...]:
 
 def healed_within(supervisor: Supervisor, within_s: float = HEALED_WITHIN_S) -> None:
     """The component runs unfrozen again, and the journal says so."""
-    until(lambda: not guardian.nothing_left(supervisor.stack), within_s, every_s=0.002, what="nothing to be left")
+    until(lambda: not mending.nothing_left(supervisor.stack), within_s, every_s=0.002, what="nothing to be left")
     until(lambda: not Journal(supervisor.state.journal).open_acts(), 5, what="the journal to say so")
 
 
@@ -134,12 +134,12 @@ def test_what_strikes_once_bites_and_is_over_at_the_close(supervisor: Supervisor
         assert act.done_ns is not None
         assert held.prove(act.id, 5).proof
         assert held.heal(None, "the end of the plan") == []
-        assert guardian.nothing_left(supervisor.stack) == []
+        assert mending.nothing_left(supervisor.stack) == []
         held.close()
         assert [a.healed_by for a in held.acts()] == ["r1"]
         assert [a.healed_why for a in held.acts()] == ["its run ended"]
         assert held.end == "its run ended"
-    assert guardian.nothing_left(supervisor.stack) == []
+    assert mending.nothing_left(supervisor.stack) == []
 
 
 @pytest.mark.parametrize("fault", [Stop("web"), Stop("web", how="sigkill"), Pause("web")], ids=str)
@@ -148,10 +148,10 @@ def test_what_is_held_lasts_until_the_heal(supervisor: Supervisor, fault: Fault)
     with guarded(supervisor.stack) as held:
         act = held.inject(fault)
         assert held.prove(act.id, 5).proof
-        assert len(guardian.nothing_left(supervisor.stack)) == 1
+        assert len(mending.nothing_left(supervisor.stack)) == 1
         (healed,) = held.heal(None, "the end of the plan")
         assert (healed.id, healed.healed_by, healed.healed_why) == (act.id, "r1", "the end of the plan")
-        assert guardian.nothing_left(supervisor.stack) == []
+        assert mending.nothing_left(supervisor.stack) == []
         assert held.close() == []
 
 
@@ -380,7 +380,7 @@ def test_a_killed_guardian_leaves_the_healing_to_its_run(supervisor: Supervisor)
         assert "died" in (held.end or "")
         (healed,) = held.close()
         assert (healed.healed_by, healed.healed_why) == ("r1", "its guardian was gone")
-        assert guardian.nothing_left(supervisor.stack) == []
+        assert mending.nothing_left(supervisor.stack) == []
 
 
 def test_a_frozen_guardian_is_killed_by_its_run(supervisor: Supervisor) -> None:
@@ -392,7 +392,7 @@ def test_a_frozen_guardian_is_killed_by_its_run(supervisor: Supervisor) -> None:
         until(lambda: not held.alive, within_s=5)
         held.close()
         assert not frozen.alive
-        assert guardian.nothing_left(supervisor.stack) == []
+        assert mending.nothing_left(supervisor.stack) == []
 
 
 def test_the_reconciler_heals_when_run_and_guardian_are_dead(supervisor: Supervisor) -> None:
@@ -426,7 +426,7 @@ def test_the_reconciler_displaces_a_frozen_guardian_of_a_dead_run(supervisor: Su
         run.wait()
         assert len(Reconciler(supervisor.stack.path, supervisor.state).look()) == 1
         assert not frozen.alive
-        assert guardian.nothing_left(supervisor.stack) == []
+        assert mending.nothing_left(supervisor.stack) == []
 
 
 def test_the_reconciler_never_touches_a_live_run(supervisor: Supervisor) -> None:
@@ -460,7 +460,7 @@ def test_the_next_run_heals_when_all_are_dead(supervisor: Supervisor) -> None:
         run.kill()
         run.wait()
         with guarded(supervisor.stack, "r2"):
-            assert guardian.nothing_left(supervisor.stack) == []
+            assert mending.nothing_left(supervisor.stack) == []
     assert [(a.healed_by, a.healed_why) for a in acts(supervisor.stack)] == [("r2", "left by an earlier run")]
 
 
@@ -472,10 +472,10 @@ def test_abort_undoes_within_a_second(supervisor: Supervisor, fault: type) -> No
     """From any process; it returns what was healed, and the stack is free."""
     with running(supervisor.stack, fault):
         began = time.monotonic()
-        healed = guardian.abort(supervisor.state)
+        healed = mending.abort(supervisor.state)
         assert time.monotonic() - began < 1.0
         assert [(a.fault, a.healed_why) for a in healed] == [(fault.__name__.lower(), "aborted")]
-        assert guardian.nothing_left(supervisor.stack) == []
+        assert mending.nothing_left(supervisor.stack) == []
         assert lease.holder(supervisor.state) is None
 
 
@@ -483,12 +483,12 @@ def test_abort_wakes_a_frozen_guardian(supervisor: Supervisor) -> None:
     """A guardian that someone froze still undoes when it is told to."""
     with running(supervisor.stack, Stop):
         holder(supervisor.stack).send(signal.SIGSTOP)
-        assert len(guardian.abort(supervisor.state)) == 1
+        assert len(mending.abort(supervisor.state)) == 1
 
 
 def test_abort_of_nothing(stack: Stack) -> None:
     """Without a run there is nothing to abort."""
-    assert guardian.abort(stack.state) == []
+    assert mending.abort(stack.state) == []
 
 
 def test_heal_aborts_a_live_run_first(supervisor: Supervisor) -> None:
@@ -496,7 +496,7 @@ def test_heal_aborts_a_live_run_first(supervisor: Supervisor) -> None:
     with guarded(supervisor.stack) as held:
         held.inject(Stop("web"))
         assert supervisor.pid() is None
-        assert len(guardian.heal_open(supervisor.stack, "gameday heal", "asked")) == 1
+        assert len(mending.heal_open(supervisor.stack, "gameday heal", "asked")) == 1
         assert supervisor.pid() is not None
         assert not held.alive
 
@@ -507,9 +507,9 @@ def test_heal_of_a_dead_runs_fault_says_who(supervisor: Supervisor) -> None:
         holder(supervisor.stack).send(signal.SIGKILL)
         run.kill()
         run.wait()
-        (healed,) = guardian.heal_open(supervisor.stack, "gameday heal", "asked")
+        (healed,) = mending.heal_open(supervisor.stack, "gameday heal", "asked")
         assert healed.healed_by == "gameday heal"
-    assert guardian.heal_open(supervisor.stack, "gameday heal", "asked") == []
+    assert mending.heal_open(supervisor.stack, "gameday heal", "asked") == []
 
 
 def test_a_fault_that_another_hand_healed_is_told(supervisor: Supervisor) -> None:
@@ -656,10 +656,10 @@ def test_a_supervisor_that_is_gone_is_told_at_the_close(
 def test_nothing_left_tells_what_it_cannot_see(supervisor: Supervisor) -> None:
     """A supervisor that does not answer is not "nothing left"; nor is a damaged journal."""
     supervisor.broken["status"] = refuse
-    assert ["out of order" in line for line in guardian.nothing_left(supervisor.stack)] == [True]
+    assert ["out of order" in line for line in mending.nothing_left(supervisor.stack)] == [True]
     del supervisor.broken["status"]
     supervisor.state.journal.write_text("damaged\n")
-    assert ["line 1 of" in line for line in guardian.nothing_left(supervisor.stack)] == [True]
+    assert ["line 1 of" in line for line in mending.nothing_left(supervisor.stack)] == [True]
 
 
 def test_a_broken_configuration_starts_no_guardian(supervisor: Supervisor) -> None:

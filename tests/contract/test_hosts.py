@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gameday import guardian
+from gameday import mending
 from gameday.errors import ConfigError, DriverError
 from gameday.faults.kill import Kill
 from gameday.faults.pause import Pause
@@ -59,7 +59,7 @@ def _run_all(rig: Rig) -> None:
         host.resume(role)
         host.start(role)
     until(rig.answered, 15, 0.05, "web to answer")
-    assert guardian.nothing_left(rig.stack) == []
+    assert mending.nothing_left(rig.stack) == []
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_stopped_component_stays_down(rig: Rig, host: Any) -> None:
     before = fault.before(rig.stack)
     fault.act(rig.stack, before, "r1-1")
     assert fault.bit(rig.stack, before)
-    assert guardian.nothing_left(rig.stack) == ["web is not running"]
+    assert mending.nothing_left(rig.stack) == ["web is not running"]
     fault.heal(rig.stack, before)
     assert host.identity("web") is not None
 
@@ -192,7 +192,7 @@ def test_pause_freezes_the_whole_family(rig: Rig, host: Any) -> None:
     assert all(frozen(p) for p in descendants(root))
     assert fault.bit(rig.stack, before)
     assert host.paused("family")
-    assert guardian.nothing_left(rig.stack) == ["family is paused"]
+    assert mending.nothing_left(rig.stack) == ["family is paused"]
     host.pause("family")
     fault.heal(rig.stack, before)
     fault.heal(rig.stack, before)
@@ -247,7 +247,7 @@ def test_a_partition_is_proved_and_undone(rig: Rig, host: Any) -> None:
         assert fault.holds(rig.stack, before)
         assert fault.bit(rig.stack, before)
         assert not rig.answered()
-        assert any("cut" in line for line in guardian.nothing_left(rig.stack))
+        assert any("cut" in line for line in mending.nothing_left(rig.stack))
     finally:
         for _ in range(2):
             fault.heal(rig.stack, before)
@@ -271,7 +271,7 @@ def test_an_undo_is_right_whether_or_not_the_act_was_reached(rig: Rig, host: Any
     for _ in range(2):
         fault.heal(rig.stack, before)
     until(rig.answered, 15, 0.05, "web to answer")
-    assert guardian.nothing_left(rig.stack) == []
+    assert mending.nothing_left(rig.stack) == []
 
 
 def test_an_undo_is_right_after_the_component_was_made_anew(rig: Rig, host: Any, fault: Any) -> None:
@@ -284,7 +284,7 @@ def test_an_undo_is_right_after_the_component_was_made_anew(rig: Rig, host: Any,
         fault.heal(rig.stack, before)
     assert identity(host, "web") == new
     until(rig.answered, 15, 0.05, "web to answer")
-    assert guardian.nothing_left(rig.stack) == []
+    assert mending.nothing_left(rig.stack) == []
 
 
 # ---- who may be touched ----------------------------------------------------------------------------------------------

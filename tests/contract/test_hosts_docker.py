@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from compose.engine import Engine
-from gameday import guardian
+from gameday import mending
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.isolate import Isolate
 from gameday.faults.kill import Kill
@@ -172,7 +172,7 @@ def test_another_container_of_the_same_name_is_another(rig: Docker, host: Host) 
         fault.act(rig.stack, before, "r1-1")
     with pytest.raises(DriverError, match="another container than the one that was to be cut off"):
         cut.act(rig.stack, whole, "r1-2")
-    assert guardian.nothing_left(rig.stack) == []
+    assert mending.nothing_left(rig.stack) == []
 
 
 def test_a_container_that_is_gone_is_nobody(rig: Docker, host: Host) -> None:

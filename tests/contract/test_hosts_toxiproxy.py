@@ -15,7 +15,7 @@ import pytest
 from compose.ports import free_ports
 from compose.servers import toxiproxy
 from compose.service import answers
-from gameday import guardian
+from gameday import mending
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.blackhole import Blackhole
 from gameday.faults.latency import Latency
@@ -127,7 +127,7 @@ def test_an_unknown_link_and_an_absent_server_are_named(server: tuple[str, toxip
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__.lower())
 def test_a_fault_of_a_link_bites_holds_and_heals(stack: Stack, fault: Any) -> None:
-    """No proof before the act; a proof after it; guardian.nothing_left names it; nothing of it after the heal, however
+    """No proof before the act; a proof after it; mending.nothing_left names it; nothing of it after the heal, however
     often that is asked for."""
     assert [isinstance(fault, kind) for kind in (Fault, Held)] == [True, True]
     assert stack.lacks(fault) == []
@@ -141,7 +141,7 @@ def test_a_fault_of_a_link_bites_holds_and_heals(stack: Stack, fault: Any) -> No
     proof = fault.bit(stack, before)
     assert proof is not None
     assert LINK in proof
-    assert any(LINK in line for line in guardian.nothing_left(stack))
+    assert any(LINK in line for line in mending.nothing_left(stack))
     for _ in range(2):
         fault.heal(stack, before)
     assert not fault.holds(stack, before)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameday import conditions, guardian
+from gameday import conditions, mending
 from gameday.errors import GamedayError
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
@@ -142,7 +142,7 @@ def test_an_abort_ends_a_step_at_once(make: Make, supervisor: Supervisor, tmp_pa
     run = make(page("Recovery", f"echo $$ > {tmp_path}/pid; sleep 1000"))
 
     def abort_once_it_runs() -> bool:
-        return (tmp_path / "pid").exists() and bool(guardian.abort(supervisor.state))
+        return (tmp_path / "pid").exists() and bool(mending.abort(supervisor.state))
 
     thread = threading.Thread(target=lambda: until(abort_once_it_runs, SOON_S))
     thread.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compose import supervisor
-from gameday import guardian
+from gameday import guardian, mending
 from gameday.drivers.http import Probe
 from gameday.errors import DriverError
 from gameday.faults.stop import Stop
@@ -50,7 +50,7 @@ def answers(stack: Stack) -> bool:
 
 def intact(stack: Stack) -> None:
     """Nothing is broken, nothing is open."""
-    until(lambda: not guardian.nothing_left(stack), within_s=10, what="nothing to be left")
+    until(lambda: not mending.nothing_left(stack), within_s=10, what="nothing to be left")
     assert Journal(stack.state.journal).open_acts() == []
 
 

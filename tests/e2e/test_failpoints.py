@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gameday import guardian
+from gameday import guardian, mending
 from gameday.checks import INTACT, recovered
 from gameday.conditions import fired, flowing
 from gameday.faults.failpoint import Failpoint
@@ -37,7 +37,7 @@ def stack(stack_state: State) -> Iterator[Stack]:
         for name, listed in points.listed().items():
             if listed["term"] is not None:
                 points.disarm(name)
-    until(lambda: not guardian.nothing_left(made), within_s=20, what="nothing to be left")
+    until(lambda: not mending.nothing_left(made), within_s=20, what="nothing to be left")
 
 
 def carried_out(stack: Stack, name: str, *plan: Inject | Await | Heal) -> RunResult:
@@ -89,7 +89,7 @@ def test_what_may_not_or_cannot_be_armed_is_named(
     """Only components that opted in are touched, by hand too; and nothing is armed afterwards."""
     done = gameday(stack_state, "failpoints", *arguments)
     assert (done.returncode, message in done.stderr) == (code, True), done.stdout + done.stderr
-    assert guardian.nothing_left(stack) == []
+    assert mending.nothing_left(stack) == []
 
 
 def test_nothing_is_armed_by_hand_while_a_run_holds_the_stack(stack_state: State, stack: Stack) -> None:
@@ -100,7 +100,7 @@ def test_nothing_is_armed_by_hand_while_a_run_holds_the_stack(stack_state: State
     finally:
         run.close()
     assert (done.returncode, "run-of-somebody" in done.stderr) == (3, True)
-    assert guardian.nothing_left(stack) == []
+    assert mending.nothing_left(stack) == []
 
 
 def test_a_fault_that_never_fires_is_invalid_and_disarmed(stack: Stack) -> None:
@@ -110,7 +110,7 @@ def test_a_fault_that_never_fires_is_invalid_and_disarmed(stack: Stack) -> None:
     )
     assert (result.verdict, f"{FILL} never fired" in result.why) == (Verdict.INVALID, True), result.why
     assert result.acts[0].proof == f"{HANDLER}: {FILL} is armed, and has not fired yet"
-    assert guardian.nothing_left(stack) == []
+    assert mending.nothing_left(stack) == []
 
 
 def test_a_handler_killed_in_the_middle_of_its_gap_fill_loses_nothing(stack: Stack, stack_state: State) -> None:

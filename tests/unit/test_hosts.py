@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gameday import guardian
+from gameday import mending
 from gameday.errors import ConfigError, DriverError
 from gameday.hosts import local
 from gameday.hosts.local import Host
@@ -147,7 +147,7 @@ def test_links_are_listed(api: str) -> None:
 
 def test_cut_and_slowed_links_are_left_over(api: str, tmp_path: Path) -> None:
     """A disabled proxy or a toxic is something left behind."""
-    assert guardian.nothing_left(with_toxiproxy(tmp_path, api)) == [
+    assert mending.nothing_left(with_toxiproxy(tmp_path, api)) == [
         "link exchange-binance is cut",
         "link broker-clickhouse has the toxic slow",
     ]
@@ -161,7 +161,7 @@ def test_a_toxiproxy_that_answers_nonsense(
     monkeypatch.setattr(Api, "answer", answer)
     with pytest.raises(DriverError, match=api):
         Toxiproxy(api).links()
-    assert len(guardian.nothing_left(with_toxiproxy(tmp_path, api))) == 1
+    assert len(mending.nothing_left(with_toxiproxy(tmp_path, api))) == 1
 
 
 def test_a_toxiproxy_that_is_gone() -> None:

@@ -51,7 +51,7 @@ class Script:
 @pytest.fixture(autouse=True)
 def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack is clean."""
-    monkeypatch.setattr("gameday.guardian.nothing_left", lambda stack: [])
+    monkeypatch.setattr("gameday.mending.nothing_left", lambda stack: [])
 
 
 @pytest.mark.parametrize(
