@@ -89,7 +89,8 @@ def displace(dsn: str, stack: str, machine: str) -> str:
 
 
 def place() -> dict[str, Json]:
-    """Where this process runs: two that share all of it see each other's processes by the same numbers."""
+    """Where this process runs. Two that share machine, boot_id and pids see each other's processes by the same numbers,
+    also when one is in a container that has no machine_id; that one tells a machine after it has booted again."""
     try:
         machine_id = Path("/etc/machine-id").read_text().strip()
     except OSError:
@@ -124,7 +125,7 @@ def _owner(connection: psycopg.Connection[Any], stack: str) -> str | None:
 def _gone(where: Json, guardian: Process) -> bool:
     """Whether the guardian is certainly dead: looked for among the same processes, or its machine has booted since."""
     here = place()
-    if where == here:
+    if all(where[name] == here[name] for name in ("machine", "boot_id", "pids")):
         return not guardian.alive
     same = here["machine_id"] and all(where[name] == here[name] for name in ("machine", "machine_id"))
     return bool(same and where["boot_id"] != here["boot_id"])

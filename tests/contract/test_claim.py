@@ -109,6 +109,19 @@ def test_a_container_of_the_same_machine_is_another_machine(
         claim.take(dsn, "trades", holder("run-2"))
 
 
+def test_a_container_that_sees_the_machines_processes_is_no_other_machine(
+    dsn: str, ended: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its image has no machine id of its own; a living owner is busy for it, and a dead one needs no person."""
+    claim.take(dsn, "trades", holder("run-1"))
+    claim.take(dsn, "quotes", holder("run-1", ended))
+    inside = {**claim.place(), "machine_id": ""}
+    monkeypatch.setattr(claim, "place", lambda: inside)
+    with pytest.raises(Busy, match="run-1"):
+        claim.take(dsn, "trades", holder("run-2"))
+    assert claim.take(dsn, "quotes", holder("run-2")).holds()
+
+
 def test_only_a_person_displaces_and_must_name_the_machine(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The displaced one finds that its token is no longer the stack's; its release changes nothing."""
     with on("alpha", monkeypatch):

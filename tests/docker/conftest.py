@@ -13,9 +13,11 @@ import pytest
 
 from compose.docker.local import Containers
 from compose.engine import unavailable
-from gameday.state import ROOT, State
+from gameday import lease
+from gameday.state import State
 
 ENDS_WITHIN_S = 240.0
+WORKER_WITHIN_S = 240
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,6 @@ class Platform:
             check=False,
         )
 
-    def reconciler(self) -> list[str]:
-        """The command line of one that watches this stack."""
-        config = str(ROOT / "compose" / "docker" / "gameday.toml")
-        arguments = ("-m", "gameday.reconciler", "--config", config, "--state", str(self.state.root))
-        return self.containers.engine.at(sys.executable, *arguments)
-
 
 @pytest.fixture(scope="session")
 def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
@@ -68,3 +64,14 @@ def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             print(containers.logs())
     finally:
         containers.down(print)
+
+
+@pytest.fixture(scope="session")
+def nights(platform: Platform) -> Platform:
+    """With the worker, the reconciler and the filter of the engine's socket that scheduled nights have; no night starts
+    by itself."""
+    lease.hold(platform.state, None)
+    wait = ("--wait", "--wait-timeout", str(WORKER_WITHIN_S))
+    started = platform.containers.compose("--profile", "nights", "up", "--detach", *wait)
+    assert started.returncode == 0, started.stderr + platform.containers.logs()
+    return platform

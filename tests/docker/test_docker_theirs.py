@@ -16,10 +16,13 @@ from tests.docker.theirs.stack import Theirs
 
 GAMEDAY = str(Path(sys.executable).with_name("gameday"))
 CHECK_WITHIN_S = 120.0
-RUN_WITHIN_S = 900.0
+RUN_WITHIN_S = 900
 STRIKE = ("offload_failure", "-p", "point=after_commit", "-p", "victim=engine")
 
-pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"no engine here: {unavailable()}")
+pytestmark = [
+    pytest.mark.skipif(unavailable() is not None, reason=f"no engine here: {unavailable()}"),
+    pytest.mark.timeout(RUN_WITHIN_S + 300),
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,11 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theirs]:
     try:
         stack = Theirs(engine, folder / "stack")
         stack.folder.mkdir()
-        stack.up()
-        yield stack
-        stack.down()
+        try:
+            stack.up()
+            yield stack
+        finally:
+            stack.down()
     finally:
         engine.clean(print)
 
@@ -44,7 +49,7 @@ def run(theirs: Theirs) -> Any:
     out = theirs.folder / "results.json"
     done = theirs.gameday(GAMEDAY, "run", *STRIKE, "--json", str(out), within_s=RUN_WITHIN_S)
     assert out.exists(), done.stdout + done.stderr
-    (result,) = json.loads(out.read_text())["runs"]
+    (result,) = json.loads(out.read_text())["results"]
     told = {finding["check"]: (finding["verdict"], finding["why"]) for finding in result["findings"]}
     return {**result, "told": told, "output": done.stdout + done.stderr, "code": done.returncode}
 

@@ -16,13 +16,9 @@ COMPONENT = "handler-kraken"
 
 
 @pytest.fixture(scope="module")
-def socket(platform: Platform) -> str:
+def socket(nights: Platform) -> str:
     """URL of the filtered socket."""
-    started = platform.containers.compose(
-        "--profile", "nights", "up", "--detach", "--wait", "--no-deps", "engine-socket"
-    )
-    assert started.returncode == 0, started.stderr
-    return f"unix://{platform.state.root}/stack/engine/docker.sock"
+    return f"unix://{nights.state.root}/stack/engine/docker.sock"
 
 
 def test_gameday_does_its_work_through_it(platform: Platform, socket: str) -> None:

@@ -20,17 +20,15 @@ HEALS_WITHIN_S = 30.0
 pytestmark = pytest.mark.timeout(900)
 
 
-def test_a_stopped_container_comes_back_without_its_run(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal tells what is open, whoever is gone."""
+def test_a_stopped_container_comes_back_without_its_run(nights: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal tells what is open, whoever is gone; the reconciler is a container itself."""
+    platform = nights
     for name, value in platform.containers.env.items():
         monkeypatch.setenv(name, value)
     stack = open_stack(state=platform.state)
     host, role, journal = stack.host("handler-binance"), "handler-binance", Journal(platform.state.journal)
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": platform.environment}
-    with (
-        subprocess.Popen(platform.reconciler(), **quiet) as watchman,
-        subprocess.Popen(platform.command("run", "feed_handler_crash"), **quiet) as run,
-    ):
+    with subprocess.Popen(platform.command("run", "feed_handler_crash"), **quiet) as run:
         try:
             until(
                 lambda: journal.open_acts() and host.identity(role) is None, STARTS_WITHIN_S, what="the container's end"
@@ -43,5 +41,4 @@ def test_a_stopped_container_comes_back_without_its_run(platform: Platform, monk
             assert host.identity(role) is not None
             assert {act.healed_by for act in journal.acts(holder.run)} == {"the reconciler"}
         finally:
-            for process in (run, watchman):
-                process.kill()
+            run.kill()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -24,6 +25,9 @@ PORT = 8080
 EXCHANGES = ("binance", "kraken", "coinbase")
 BUFFER_S = 5.0
 """Trades this young may not all have arrived."""
+
+COMMIT_S = 1.0
+"""Added to each commit, which takes seconds in the engine that this one stands for."""
 
 COLUMNS = {
     "exchange": pa.string(),
@@ -72,6 +76,7 @@ def offload() -> int:
             table.append(rows)
             total += rows.num_rows
             newest = max(filter(None, (newest, pc.max(rows["timestamp"]).as_py())))
+            threading.Event().wait(COMMIT_S)
     if newest is not None:
         with psycopg.connect(os.environ["WATERMARK_DSN"]) as connection:
             connection.execute(f"UPDATE offload_watermarks SET last_offload_timestamp = %s WHERE {ROW}", (newest,))

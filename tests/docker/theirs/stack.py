@@ -77,8 +77,10 @@ class Theirs:
 
     def down(self) -> None:
         """Remove containers and network, and what root's Postgres keeps elsewhere."""
-        self.compose("down", "--timeout", "2")
-        postgres.remove(State(self.folder))
+        try:
+            self.compose("down", "--timeout", "2")
+        finally:
+            postgres.remove(State(self.folder))
 
     def write(self, **engine: str) -> None:
         """The compose file. engine: more in the environment of the container that does the offload's work."""
