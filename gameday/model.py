@@ -194,8 +194,8 @@ class Evidence:
     drain (from inject), mttr (from clock_ns). archive: the hop at which recovery is judged, where the test is about the
     job that fills it; then commits has the one before the first act and all since, jobs the job's runs, struck those
     that the test itself has asked for. alert: the platform's alert that the test is about; it must fire within
-    alert_within_s, or (None) stay silent. symptoms: what only one technology can tell, by name; see checks/ for who
-    reads which.
+    alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained before it went on;
+    None: it did not come to that. symptoms: what only one technology can tell, by name; checks/ tell who reads which.
     """
 
     test: str
@@ -223,6 +223,7 @@ class Evidence:
     struck: tuple[JobRun, ...] = ()
     alert: str | None = None
     alert_within_s: float | None = None
+    recovered: bool | None = None
     symptoms: Mapping[str, Json] = field(default_factory=dict)
 
     @property

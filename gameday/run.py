@@ -119,7 +119,7 @@ class Run:
         self.commit: str | None = None
         self.commits: tuple[Commit, ...] = ()
         self.jobs: tuple[JobRun, ...] = ()
-        self.recovered = False
+        self.recovered: bool | None = None
         self.steps: list[Step] = []
         self.gathered: Evidence | None = None
         self.silence: Silence | None = None
@@ -328,6 +328,7 @@ class Run:
             clock_ns=self.clock_ns,
             healed=self.healed,
             ends=self.ends,
+            recovered=self.recovered,
             window=self.window,
             digests=self.digests,
             archive=ARCHIVE if self.test.archive else None,

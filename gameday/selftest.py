@@ -91,8 +91,8 @@ Rows = dict[Group, dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Timeline:
-    """Seconds from inject. down: the component answers nothing; frozen: no new rows become visible in the affected
-    groups.
+    """Seconds from inject. down: the component answers nothing; again: nor does it then; frozen: no new rows become
+    visible in the affected groups.
 
     gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
     end. alert: when it fires; judged: whether its rule is looked at. mirror_late_s: how long after a commit the mirror
@@ -100,6 +100,7 @@ class Timeline:
     """
 
     down: tuple[float, float] = (0.02, 2.0)
+    again: tuple[float, float] = (0.0, 0.0)
     frozen: tuple[float, float] = (0.0, 2.4)
     gap: tuple[float, float] = (0.0, 0.0)
     others_frozen: tuple[float, float] = (0.0, 0.0)
@@ -436,6 +437,7 @@ def _plants() -> tuple[Plant, ...]:
     timed("answering but serving nothing", {"recovered": fail}, frozen=never)
     timed("back too late", {"recovered": fail}, down=(0.02, 5.5), frozen=(0.02, 5.7))
     timed("never drained", {"recovered": fail}, catch_up=1.0)
+    timed("back, and silent again", {"recovered": fail}, again=(8.0, 9.5))
     timed("too few samples around the edge", {"recovered": unknown}, gap=(1.0, 3.5))
     timed("the other streams stalled", {"isolation": fail}, others_frozen=(0.5, 2.0))
     timed("the other handler reconnected", {"isolation": fail}, connects_at_end=2.0)
@@ -575,7 +577,8 @@ def _samples(timeline: Timeline) -> Samples:
         sample(f"mirror/{slot}", 4, told(slot, timeline.mirror_late_s))
     sample("alert/Down", 5, lambda t: FIRING if _within(t, timeline.alert) else INACTIVE)
     sample("alert/Down.evaluated", 5, lambda t: float(int(t)) if timeline.judged else 0.0)
-    sample("component/handler-binance/health", 20, lambda t: None if _within(t, timeline.down) else 1.0)
+    silent = (timeline.down, timeline.again)
+    sample("component/handler-binance/health", 20, lambda t: None if any(_within(t, s) for s in silent) else 1.0)
     sample("component/handler-kraken/health", 20, constant(1))
     sample("component/handler-kraken/health.connects", 20, lambda t: timeline.connects_at_end if t > 1 else 1.0)
     for group in GROUPS:

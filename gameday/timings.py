@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.errors import GamedayError
-from gameday.model import FIRING, Evidence, Group, Measure, Sample, Samples
+from gameday.model import FIRING, Act, Evidence, Group, Measure, Sample, Samples
 
 __all__ = [
     "BOUND_BEFORE_BASELINE_S",
@@ -31,7 +31,9 @@ __all__ = [
     "normal",
     "outage",
     "probes",
+    "relapse",
     "series_of",
+    "sustained_s",
 ]
 
 NS = 1_000_000_000
@@ -42,10 +44,13 @@ BOUND_TIMES_P99 = 3.0
 
 RESTORE_SPAN_S = 1.0
 """Service is back when it holds for a full second."""
-DRAIN_SPAN_S = 2.0
-"""A good sample is sustained when every one in these seconds is good: above the bound's minimum, so that a stall
-shows.
+STALL_SHOWS_S = 1.0
+"""A good sample is sustained when every one is good for so much longer than the bound: a head that stands still is good
+until the bound is over.
 """
+RELAPSE_S, RELAPSE_TIMES = 1.0, 3
+"""Service went again when a probe stayed unanswered for longer than that, and so many times in a row: a lone lost
+answer is none."""
 LEDGER_GAP_S = 0.5
 """How far apart the ledger's samples may lie for a delay between them to count as normal."""
 EDGE_GAP_S = 1.0
@@ -174,6 +179,11 @@ def bound_s(p99_s: float) -> float:
     return max(BOUND_MIN_S, BOUND_TIMES_P99 * p99_s)
 
 
+def sustained_s(bound_s: float) -> float:
+    """For how long everything has to be good before the backlog counts as drained."""
+    return bound_s + STALL_SHOWS_S
+
+
 def coverage(samples: Samples, series: str, rate_hz: float, from_ns: int, to_ns: int) -> float:
     """The share of the expected samples that were taken (answered or not) in [from_ns, to_ns); at most 1."""
     expected = rate_hz * (to_ns - from_ns) / NS
@@ -188,7 +198,7 @@ def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Good
     """Every series that "good at t" rests on: the component's probes, and the visible head of each group (all, or the
     wanted).
     """
-    b = evidence.baseline.bound_s if evidence.baseline else BOUND_BEFORE_BASELINE_S
+    b = _bound_s(evidence)
     found = _answers(evidence)
     for group in groups(evidence) if wanted is None else wanted:
         name = series_of("head", evidence.visible, group)
@@ -209,12 +219,30 @@ def outage(evidence: Evidence) -> tuple[int | None, int | None]:
     when the last held fault had been done until it was healed; a silence that begins later is another matter. (None,
     None) when there was neither. The second is None when it is silent to the end. Answered after: by every probe.
     """
-    silence = _silence(_answers(evidence), _anchor(evidence))
-    links = [a for a in evidence.acts if a.proof is not None and a.healed_ns is not None and a.severs]
-    link = links[-1] if links else None
-    if silence is not None and (link is None or silence.first_ns <= (link.healed_ns or 0)):
+    if (silence := _silence_of_it(evidence, _answers(evidence))) is not None:
         return silence.before_ns, silence.after_ns
+    link = _link(evidence)
     return (link.done_ns, link.healed_ns) if link is not None else (None, None)
+
+
+def relapse(evidence: Evidence) -> tuple[float, str] | None:
+    """When the component went silent again after its backlog was drained, in seconds from the clock's start, and the
+    series; None: it didn't, or it was never back."""
+    drain = evidence.measures.get("drain")
+    if drain is None or drain.high_s is None or evidence.inject_ns is None or evidence.archive:
+        return None
+    back_ns = evidence.inject_ns + int(drain.high_s * NS)
+    for answer in _answers(evidence):
+        place = answer.at_ns > back_ns
+        at, bad = answer.at_ns[place], answer.status[place] == BAD
+        for start in np.flatnonzero(bad & ~np.concatenate(([False], bad[:-1]))):
+            up = np.flatnonzero(~bad[start:])
+            times = int(up[0]) if len(up) else len(bad) - int(start)
+            end_ns = int(at[start + times] if len(up) else at[-1])
+            if times >= RELAPSE_TIMES and end_ns - int(at[start]) > RELAPSE_S * NS:
+                clock_ns = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
+                return (int(at[start]) - clock_ns) / NS, answer.series
+    return None
 
 
 # ---- measures -------------------------------------------------------------------------------------------------------
@@ -235,7 +263,7 @@ def measure(evidence: Evidence) -> dict[str, Measure]:
     return {
         "impact": _impact(evidence, evidence.inject_ns).since(evidence.inject_ns),
         "restore": back.since(evidence.inject_ns),
-        "drain": (back if evidence.archive else _drain(evidence, clock)).since(evidence.inject_ns),
+        "drain": (back if evidence.archive else _drain(evidence, clock, back)).since(evidence.inject_ns),
         "mttr": back.since(clock),
         **(_alerts(evidence, clock) if evidence.alert_within_s is not None else {}),
     }
@@ -298,7 +326,7 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
     answers = _answers(evidence)
     if evidence.component and not any(len(a.at_ns) for a in answers):
         return _Edge(None, None, f"there are no samples of component {evidence.component}")
-    silence = _silence(answers, _anchor(evidence))
+    silence = _silence_of_it(evidence, answers)
     if silence is None and not _ever_bad(evidence, _anchor(evidence)):
         return _Edge(None, None, "neither the component nor a stream was seen bad after the last act")
     if silence and silence.after_ns is None:
@@ -327,15 +355,18 @@ def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
     return _first_good(series, clock_ns, clock_ns, "not exported: ")
 
 
-def _drain(evidence: Evidence, clock_ns: int) -> _Edge:
-    """The first sustained good sample after the last act's harm showed."""
+def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
+    """The first sustained good sample from restore on; while there is no service a head may be good for as long as the
+    bound."""
     anchor = _anchor(evidence)
     states = good(evidence)
     bad = [int(s.at_ns[i]) for s in states for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
     if not bad:
         return _Edge(None, None, "no sample was bad after the last act")
-    series = [_held(state, DRAIN_SPAN_S) for state in states]
-    return _first_good(series, max(clock_ns, min(bad)), clock_ns, "not drained: ")
+    series = [_held(state, sustained_s(_bound_s(evidence))) for state in states]
+    from_ns = max(clock_ns, min(bad), back.high_ns or 0)
+    floor_ns = clock_ns if back.high_ns is None else max(clock_ns, back.low_ns or 0)
+    return _first_good(series, from_ns, floor_ns, "not drained: ")
 
 
 def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: str) -> _Edge:
@@ -438,9 +469,27 @@ def _silence(answers: Sequence[Goodness], anchor_ns: int) -> _Silence | None:
     return longest
 
 
+def _silence_of_it(evidence: Evidence, answers: Sequence[Goodness]) -> _Silence | None:
+    """The component's silence, unless it began after the link was whole again that had been struck: that is another
+    matter."""
+    silence, link = _silence(answers, _anchor(evidence)), _link(evidence)
+    return None if silence and link and silence.first_ns > (link.healed_ns or 0) else silence
+
+
+def _link(evidence: Evidence) -> Act | None:
+    """The last act that cut the component off, or distorted a link of it, and was proved and healed."""
+    return next(
+        (a for a in reversed(evidence.acts) if a.proof is not None and a.healed_ns is not None and a.severs), None
+    )
+
+
 def _anchor(evidence: Evidence) -> int:
     """When the last act began: what was bad before it is not its doing."""
     return max((act.at_ns for act in evidence.acts), default=evidence.inject_ns or 0)
+
+
+def _bound_s(evidence: Evidence) -> float:
+    return evidence.baseline.bound_s if evidence.baseline else BOUND_BEFORE_BASELINE_S
 
 
 def _ever_bad(evidence: Evidence, from_ns: int) -> bool:

@@ -197,24 +197,26 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
                 found |= hop.symptoms(window, run.baseline.marks.at_us, started_us)
             except DriverError as e:
                 trouble[name] = str(e)
+                found.setdefault("untold", []).append(name)
     late = found.get("broker.late")
     if late is not None:
-        found["late"] = {"rows": late["rows"], "unknown": _unknown(run, late["sample"])}
+        sample = late["sample"]
+        found["late"] = {"rows": late["rows"], "looked_at": len(sample), "unknown": _unknown(run, sample)}
     return found
 
 
 def _unknown(run: Run, sample: list[Json]) -> int:
     """How many of the re-sent rows [*group, id, hash] the ledger does not know with that hash."""
-    by_group: dict[Group, dict[int, int]] = {}
+    by_group: dict[Group, list[tuple[int, int]]] = {}
     for *group, key, value in sample:
-        by_group.setdefault(tuple(group), {})[key] = value
+        by_group.setdefault(tuple(group), []).append((key, value))
     unknown = 0
     for group, rows in by_group.items():
-        columns = run.stack.ledger.rows(group, min(rows) - 1, max(rows))
+        columns = run.stack.ledger.rows(group, min(rows)[0] - 1, max(rows)[0])
         hashes = row_hash([columns[f] for f in TRADE_FIELDS])
         pairs = zip(columns["id"][::-1].tolist(), hashes[::-1].tolist(), strict=True)
         known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
-        unknown += sum(known.get(key) != value for key, value in rows.items())
+        unknown += sum(known.get(key) != value for key, value in rows)
     return unknown
 
 

@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions
+from gameday import conditions, timings
 from gameday.errors import DriverError, TooLate
 from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Verdict
 from gameday.polling import until
@@ -13,8 +13,8 @@ AWAIT_EVERY_S = 0.2
 LOOK_EVERY_S = 0.5
 EXPORT_LOOK_EVERY_S = 2.0
 """An archive is filled in batches; each look asks the orchestrator and reads all samples again."""
-SETTLE_S = 2.0
-"""A sustained good second has to be sampled after the target before it can be judged."""
+SETTLE_S = 1.0
+"""What was good in time has to stay so, and to be sampled, before it can be judged."""
 
 RESOLVES_WITHIN_S = 30.0
 """Until an alert is over, beyond recovery: what its rule is judged by has to be looked at again."""
@@ -68,8 +68,8 @@ def wait_alert(run: Run) -> None:
 def wait_recovered(run: Run) -> None:
     """Wait until service is back and drained, or until it is too late for the targets; the check `recovered` judges
     which."""
-    bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + SETTLE_S
-
+    behind_s = run.baseline.bound_s if run.baseline else timings.BOUND_BEFORE_BASELINE_S
+    bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + timings.sustained_s(behind_s) + SETTLE_S
     began_ns = run.now().at_ns
 
     def back() -> bool:
@@ -88,6 +88,7 @@ def wait_recovered(run: Run) -> None:
         every_s = EXPORT_LOOK_EVERY_S if run.test.archive else LOOK_EVERY_S
         until(back, within_s=bound_s, every_s=every_s, what="recovery")
     except TooLate:
+        run.recovered = False
         run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
         return
     run.recovered = True

@@ -64,7 +64,9 @@ def _silent(evidence: Evidence, name: str, after: list[Sample]) -> Finding:
 
 def _unseen(evidence: Evidence, after: list[Sample]) -> str | None:
     """Why nothing follows from not having seen it fire."""
-    at = [evidence.inject_ns or 0, *(s.at_ns for s in after)]
+    asked = [s.at_ns for s in evidence.samples[f"alert/{evidence.alert}"]]
+    end_ns = max(asked[-1], evidence.ends.at_ns if evidence.ends else 0)
+    at = [evidence.inject_ns or 0, *(s.at_ns for s in after), end_ns]
     gap_s = max(b - a for a, b in pairwise(at)) / NS
     if gap_s > UNSEEN_MAX_S:
         return f"for {gap_s:.1f} s there was no answer"

@@ -1,7 +1,11 @@
 """Did the struck streams' topics keep their leader and serve fetches meanwhile?"""
 
-from gameday.model import Evidence, Finding, Verdict
-from gameday.timings import NS, outage
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+
+from gameday.model import Evidence, Finding, Sample, Verdict
+from gameday.timings import NS, WINDOW_SHARE_MIN, outage
 
 __all__ = ["served"]
 
@@ -37,13 +41,21 @@ def served(evidence: Evidence) -> Finding:
             bad.append(f"{slot} served {figures[slot]} fetches")
         elif before and any(leader != before[-1] for leader in answered):
             bad.append(f"{slot} changed its leader from {before[-1]:g}")
+        elif len(asked) < WINDOW_SHARE_MIN * (until_ns - down_ns) / _period_ns(series):
+            unseen.append(slot)
     lasted_s = (until_ns - down_ns) / NS
     if bad:
         return Finding("served", Verdict.FAIL, f"in {lasted_s:.1f} s: {', '.join(bad[:3])}", figures)
     if unseen:
-        return Finding("served", Verdict.UNKNOWN, f"{unseen[0]} was not asked in {lasted_s:.1f} s of outage", figures)
+        why = f"{unseen[0]} was asked too rarely in {lasted_s:.1f} s of outage: {figures[unseen[0]]} answered"
+        return Finding("served", Verdict.UNKNOWN, why, figures)
     why = f"{len(slots)} slots kept their leader and served fetches for {lasted_s:.1f} s"
     return Finding("served", Verdict.PASS, why, figures)
+
+
+def _period_ns(series: Sequence[Sample]) -> float:
+    """How far apart it is asked."""
+    return median(b.at_ns - a.at_ns for a, b in pairwise(series)) if len(series) > 1 else float("inf")
 
 
 def _slots(evidence: Evidence) -> list[str]:

@@ -17,9 +17,21 @@ def unchanged(evidence: Evidence) -> Finding:
     if late.get("unknown"):
         why = f"{late['unknown']} of {late['rows']} records re-sent from before the window are not the ledger's"
         return Finding(found.check, Verdict.FAIL, why, late)
+    if found.verdict is Verdict.PASS and (untold := _untold(evidence)):
+        return Finding(found.check, Verdict.UNKNOWN, untold)
     hidden = [d for d in damages if not d.told]
     if found.verdict is Verdict.PASS and hidden:
         where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in hidden[:3]))
         why = f"{len(hidden)} groups can't be compared, for their ids differ already: {where}"
         return Finding(found.check, Verdict.UNKNOWN, why)
     return found
+
+
+def _untold(evidence: Evidence) -> str | None:
+    """Why it isn't known what was sent again from before the window."""
+    if mute := evidence.symptoms.get("untold"):
+        return f"what was sent again from before the window is not known: {', '.join(mute)} did not tell"
+    late = evidence.symptoms.get("late") or {}
+    if late.get("looked_at", late.get("rows", 0)) < late.get("rows", 0):
+        return f"only {late['looked_at']} of {late['rows']} records re-sent from before the window were looked at"
+    return None

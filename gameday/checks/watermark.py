@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 
 from gameday.model import Commit, Evidence, Finding, Group, Sample, Verdict
+from gameday.timings import NS
 
 __all__ = ["watermark"]
 
@@ -42,8 +43,8 @@ def watermark(evidence: Evidence) -> Finding:
     newest = evidence.commits[-1]
     if bad:
         return Finding("watermark", Verdict.FAIL, "; ".join(bad[:3]), bad)
-    if kept and not any(_told(s) for s in (*mirror.values(), times or ())):
-        return Finding("watermark", Verdict.UNKNOWN, "the mirror did not answer, so nothing is known of it")
+    if kept and (mute := _mute(evidence, [*mirror.values(), *([times] if times is not None else [])])):
+        return Finding("watermark", Verdict.UNKNOWN, mute)
     if times is not None and not looked:
         return Finding("watermark", Verdict.UNKNOWN, "what the table had at the mirror's times is not known")
     said = [f"{len(table)} slots: never back"] if placed else []
@@ -109,6 +110,16 @@ def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | No
 
 def _told(samples: Sequence[Sample]) -> bool:
     return any(sample.value is not None for sample in samples)
+
+
+def _mute(evidence: Evidence, mirror: Sequence[Sequence[Sample]]) -> str | None:
+    """Why nothing is known of the mirror: what it says at the end is what counts."""
+    if not any(map(_told, mirror)):
+        return "the mirror did not answer, so nothing is known of it"
+    last_ns = min(max((s.counts_ns for s in told if s.value is not None), default=0) for told in mirror)
+    if evidence.ends is not None and (unseen_s := (evidence.ends.at_ns - last_ns) / NS) > MIRRORED_WITHIN_S:
+        return f"the mirror did not answer in the last {unseen_s:.1f} s"
+    return None
 
 
 def _fell(slot: str, samples: Sequence[Sample]) -> str | None:

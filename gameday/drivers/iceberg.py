@@ -91,6 +91,12 @@ class Archive:
             chain.insert(0, (snapshot, commit))
             if after == commit.id:
                 break
+        else:
+            raise DriverError(
+                f"{self.name}: commit {after} is no longer in the history of {self.table}, so what came after it can't "
+                "be told. Remedy: keep snapshots for longer than a run takes",
+                definite=True,
+            )
         if not self.placed:
             chain = [(snapshot, self._with_heads(table, snapshot)) for snapshot, _ in chain]
         added = self._added(table, [snapshot for snapshot, _ in chain[1:]])

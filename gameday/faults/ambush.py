@@ -8,7 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from gameday.faults import one_of, running, who
 from gameday.model import Json
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ambush"]
 
+UNDER_WAY_MAX_US = 1_800_000_000  # a run that was due before that, and has not ended, never will
+
 
 @dataclass(frozen=True)
 class Ambush:
@@ -26,7 +28,7 @@ class Ambush:
     moment: "written", a new data file is there that no commit names; "committed", one is there that a commit names.
 
     The strike comes with the proof, for that is when the run gets there; between looking and killing it goes on, so the
-    proof says what was there when it had died.
+    proof says what was there when it had died. For what may be another run's nothing is struck.
     """
 
     component: str
@@ -53,8 +55,14 @@ class Ambush:
         stack.job(self.job).trigger(before["key"], {})
 
     def bit(self, stack: Stack, before: Json) -> str | None:
-        host, folder = stack.host(self.component), Path(before["folder"])
-        seen = self._seen(stack, json.loads((folder / "known.json").read_text()))
+        host, folder, archive = stack.host(self.component), Path(before["folder"]), cast("Store", stack.export()[0])
+        known, stored = folder / "known.json", set(archive.stored())
+        if not self._alone(stack, before["key"]):  # asked after the store: all that was there is another's
+            known.write_text(json.dumps(sorted(stored)))
+            return None
+        fresh = stored - set(json.loads(known.read_text()))
+        named = set(archive.named()) if fresh else set()
+        seen = fresh - named if self.moment == "written" else fresh & named
         if not seen or host.identity(self.component) != before["identity"]:
             return None
         host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
@@ -62,10 +70,8 @@ class Ambush:
         run = stack.job(self.job).find(before["key"])
         if run is None or run.ended_us is not None:
             return None  # too late: its work was done
-        named = set(stack.export()[0].named())  # type: ignore[attr-defined]  # needs: Store
-        done = "had committed" if seen <= named else "had not committed"
-        file = min(seen).rpartition("/")[2]
-        return f"{self.component}: {who(before['identity'])} was killed in run {run.name}, which {done} {file}"
+        what = f"{'' if seen <= set(archive.named()) else 'not '}committed {min(seen).rpartition('/')[2]}"
+        return f"{self.component}: {who(before['identity'])} was killed in run {run.name}, which had {what}"
 
     def struck_ns(self, stack: Stack, before: Json) -> int:
         return int((Path(before["folder"]) / "struck").read_text())
@@ -74,11 +80,11 @@ class Ambush:
         stack.job(self.job).withdraw(before["key"])
         stack.host(self.component).start(self.component)
 
-    def _seen(self, stack: Stack, known: list[str]) -> set[str]:
-        """The new data files, once they are as `moment` says."""
-        archive, _ = stack.export()
-        fresh = set(archive.stored()) - set(known)  # type: ignore[attr-defined]  # needs: Store
-        if not fresh:
-            return fresh
-        named = set(archive.named())  # type: ignore[attr-defined]  # needs: Store
-        return fresh - named if self.moment == "written" else fresh & named
+    def _alone(self, stack: Stack, key: str) -> bool:
+        """Whether the run that was asked for has started, and no other is under way."""
+        job = stack.job(self.job)
+        run = job.find(key)
+        if run is None or run.started_us is None:
+            return False
+        runs = job.runs(run.started_us - UNDER_WAY_MAX_US)
+        return all(one.id == run.id or one.waits or one.ended_us is not None for one in runs)

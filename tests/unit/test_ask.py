@@ -4,6 +4,7 @@ archive in memory."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ class MemoryJob:
 
     def __init__(self) -> None:
         self.run: JobRun | None = None
+        self.other: JobRun | None = None
         self.asked: list[tuple[str, Mapping[str, str]]] = []
         self.withdrawn: list[str] = []
 
@@ -43,6 +45,9 @@ class MemoryJob:
 
     def withdraw(self, key: str) -> None:
         self.withdrawn.append(key)
+
+    def runs(self, since_us: int) -> list[JobRun]:
+        return [run for run in (self.run, self.other) if run is not None]
 
 
 class MemoryArchive:
@@ -132,6 +137,26 @@ def test_an_engine_is_killed_when_a_commit_names_a_new_file(memory: MemoryStack)
     assert fault.bit(stack, before) is None
     memory.table.commit.add("lake/data/new.parquet")
     assert fault.bit(stack, before) == "web: pid 1 was killed in run brave-otter, which had committed new.parquet"
+
+
+def test_what_another_run_has_written_is_no_strike(memory: MemoryStack) -> None:
+    """Before the run that was asked for has started, or beside it: it is not that run's, now or later."""
+    fault = Ambush("web", "offload", "committed")
+    stack, before = begun(fault, memory)
+    other = replace(RUNS, id="other")
+    for run, beside, files in (
+        (WAITS, other, {"one"}),
+        (RUNS, other, {"two"}),
+        (RUNS, replace(ENDED, id="other"), set()),
+    ):
+        memory.work.run, memory.work.other = run, beside
+        memory.table.files |= files
+        memory.table.commit |= files
+        assert fault.bit(stack, before) is None
+    assert memory.machine.calls == []
+    memory.table.files.add("mine")
+    memory.table.commit.add("mine")
+    assert "had committed mine" in (fault.bit(stack, before) or "")
 
 
 def test_a_run_that_was_quicker_is_no_strike(memory: MemoryStack) -> None:

@@ -96,6 +96,10 @@ DATA: list[tuple[str, Check, Evidence, Verdict, str]] = [
      "1 of 5 records re-sent"),
     ("known late ones", checks.unchanged, history(*CLEAN, symptoms={"late": {"rows": 5, "unknown": 0}}), PASS,
      "all 10"),
+    ("late ones that nobody told", checks.unchanged, history(*CLEAN, symptoms={"untold": ["broker"]}), UNKNOWN,
+     "broker did not tell"),
+    ("more late ones than were looked at", checks.unchanged,
+     history(*CLEAN, symptoms={"late": {"rows": 5, "looked_at": 4, "unknown": 0}}), UNKNOWN, "only 4 of 5"),
     ("a bar off", checks.unchanged,
      history(*CLEAN, *(held(hop, "final", right(sum=n), stream="bars") for n, hop in enumerate(("exchange", "gold")))),
      FAIL, "gold has at least 1 bar unlike exchange's"),
@@ -177,6 +181,14 @@ def test_recovered(mttr: Measure | None, drain: Measure | None, verdict: Verdict
     assert told in found.why
 
 
+def test_what_the_run_waited_for_in_vain_is_no_pass() -> None:
+    """Measures that say otherwise can't be believed."""
+    good = replace(EMPTY, measures={"mttr": BACK, "drain": DRAINED}, mttr_max_s=5, drain_max_s=9, recovered=False)
+    found = checks.recovered(good)
+    assert (found.verdict, "in vain" in found.why) == (UNKNOWN, True)
+    assert checks.recovered(replace(good, recovered=True)).verdict is PASS
+
+
 # ---- offsets --------------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +214,29 @@ def test_offsets_advance(healed: Marks | None, ends: Marks | None, verdict: Verd
     found = checks.offsets_advance(replace(EMPTY, healed=healed, ends=ends))
     assert found.verdict is verdict
     assert told in found.why
+
+
+@pytest.mark.parametrize(
+    ("grew_at_s", "told_at_end", "verdict"), [(58.0, True, UNKNOWN), (50.0, True, FAIL), (58.0, False, FAIL)]
+)
+def test_what_has_only_just_come_need_not_be_committed(grew_at_s: float, told_at_end: bool, verdict: Verdict) -> None:
+    """A quiet slot that was at the log's end until seconds ago is not stuck; one that has been behind for long is."""
+    ends = [Sample(n * 1000 * MS, MS, 9.0 if n < grew_at_s else 10.0) for n in range(60)]
+    evidence = replace(
+        EMPTY,
+        healed=marked({"t/0": 9}, {"t/0": 9}),
+        ends=replace(marked({"t/0": 9}, {"t/0": 10}), at_ns=60_000 * MS),
+        samples={"end/ch/t/0": ends} if told_at_end else {},
+    )
+    assert checks.offsets_advance(evidence).verdict is verdict
+
+
+def test_a_consumer_that_did_not_tell_its_positions_is_unknown() -> None:
+    """Known before the act, and out of reach afterwards: what the other one did says nothing of it."""
+    before = Baseline(Marks(0, 0, ends={"ch": {"t/0": 5}, "other": {"u/0": 7}}), 0.1, 1.0, {})
+    healed, ends = marked({"t/0": 5}, {"t/0": 9}), marked({"t/0": 12}, {"t/0": 12})
+    found = checks.offsets_advance(replace(EMPTY, baseline=before, healed=healed, ends=ends))
+    assert (found.verdict, "other did not tell" in found.why) == (UNKNOWN, True)
 
 
 # ---- what happened during the outage --------------------------------------------------------------------------------
@@ -268,7 +303,8 @@ LOST = each([7.0] * 12 + [None] * 10 + [7.0] * 18)
         (outage(serving__trades_binance__0=SERVED, serving__trades_kraken__0=LOST), PASS, "1 slots kept their leader"),
         (outage(serving__trades_binance__0=LOST), FAIL, "trades.binance/0 served"),
         (outage(serving__trades_binance__0=MOVED), FAIL, "changed its leader from 7"),
-        (outage(serving__trades_binance__0=each([7.0] * 5)), UNKNOWN, "was not asked"),
+        (outage(serving__trades_binance__0=each([7.0] * 5)), UNKNOWN, "was asked too rarely"),
+        (outage(serving__trades_binance__0=SERVED[:12] + SERVED[24:]), UNKNOWN, "was asked too rarely"),
         (outage(), UNKNOWN, "no samples"),
         (replace(outage(serving__trades_binance__0=SERVED), component="other"), UNKNOWN, "never seen silent"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from gameday import checks, timings
 from gameday.conditions import alert_state
-from gameday.model import FIRING, INACTIVE, PENDING, Evidence, Measure, Sample, Verdict
+from gameday.model import FIRING, INACTIVE, PENDING, Evidence, Marks, Measure, Sample, Verdict
 
 S = 1_000_000_000
 FAIL, PASS, SKIPPED, UNKNOWN = Verdict.FAIL, Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN
@@ -52,6 +52,13 @@ HISTORIES: list[tuple[str, Evidence, Verdict, str]] = [
     ("pages nobody", seen(*QUIET, Q, P, P, Q, within_s=None), PASS, "stayed silent"),
     ("pages", seen(*QUIET, Q, P, F, Q, within_s=None), FAIL, "fired 2.1 s after the act"),
     ("may have paged", seen(*QUIET, Q, None, None, None, None, Q, within_s=None), UNKNOWN, "no answer"),
+    ("may have paged at the end", seen(*QUIET, Q, Q, *[None] * 5, within_s=None), UNKNOWN, "5.0 s there was no answer"),
+    (
+        "may have paged after the last look",
+        replace(seen(*QUIET, Q, Q, within_s=None), ends=Marks(20 * S, 0)),
+        UNKNOWN,
+        "15.0 s there was no answer",
+    ),
     ("can't page", seen(*QUIET, Q, Q, Q, within_s=None, judged=False), UNKNOWN, "not judged anew"),
     ("not watched", replace(seen(*QUIET, Q), samples={}), SKIPPED, "apt-get install prometheus"),
     ("nothing struck", replace(seen(*QUIET, Q), inject_ns=None), UNKNOWN, "nothing was injected"),

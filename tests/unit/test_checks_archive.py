@@ -185,6 +185,13 @@ HISTORIES: list[tuple[str, Check, Evidence, Verdict, str]] = [
         FAIL,
         "still says 10",
     ),
+    (
+        "a mirror silent at the end",
+        checks.watermark,
+        replace(exported(mirror=samples(10, 10)), ends=Marks(60 * S, 0)),
+        UNKNOWN,
+        "did not answer in the last",
+    ),
     ("a silent mirror", checks.watermark, exported(mirror=samples(None, None)), UNKNOWN, "did not answer"),
     ("a silent table", checks.watermark, exported(table=samples(None, None)), UNKNOWN, "was not sampled"),
     ("no mirror", checks.watermark, replace(exported(), samples=TABLE_ONLY), PASS, "no mirror is kept"),
