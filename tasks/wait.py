@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday import conditions, timings
 from gameday.errors import DriverError, TooLate
-from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Verdict
+from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Measure, Verdict
 from gameday.polling import until
 from gameday.run import Halt, Run, marks
 
@@ -72,7 +72,7 @@ def wait_recovered(run: Run) -> None:
     bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + timings.sustained_s(behind_s) + SETTLE_S
     began_ns = run.now().at_ns
 
-    def back() -> bool:
+    def back() -> Measure | None:
         if run.test.archive:
             return _exported(run)
         now = run.now()
@@ -80,19 +80,18 @@ def wait_recovered(run: Run) -> None:
         if run.healed is None and seen_s > conditions.SECOND_S and conditions.restored(now):
             run.healed = marks(run.stack)
         if run.healed is None or not conditions.drained(now):
-            return False
+            return None
         measures = run.evidence().measures
-        return measures["restore"].measured and measures["drain"].measured
+        return measures["mttr"] if measures["restore"].measured and measures["drain"].measured else None
 
     try:
         every_s = EXPORT_LOOK_EVERY_S if run.test.archive else LOOK_EVERY_S
-        until(back, within_s=bound_s, every_s=every_s, what="recovery")
+        mttr = until(back, within_s=bound_s, every_s=every_s, what="recovery")
     except TooLate:
         run.recovered = False
         run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
         return
     run.recovered = True
-    mttr = run.evidence().measures["mttr"]
     run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
     _await_resolved(run)
 
@@ -110,17 +109,18 @@ def _await_resolved(run: Run) -> None:
         run.say(f"{run.name}: {e}")
 
 
-def _exported(run: Run) -> bool:
-    """Whether the archive has what existed at the clock's start, and the first scheduled run since, and every run that
-    the test asked for, have ended."""
+def _exported(run: Run) -> Measure | None:
+    """The MTTR, once the archive has what existed at the clock's start, and the first scheduled run since, and every run
+    that the test asked for, have ended."""
     if any(one.ended_us is None for one in run.now().struck):
-        return False
+        return None
     _, job = run.stack.export()
     try:
         first = next((one for one in job.runs(run.clock_us()) if one.scheduled), None)
     except DriverError:
-        return False  # an orchestrator that is slow to answer is asked again, within the same bound
-    if first is None or first.ended_us is None or not run.evidence().measures["mttr"].measured:
-        return False
+        return None  # an orchestrator that is slow to answer is asked again, within the same bound
+    mttr = run.evidence().measures["mttr"]
+    if first is None or first.ended_us is None or not mttr.measured:
+        return None
     run.healed = marks(run.stack)
-    return True
+    return mttr

@@ -43,12 +43,12 @@ COLUMNS: Mapping[str, str] = {
     "venue": "venue",
     "symbol": "symbol",
     "id": "trade_id",
-    "price": "toInt64(price * 100000000)",
-    "quantity": "toInt64(quantity * 100000000)",
+    "price": "toInt64(toDecimal128(price, 8) * 100000000)",
+    "quantity": "toInt64(toDecimal128(quantity, 8) * 100000000)",
     "side": "side",
     "time_us": "exchange_us",
 }
-"""model.Columns -> SQL: integers, scaled exactly."""
+"""model.Columns -> SQL: integers, scaled exactly. A Decimal(18, 8) would overflow where it is multiplied as it is."""
 
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # its errors come to us as exceptions
 

@@ -99,6 +99,20 @@ def test_each_commit_has_the_rows_that_it_added(offload: Offload) -> None:
     ]
 
 
+def test_commits_since_one_that_has_expired_can_t_be_told(offload: Offload) -> None:
+    """What came between is not known: an error, and no shorter list."""
+    exported(offload, 100, 1)
+    table = archive(offload)
+    (first,) = table.commits(None)
+    for n in range(1, 4):
+        exported(offload, 100, 1 + 100 * n)
+    real = offload.table()
+    (second, *_) = [s for s in real.snapshots() if s.parent_snapshot_id == int(first.id)]
+    real.maintenance.expire_snapshots().by_ids([int(first.id), second.snapshot_id]).commit()
+    with pytest.raises(DriverError, match=f"commit {first.id} is no longer in the history of .*Remedy: keep snapshots"):
+        table.commits(first.id)
+
+
 def test_without_positions_each_commit_s_rows_tell_its_heads(offload: Offload) -> None:
     """The same heads as the summaries say, whether or not the commits before were seen when they were made."""
     for n in range(3):
