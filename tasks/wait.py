@@ -110,8 +110,8 @@ def _await_resolved(run: Run) -> None:
 
 
 def _exported(run: Run) -> Measure | None:
-    """The MTTR, once the archive has what existed at the clock's start, and the first scheduled run since, and every run
-    that the test asked for, have ended."""
+    """The MTTR, once the archive has what existed at the clock's start, and the first scheduled run since, and every
+    run that the test asked for, have ended."""
     if any(one.ended_us is None for one in run.now().struck):
         return None
     _, job = run.stack.export()
