@@ -31,7 +31,7 @@ test: setup  ## all tests: unit and tidy first, then lint, then against real ser
 	$(BIN)/python -m pytest tests/contract
 	$(BIN)/python -m pytest tests/e2e
 
-test-docker: setup  ## the failure tests against containers, on a Docker engine of their own; as root (about 10 minutes)
+test-docker: setup  ## the failure tests against containers, on a Docker engine of their own; as root (about 15 minutes)
 	$(BIN)/python -m pytest tests/docker
 
 lint: setup  ## style, types, and the directions of imports
