@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = [
+    "UNDER_WAY_MAX_S",
     "Alerts",
     "Archive",
     "Asks",
@@ -46,6 +47,9 @@ __all__ = [
     "Symptoms",
     "Trap",
 ]
+
+UNDER_WAY_MAX_S = 1800.0
+"""A run that was due before that, and has not ended, never will."""
 
 
 @runtime_checkable

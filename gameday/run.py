@@ -36,7 +36,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
-from gameday.ports import Asks, Held, Job, Trap
+from gameday.ports import UNDER_WAY_MAX_S, Asks, Held, Job, Trap
 from gameday.runbook import CARRY_OUT_S
 from gameday.sampler import Sampler, Tail
 from gameday.silence import Silence
@@ -49,9 +49,6 @@ TAIL_S = 15.0
 
 JOB_OLD_S = 1.0
 """An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
-
-UNDER_WAY_MAX_S = 1800.0
-"""A run that was due before that, and has not ended, never will."""
 
 DUE_SOON_S = 5.0
 """A run that is asked for so long before another is due has the work to itself: both need as long to start."""

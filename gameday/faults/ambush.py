@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from gameday.faults import one_of, running, who
 from gameday.model import Json
-from gameday.ports import Host, Kill, Store
+from gameday.ports import UNDER_WAY_MAX_S, Host, Kill, Store
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = ["Ambush"]
-
-UNDER_WAY_MAX_US = 1_800_000_000  # a run that was due before that, and has not ended, never will
 
 
 @dataclass(frozen=True)
@@ -86,5 +84,5 @@ class Ambush:
         run = job.find(key)
         if run is None or run.started_us is None:
             return False
-        runs = job.runs(run.started_us - UNDER_WAY_MAX_US)
+        runs = job.runs(run.started_us - int(UNDER_WAY_MAX_S * 1e6))
         return all(one.id == run.id or one.waits or one.ended_us is not None for one in runs)
