@@ -57,7 +57,7 @@ STEP_S: Mapping[str, float] = {
 }
 """How long a step takes about: the moment of the strike is drawn from it, and the step that it met is noted."""
 
-JUDGED = ("judge", "record", "notify")
+JUDGED = ("judge", "verify by the runbook", "compare", "record", "notify")
 """Who strikes now may meet a verdict that rests on everything there was."""
 
 STARTS_WITHIN_S, STEP_WITHIN_S, ENDS_WITHIN_S = 60.0, 240.0, 420.0
@@ -68,12 +68,14 @@ WELL_WITHIN_S = 120.0
 @dataclass(frozen=True)
 class Victim:
     """Whom a strike meets. bound_s: until all that was open is mended; None: the run goes on, and mends it itself.
-    worker: the run is Prefect's, in the worker; else it is the command line's. healers: who may have mended."""
+    healers: who may have mended. worker: the run is Prefect's, in the worker; else it is the command line's. there:
+    which process of the run there must be for it to meet anybody."""
 
     strike: Callable[[Campaign, Launched], None]
     bound_s: float | None
     healers: frozenset[str] = frozenset({"run"})
     worker: bool = False
+    there: Callable[[Launched], Process | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Campaign:
             test, params = next(self._canonical if victim.worker else self._sets)
         launched = Launched(self.stack, test, params, worker=victim.worker)
         try:
-            step = self._aim(launched)
+            step = self._aim(launched, victim)
             before = {a.id: a for a in launched.acts()}
             struck_ns = time.monotonic_ns()
             victim.strike(self, launched)
@@ -129,11 +131,14 @@ class Campaign:
             launched.end()
             self._well()
 
-    def _aim(self, launched: Launched) -> str:
-        """Wait for a random moment of a random step; the step that is under way then."""
+    def _aim(self, launched: Launched, victim: Victim) -> str:
+        """Wait for a random moment of a random step, and until there is whom to strike; the step that is under way
+        then."""
         wanted = self._draw.choice(list(STEP_S))
         until(lambda: wanted in launched.steps() or launched.over, STEP_WITHIN_S, every_s=0.002, what=f"step {wanted}")
         threading.Event().wait(self._draw.uniform(0, STEP_S[wanted]))
+        if there := victim.there:
+            until(lambda: there(launched) or launched.over, STARTS_WITHIN_S, every_s=0.02, what="whom to strike")
         steps = launched.steps()
         return steps[-1] if steps else "start"
 
@@ -377,11 +382,11 @@ def _cancel(campaign: Campaign, launched: Launched) -> None:
 RUN, RECONCILER = frozenset({"run"}), frozenset({"run", "the reconciler"})
 VICTIMS: Mapping[str, Victim] = {
     "run": Victim(_send(signal.SIGKILL, Launched.runner), 1.0),
-    "guardian": Victim(_send(signal.SIGKILL, _guardian), 2.0, RECONCILER),
-    "sampler": Victim(_send(signal.SIGKILL, Launched.sampler), 3.0),
+    "guardian": Victim(_send(signal.SIGKILL, _guardian), 2.0, RECONCILER, there=_guardian),
+    "sampler": Victim(_send(signal.SIGKILL, Launched.sampler), 3.0, there=Launched.sampler),
     "run and guardian": Victim(_send(signal.SIGKILL, Launched.runner, _guardian), 2.0, RECONCILER),
     "run, guardian and reconciler": Victim(_kill_all, 10.0, frozenset({"run", "gameday abort"})),
-    "run, frozen": Victim(_freeze, 2.0),
+    "run, frozen": Victim(_freeze, 2.0, there=_guardian),
     "run, Ctrl-C": Victim(_send(signal.SIGINT, Launched.runner), 2.0),
     "run, SIGTERM": Victim(_send(signal.SIGTERM, Launched.runner), 2.0),
     "run, cancelled in Prefect": Victim(_cancel, 15.0, worker=True),

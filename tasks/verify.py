@@ -29,7 +29,8 @@ PASSED_WITHIN_S = 30.0
 @task(name="gather evidence", cache_policy=NO_CACHE)
 def gather(run: Run) -> None:
     """Window, digests, symptoms, marks: all that a verdict rests on. What does not answer is missing, and says so in
-    symptoms. It stays with the run: Prefect would walk through every sample, twice."""
+    symptoms. It stays with the run: Prefect would walk through every sample, twice. Halt(unknown) when the sampler
+    died before all of it was there."""
     trouble: dict[str, str] = {}
     try:
         run.window = _window(run)
@@ -44,6 +45,7 @@ def gather(run: Run) -> None:
     run.ends = marks(run.stack)
     if trouble:
         run.symptoms["trouble"] = trouble
+    run.watching()
     run.gathered = run.evidence()
 
 
