@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,12 @@ SHUTDOWN_S = 5
 STOP_S = SHUTDOWN_S + 25.0
 SWEEP_S = 10.0
 
+CGROUPS = Path("/sys/fs/cgroup")
+WEIGHT = 20
+"""On a busy processor all containers together weigh as much as so many sessions of the machine. A cgroup weighs as much
+as one, and then those who look at the containers take their time from them.
+"""
+
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -83,6 +90,11 @@ class Engine:
     @property
     def log(self) -> Path:
         return self.folder / "engine.log"
+
+    @property
+    def group(self) -> str:
+        """The name of the cgroup of all its containers."""
+        return f"gameday-{zlib.crc32(os.fsencode(self.folder)):08x}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -208,6 +220,10 @@ class Engine:
             except TooLate:
                 keeper.send(signal.SIGKILL)
         found = _sweep(lambda: _strays(self.folder))
+        for folder in _groups(self.group):
+            for inner, _, _ in os.walk(folder, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(inner)
         self.socket.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
         return found or keeper is not None
@@ -287,7 +303,9 @@ def keep(engine: Engine) -> int:
     # /run is its own too: the engine and containerd keep sockets and namespaces at fixed places there.
     begin = 'ip link set lo up && mount -t tmpfs -o mode=755 tmpfs /run && exec dockerd "$@"'
     options = ["--host", engine.env["DOCKER_HOST"], "--data-root", str(engine.folder / "data")]
-    options += ["--shutdown-timeout", str(SHUTDOWN_S), "--log-level", "warn"]
+    options += ["--shutdown-timeout", str(SHUTDOWN_S), "--log-level", "warn", "--userland-proxy=false"]
+    options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{engine.group}"]
+    _weigh(engine.group)
     run = subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", begin, "dockerd", *options], preexec_fn=child)
     process = Process.of(run.pid)
     if process is not None:
@@ -302,6 +320,20 @@ def keep(engine: Engine) -> int:
             run.terminate()
     _sweep(lambda: descendants(os.getpid()), lambda: _reap(run))
     return 0
+
+
+def _groups(group: str) -> list[Path]:
+    """Where this cgroup is: in the one hierarchy, or in each controller's own."""
+    return [*CGROUPS.glob(group), *CGROUPS.glob(f"*/{group}")]
+
+
+def _weigh(group: str) -> None:
+    """Make this cgroup, with its WEIGHT; without a controller for it the containers weigh what they may."""
+    for hierarchy, file, one in ((CGROUPS / "cpu", "cpu.shares", 1024), (CGROUPS, "cpu.weight", 100)):
+        if (hierarchy / "cgroup.procs").exists():
+            with contextlib.suppress(OSError):
+                (hierarchy / group).mkdir(exist_ok=True)
+                (hierarchy / group / file).write_text(str(WEIGHT * one))
 
 
 def _reap(run: subprocess.Popen[bytes]) -> None:

@@ -48,9 +48,10 @@ STALL_SHOWS_S = 1.0
 """A good sample is sustained when every one is good for so much longer than the bound: a head that stands still is good
 until the bound is over.
 """
-RELAPSE_S, RELAPSE_TIMES = 1.0, 3
-"""Service went again when a probe stayed unanswered for longer than that, and so many times in a row: a lone lost
-answer is none."""
+RELAPSE_TIMES = 3
+"""Service went again when a probe stayed unanswered so many times in a row, for longer than a healthy stream may be
+behind: a lone lost answer is none.
+"""
 LEDGER_GAP_S = 0.5
 """How far apart the ledger's samples may lie for a delay between them to count as normal."""
 EDGE_GAP_S = 1.0
@@ -225,9 +226,9 @@ def outage(evidence: Evidence) -> tuple[int | None, int | None]:
     return (link.done_ns, link.healed_ns) if link is not None else (None, None)
 
 
-def relapse(evidence: Evidence) -> tuple[float, str] | None:
-    """When the component went silent again after its backlog was drained, in seconds from the clock's start, and the
-    series; None: it didn't, or it was never back."""
+def relapse(evidence: Evidence) -> str | None:
+    """What the component did once its backlog was drained that shows it was not back for good, in words: silent again,
+    or started once more. None: nothing, or it was never back."""
     drain = evidence.measures.get("drain")
     if drain is None or drain.high_s is None or evidence.inject_ns is None or evidence.archive:
         return None
@@ -239,9 +240,12 @@ def relapse(evidence: Evidence) -> tuple[float, str] | None:
             up = np.flatnonzero(~bad[start:])
             times = int(up[0]) if len(up) else len(bad) - int(start)
             end_ns = int(at[start + times] if len(up) else at[-1])
-            if times >= RELAPSE_TIMES and end_ns - int(at[start]) > RELAPSE_S * NS:
+            if times >= RELAPSE_TIMES and end_ns - int(at[start]) > _bound_s(evidence) * NS:
                 clock_ns = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
-                return (int(at[start]) - clock_ns) / NS, answer.series
+                return f"{answer.series} was silent again after {(int(at[start]) - clock_ns) / NS:.1f} s"
+    then, now = ((m.identities if m else {}).get(evidence.component or "") for m in (evidence.healed, evidence.ends))
+    if then is not None and now is not None and then != now:
+        return f"{evidence.component} was started once more after it was back"
     return None
 
 

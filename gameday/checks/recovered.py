@@ -8,14 +8,14 @@ __all__ = ["recovered"]
 
 def recovered(evidence: Evidence) -> Finding:
     """Compares the high bounds of mttr and drain with their targets. Unmeasured is unknown, unless what was bad is
-    known to have been bad beyond the target. What went silent again has not recovered, and what the run waited for in
+    known to have been bad beyond the target. What went again has not recovered, and what the run waited for in
     vain is no pass."""
     judged = [
         _judge("MTTR", evidence.measures.get("mttr"), evidence.mttr_max_s),
         _judge("drain", evidence.measures.get("drain"), evidence.drain_max_s),
     ]
     if again := timings.relapse(evidence):
-        judged.append((Verdict.FAIL, f"{again[1]} was silent again after {again[0]:.1f} s"))
+        judged.append((Verdict.FAIL, again))
     verdict = merge([v for v, _ in judged])
     if verdict is Verdict.PASS and evidence.recovered is False:
         judged.append((Verdict.UNKNOWN, "but the run waited for it in vain"))

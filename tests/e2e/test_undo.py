@@ -12,10 +12,10 @@ from tasks.run import definition
 
 TESTS = {
     "run": "network_partition",
-    "guardian": "object_store_outage",
+    "guardian": "broker_restart",
     "sampler": "offload_failure",
     "run and guardian": "feed_handler_crash",
-    "run, guardian and reconciler": "network_partition",
+    "run, guardian and reconciler": "clickhouse_restart",
     "run, frozen": "broker_restart",
     "run, Ctrl-C": "object_store_outage",
     "run, SIGTERM": "offload_failure",
@@ -24,7 +24,7 @@ TESTS = {
     "Prefect's server": "broker_restart",
     "gameday's Postgres": "clickhouse_restart",
 }
-"""Each failure test twice; where the run goes on to its end, a short one."""
+"""Every failure test; where the run goes on to its end, a short one."""
 
 
 @pytest.fixture(scope="module")

@@ -251,14 +251,30 @@ def test_nothing_is_drained_before_it_is_back() -> None:
 def test_silence_after_recovery_is_a_relapse_unless_it_is_a_lost_answer(
     again: tuple[float, ...], hz: float, silent: bool
 ) -> None:
-    """Longer than a second and three answers, also to the end of the samples."""
+    """Longer than the bound, here a second, and three answers; also to the end of the samples."""
     flaky = series(lambda t: None if 5.02 <= t < 7 or (again and again[0] <= t < again[1]) else 1.0, hz=hz)
     evidence = story(down=(0, 0), frozen=(5, 7.3), more={"component/broker/protocol": flaky})
     evidence = replace(evidence, measures=timings.measure(evidence))
-    found = timings.relapse(evidence)
-    assert (found is not None) is silent
-    if found is not None:
-        assert found == (again[0] - 5, "component/broker/protocol")
+    told = f"component/broker/protocol was silent again after {again[0] - 5:.1f} s" if silent else None
+    assert timings.relapse(evidence) == told
+
+
+def test_a_stall_that_no_reader_notices_is_no_relapse() -> None:
+    """As long as a healthy stream may be behind."""
+    flaky = series(lambda t: None if 5.02 <= t < 9 or 14 <= t < 17 else 1.0)
+    evidence = story(down=(0, 0), frozen=(5, 9.3), more={"component/broker/protocol": flaky})
+    short, long = (replace(evidence, baseline=Baseline(Marks(0, 0), 0.2, bound_s, {})) for bound_s in (2.0, 4.0))
+    assert timings.relapse(replace(short, measures=timings.measure(short))) is not None
+    assert timings.relapse(replace(long, measures=timings.measure(long))) is None
+
+
+def test_a_component_that_was_started_once_more_is_a_relapse() -> None:
+    """However quickly: it was well for less long than the run."""
+    first, second = (Marks(0, 0, identities={"broker": {"pid": pid}, "other": {"pid": pid}}) for pid in (1, 2))
+    evidence = story(down=(5.02, 7), frozen=(5, 7.3))
+    evidence = replace(evidence, measures=timings.measure(evidence), healed=first)
+    assert timings.relapse(replace(evidence, ends=first)) is None
+    assert timings.relapse(replace(evidence, ends=second)) == "broker was started once more after it was back"
 
 
 def test_rows_in_flight_at_impact_are_no_recovery() -> None:
