@@ -66,8 +66,8 @@ class Ambush:
         host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
         (folder / "struck").write_text(str(time.monotonic_ns()))
         run = stack.job(self.job).find(before["key"])
-        if run is None or run.ended_us is not None:
-            return None  # too late: its work was done
+        if run is None or run.state == "Completed":
+            return None  # too late: its work was done. One that failed is what the kill made of it
         what = f"{'' if seen <= set(archive.named()) else 'not '}committed {min(seen).rpartition('/')[2]}"
         return f"{self.component}: {who(before['identity'])} was killed in run {run.name}, which had {what}"
 
@@ -79,10 +79,10 @@ class Ambush:
         stack.host(self.component).start(self.component)
 
     def _alone(self, stack: Stack, key: str) -> bool:
-        """Whether the run that was asked for has started, and no other is under way."""
+        """Whether the run that was asked for is under way, and no other."""
         job = stack.job(self.job)
         run = job.find(key)
-        if run is None or run.started_us is None:
+        if run is None or run.started_us is None or run.ended_us is not None:
             return False
         runs = job.runs(run.started_us - int(UNDER_WAY_MAX_S * 1e6))
         return all(one.id == run.id or one.waits or one.ended_us is not None for one in runs)

@@ -159,16 +159,34 @@ def test_what_another_run_has_written_is_no_strike(memory: MemoryStack) -> None:
     assert "had committed mine" in (fault.bit(stack, before) or "")
 
 
-def test_a_run_that_was_quicker_is_no_strike(memory: MemoryStack) -> None:
-    """Its work was done when the engine died; whoever runs then is not killed again."""
+@pytest.mark.parametrize(("ends", "struck"), [("Completed", False), ("Failed", True), ("Running", True)])
+def test_a_run_that_was_quicker_is_no_strike(
+    memory: MemoryStack, monkeypatch: pytest.MonkeyPatch, ends: str, struck: bool
+) -> None:
+    """Its work was done when the engine died; one that fails by it at once is struck. Nobody is killed again."""
+    stack, before = begun(ENGINE, memory)
+    memory.work.run = RUNS
+    memory.table.files.add("lake/data/new.parquet")
+    kill = memory.machine.kill
+
+    def killed(role: str, identity: Any) -> None:
+        kill(role, identity)
+        memory.work.run = replace(RUNS, state=ends, ended_us=None if ends == "Running" else 2)
+
+    monkeypatch.setattr(memory.machine, "kill", killed)
+    assert (ENGINE.bit(stack, before) is not None) is struck
+    memory.machine.start("web")
+    assert ENGINE.bit(stack, before) is None
+    assert [call[0] for call in memory.machine.calls] == ["kill", "start"]
+
+
+def test_nobody_is_killed_for_a_run_that_is_over(memory: MemoryStack) -> None:
+    """It was quicker than the look."""
     stack, before = begun(ENGINE, memory)
     memory.work.run = ENDED
     memory.table.files.add("lake/data/new.parquet")
     assert ENGINE.bit(stack, before) is None
-    memory.machine.start("web")
-    memory.work.run = RUNS
-    assert ENGINE.bit(stack, before) is None
-    assert [call[0] for call in memory.machine.calls] == ["kill", "start"]
+    assert memory.machine.calls == []
 
 
 def test_an_engine_that_never_came_back_is_started(memory: MemoryStack) -> None:
