@@ -48,7 +48,7 @@ lock: setup  ## resolve requirements.lock again from pyproject.toml
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 		--quiet --upgrade --output-file requirements.lock
 
-clean:  ## stop the stack; remove .venv, the state folder and everything stored
-	@test ! -x $(BIN)/python || $(BIN)/python -m compose.up clean
+clean:  ## stop the stack, and an engine of our own; remove .venv, the state folder and everything stored
+	@test ! -x $(BIN)/python || for what in "docker.local down" "engine clean" "up clean"; do $(BIN)/python -m compose.$$what; done
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
