@@ -45,8 +45,8 @@ def gather(run: Run) -> None:
     run.ends = marks(run.stack)
     if trouble:
         run.symptoms["trouble"] = trouble
-    run.watching()
     run.gathered = run.evidence()
+    run.watching()
 
 
 @task(name="judge", cache_policy=NO_CACHE)
