@@ -80,8 +80,8 @@ class Victim:
 
 @dataclass(frozen=True)
 class Kill:
-    """One strike and what came of it. healed_s: from the strike to the last undo of what was open then; None: nothing
-    was."""
+    """One strike and what came of it. healed_s: from the strike to the last undo of what was open then, with what a
+    stop or start under way still took; None: nothing was."""
 
     victim: str
     test: str
@@ -157,9 +157,10 @@ class Campaign:
         result = launched.result()
         if result is not None and result["verdict"] == "pass":
             wrong += self._doubt(launched, victim, step)
-        late = healed_s is not None and victim.bound_s is not None and healed_s > victim.bound_s * 1e9
-        if late and healed_s is not None:
-            wrong.append(f"mended after {healed_s / 1e9:.2f} s of {victim.bound_s:g}")
+        for act in was_open:  # what a component's own stop and start takes is its own: they end before they are undone
+            late_s = ((act.healed_ns or struck_ns) - max(struck_ns, act.done_ns or struck_ns)) / 1e9
+            if victim.bound_s is not None and late_s > victim.bound_s:
+                wrong.append(f"{act.fault} mended after {late_s:.2f} s of {victim.bound_s:g}")
         by = tuple(sorted({launched.name_of(a.healed_by) for a in was_open}))
         if strangers := set(by) - victim.healers:
             wrong.append(f"mended by {', '.join(sorted(strangers))}")
