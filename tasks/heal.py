@@ -23,9 +23,10 @@ def heal(run: Run, fault: Fault | None) -> None:
 
     What another hand has mended meanwhile, the guardian finds and the journal says.
     """
+    open_ = {a.id for a in run.acts if a.healed_ns is None}
     run.clock_ns = time.monotonic_ns()
     for act_id in [None] if fault is None else [a.id for a in run.acts if _same(a, fault)]:
-        for act in run.held().heal(act_id, why="the plan's heal"):
+        for act in (a for a in run.held().heal(act_id, why="the plan's heal") if a.id in open_):
             run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')}")
 
 
