@@ -57,6 +57,9 @@ STEP_S: Mapping[str, float] = {
 }
 """How long a step takes about: the moment of the strike is drawn from it, and the step that it met is noted."""
 
+OPEN = ("inject", "wait", "heal", "prove nothing is left", "wait until recovered")
+"""Where something is mostly broken: struck three times as often as the others."""
+
 JUDGED = ("judge", "verify by the runbook", "compare", "record", "notify")
 """Who strikes now may meet a verdict that rests on everything there was."""
 
@@ -134,7 +137,7 @@ class Campaign:
     def _aim(self, launched: Launched, victim: Victim) -> str:
         """Wait for a random moment of a random step, and until there is whom to strike; the step that is under way
         then."""
-        wanted = self._draw.choice(list(STEP_S))
+        wanted = self._draw.choice([*STEP_S, *OPEN, *OPEN])
         until(lambda: wanted in launched.steps() or launched.over, STEP_WITHIN_S, every_s=0.002, what=f"step {wanted}")
         threading.Event().wait(self._draw.uniform(0, STEP_S[wanted]))
         if there := victim.there:
