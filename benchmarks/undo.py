@@ -249,7 +249,12 @@ class Launched:
             found = set(stack.state.runs.glob(f"*-{test}-*")) - before
             return found.pop() if found else None
 
-        self.folder = until(folder, STARTS_WITHIN_S, every_s=0.002, what=f"a run of {test}")
+        try:
+            self.folder = until(folder, STARTS_WITHIN_S, every_s=0.002, what=f"a run of {test}")
+        except BaseException:
+            if self.process is not None:
+                self.process.kill()
+            raise
         self.id = self.folder.name
 
     @property
