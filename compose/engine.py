@@ -92,9 +92,14 @@ class Engine:
         return self.folder / "engine.log"
 
     @property
-    def group(self) -> str:
-        """The name of the cgroup of all its containers."""
+    def cgroup(self) -> str:
+        """The name of the one that all its containers are in."""
         return f"gameday-{zlib.crc32(os.fsencode(self.folder)):08x}"
+
+    @property
+    def cgroups(self) -> list[Path]:
+        """Where it is: in the one hierarchy, or in each controller's own."""
+        return [*CGROUPS.glob(self.cgroup), *CGROUPS.glob(f"*/{self.cgroup}")]
 
     @property
     def env(self) -> dict[str, str]:
@@ -220,7 +225,7 @@ class Engine:
             except TooLate:
                 keeper.send(signal.SIGKILL)
         found = _sweep(lambda: _strays(self.folder))
-        for folder in _groups(self.group):
+        for folder in self.cgroups:
             for inner, _, _ in os.walk(folder, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(inner)
@@ -304,8 +309,8 @@ def keep(engine: Engine) -> int:
     begin = 'ip link set lo up && mount -t tmpfs -o mode=755 tmpfs /run && exec dockerd "$@"'
     options = ["--host", engine.env["DOCKER_HOST"], "--data-root", str(engine.folder / "data")]
     options += ["--shutdown-timeout", str(SHUTDOWN_S), "--log-level", "warn", "--userland-proxy=false"]
-    options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{engine.group}"]
-    _weigh(engine.group)
+    options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{engine.cgroup}"]
+    _weigh(engine.cgroup)
     run = subprocess.Popen(["unshare", "--net", "--mount", "sh", "-c", begin, "dockerd", *options], preexec_fn=child)
     process = Process.of(run.pid)
     if process is not None:
@@ -322,18 +327,13 @@ def keep(engine: Engine) -> int:
     return 0
 
 
-def _groups(group: str) -> list[Path]:
-    """Where this cgroup is: in the one hierarchy, or in each controller's own."""
-    return [*CGROUPS.glob(group), *CGROUPS.glob(f"*/{group}")]
-
-
-def _weigh(group: str) -> None:
+def _weigh(name: str) -> None:
     """Make this cgroup, with its WEIGHT; without a controller for it the containers weigh what they may."""
     for hierarchy, file, one in ((CGROUPS / "cpu", "cpu.shares", 1024), (CGROUPS, "cpu.weight", 100)):
         if (hierarchy / "cgroup.procs").exists():
             with contextlib.suppress(OSError):
-                (hierarchy / group).mkdir(exist_ok=True)
-                (hierarchy / group / file).write_text(str(WEIGHT * one))
+                (hierarchy / name).mkdir(exist_ok=True)
+                (hierarchy / name / file).write_text(str(WEIGHT * one))
 
 
 def _reap(run: subprocess.Popen[bytes]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from compose.engine import CGROUPS, Engine
+from compose.engine import Engine
 from gameday import mending
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.isolate import Isolate
@@ -360,13 +360,13 @@ def test_the_engine_takes_everything_with_it(rig: Docker, tmp_path: Path) -> Non
     assert found is not None
     web = Process.of(found["pid"])
     assert web is not None
-    assert f"/{engine.group}/" in Path(f"/proc/{web.pid}/cgroup").read_text()
+    assert f"/{engine.cgroup}/" in Path(f"/proc/{web.pid}/cgroup").read_text()
     for who in ("keeper", "engine"):
         os.kill(notes[who]["pid"], signal.SIGKILL)
     engine.down()
     assert not web.alive
     assert engine.process is None
-    assert [*CGROUPS.glob(engine.group), *CGROUPS.glob(f"*/{engine.group}")] == []
+    assert engine.cgroups == []
     with pytest.raises(DriverError, match="no Docker engine answers"):
         rig.stack.host("web").identity("web")
     engine.up(print, plugins=False)

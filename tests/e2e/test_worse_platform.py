@@ -29,12 +29,13 @@ from tasks.run import definition, interpret, plain
 from tests.e2e.command import gameday, results, running, seen
 from tests.stackfixture import drawn
 
-pytestmark = pytest.mark.timeout(600)  # a recovery is awaited in vain
+pytestmark = pytest.mark.timeout(600)  # the first test brings the stack up
 
 WITHIN_S = 450
-"""One run, with a recovery that is awaited in vain."""
+"""One run."""
 
 IN_VAIN_S = 20.0
+"""How long recovery is awaited where none can come."""
 
 RESENT = 40
 """How many of a partition's last trades are sent again."""
