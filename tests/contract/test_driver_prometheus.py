@@ -34,9 +34,10 @@ WITHIN_S = 60.0
 BROKER, OFFLOAD = {"component": "broker"}, {"component": "offload-worker"}
 NIGHT = "gameday_night_completed_timestamp_seconds"
 WELL = {"broker_up": 1.0, "offload_failures": 0.0, NIGHT: time.time()}
-UNJUDGED = """
+TWO = '(vector(1) or label_replace(vector(1), "of", "two", "", ""))'
+UNJUDGED = f"""
       - alert: Unjudged
-        expr: up + on() up
+        expr: {TWO} + on() {TWO}
 """
 """Many to many: a mistake that shows only when it is judged."""
 
