@@ -138,7 +138,7 @@ class Campaign:
         """Wait for a random moment of a random step, and until there is whom to strike; the step that is under way
         then."""
         wanted = self._draw.choice([*STEP_S, *OPEN, *OPEN])
-        until(lambda: wanted in launched.steps() or launched.over, STEP_WITHIN_S, every_s=0.002, what=f"step {wanted}")
+        until(lambda: wanted in launched.steps() or launched.over, STEP_WITHIN_S, every_s=0.02, what=f"step {wanted}")
         threading.Event().wait(self._draw.uniform(0, STEP_S[wanted]))
         if there := victim.there:
             until(lambda: there(launched) or launched.over, STARTS_WITHIN_S, every_s=0.02, what="whom to strike")
@@ -250,7 +250,7 @@ class Launched:
             return found.pop() if found else None
 
         try:
-            self.folder = until(folder, STARTS_WITHIN_S, every_s=0.002, what=f"a run of {test}")
+            self.folder = until(folder, STARTS_WITHIN_S, every_s=0.02, what=f"a run of {test}")
         except BaseException:
             if self.process is not None:
                 self.process.kill()

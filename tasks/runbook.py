@@ -140,7 +140,10 @@ def _look(run: Run, block: Block, left_s: float, lasts: Callable[[], bool]) -> S
         left_s = began + within_s - time.monotonic()
         if step.took_s > left_s:
             return True  # another look would be cut off, and tell less than the last one
-        step = _once(run, block, left_s)
+        looked = _once(run, block, left_s)
+        if looked.ok is None and step.ok is False:
+            return True  # cut off all the same: the one before tells more
+        step = looked
         if step.ok is False and not lasts():
             step = replace(step, ok=None, why=f"it was over before it could be looked at: {step.why}")
         return step.ok is not False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_a_component_that_does_not_answer_stops_the_run_before_anything_is_broke
     assert (done.returncode, result["verdict"]) == (3, "unknown"), done.stdout
     assert HANDLER in result["why"]
     assert len(Journal(stack_state.journal).entries()) == acts
+
+
+def test_a_run_that_crosses_a_bound_of_the_stack_is_aborted(stack_state: State, stack: Stack, tmp_path: Path) -> None:
+    """ClickHouse is cut off from the broker, and what it has not read grows beyond a narrow stop condition: undone, and
+    unknown, with the number and the bound."""
+    narrow = tmp_path / "gameday.toml"
+    narrow.write_text(stack.path.read_text().replace("max = 50_000", "max = 150"))
+    cut = ("run", "network_partition", "-p", "link=broker-clickhouse", "-p", "how=cut")
+    done = gameday(stack_state, "--config", str(narrow), *cut, "--json", str(tmp_path / "r.json"))
+    (result,) = results(tmp_path / "r.json")
+    assert (done.returncode, result["verdict"]) == (3, "unknown"), done.stdout + done.stderr
+    assert re.match(r"aborted: stop condition lag: [\d.]+ is above 150 \(market", result["why"])
+    acts = Journal(stack_state.journal).acts(result["id"])
+    assert [(a.fault, a.healed_by, str(a.healed_why)[:20]) for a in acts] == [
+        ("partition", result["id"], "stop condition lag: ")
+    ]
+    intact(stack)
 
 
 def test_a_second_run_is_told_who_holds_the_stack(stack_state: State, stack: Stack, tmp_path: Path) -> None:
