@@ -63,7 +63,9 @@ OPEN = ("inject", "wait", "heal", "prove nothing is left", "wait until recovered
 JUDGED = ("judge", "verify by the runbook", "compare", "record", "notify")
 """Who strikes now may meet a verdict that rests on everything there was."""
 
-STARTS_WITHIN_S, STEP_WITHIN_S, ENDS_WITHIN_S = 60.0, 240.0, 420.0
+STARTS_WITHIN_S, STEP_WITHIN_S, ENDS_WITHIN_S = 60.0, 420.0, 420.0
+"""A run may wait for five minutes until the job leaves the work to it."""
+
 LEFT_WITHIN_S = 30.0
 WELL_WITHIN_S = 120.0
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.undo import VICTIMS, Campaign, Kill, plot, table
+from benchmarks.undo import ENDS_WITHIN_S, STEP_WITHIN_S, VICTIMS, Campaign, Kill, plot, table
 from flows import catalogue
 from gameday.stack import open_stack
 from gameday.state import State
 from tasks.run import definition
+
+pytestmark = pytest.mark.timeout(STEP_WITHIN_S + ENDS_WITHIN_S + 120)
 
 TESTS = {
     "run": "network_partition",
