@@ -119,8 +119,10 @@ def _exported(run: Run) -> Measure | None:
         first = next((one for one in job.runs(run.clock_us()) if one.scheduled), None)
     except DriverError:
         return None  # an orchestrator that is slow to answer is asked again, within the same bound
+    if first is None or first.ended_us is None:
+        return None  # before all samples are read again
     mttr = run.evidence().measures["mttr"]
-    if first is None or first.ended_us is None or not mttr.measured:
+    if not mttr.measured:
         return None
     run.healed = marks(run.stack)
     return mttr
