@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from compose.service import answers
 from gameday.polling import until
 from gameday.process import Process
 from gameday.state import ROOT
+from pipelines.trades.offload.worker import RUNS_AT_ONCE
 from tests.contract.sockets import nobody
 from tests.offloadrig import Offload, fired, names, servers
 
 DEPLOYMENT = "iceberg-offload-main/iceberg-offload-15min"
 RUN_S = 120.0
+NEVER_S = "86400"
 AHEAD_S = 9.0
 """Less than the 10 s that a worker looks ahead."""
 
@@ -51,6 +54,15 @@ class Platform:
             text=True,
         )
         assert done.returncode == 0, done.stderr
+
+    @contextmanager
+    def every(self, interval_s: int) -> Iterator[None]:
+        """On this schedule, and then on none that a test lives to see."""
+        self.register(OFFLOAD_INTERVAL_S=str(interval_s))
+        try:
+            yield
+        finally:
+            self.register(OFFLOAD_INTERVAL_S=NEVER_S)
 
     def start_worker(self) -> None:
         service = prefect.worker(
@@ -102,7 +114,7 @@ def platform(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("platform")
     with servers(folder / "servers") as around, temporary_settings({PREFECT_API_URL: prefect_api_url}):
         platform = Platform(prefect_api_url, Offload(around, next(names)), folder)
-        platform.register(OFFLOAD_INTERVAL_S="86400")
+        platform.register(OFFLOAD_INTERVAL_S=NEVER_S)
         platform.start_worker()
         try:
             yield platform
@@ -175,26 +187,49 @@ def test_a_run_that_a_killed_worker_had_taken_and_not_begun_is_the_next_ones(pla
     assert ended.start_time >= at - timedelta(seconds=1)  # Prefect waits whole seconds
 
 
+def test_runs_that_come_due_while_the_worker_is_full_are_not_made_up(platform: Platform, tmp_path: Path) -> None:
+    """A machine that was too slow for its schedule once would stay too slow with all that it missed."""
+    known = len(skipped(platform))
+    evidence = tmp_path / "evidence"
+    asleep = {"FAILPOINTS": "offload::before_read=1*sleep(600000)", "FAILPOINTS_EVIDENCE": str(evidence)}
+    platform.offload.write(100, first=301)
+    platform.offload.commit()
+    full = [platform.trigger(FAILPOINTS_ENABLE="1", **asleep) for _ in range(RUNS_AT_ONCE)]
+    try:
+        until(lambda: all(platform.client.read_flow_run(run).start_time for run in full), RUN_S, 0.2, "a full worker")
+        with platform.every(3):
+            until(lambda: len(skipped(platform)) >= known + 3, RUN_S, 0.5, "skipped runs")
+    finally:
+        platform.kill_worker()
+        platform.start_worker()
+    assert {platform.ended(run).state_name for run in full} == {"Crashed"}
+
+
 def test_runs_that_no_worker_was_there_for_are_not_made_up_all_at_once(platform: Platform) -> None:
     """The last is; the others are told as cancelled."""
     platform.kill_worker()
-    platform.register(OFFLOAD_INTERVAL_S="3")
-    try:
-
-        def overdue() -> int:
-            now = datetime.now(UTC)
-            return sum(run.state_name in ("Scheduled", "Late") and due(run) < now for run in runs())
-
-        def runs() -> list[FlowRun]:
-            return [run for run in platform.scheduled() if run.auto_scheduled]
-
-        until(lambda: overdue() >= 4, RUN_S, 0.5, "overdue runs")
+    with platform.every(3):
+        until(lambda: len(overdue(platform)) >= 4, RUN_S, 0.5, "overdue runs")
         platform.start_worker()
-        cancelled = [run for run in runs() if run.state_name == "Cancelled"]
-        assert len(cancelled) >= 3
-        assert {run.state.message for run in cancelled if run.state} == {"No worker was there at its time."}
-    finally:
-        platform.register(OFFLOAD_INTERVAL_S="86400")
+        assert len(skipped(platform)) >= 3
+
+
+def overdue(platform: Platform) -> list[FlowRun]:
+    """The schedule's runs whose time has passed, and that nobody has taken."""
+    now = datetime.now(UTC)
+    return [run for run in on_schedule(platform, "Scheduled", "Late") if due(run) < now]
+
+
+def skipped(platform: Platform) -> list[FlowRun]:
+    """The schedule's runs that were cancelled for a later one, and say so."""
+    cancelled = on_schedule(platform, "Cancelled")
+    assert {run.state.message for run in cancelled if run.state} <= {"No worker was free at its time."}
+    return cancelled
+
+
+def on_schedule(platform: Platform, *states: str) -> list[FlowRun]:
+    """The schedule's runs in these states."""
+    return [run for run in platform.scheduled() if run.auto_scheduled and run.state_name in states]
 
 
 def due(run: FlowRun) -> datetime:

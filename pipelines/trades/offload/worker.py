@@ -1,9 +1,9 @@
 """The worker of the work pool `platform`: python -m pipelines.trades.offload.worker.
 
-Prefect's own, and before it starts polling two things that Prefect leaves to others. Flow runs of a worker that was
-killed are ended, with their processes, and told as crashed, or scheduled again if they had not begun: else they count
-as running for ever. Scheduled runs whose time has passed are cancelled but for the last: else all of an outage would
-run at once.
+Prefect's own, and beside it two things that Prefect leaves to others. Flow runs of a worker that was killed are ended,
+with their processes, and told as crashed, or scheduled again if they had not begun: else they count as running for
+ever. Scheduled runs whose time has passed are cancelled but for the last: else all of an outage would run at once, and
+a machine that was too slow for its schedule once would run all that it missed, and stay too slow.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import structlog
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
@@ -43,6 +44,7 @@ NAME = "platform"
 RUNS_AT_ONCE = 2
 """On a machine that is too slow for the schedule, more at once would slow each other down until none ends."""
 
+OVERDUE_EVERY_S = 10.0
 RUNS_MAX = 200
 """One page of Prefect's API; what is beyond it, the next start finds."""
 
@@ -54,7 +56,11 @@ async def serve() -> None:
     async with get_client() as client:
         await _end_orphans(client)
         await _skip_overdue(client)
-    await ProcessWorker(work_pool_name=POOL, name=NAME, limit=RUNS_AT_ONCE).start(with_healthcheck=True)
+        keeping_up = asyncio.create_task(_keep_up(client))
+        try:
+            await ProcessWorker(work_pool_name=POOL, name=NAME, limit=RUNS_AT_ONCE).start(with_healthcheck=True)
+        finally:
+            keeping_up.cancel()
 
 
 async def _end_orphans(client: PrefectClient) -> None:
@@ -70,6 +76,13 @@ async def _end_orphans(client: PrefectClient) -> None:
         log.warning("orphan_ended", run=run.name, process=run.infrastructure_pid, state=state.name)
 
 
+async def _keep_up(client: PrefectClient) -> None:
+    while True:
+        await asyncio.sleep(OVERDUE_EVERY_S)
+        with contextlib.suppress(httpx.HTTPError):  # the server is away: the next look will do
+            await _skip_overdue(client)
+
+
 async def _skip_overdue(client: PrefectClient) -> None:
     now = datetime.now(UTC)
     due: dict[object, list[FlowRun]] = {}
@@ -78,7 +91,7 @@ async def _skip_overdue(client: PrefectClient) -> None:
             due.setdefault(run.deployment_id, []).append(run)
     for runs in due.values():
         for run in runs[:-1]:
-            await client.set_flow_run_state(run.id, Cancelled(message="No worker was there at its time."), force=True)
+            await client.set_flow_run_state(run.id, Cancelled(message="No worker was free at its time."), force=True)
         if runs[:-1]:
             log.warning("overdue_skipped", runs=len(runs) - 1)
 
