@@ -355,7 +355,8 @@ class _Keeper:
             with self._mutex:
                 if self._closing:
                     return
-                self._idle.clear()
+                if order["op"] != "prove":  # a look changes nothing: no undo waits for it
+                    self._idle.clear()
             try:
                 answer = self._obey(order)
             except Exception as e:  # noqa: BLE001 - an order's failure is its answer; the guardian lives on to heal
@@ -409,9 +410,10 @@ class _Keeper:
         fault = fault_from(act.fault, act.args)
 
         def seen() -> str | None:
-            if self._closing:
+            proof = fault.bit(self._stack, act.before)
+            if self._closing:  # what was seen may be the undo
                 raise GamedayError(f"{act_id} was not proved: the run is ending")
-            return fault.bit(self._stack, act.before)
+            return proof
 
         with contextlib.suppress(TooLate):
             self._journal.bit(act_id, until(seen, within_s, what="the fault's effect"))

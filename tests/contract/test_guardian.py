@@ -11,7 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +26,7 @@ from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
 from gameday.guardian import ANOTHER_HAND, PIPE_BYTES, Guardian
 from gameday.journal import Journal
-from gameday.model import Act
+from gameday.model import Act, Json
 from gameday.polling import until
 from gameday.ports import Fault
 from gameday.process import Process
@@ -556,6 +556,33 @@ def test_a_hanging_act_does_not_delay_the_heal_for_long(supervisor: Supervisor) 
         healed_within(supervisor, within_s=5)
         until(lambda: not held.alive, within_s=5)
         assert held.end == "aborted"
+
+
+def test_a_hanging_look_does_not_delay_the_heal(supervisor: Supervisor) -> None:
+    """Whether the fault has taken effect is asked, and not answered: that changes nothing, and nothing waits for it."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang_once(order: Json) -> Json | None:
+        if not asked.is_set():
+            asked.set()
+            answer.wait(20)
+        return supervisor.obey(order)
+
+    def look(held: Guardian, act: Act) -> None:
+        with suppress(GamedayError):
+            held.prove(act.id, 10)
+
+    with guarded(supervisor.stack) as held:
+        act = held.inject(Stop("web"))
+        supervisor.broken["status"] = hang_once
+        proving = threading.Thread(target=look, args=(held, act))
+        proving.start()
+        assert asked.wait(5)
+        holder(supervisor.stack).send(signal.SIGTERM)
+        healed_within(supervisor)
+        answer.set()
+        proving.join(10)
+    assert [(a.healed_why, a.proof) for a in acts(supervisor.stack)] == [("aborted", None)]
 
 
 def test_no_journal_no_act(supervisor: Supervisor) -> None:
