@@ -85,8 +85,8 @@ class Victim:
 
 @dataclass(frozen=True)
 class Kill:
-    """One strike and what came of it. healed_s: from the strike to the last undo of what was open then, with what a
-    stop or start under way still took; None: nothing was."""
+    """One strike and what came of it. healed_s: from the strike to the last undo of what was open then; late_s: the
+    same without what an act that was under way still took, for it ends before it is undone. None: nothing was open."""
 
     victim: str
     test: str
@@ -94,6 +94,7 @@ class Kill:
     step: str
     acts: int
     healed_s: float | None
+    late_s: float | None
     by: tuple[str, ...]
     whys: tuple[str, ...]
     verdict: str | None
@@ -140,7 +141,15 @@ class Campaign:
         """Wait for a random moment of a random step, and until there is whom to strike; the step that is under way
         then."""
         wanted = self._draw.choice([*STEP_S, *OPEN, *OPEN])
-        until(lambda: wanted in launched.steps() or launched.over, STEP_WITHIN_S, every_s=0.02, what=f"step {wanted}")
+        or_later = list(STEP_S)[list(STEP_S).index(wanted) :]
+
+        def come() -> bool:
+            steps = launched.steps()
+            if wanted in OPEN:  # not the waits before anything is broken
+                steps = steps[steps.index("inject") :] if "inject" in steps else []
+            return launched.over or any(step in or_later for step in steps)
+
+        until(come, STEP_WITHIN_S, every_s=0.02, what=f"step {wanted}")
         threading.Event().wait(self._draw.uniform(0, STEP_S[wanted]))
         if there := victim.there:
             until(lambda: there(launched) or launched.over, STARTS_WITHIN_S, every_s=0.02, what="whom to strike")
@@ -158,14 +167,13 @@ class Campaign:
         wrong += self._left(launched)
         acts = launched.acts()
         was_open = [a for a in acts if a.at_ns <= struck_ns and _open_at(before.get(a.id, a), struck_ns)]
-        healed_s = max(((a.healed_ns or struck_ns) - struck_ns for a in was_open), default=None)
+        healed_s = max((_s(a.healed_ns, struck_ns) for a in was_open), default=None)
+        late = [(_s(a.healed_ns, max(struck_ns, a.done_ns or struck_ns)), a.fault) for a in was_open]
         result = launched.result()
         if result is not None and result["verdict"] == "pass":
             wrong += self._doubt(launched, victim, step)
-        for act in was_open:  # what a component's own stop and start takes is its own: they end before they are undone
-            late_s = ((act.healed_ns or struck_ns) - max(struck_ns, act.done_ns or struck_ns)) / 1e9
-            if victim.bound_s is not None and late_s > victim.bound_s:
-                wrong.append(f"{act.fault} mended after {late_s:.2f} s of {victim.bound_s:g}")
+        if victim.bound_s is not None:
+            wrong += [f"{what} mended after {s:.2f} s of {victim.bound_s:g}" for s, what in late if s > victim.bound_s]
         by = tuple(sorted({launched.name_of(a.healed_by) for a in was_open}))
         if strangers := set(by) - victim.healers:
             wrong.append(f"mended by {', '.join(sorted(strangers))}")
@@ -175,7 +183,8 @@ class Campaign:
             launched.params,
             step,
             len(acts),
-            None if healed_s is None else healed_s / 1e9,
+            healed_s,
+            max((s for s, _ in late), default=None),
             by,
             tuple(sorted({str(a.healed_why) for a in was_open})),
             None if result is None else str(result["verdict"]),
@@ -442,6 +451,11 @@ def _state(stack: Stack, flow_run: str) -> str:
 # ---- judging and showing ---------------------------------------------------------------------------------------------
 
 
+def _s(healed_ns: int | None, since_ns: int) -> float:
+    """Until it was mended; 0 for what never was: that is told as left."""
+    return max(0.0, ((healed_ns or since_ns) - since_ns) / 1e9)
+
+
 def _open_at(act: Act, at_ns: int) -> bool:
     return act.healed_ns is None or act.healed_ns > at_ns
 
@@ -459,14 +473,14 @@ def _judge(launched: Launched, evidence: Evidence | None) -> Iterator[Any]:
 def table(kills: Sequence[Kill]) -> str:
     """Markdown: a row a victim."""
     lines = [
-        "| struck | times | with a fault open | mended after (median, p99, max) | by | verdicts |",
+        "| struck | times | with a fault open | undone after (median, p99, max) | by | verdicts |",
         "|---|---|---|---|---|---|",
     ]
     for name in VICTIMS:
         mine = [k for k in kills if k.victim == name]
         if not mine:
             continue
-        times = sorted(k.healed_s for k in mine if k.healed_s is not None)
+        times = sorted(k.late_s for k in mine if k.late_s is not None)
         shown = "its own end" if VICTIMS[name].bound_s is None else "—"
         if times and VICTIMS[name].bound_s is not None:
             p99 = times[math.ceil(0.99 * len(times)) - 1]
@@ -479,7 +493,8 @@ def table(kills: Sequence[Kill]) -> str:
 
 
 def plot(kills: Sequence[Kill]) -> str:
-    """SVG: a dot a kill, from the strike to the last undo, a row a victim, logarithmic; a bar is the bound."""
+    """SVG: a dot a kill, from the strike, or the end of the act under way, to the last undo, a row a victim,
+    logarithmic; a bar is the bound."""
     names = [n for n, v in VICTIMS.items() if v.bound_s is not None and any(k.victim == n for k in kills)]
     left, width, row = 210, 560, 26
     low, high = -3.0, 1.5
@@ -502,8 +517,8 @@ def plot(kills: Sequence[Kill]) -> str:
         parts.append(f'<text x="{left - 12}" y="{y + 4}" text-anchor="end">{name}</text>')
         parts.append(f'<line x1="{x(bound_s):.1f}" y1="{y - 9}" x2="{x(bound_s):.1f}" y2="{y + 9}" stroke="#c33"/>')
         for kill in kills:
-            if kill.victim == name and kill.healed_s is not None:
-                parts.append(f'<circle cx="{x(kill.healed_s):.1f}" cy="{y}" r="3" fill="#26c" fill-opacity="0.4"/>')
+            if kill.victim == name and kill.late_s is not None:
+                parts.append(f'<circle cx="{x(kill.late_s):.1f}" cy="{y}" r="3" fill="#26c" fill-opacity="0.4"/>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -534,7 +549,7 @@ def main() -> int:
         if options.log is not None:
             with options.log.open("a") as file:
                 file.write(json.dumps(asdict(kill)) + "\n")
-        healed = "nothing was open" if kill.healed_s is None else f"mended after {kill.healed_s:.3f} s"
+        healed = "nothing was open" if kill.late_s is None else f"undone after {kill.late_s:.3f} s"
         wrong = f"; WRONG: {'; '.join(kill.wrong)}" if kill.wrong else ""
         told = f"{len(kills)}: {kill.victim}, {kill.test} in {kill.step!r}: {healed}, verdict {kill.verdict}{wrong}"
         print(f"{told} ({time.monotonic() - began:.0f} s)", flush=True)
