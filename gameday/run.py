@@ -231,10 +231,14 @@ class Run:
             died = f"the sampler died ({self.sampler.end}), so nothing can be measured"
             raise Halt(Verdict.UNKNOWN, f"{died}. Its log: {self.folder / 'sampler.log'}")
 
-    def now(self) -> Now:
-        """What conditions look at."""
+    def lasts(self) -> None:
+        """Halt(unknown) once it can prove nothing any more: the stack is lost, or the sampler died."""
         self.held()
         self.watching()
+
+    def now(self) -> Now:
+        """What conditions look at."""
+        self.lasts()
         stream = self.stack.config.stream
         samples = self._tail.recent(TAIL_S) if self._tail else {}
         return Now(

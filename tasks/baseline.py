@@ -20,8 +20,7 @@ def baseline(run: Run) -> None:
     since_ns = run.now().at_ns
 
     def passed() -> bool:
-        run.held()
-        run.watching()
+        run.lasts()
         return time.monotonic_ns() - since_ns >= BASELINE_S * 1e9
 
     until(passed, within_s=BASELINE_S + 5, every_s=0.25, what="the baseline")

@@ -160,7 +160,7 @@ def _once(run: Run, block: Block, within_s: float) -> Step:
         why = f"[runbook.env] in gameday.toml sets no {', '.join(lacks)}"
         return Step(block.kind, block.title, None, why, 0.0)
     try:
-        ended = shell.run(block.text, env, ROOT, within_s, watch=run.held)
+        ended = shell.run(block.text, env, ROOT, within_s, watch=run.lasts)
     except DriverError as e:
         return Step(block.kind, block.title, None, str(e), 0.0)
     output = _hide(ended.output, _secrets(run.stack))

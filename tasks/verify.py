@@ -90,8 +90,7 @@ def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
     behind: dict[str, list[str]] = {}
 
     def passed() -> bool:
-        run.held()
-        run.watching()
+        run.lasts()
         behind.clear()
         for name, hop in run.stack.hops.items():
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from gameday.model import Act, FailureTest, Heal, Inject, Step
 from gameday.polling import until
 from gameday.ports import Fault
 from gameday.process import Process
-from gameday.run import Run
+from gameday.run import Halt, Run
+from gameday.sampler import Sampler
 from gameday.stack import open_stack
 from tasks import runbook
 from tests.fakes import Supervisor, write_config
@@ -151,6 +153,26 @@ def test_an_abort_ends_a_step_at_once(make: Make, supervisor: Supervisor, tmp_pa
     thread.join()
     assert Process.of(int((tmp_path / "pid").read_text())) is None
     assert supervisor.pid() is not None
+
+
+def test_a_sampler_that_dies_ends_a_step_at_once(make: Make, tmp_path: Path) -> None:
+    """Nothing can be proved without it: what is held is not held for the rest of the runbook."""
+    run = make(page("Diagnosis", f"touch {tmp_path}/begun; sleep 1000"))
+    process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.PIPE)
+    run.sampler = Sampler(process)
+
+    def kill_once_it_runs() -> bool:
+        if begun := (tmp_path / "begun").exists():
+            process.kill()
+        return begun
+
+    thread = threading.Thread(target=lambda: until(kill_once_it_runs, SOON_S))
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(Halt, match="the sampler died"):
+        runbook.diagnose.fn(run)
+    assert time.monotonic() - began < SOON_S
+    thread.join()
 
 
 # ---- diagnosis ---------------------------------------------------------------------------------------------
