@@ -27,6 +27,7 @@ WHY_CHARS_MAX = 160
 
 def filled(text: bytes, content: str, name: str) -> bytes:
     """The text with this content between its markers; every byte outside them as it was. name: the file's, for errors.
+    Half a surrogate pair, as a platform may send it, becomes a question mark.
 
     Raises GamedayError, and so changes nothing, unless there is exactly one marker of each kind, in their order.
     """
@@ -39,7 +40,7 @@ def filled(text: bytes, content: str, name: str) -> bytes:
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     newline = b"\r\n" if rest.startswith(b"\r\n") else b"\n"
-    lines = newline.join(content.encode().split(b"\n"))
+    lines = newline.join(content.encode(errors="replace").split(b"\n"))
     return before + BEGIN + newline + lines + newline + END + after
 
 
