@@ -207,7 +207,7 @@ def test_a_last_look_that_would_be_cut_off_is_not_begun(make: Make, monkeypatch:
 
 def test_a_last_look_that_is_cut_off_tells_nothing(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It took longer than the one before it, which was whole: what that one showed counts."""
-    monkeypatch.setattr(runbook, "LOOK_S", 1.0)
+    monkeypatch.setattr(runbook, "LOOK_S", 2.0)
     monkeypatch.setattr(runbook, "REPEAT_EVERY_S", 0.1)
     slower = f"[ -e {tmp_path}/seen ] && sleep 1000; touch {tmp_path}/seen; echo web is fine"
     run = make(page("Diagnosis", slower, expect="^web is down"))

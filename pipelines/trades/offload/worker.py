@@ -79,7 +79,7 @@ async def _end_orphans(client: PrefectClient) -> None:
 async def _keep_up(client: PrefectClient) -> None:
     while True:
         await asyncio.sleep(OVERDUE_EVERY_S)
-        with contextlib.suppress(httpx.HTTPError):  # the server is away: the next look will do
+        with contextlib.suppress(httpx.HTTPError, ObjectNotFound):  # the server or a run is gone: look again
             await _skip_overdue(client)
 
 
