@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,16 +104,19 @@ class Kill:
 class Campaign:
     """Strikes on one stack that is up, one after another: the next run's start is the proof of the last one's undo."""
 
-    def __init__(self, stack: Stack, seed: int = SEED) -> None:
+    def __init__(self, stack: Stack, seed: int = SEED, only: Collection[str] = ()) -> None:
         self.stack = stack
         self._draw = random.Random(seed)
-        self._sets = self._each_test_in_turn()
-        self._canonical = itertools.cycle([(name, dict(test().nightly[0])) for name, test in _tests()])
+        tests = [(name, definition(flow)) for name, flow in catalogue().items() if not only or name in only]
+        self._sets = self._each_in_turn(tests)
+        self._canonical = itertools.cycle([(name, dict(test().nightly[0])) for name, test in tests])
 
-    def _each_test_in_turn(self) -> Iterator[tuple[str, dict[str, Json]]]:
+    def _each_in_turn(
+        self, tests: Sequence[tuple[str, Callable[..., FailureTest]]]
+    ) -> Iterator[tuple[str, dict[str, Json]]]:
         """Without end; a test's variants in an order of their own, so that one of many is not met more often."""
         variants = {}
-        for name, test in _tests():
+        for name, test in tests:
             sets = [dict(p) for p in test().nightly if not self.stack.misses(test(**p))]
             variants[name] = itertools.cycle(self._draw.sample(sets, len(sets)))
         while True:
@@ -227,11 +230,6 @@ class Campaign:
         until(ready, WELL_WITHIN_S, every_s=0.1, what="every process to serve")
         if lease.holder(self.stack.state) is not None:
             mending.abort(self.stack.state)
-
-
-def _tests() -> Iterator[tuple[str, Callable[..., FailureTest]]]:
-    for name, flow in catalogue().items():
-        yield name, definition(flow)
 
 
 class Launched:
@@ -535,10 +533,11 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="one JSON line a kill; continued")
     parser.add_argument("--plot", type=Path, help="write an SVG")
     parser.add_argument("--victim", action="append", choices=list(VICTIMS), help="only these")
+    parser.add_argument("--test", action="append", choices=list(catalogue()), help="only these")
     options = parser.parse_args()
     subprocess.run([COMMAND, "up"], check=True)
     kills = _read(options.log)
-    campaign = Campaign(open_stack(state=State.default()), SEED + len(kills))
+    campaign = Campaign(open_stack(state=State.default()), SEED + len(kills), options.test or ())
     names = itertools.cycle(options.victim or list(VICTIMS))
     for _ in range(len(kills) % len(VICTIMS)):
         next(names)
