@@ -354,20 +354,6 @@ def test_two_stacks_run_side_by_side(stack_state: State, neighbour: State) -> No
     assert identities(stack_state) == first
 
 
-def test_up_after_the_supervisor_was_killed(stack_state: State, env: Mapping[str, str]) -> None:
-    """SIGKILL of the supervisor takes the stack down; the next `up` starts all of it, with the same ports and data."""
-    pid = supervisor.pid_of(stack_state)
-    assert pid is not None
-    with psycopg.connect(_history(env), autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
-    os.kill(pid, signal.SIGKILL)
-    up(stack_state, print)
-    assert all(p["ready"] for p in processes(stack_state).values())
-    assert read_env(stack_state.env) == env
-    with psycopg.connect(_history(env)) as connection:
-        assert connection.execute("SELECT x FROM kept").fetchone() == (1,)
-
-
 def test_down_leaves_nothing_even_when_the_supervisor_hangs(stack_state: State, neighbour: State) -> None:
     """No process, port or socket stays; data do, until `clean`; the other stack goes on."""
     first = identities(stack_state)
@@ -382,6 +368,20 @@ def test_down_leaves_nothing_even_when_the_supervisor_hangs(stack_state: State, 
     assert not neighbour.root.exists()
     assert not postgres.home(neighbour).exists()
     assert identities(stack_state) == first
+
+
+def test_up_after_the_supervisor_was_killed(stack_state: State, env: Mapping[str, str]) -> None:
+    """SIGKILL of the supervisor takes the stack down; the next `up` starts all of it, with the same ports and data."""
+    pid = supervisor.pid_of(stack_state)
+    assert pid is not None
+    with psycopg.connect(_history(env), autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS x")
+    os.kill(pid, signal.SIGKILL)
+    up(stack_state, print)
+    assert all(p["ready"] for p in processes(stack_state).values())
+    assert read_env(stack_state.env) == env
+    with psycopg.connect(_history(env)) as connection:
+        assert connection.execute("SELECT x FROM kept").fetchone() == (1,)
 
 
 def test_down_of_what_is_not_up_says_so(second: State) -> None:
