@@ -182,7 +182,7 @@ def test_abort_ends_a_run_from_any_terminal(stack_state: State, stack: Stack, tm
 
 @pytest.mark.parametrize(
     ("phase", "number", "code"),
-    [("the stack is well", signal.SIGINT, 130), (DOWN, signal.SIGTERM, 3)],
+    [("the stack is well", signal.SIGINT, 130), (DOWN, signal.SIGINT, 130), (DOWN, signal.SIGTERM, 3)],
 )
 def test_an_interrupt_mends_at_once(
     stack_state: State, stack: Stack, phase: str, number: signal.Signals, code: int, tmp_path: Path

@@ -267,6 +267,19 @@ def test_the_next_nights_are_scheduled(env: Mapping[str, str]) -> None:
     assert until(scheduled, WITHIN_S, every_s=0.5, what="a scheduled night")
 
 
+def test_the_offload_runs_by_its_schedule(stack_state: State, env: Mapping[str, str]) -> None:
+    """Rows reach the table without anybody's asking, and go on doing so."""
+
+    def rows() -> int:
+        url = f"postgresql://platform:{env['PLATFORM_PG_PASSWORD']}@127.0.0.1:{env['PLATFORM_PG_PORT']}/platform"
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT rows FROM offload_watermarks").fetchone()
+        return int(found[0]) if found else 0
+
+    first = until(rows, WITHIN_S, every_s=0.5, what="a first commit of the offload")
+    until(lambda: rows() > first, WITHIN_S, every_s=0.5, what="the next one")
+
+
 # ---- every server's start and stop -----------------------------------------------------------------------------------
 
 HASTY = ("toxiproxy", "prefect-server", "prefect-worker", "offload-worker", "seaweedfs")
