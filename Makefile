@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup nightly test test-docker lint bench lock clean
+.PHONY: help setup nightly test test-long durations lint bench lock clean
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 	$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
@@ -25,14 +25,16 @@ nightly: setup  ## the main job: start the embedded stack, run every failure tes
 	$(BIN)/gameday up
 	$(BIN)/gameday run --all
 
-test: setup  ## all tests: unit and tidy first, then lint, then against real servers, then as a user would
-	$(BIN)/python -m pytest tests/unit tests/tidy
-	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest tests/contract
-	$(BIN)/python -m pytest tests/e2e
+test: setup  ## one test of each kind, for every change: unit and tidy, lint, against real servers, as a user would
+	$(BIN)/python -m tests.suites run test unit tidy
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m tests.suites run test contract e2e
 
-test-docker: setup  ## the failure tests against containers, on a Docker engine of their own; as root (about 15 minutes)
-	$(BIN)/python -m pytest tests/docker
+test-long: setup  ## all other tests, or one suite of them: make test-long SUITE=NAME; docs/tests.md says what each holds
+	$(BIN)/python -m tests.suites $(if $(SUITE),run $(SUITE),long)
+
+durations: setup  ## docs/tests.md, from the suites that were run last
+	$(BIN)/python -m tests.durations
 
 lint: setup  ## style, types, and the directions of imports
 	$(BIN)/ruff check .
@@ -50,5 +52,5 @@ lock: setup  ## resolve requirements.lock again from pyproject.toml
 
 clean:  ## stop the stack, and an engine of our own; remove .venv, the state folder and everything stored
 	@test ! -x $(BIN)/python || for what in "docker.local down" "engine clean" "up clean"; do $(BIN)/python -m compose.$$what; done
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .durations build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

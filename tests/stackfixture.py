@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from compose.servers import postgres
+from compose.servers import alertmanager, postgres, prometheus
 from compose.up import clean, down, up
 from gameday import lease
 from gameday.config import read_env
@@ -29,6 +29,13 @@ def stack_state(session_stack: State) -> State:
     up(session_stack, print)
     lease.hold(session_stack, None)  # no scheduled night starts in the middle of a test
     return session_stack
+
+
+@pytest.fixture(scope="session")
+def paging() -> None:
+    """Prometheus and Alertmanager, without which the platform's alerts reach nobody."""
+    if not (prometheus.get(print) and alertmanager.get(print)):
+        pytest.skip("Debian's prometheus can't be had here")
 
 
 @pytest.fixture(scope="session")

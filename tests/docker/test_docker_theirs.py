@@ -20,6 +20,7 @@ RUN_WITHIN_S = 900
 STRIKE = ("offload_failure", "-p", "point=after_commit", "-p", "victim=engine")
 
 pytestmark = [
+    pytest.mark.suite("docker"),
     pytest.mark.skipif(unavailable() is not None, reason=f"no engine here: {unavailable()}"),
     pytest.mark.timeout(RUN_WITHIN_S + 300),
 ]

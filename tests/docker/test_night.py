@@ -11,7 +11,7 @@ from tests.docker.conftest import Platform
 from tests.e2e.command import results
 
 NIGHT_S, UP_S = 900, 700
-pytestmark = pytest.mark.timeout(NIGHT_S + UP_S)
+pytestmark = [pytest.mark.suite("docker"), pytest.mark.timeout(NIGHT_S + UP_S)]
 
 SKIPPED = {
     ("test object_store_outage", "how=read_only"),

@@ -11,7 +11,7 @@ from docker.errors import APIError
 from gameday.hosts.docker import Host
 from tests.docker.conftest import Platform
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.suite("docker"), pytest.mark.timeout(900)]
 COMPONENT = "handler-kraken"
 
 

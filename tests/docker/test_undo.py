@@ -17,7 +17,7 @@ from tests.docker.conftest import Platform
 STARTS_WITHIN_S = 120.0
 HEALS_WITHIN_S = 30.0
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.suite("docker"), pytest.mark.timeout(900)]
 
 
 def test_a_stopped_container_comes_back_without_its_run(nights: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.docker.conftest import Platform
 
 RUN_S = 300
-pytestmark = pytest.mark.timeout(RUN_S + 300)
+pytestmark = [pytest.mark.suite("docker"), pytest.mark.timeout(RUN_S + 300)]
 
 
 @pytest.mark.parametrize("how", ["sigkill", "stop"])

@@ -13,19 +13,14 @@ from pathlib import Path
 import pytest
 
 from compose import supervisor
-from compose.servers import alertmanager, prometheus
 from flows.nightly import not_well
 from gameday.polling import until
 from gameday.stack import Stack, open_stack
 from gameday.state import State
 from tests.e2e.command import gameday, results
+from tests.suites import only_in
 
-pytestmark = [
-    pytest.mark.timeout(480),
-    pytest.mark.skipif(
-        not (prometheus.get(print) and alertmanager.get(print)), reason="Debian's prometheus can't be had here"
-    ),
-]
+pytestmark = [pytest.mark.timeout(480), pytest.mark.usefixtures("paging")]
 
 WITHIN_S = 120.0
 """The rule waits for 15 s; more on a machine that has other things to do."""
@@ -61,8 +56,11 @@ def stack(stack_state: State) -> Stack:
     ("process", "alert", "component"),
     [
         ("handler-kraken", "FeedHandlerDown", "handler-kraken"),
-        ("kafka", "BrokerDown", "broker"),
-        ("clickhouse", "ClickHouseDown", "clickhouse"),
+        *only_in(
+            "stack",
+            ("kafka", "BrokerDown", "broker"),
+            ("clickhouse", "ClickHouseDown", "clickhouse"),
+        ),
     ],
 )
 def test_an_outage_reaches_the_pager_and_so_does_its_end(
@@ -77,6 +75,7 @@ def test_an_outage_reaches_the_pager_and_so_does_its_end(
     until(lambda: end in pages(stack_state, since_us), WITHIN_S, every_s=0.2, what="the page's end")
 
 
+@pytest.mark.suite("stack")
 def test_a_test_measures_the_alert_and_pages_nobody(stack_state: State, stack: Stack, tmp_path: Path) -> None:
     """It fired, held by the very outage that it is about, and is over; the pager heard nothing of it."""
     since_us = time.time_ns() // 1000
@@ -92,6 +91,7 @@ def test_a_test_measures_the_alert_and_pages_nobody(stack_state: State, stack: S
     assert [page for page in pages(stack_state, since_us) if page[0] == "FeedHandlerDown"] == []
 
 
+@pytest.mark.suite("stack")
 def test_a_scheduled_night_waits_for_the_platform_to_be_well(stack_state: State, stack: Stack) -> None:
     """What fires is told by name, and by component."""
     with held_down(stack_state, "handler-kraken"):

@@ -20,6 +20,7 @@ from gameday.polling import until
 from gameday.stack import Stack, open_stack
 from gameday.state import State
 from tests.e2e.command import gameday, results, running, seen
+from tests.suites import only_in
 
 HELD = ("run", "feed_handler_crash")
 """Holds handler-binance down until its streams are ten seconds behind."""
@@ -59,16 +60,19 @@ def intact(stack: Stack) -> None:
     ("arguments", "code", "message"),
     [
         (("run", "broker_restat"), 2, "no failure test 'broker_restat'. Did you mean broker_restart"),
-        (("run", "broker_restart", "-p", "haw=sigkill"), 2, "no parameter 'haw'. Did you mean how"),
-        (("run", "broker_restart", "-p", "how=gently"), 2, "how='gently'"),
-        (("run", "broker_restart", "-p", "how"), 2, "'how' is not NAME=VALUE"),
-        (("run", "--all", "-p", "how=sigkill"), 2, "belongs to one test"),
-        (("run", "--all", "--variants", "some"), 2, "one of canonical, rotating, all"),
-        (("run",), 2, "gameday run --all"),
         (("hold", "--until", "tomorrow"), 2, "'tomorrow' is neither an ISO time"),
-        (("new", "Broker Restart"), 2, "no name for a failure test"),
-        (("new", "broker_restart"), 2, "exists already"),
         (("frobnicate",), 2, "No such command"),
+        *only_in(
+            "trades",
+            (("run", "broker_restart", "-p", "haw=sigkill"), 2, "no parameter 'haw'. Did you mean how"),
+            (("run", "broker_restart", "-p", "how=gently"), 2, "how='gently'"),
+            (("run", "broker_restart", "-p", "how"), 2, "'how' is not NAME=VALUE"),
+            (("run", "--all", "-p", "how=sigkill"), 2, "belongs to one test"),
+            (("run", "--all", "--variants", "some"), 2, "one of canonical, rotating, all"),
+            (("run",), 2, "gameday run --all"),
+            (("new", "Broker Restart"), 2, "no name for a failure test"),
+            (("new", "broker_restart"), 2, "exists already"),
+        ),
     ],
 )
 def test_bad_usage_is_named_and_touches_nothing(
@@ -103,6 +107,7 @@ def test_a_prefect_server_that_is_gone_is_named(stack_state: State) -> None:
     assert (done.returncode, "Prefect server at http://127.0.0.1:1/api" in done.stderr) == (3, True), done.stderr
 
 
+@pytest.mark.suite("trades")
 def test_a_component_that_does_not_answer_stops_the_run_before_anything_is_broken(
     stack_state: State, stack: Stack, tmp_path: Path
 ) -> None:
@@ -182,7 +187,10 @@ def test_abort_ends_a_run_from_any_terminal(stack_state: State, stack: Stack, tm
 
 @pytest.mark.parametrize(
     ("phase", "number", "code"),
-    [("the stack is well", signal.SIGINT, 130), (DOWN, signal.SIGINT, 130), (DOWN, signal.SIGTERM, 3)],
+    [
+        (DOWN, signal.SIGINT, 130),
+        *only_in("trades", ("the stack is well", signal.SIGINT, 130), (DOWN, signal.SIGTERM, 3)),
+    ],
 )
 def test_an_interrupt_mends_at_once(
     stack_state: State, stack: Stack, phase: str, number: signal.Signals, code: int, tmp_path: Path
@@ -217,6 +225,7 @@ def test_a_runner_that_is_killed_leaves_nothing_broken(stack_state: State, stack
     intact(stack)
 
 
+@pytest.mark.suite("trades")
 def test_a_fault_mended_by_another_hand_is_unknown(stack_state: State, stack: Stack, tmp_path: Path) -> None:
     """Whoever starts the component while the run holds it down makes the run prove nothing."""
     with running(stack_state, *HELD, "--json", str(tmp_path / "r.json")) as (run, output):

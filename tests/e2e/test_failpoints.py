@@ -20,6 +20,7 @@ from gameday.stack import Stack, open_stack
 from gameday.state import State
 from tasks.run import interpret, plain
 from tests.e2e.command import gameday
+from tests.suites import only_in
 
 HANDLER = "handler-binance"
 FILL = "handler::in_gap_fill"
@@ -76,11 +77,14 @@ def test_a_point_is_armed_in_a_running_handler_from_the_command_line(stack_state
     ("arguments", "code", "message"),
     [
         (("arm", "exchange", "exchange::before_publish", "pause"), 2, "has not opted in"),
-        (("arm", "broker", "x", "pause"), 2, "has no failpoints"),
-        (("arm", HANDLER, "handler::after_akc", "pause"), 2, "Did you mean handler::after_ack"),
-        (("arm", HANDLER, PRODUCE, "1*pauze"), 2, "no action"),
-        (("arm", HANDLER, PRODUCE, "return"), 2, "return means nothing there"),
-        (("wait", HANDLER, PRODUCE, "--within-s", "1"), 3, "is not armed"),
+        *only_in(
+            "trades",
+            (("arm", "broker", "x", "pause"), 2, "has no failpoints"),
+            (("arm", HANDLER, "handler::after_akc", "pause"), 2, "Did you mean handler::after_ack"),
+            (("arm", HANDLER, PRODUCE, "1*pauze"), 2, "no action"),
+            (("arm", HANDLER, PRODUCE, "return"), 2, "return means nothing there"),
+            (("wait", HANDLER, PRODUCE, "--within-s", "1"), 3, "is not armed"),
+        ),
     ],
 )
 def test_what_may_not_or_cannot_be_armed_is_named(
@@ -92,6 +96,7 @@ def test_what_may_not_or_cannot_be_armed_is_named(
     assert mending.nothing_left(stack) == []
 
 
+@pytest.mark.suite("trades")
 def test_nothing_is_armed_by_hand_while_a_run_holds_the_stack(stack_state: State, stack: Stack) -> None:
     """It would be blamed on that run's fault."""
     run = guardian.Guardian.start(stack, "run-of-somebody", "test", ttl_s=120)

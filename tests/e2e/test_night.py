@@ -170,6 +170,7 @@ def test_a_deployment_does_the_same_through_the_worker(stack_state: State) -> No
     assert stack_state.report(new[0]["night"]).exists()
 
 
+@pytest.mark.suite("trades")
 def test_a_killed_handler_is_revived_by_the_platform(stack_state: State, tmp_path: Path) -> None:
     """The other way to crash a feed handler: nobody holds it down, and its supervisor brings it back."""
     found = tmp_path / "r.json"

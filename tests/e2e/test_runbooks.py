@@ -13,7 +13,7 @@ from tests.e2e.command import gameday, results
 
 RUN_S = 400
 
-pytestmark = pytest.mark.timeout(RUN_S + 60)
+pytestmark = [pytest.mark.suite("trades"), pytest.mark.timeout(RUN_S + 60)]
 
 
 @pytest.fixture

@@ -32,23 +32,34 @@ from gameday.process import Process, boot_id
 from gameday.state import State
 from tests.contract.conftest import serving
 from tests.stackfixture import drawn
+from tests.suites import only_in
 
 WITHIN_S = 90.0
-NAMES = {
-    *(
-        "gameday-postgres",
-        "platform-postgres",
-        "toxiproxy",
-        "prefect-server",
-        "prefect-worker",
-        "reconciler",
-        "consumer-watch",
-    ),
-    *("exchange", "kafka", "clickhouse", "handler-binance", "handler-kraken", "handler-coinbase"),
-    *("seaweedfs", "offload-worker", "pager", "exporter"),
-    *(("prometheus",) if prometheus.get(print) else ()),
-    *(("alertmanager",) if prometheus.found() and alertmanager.get(print) else ()),
+ALWAYS = {
+    "gameday-postgres",
+    "platform-postgres",
+    "toxiproxy",
+    "prefect-server",
+    "prefect-worker",
+    "reconciler",
+    "consumer-watch",
+    "exchange",
+    "kafka",
+    "clickhouse",
+    "handler-binance",
+    "handler-kraken",
+    "handler-coinbase",
+    "seaweedfs",
+    "offload-worker",
+    "pager",
+    "exporter",
 }
+
+
+def names() -> set[str]:
+    """The processes of a stack that is up: some programs can't be had everywhere."""
+    optional = {"prometheus": prometheus.found(), "alertmanager": prometheus.found() and alertmanager.found()}
+    return ALWAYS | {name for name, here in optional.items() if here}
 
 
 def processes(state: State) -> Mapping[str, Mapping[str, Any]]:
@@ -131,7 +142,7 @@ def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
 def test_up_means_that_every_process_serves(stack_state: State) -> None:
     """All processes of the platform are there, wanted, alive and answering their protocol."""
     found = processes(stack_state)
-    assert set(found) == NAMES
+    assert set(found) == names()
     assert all(
         p["want"] and p["ready"] and Process(p["pid"], p["start_ticks"], boot_id()).alive for p in found.values()
     )
@@ -142,7 +153,7 @@ def test_a_second_up_does_nothing_and_says_so(stack_state: State) -> None:
     before, said = identities(stack_state), list[str]()
     up(stack_state, said.append)
     assert identities(stack_state) == before
-    assert said == [f"already up: {len(NAMES)} processes serve"]
+    assert said == [f"already up: {len(names())} processes serve"]
 
 
 def test_ports_lie_below_the_ephemeral_range_and_secrets_are_private(
@@ -197,6 +208,7 @@ def test_clients_behind_a_link_are_sent_back_through_it(env: Mapping[str, str], 
     assert {b.port for b in client.list_topics(timeout=10).brokers.values()} == {port}
 
 
+@pytest.mark.suite("stack")
 def test_links_survive_a_restart_of_toxiproxy(stack_state: State, env: Mapping[str, str]) -> None:
     """One proxy for each pair of neighbours; a killed Toxiproxy has them all again, enabled and without toxics."""
     venues = ("binance", "kraken", "coinbase")
@@ -288,7 +300,7 @@ HASTY = ("toxiproxy", "prefect-server", "prefect-worker", "offload-worker", "sea
 SERVERS = ("gameday-postgres", "platform-postgres", "toxiproxy", "kafka", "clickhouse", "seaweedfs", "prefect-server")
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", ["clickhouse", *only_in("stack", *(name for name in SERVERS if name != "clickhouse"))])
 def test_a_killed_server_comes_back_by_itself(stack_state: State, name: str) -> None:
     """SIGKILL: the supervisor revives it, and it serves again under another identity."""
     pid = processes(stack_state)[name]["pid"]
@@ -298,6 +310,7 @@ def test_a_killed_server_comes_back_by_itself(stack_state: State, name: str) -> 
     print(f"{name}: serves {time.monotonic() - began:.2f} s after SIGKILL")
 
 
+@pytest.mark.suite("stack")
 @pytest.mark.parametrize("name", [*SERVERS, "prefect-worker", "offload-worker"])
 def test_a_server_stops_in_good_order_and_starts_again(stack_state: State, name: str) -> None:
     """stop returns when the port is silent, start brings it back; what keeps data ends by itself, without SIGKILL."""
@@ -314,6 +327,7 @@ def test_a_server_stops_in_good_order_and_starts_again(stack_state: State, name:
     print(f"{name}: stopped in {stopped - began:.2f} s, serves {time.monotonic() - stopped:.2f} s after start")
 
 
+@pytest.mark.suite("stack")
 def test_postgres_comes_back_although_clients_hold_connections(stack_state: State, env: Mapping[str, str]) -> None:
     """SIGKILL with open sessions: spawns refused for a "pre-existing shared memory block" are retried."""
     url = f"postgresql://platform:{env['PLATFORM_PG_PASSWORD']}@127.0.0.1:{env['PLATFORM_PG_PORT']}/platform"
@@ -333,7 +347,7 @@ def test_up_mends_a_stack_of_which_a_part_was_stopped(stack_state: State) -> Non
     supervisor.ask(stack_state, op="stop", name="toxiproxy")
     up(stack_state, print)
     after = identities(stack_state)
-    assert {n for n in NAMES if after[n] != before[n]} == {"toxiproxy"}
+    assert {n for n in names() if after[n] != before[n]} == {"toxiproxy"}
     assert all(p["ready"] for p in processes(stack_state).values())
 
 
@@ -356,6 +370,7 @@ def test_up_does_not_mend_what_a_run_holds_down(stack_state: State) -> None:
 # ---- other stacks, bad days ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.suite("stack")
 def test_two_stacks_run_side_by_side(stack_state: State, neighbour: State) -> None:
     """Another state folder is another stack: nothing in common, and the first one doesn't notice."""
     first = identities(stack_state)
@@ -367,6 +382,7 @@ def test_two_stacks_run_side_by_side(stack_state: State, neighbour: State) -> No
     assert identities(stack_state) == first
 
 
+@pytest.mark.suite("stack")
 def test_down_leaves_nothing_even_when_the_supervisor_hangs(stack_state: State, neighbour: State) -> None:
     """No process, port or socket stays; data do, until `clean`; the other stack goes on."""
     first = identities(stack_state)
@@ -383,6 +399,7 @@ def test_down_leaves_nothing_even_when_the_supervisor_hangs(stack_state: State, 
     assert identities(stack_state) == first
 
 
+@pytest.mark.suite("stack")
 def test_up_after_the_supervisor_was_killed(stack_state: State, env: Mapping[str, str]) -> None:
     """SIGKILL of the supervisor takes the stack down; the next `up` starts all of it, with the same ports and data."""
     pid = supervisor.pid_of(stack_state)
@@ -405,6 +422,7 @@ def test_down_of_what_is_not_up_says_so(second: State) -> None:
     assert not second.root.exists()
 
 
+@pytest.mark.suite("stack")
 def test_a_component_that_will_not_start_is_named_with_its_log(second: State) -> None:
     """`up` fails soon, shows the end of that component's log, and leaves nothing running."""
     broken = [sys.executable, "-c", "print('no space on moon'); raise SystemExit(3)"]
@@ -515,6 +533,7 @@ def _history(env: Mapping[str, str]) -> str:
     return f"postgresql://gameday:{env['GAMEDAY_PG_PASSWORD']}@127.0.0.1:{env['GAMEDAY_PG_PORT']}/gameday"
 
 
+@pytest.mark.suite("stack")
 def test_a_state_folder_removed_by_hand_leaves_no_password_behind(tmp_path: Path) -> None:
     """As root, Postgres's data lie elsewhere: another clone at the same place begins with empty servers."""
     state = State(tmp_path / "state").ensure()

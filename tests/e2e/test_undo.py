@@ -9,6 +9,7 @@ from flows import catalogue
 from gameday.stack import open_stack
 from gameday.state import State
 from tasks.run import definition
+from tests.suites import only_in
 
 pytestmark = pytest.mark.timeout(STEP_WITHIN_S + ENDS_WITHIN_S + 120)
 
@@ -29,6 +30,10 @@ TESTS = {
 """The shorter ones, and one with an archive; the large campaign goes through all."""
 
 
+SOONEST = ("run", "guardian")
+"""What a change of the undo breaks first: they are met by every change, the others by the suite of kills."""
+
+
 @pytest.fixture(scope="module")
 def campaign(stack_state: State) -> Campaign:
     return Campaign(open_stack(state=stack_state))
@@ -40,7 +45,7 @@ def kills() -> list[Kill]:
     return []
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize("victim", [*SOONEST, *only_in("kills", *(v for v in VICTIMS if v not in SOONEST))])
 def test_whatever_is_killed_nothing_stays_broken(campaign: Campaign, kills: list[Kill], victim: str) -> None:
     """At a random moment of a random step: mended in time, by whom it should be, and no pass that rests on nothing."""
     test = TESTS[victim]
@@ -49,6 +54,7 @@ def test_whatever_is_killed_nothing_stays_broken(campaign: Campaign, kills: list
     assert not kill.wrong, kill
 
 
+@pytest.mark.suite("kills")
 def test_the_campaign_is_shown_as_a_table_and_a_picture(kills: list[Kill]) -> None:
     """A row for each victim; none was left out."""
     assert set(TESTS) == set(VICTIMS)

@@ -29,7 +29,10 @@ from tasks.run import definition, interpret, plain
 from tests.e2e.command import gameday, results, running, seen
 from tests.stackfixture import drawn
 
-pytestmark = pytest.mark.timeout(600)  # the first test brings the stack up
+pytestmark = [
+    pytest.mark.suite("trades"),
+    pytest.mark.timeout(600),  # the first test brings the stack up
+]
 
 WITHIN_S = 450
 """One run."""
