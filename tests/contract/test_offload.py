@@ -29,6 +29,7 @@ from pipelines.trades.offload.mirror import Mirror
 from pipelines.trades.offload.settings import OffloadError
 from tests.contract.sockets import nobody, silent
 from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, fired
+from tests.suites import only_in
 
 POINTS = ("before_read", "after_data_file", "after_manifest_list", "after_metadata", "after_commit", "before_mirror")
 FAILS_WITHIN_S = 60.0
@@ -157,7 +158,7 @@ def test_two_at_once_double_nothing(offload: Offload) -> None:
     assert offload.whole()
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [POINTS[1], *only_in("offload", POINTS[0], *POINTS[2:])])
 def test_a_run_that_was_stopped_while_another_committed_doubles_nothing(
     offload: Offload, tmp_path: Path, point: str
 ) -> None:
@@ -181,7 +182,7 @@ def test_a_run_that_was_stopped_while_another_committed_doubles_nothing(
 # ---- killed and lost -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("point", [*POINTS, "after_mirror"])
+@pytest.mark.parametrize("point", [*POINTS[:2], *only_in("offload", *POINTS[2:], "after_mirror")])
 def test_a_killed_run_leaves_all_of_a_commit_or_nothing(offload: Offload, point: str) -> None:
     """The next one goes on from the table's position."""
     offload.write(2000)
@@ -293,6 +294,7 @@ def test_the_mirror_tells_of_failed_and_killed_runs(offload: Offload) -> None:
 # ---- maintenance -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.suite("offload")
 def test_maintenance_beside_a_running_offload_harms_nothing(offload: Offload, monkeypatch: pytest.MonkeyPatch) -> None:
     """It expires and sweeps all the time while commits go on; every row is there, and few snapshots are left."""
     monkeypatch.setattr(maintenance, "CLOCKS_DIFFER_S", 1.0)
@@ -372,7 +374,7 @@ def test_a_table_that_lost_its_position_is_refused(offload: Offload) -> None:
 # ---- servers that are away -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [nobody, silent])
+@pytest.mark.parametrize("how", [nobody, *only_in("offload", silent)])
 @pytest.mark.parametrize(
     ("setting", "url", "message"),
     [
@@ -413,6 +415,7 @@ def test_a_key_without_the_right_to_write_ends_the_run(offload: Offload) -> None
     assert offload.run().rows == 10
 
 
+@pytest.mark.suite("offload")
 def test_s3_that_hangs_in_the_middle_of_a_run_ends_it(offload: Offload, tmp_path: Path) -> None:
     """In time; nothing of it is visible, and the next run moves everything."""
     offload.write(1000)
@@ -444,6 +447,7 @@ def test_a_position_committed_before_its_rows_loses_them(offload: Offload) -> No
     assert not offload.whole()
 
 
+@pytest.mark.suite("offload")
 def test_a_position_by_time_loses_what_arrives_late(offload: Offload) -> None:
     """Without any fault."""
     for since_us in (FIRST_US, FIRST_US - DAY_US):
@@ -464,6 +468,7 @@ def test_an_append_that_is_repeated_blindly_doubles_rows(offload: Offload) -> No
     assert not offload.whole()
 
 
+@pytest.mark.suite("offload")
 def test_a_read_without_deduplication_doubles_rows(offload: Offload) -> None:
     """Of trades that were sent again and not yet merged."""
     offload.servers.sql("SYSTEM STOP MERGES trades.silver_raw")
