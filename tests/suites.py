@@ -62,14 +62,12 @@ SUITES: Mapping[str, Suite] = {
     SHORT: Suite("one of each kind, for every change", ("unit", "tidy", "contract", "e2e")),
     "kills": Suite(
         "each of those killed that a run needs, while something is broken; after a change of undo, lease or run",
-        ("e2e",),
-    ),
-    "servers": Suite(
-        "every further variant of hosts, drivers, faults and servers; after a change of one of them", ("contract",)
+        ("contract", "e2e"),
     ),
     "stack": Suite("up, down, and each server's end; the route of alerts; after a change of compose", ("e2e",)),
     "trades": Suite(
-        "the trades platform on bad days, and made worse; after a change of flows, tasks, checks or pipelines", ("e2e",)
+        "the trades platform on bad days, and made worse; after a change of flows, tasks, checks or pipelines",
+        ("contract", "e2e"),
     ),
     "variants": Suite("every failure test's other parameter sets; after a change of flows or faults", ("e2e",)),
     "offload": Suite(

@@ -357,6 +357,7 @@ max = 100
         held.close()
 
 
+@pytest.mark.suite("kills")
 def test_the_undo_comes_at_once_beside_a_full_load(supervisor: Supervisor) -> None:
     """With twice as many busy processes as cores, all of them asking for as much as the guardian."""
     burn = [sys.executable, "-c", "while True: pass"]

@@ -187,6 +187,7 @@ def test_a_run_that_a_killed_worker_had_taken_and_not_begun_is_the_next_ones(pla
     assert ended.start_time >= at - timedelta(seconds=1)  # Prefect waits whole seconds
 
 
+@pytest.mark.suite("offload")
 def test_runs_that_come_due_while_the_worker_is_full_are_not_made_up(platform: Platform, tmp_path: Path) -> None:
     """A machine that was too slow for its schedule once would stay too slow with all that it missed."""
     known = len(skipped(platform))
@@ -205,6 +206,7 @@ def test_runs_that_come_due_while_the_worker_is_full_are_not_made_up(platform: P
     assert {platform.ended(run).state_name for run in full} == {"Crashed"}
 
 
+@pytest.mark.suite("offload")
 def test_runs_that_no_worker_was_there_for_are_not_made_up_all_at_once(platform: Platform) -> None:
     """The last is; the others are told as cancelled."""
     platform.kill_worker()

@@ -37,6 +37,7 @@ from compose.service import Service, answers
 from gameday.polling import until
 from pipelines.trades import consumer_watch, schema
 from pipelines.trades.tape import SYMBOLS, trades
+from tests.suites import only_in
 
 ROOT = Path(__file__).resolve().parents[2]
 VENUES = tuple(SYMBOLS)
@@ -258,7 +259,7 @@ def test_every_trade_reaches_silver_as_the_ledger_has_it(rig: Rig) -> None:
     grows(rig, *VENUES)
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", [VENUES[0], *only_in("trades", *VENUES[1:])])
 def test_a_killed_handler_leaves_no_gap(rig: Rig, venue: str) -> None:
     """It resumes from the log's tail; the other venues go on meanwhile."""
     rig.kill(venue)
@@ -494,6 +495,7 @@ def test_the_schema_can_be_applied_again_at_any_time(rig: Rig) -> None:
     intact(rig)
 
 
+@pytest.mark.suite("trades")
 def test_a_consumer_that_lost_its_broker_for_good_is_renewed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """One without partitions is taken away and put back; a table that was left detached is put back; a well one is
     left alone.
