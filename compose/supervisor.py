@@ -1,8 +1,8 @@
 """The supervisor of one stack: revives wanted processes, knows which serve, takes its children with it when it dies.
 
 `python -m compose.supervisor STATE` runs in the foreground and reads <state>/stack/processes.json. Nothing is started
-before it is asked for. Orders come over a unix socket, one JSON object a line: status, start, stop, shutdown (`ask` is
-the client). Dependency order of the first start, and what must be prepared between, is up.py's.
+before it is asked for. Orders come over a unix socket, one JSON object a line: status, lives, start, stop, shutdown
+(`ask` is the client). Dependency order of the first start, and what must be prepared between, is up.py's.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ READY_TIMEOUT_S = 1.0
 READY_STARTING_S = 0.05
 READY_STEADY_S = 1.0
 KILL_WAIT_S = 10.0
+LIVES_KEPT = 100
+"""Of one process: a crash loop of ten minutes has as many."""
 REAP_EVERY_S = 1.0
 REAPED_MAX = 1000
 """Orphans whose end is taken note of in one go."""
@@ -91,6 +94,7 @@ class Child:
         self._hurry = False
         self._ready: bool | None = None
         self._restarts = 0
+        self._lives: deque[dict[str, int]] = deque(maxlen=LIVES_KEPT)
         self._started_us = 0
         self._error: str | None = None
         threading.Thread(target=self._live, name=f"live {spec.name}", daemon=True).start()
@@ -114,6 +118,11 @@ class Child:
                 "log": str(self.spec.log),
                 "ready": self._ready if process else None,
             }
+
+    def lives(self) -> list[dict[str, int]]:
+        """Every process that it has had since this supervisor began, oldest first, at most LIVES_KEPT."""
+        with self._changed:
+            return list(self._lives)
 
     def start(self) -> None:
         """Want it, and wait until it exists."""
@@ -206,6 +215,8 @@ class Child:
                 **who,
             )
             self._started_us = time.time_ns() // 1000
+        if begun := Process.of(self._life.pid):
+            self._lives.append({**begun.json(), "started_us": self._started_us})
         self._ready = False
         log.info("started", process=spec.name, pid=self._life.pid)
 
@@ -251,11 +262,13 @@ class Supervisor:
         if op == "shutdown":
             self.stop_all()
             return {}
-        if op not in ("start", "stop"):
-            raise GamedayError(f"unknown op {op!r}. Known: status, start, stop, shutdown")
+        if op not in ("start", "stop", "lives"):
+            raise GamedayError(f"unknown op {op!r}. Known: status, lives, start, stop, shutdown")
         child = self.children.get(str(order.get("name")))
         if child is None:
             raise GamedayError(f"no process {order.get('name')!r}. Known: {', '.join(self.children)}")
+        if op == "lives":
+            return {"lives": child.lives()}
         if self._closed:
             raise GamedayError("the stack is shutting down")
         if op == "start":

@@ -36,6 +36,7 @@ __all__ = [
     "Ledger",
     "Limited",
     "Links",
+    "Lives",
     "Log",
     "Mirror",
     "Pause",
@@ -277,6 +278,16 @@ class Host(Protocol):
     def stop(self, component: str, grace_s: float) -> None:
         """Want it stopped: terminate, wait up to grace_s, then kill. Returns when the process is gone; autorestart is
         off until start."""
+        ...
+
+
+@runtime_checkable
+class Lives(Protocol):
+    """A host that remembers whom it started: a process that came and went between two looks is known all the same."""
+
+    def lives(self, component: str, since_us: int) -> Sequence[Json]:
+        """Every process of the component that began since then (wall clock), oldest first: {"started_us"}, and "pid"
+        where it is known."""
         ...
 
 

@@ -156,6 +156,7 @@ class History:
             {},
             "selftest",
             "pid 1 is gone",
+            START_NS + _ns(INJECT_S + 0.01),
         )
         before = Marks(
             START_NS + _ns(INJECT_S - 0.1),
@@ -214,6 +215,7 @@ class History:
                 "bronze.ingest_gap_s": {"trades.binance": 2.5, "trades.kraken": 0.4},
                 "bronze.first_after_start": dict(slots),
                 "late": {"rows": 3, "unknown": 0},
+                "lives": {"handler-binance": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
                 **self.symptoms,
             },
         )
@@ -466,6 +468,9 @@ def _plants() -> tuple[Plant, ...]:
     for step_s in (-3600, 2):
         name = f"the wall clock stepped by {step_s} s"
         found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
+    twice = {"handler-binance": [{"pid": pid, "started_us": STARTED_US + pid * 100_000} for pid in (9, 10)]}
+    lives = {"lives": twice}
+    found.append(Plant("started again by another hand", lambda h: h.symptoms.update(lives), {"started_once": unknown}))
     other = {"handler-kraken": {"pid": 12}}
     started = {"isolation": fail, "reconnected": fail}
     found.append(Plant("another process restarted", lambda h: h.identities.update(other), started))

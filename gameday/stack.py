@@ -37,6 +37,7 @@ from gameday.ports import (
     Inside,
     Job,
     Limited,
+    Lives,
     Log,
     Mirror,
     Points,
@@ -191,6 +192,10 @@ class Stack:
             "order": (any(isinstance(hop, Log) for hop in hops), "no hop is a log"),
             "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),
             "upstream_flows": (bool(config.cursors), "the log's ends are not known: cursors"),
+            "started_once": (
+                any(isinstance(self.named_host(c.host), Lives) for c in config.components.values() if c.opt_in),
+                "no host tells which processes it has started",
+            ),
             "served": ("serving" in config.watches, "nothing fetches from the topics' leaders: watches.serving"),
             "watermark": (not silent, "the archive's commits have no position, and it has no mirror: archive.mirror"),
         }

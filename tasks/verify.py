@@ -15,7 +15,7 @@ from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.errors import DriverError, TooLate
 from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Verdict, Window
 from gameday.polling import until
-from gameday.ports import BarsHop, Hop, Ledger, Log, Symptoms
+from gameday.ports import BarsHop, Hop, Ledger, Lives, Log, Symptoms
 from gameday.run import Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS
@@ -42,6 +42,7 @@ def gather(run: Run) -> None:
         run.symptoms |= _symptoms(run, run.window, trouble)
     if run.test.archive:
         _exported(run, trouble)
+    run.symptoms |= _lives(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
         run.symptoms["trouble"] = trouble
@@ -178,6 +179,20 @@ def _logged(run: Run, commit: Commit) -> Mapping[Group, int] | None:
     """What the broker has below a commit's position; None where no hop is a log, or the commit has none."""
     log = next((hop for hop in run.stack.hops.values() if isinstance(hop, Log)), None)
     return None if log is None or not commit.position else log.heads_before(commit.position)
+
+
+def _lives(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
+    """lives: component that was acted on -> every process of it that began since the baseline, as its host tells."""
+    assert run.baseline is not None
+    found: dict[str, Json] = {}
+    for role in dict.fromkeys(str(act.args["component"]) for act in run.acts):
+        host = run.stack.host(role)
+        if isinstance(host, Lives):
+            try:
+                found[role] = list(host.lives(role, run.baseline.marks.at_us))
+            except DriverError as e:
+                trouble[f"the processes of {role}"] = str(e)
+    return {"lives": found}
 
 
 def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Json]:

@@ -18,6 +18,7 @@ from gameday.checks.resumed import resumed
 from gameday.checks.resumed_on_schedule import resumed_on_schedule
 from gameday.checks.served import served
 from gameday.checks.snapshots_whole import snapshots_whole
+from gameday.checks.started_once import started_once
 from gameday.checks.steady_clock import steady_clock
 from gameday.checks.unchanged import unchanged
 from gameday.checks.upstream_flows import upstream_flows
@@ -43,15 +44,16 @@ __all__ = [
     "resumed_on_schedule",
     "served",
     "snapshots_whole",
+    "started_once",
     "steady_clock",
     "unchanged",
     "upstream_flows",
     "watermark",
 ]
 
-INTACT = (no_loss, no_duplicates, unchanged, order, first_kept, steady_clock)
+INTACT = (no_loss, no_duplicates, unchanged, order, first_kept, steady_clock, started_once)
 """What every failure test asks of the data: all there, once, unchanged, in order, of a re-send the first kept. And
-of the clock, that it can be believed."""
+that the run itself can be believed: its clock, and that nobody else started again what it struck."""
 
 EXPORTED = (*INTACT, snapshots_whole, watermark)
 """What a failure test of the archive's job asks besides: every commit whole, and its position true."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
@@ -31,7 +31,7 @@ FREEZE_WITHIN_S = 2.0
 
 @dataclass(frozen=True)
 class Host:
-    """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Kill and Pause."""
+    """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Kill, Lives, Pause."""
 
     socket: str
     names: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +50,12 @@ class Host:
 
     def stop(self, component: str, grace_s: float) -> None:
         self._ask({"op": "stop", "name": self._name(component), "grace_s": grace_s}, ORDER_S + grace_s)
+
+    # ---- Lives -----------------------------------------------------------------------------------------------
+
+    def lives(self, component: str, since_us: int) -> Sequence[Json]:
+        answer = self._ask({"op": "lives", "name": self._name(component)})
+        return [life for life in answer["lives"] if life["started_us"] > since_us]
 
     # ---- Kill ------------------------------------------------------------------------------------------------
 

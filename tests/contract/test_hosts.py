@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,23 @@ def test_a_restart_is_proved_by_someone_new(rig: Rig, host: Any, how: str) -> No
     assert fault.bit(rig.stack, before) is None
     fault.act(rig.stack, before, "r1-1")
     assert until(lambda: fault.bit(rig.stack, before), within_s=5)
+
+
+def test_every_process_that_began_is_known_also_one_between_two_looks(rig: Rig, host: Any) -> None:
+    """Oldest first, each once; none of before."""
+    since_us = time.time_ns() // 1000
+    assert host.lives("web", since_us) == []
+    for _ in range(2):
+        host.kill("web", identity(host, "web"))
+        host.stop("web", 0.0)
+        host.start("web")
+    began = host.lives("web", since_us)
+    started = [life["started_us"] for life in began]
+    assert since_us < started[0] < started[-1]
+    assert started == sorted(set(started))
+    assert len(began) >= 2  # a killed one may have been revived before it was stopped
+    assert abs(started[-1] - identity(host, "web")["started_us"]) < 1_000_000
+    assert [life["started_us"] for life in host.lives("web", started[-2])] == started[-1:]
 
 
 # ---- pause -----------------------------------------------------------------------------------------------------------

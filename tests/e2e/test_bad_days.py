@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
@@ -222,6 +223,27 @@ def test_a_runner_that_is_killed_leaves_nothing_broken(stack_state: State, stack
         answered = time.monotonic() - killed
     assert started <= 0.5, f"the process was started after {started:.2f} s"
     assert answered <= START_S, f"it answered after {answered:.2f} s"
+    intact(stack)
+
+
+@pytest.mark.suite("trades")
+def test_a_component_that_another_hand_starts_again_is_unknown(
+    stack_state: State, stack: Stack, tmp_path: Path
+) -> None:
+    """The run has restarted the broker; then somebody kills that one too, and the supervisor starts a third: whose
+    recovery was measured can't be told, and who they are is named."""
+    with running(stack_state, "run", "broker_restart", "-p", "how=sigkill", "--json", str(tmp_path / "r.json")) as (
+        run,
+        output,
+    ):
+        seen(run, output, "was started in its place")
+        pid = (stack.host("broker").identity("broker") or {})["pid"]
+        os.kill(pid, signal.SIGKILL)
+        assert run.wait(200) == 3, output.read_text()
+    (result,) = results(tmp_path / "r.json")
+    now = (stack.host("broker").identity("broker") or {})["pid"]
+    assert result["verdict"] == "unknown"
+    assert f"broker was started again by another hand, pid {now}" in result["why"]
     intact(stack)
 
 

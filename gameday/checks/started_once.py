@@ -1,0 +1,58 @@
+"""Did anybody but the run and the platform's own revival start the struck component again?"""
+
+from __future__ import annotations
+
+from gameday.model import Act, Evidence, Finding, Json, Verdict
+
+__all__ = ["EXPLAINED", "started_once"]
+
+EXPLAINED = {"restart": 0, "stop": 1, "kill": 1}
+"""Fault -> how many processes of its component may begin after it was done: a restart's own has begun by then, a stop's
+is begun by the heal, a kill's by whoever revives. Of other faults, such as a failpoint or a cut, it is not known how
+often the platform starts its component again by itself: they are not judged."""
+
+SLACK_S = 0.05
+"""Between what a host notes as a process's start and what the run notes as the act's end."""
+
+
+def started_once(evidence: Evidence) -> Finding:
+    """Unknown when more processes of a component began since it was struck than what was done to it explains: whose
+    recovery was measured can't be told then. Its host tells of every process, also of one between two looks."""
+    lives = evidence.symptoms.get("lives")
+    if lives is None:
+        return Finding("started_once", Verdict.UNKNOWN, "there is nothing to judge: the run did not reach its end")
+    struck = {
+        role: [act for act in evidence.acts if _component(act) == role] for role in map(_component, evidence.acts)
+    }
+    judged = {role: acts for role, acts in struck.items() if all(act.fault in EXPLAINED for act in acts)}
+    if not judged:
+        return Finding("started_once", Verdict.SKIPPED, "no process was stopped, killed or restarted")
+    if silent := sorted(judged.keys() - lives.keys()):
+        why = f"the processes that {', '.join(silent)} has had are not known"
+        return Finding("started_once", Verdict.UNKNOWN, why)
+    extra = {role: more for role, acts in judged.items() if (more := _unexplained(acts, lives[role]))}
+    if extra:
+        told = "; ".join(f"{role} was started again by another hand{_named(more)}" for role, more in extra.items())
+        return Finding("started_once", Verdict.UNKNOWN, f"{told}: its recovery is not this run's", extra)
+    return Finding("started_once", Verdict.PASS, "nobody else started again what was struck")
+
+
+def _unexplained(acts: list[Act], lives: list[Json]) -> list[Json]:
+    """The processes of one component that began after the first act on it, beyond those that the acts explain."""
+    own = [life for act in acts for life in lives if act.at_us <= life["started_us"] <= _done_us(act)]
+    later = [life for life in lives if life not in own and life["started_us"] > min(act.at_us for act in acts)]
+    return later[sum(EXPLAINED[act.fault] for act in acts) :]
+
+
+def _done_us(act: Act) -> float:
+    """When the act was done, by the wall clock; an act that never was has nothing of its own."""
+    return act.at_us + ((act.done_ns or act.at_ns) - act.at_ns) / 1000 + SLACK_S * 1e6
+
+
+def _component(act: Act) -> str:
+    return str(act.args.get("component"))
+
+
+def _named(lives: list[Json]) -> str:
+    pids = [str(life["pid"]) for life in lives if "pid" in life]
+    return f", pid{'s' if len(pids) > 1 else ''} {', '.join(pids)}" if pids else f", {len(lives)} times"
