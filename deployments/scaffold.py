@@ -16,7 +16,7 @@ from gameday.checks import INTACT, recovered
 from gameday.conditions import flowing
 from gameday.faults.restart import Restart
 from gameday.model import Await, FailureTest, Inject
-from tasks.run import failure_test
+from tasks.definition import failure_test
 
 
 @failure_test

@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Mapping
-from typing import Any
-
-from prefect.flows import Flow
-from pydantic import TypeAdapter, ValidationError
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from gameday.errors import ConfigError
-from gameday.model import Json
+from gameday.model import FailureTest, Json
 from gameday.stack import function, near
-from tasks.run import definition
+from tasks.definition import definition, looking
 
-__all__ = ["catalogue", "find", "parameters"]
+if TYPE_CHECKING:
+    from prefect.flows import Flow
+
+__all__ = ["catalogue", "definitions", "find", "parameters"]
 
 
 def catalogue() -> dict[str, Flow[..., Any]]:
     """Every failure test by name, in the order of their files' docstrings ("Failure test 1: ...")."""
-    flows = {}
-    for module in pkgutil.iter_modules(__path__):
-        if module.name != "nightly":
-            flows[module.name] = function(f"flows.{module.name}:{module.name}")
-    return dict(sorted(flows.items(), key=lambda item: (inspect.getmodule(definition(item[1])).__doc__ or "", item[0])))
+    from prefect.flows import Flow
+
+    from tasks.run import as_flow
+
+    flows: dict[str, Flow[..., Any]] = {}
+    for name in _names():
+        made = function(f"flows.{name}:{name}")
+        if not isinstance(made, Flow):  # it was imported by who only looked
+            made = as_flow(made)
+            setattr(sys.modules[f"flows.{name}"], name, made)
+        flows[name] = made
+    return dict(sorted(flows.items(), key=lambda item: _place(item[0])))
+
+
+def definitions() -> dict[str, Callable[..., FailureTest]]:
+    """The same as plain functions. Needs no Prefect where nobody has asked for the flows yet."""
+    with looking():
+        found = {name: definition(function(f"flows.{name}:{name}")) for name in _names()}
+    return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+
+
+def _names() -> Iterator[str]:
+    return (module.name for module in pkgutil.iter_modules(__path__) if module.name != "nightly")
+
+
+def _place(name: str) -> tuple[str, str]:
+    return sys.modules[f"flows.{name}"].__doc__ or "", name
 
 
 def find(name: str) -> Flow[..., Any]:
@@ -39,6 +62,8 @@ def find(name: str) -> Flow[..., Any]:
 def parameters(flow: Flow[..., Any], given: Mapping[str, str]) -> dict[str, Json]:
     """The given texts as the test's parameters, checked; a ConfigError names the parameter, its value and what is
     allowed."""
+    from pydantic import TypeAdapter, ValidationError
+
     wanted = inspect.signature(definition(flow), eval_str=True).parameters
     checked: dict[str, Json] = {}
     for name, text in given.items():

@@ -6,7 +6,7 @@ from gameday.checks import INTACT, continuous, offsets_advance, reconnected, rec
 from gameday.conditions import flowing
 from gameday.faults.restart import Restart
 from gameday.model import Await, FailureTest, Inject, StaysSilent
-from tasks.run import failure_test
+from tasks.definition import failure_test
 
 
 @failure_test

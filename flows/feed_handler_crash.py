@@ -7,7 +7,7 @@ from gameday.conditions import behind, flowing
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
 from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject, StaysSilent
-from tasks.run import failure_test
+from tasks.definition import failure_test
 
 HELD_BEHIND_S = 10
 """The handler is held down until its streams are this far behind: long enough for a gap that only history can fill."""

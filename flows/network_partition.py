@@ -20,7 +20,7 @@ from gameday.faults.partition import Partition
 from gameday.faults.strike import Strike
 from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.ports import Fault
-from tasks.run import failure_test
+from tasks.definition import failure_test
 
 HELD_BEHIND_S = 10
 """Longer than any session of the platform (3 s): the consumer is expelled, and has to join again."""

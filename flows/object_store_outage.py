@@ -13,7 +13,7 @@ from gameday.faults.truncate import Truncate
 from gameday.faults.write_denied import WriteDenied
 from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.ports import Fault
-from tasks.run import failure_test
+from tasks.definition import failure_test
 
 FAILS_WITHIN_S = 120
 """The offload gives up by then: a store that hangs must not hold its worker for ever."""

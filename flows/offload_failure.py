@@ -9,7 +9,7 @@ from gameday.faults.ambush import Ambush
 from gameday.faults.kill import Kill
 from gameday.faults.strike import Strike
 from gameday.model import Await, FailureTest, Inject, StaysSilent
-from tasks.run import failure_test
+from tasks.definition import failure_test
 
 Point = Literal[
     "after_data_file",

@@ -1,4 +1,5 @@
-"""The `gameday` command. It stands above tasks/ and flows/, and imports them only when a command needs them.
+"""The `gameday` command. It stands above tasks/ and flows/, and imports them only when a command needs them: one that
+looks does without Prefect (tests/unit/test_commands.py).
 
 Exit codes (design): 0 pass or skipped; 1 a fail; 2 bad usage or configuration; 3 no verdict, stack down, busy or
 aborted; 130 Ctrl-C.
@@ -11,7 +12,6 @@ import os
 import signal
 import sys
 import warnings
-import webbrowser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,13 +20,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gameday.config import StackConfig, default_path, load
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
 from gameday.journal import Entry, Journal
 from gameday.model import Verdict
 from gameday.state import State
 
 if TYPE_CHECKING:
+    from gameday.config import StackConfig
     from gameday.stack import Stack
     from tasks.run import Night
 
@@ -130,12 +130,11 @@ def status(as_json: AsJson = False) -> None:
 def check(as_json: AsJson = False) -> None:
     """The configuration against the running stack: what was found, what may be touched, what each test would skip and
     why. Exit 3 when something wasn't found, or no test can run."""
-    _quiet_prefect(None)
-    from flows import catalogue
-    from tasks.run import definition
+    _quiet_prefect(None)  # only a channel that refers to a block of Prefect's needs it
+    from flows import definitions
     from tasks.survey import requirements
 
-    rows = requirements(_stack(), {name: definition(flow) for name, flow in catalogue().items()})
+    rows = requirements(_stack(), definitions())
     if as_json:
         out.print_json(json.dumps(rows))
     else:
@@ -152,19 +151,18 @@ def check(as_json: AsJson = False) -> None:
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
     """The failure tests: their questions, parameters and targets."""
-    _quiet_prefect(None)
-    from flows import catalogue
-    from tasks.run import definition, question
+    from flows import definitions
+    from tasks.definition import described, question
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "question": question(definition(flow)),
-            "parameters": flow.parameters.model_dump()["properties"],
-            "mttr_max_s": definition(flow)().mttr_max_s,
-            "nightly": [dict(p) for p in definition(flow)().nightly],
+            "question": question(test),
+            "parameters": described(test),
+            "mttr_max_s": test().mttr_max_s,
+            "nightly": [dict(p) for p in test().nightly],
         }
-        for name, flow in catalogue().items()
+        for name, test in definitions().items()
     ]
     if as_json:
         out.print_json(json.dumps(rows))
@@ -201,6 +199,7 @@ def run(
     config, down = _configuration()
     _quiet_prefect(config)
     from flows.nightly import carry_out
+    from gameday.config import default_path
     from gameday.reports import junit, results, table
     from gameday.run import new_id
     from tasks.run import Night, night
@@ -257,10 +256,12 @@ def heal(
     ] = None,
 ) -> None:
     """Mend whatever a run left broken. A live run is aborted first."""
-    from gameday import claim, mending
+    from gameday import mending
 
     stack = _stack()
     if displace is not None and not dry_run:
+        from gameday import claim
+
         run = claim.displace(stack.config.history.get_secret_value(), stack.name, displace)
         out.print(f"run {run} on machine {displace} has lost the stack", markup=False)
     if dry_run:
@@ -305,9 +306,13 @@ def list_points(
     component: Annotated[str | None, typer.Argument(help="Only this component's.")] = None, as_json: AsJson = False
 ) -> None:
     """Every point with what it stands for, what is armed there, and how often it was hit and fired."""
+    from concurrent.futures import ThreadPoolExecutor
+
     stack = _stack()
     named = [role for role, c in stack.config.components.items() if c.points is not None]
-    found = {role: stack.points(role).listed() for role in ([component] if component else named)}
+    roles = [component] if component else named
+    with ThreadPoolExecutor(len(roles) or 1) as pool:
+        found = dict(zip(roles, pool.map(lambda points: points.listed(), map(stack.points, roles)), strict=True))
     if as_json:
         out.print_json(json.dumps(found))
         return
@@ -381,6 +386,7 @@ def history(
     also run by run."""
     from gameday import history as past
     from gameday import trend
+    from gameday.config import load
     from gameday.reports import results, table
 
     config = load()
@@ -406,6 +412,8 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Where the report is: the index of all nights, or the page of one."""
+    import webbrowser
+
     from gameday.reports import site
 
     state = State.default()
@@ -476,6 +484,8 @@ def _stack() -> Any:
 
 def _configuration() -> tuple[StackConfig | None, NotUp | None]:
     """The configuration, or why it can't be known before the stack is up."""
+    from gameday.config import load
+
     try:
         return load(), None
     except NotUp as e:

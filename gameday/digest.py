@@ -11,15 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gameday.model import Tally
+from gameday.model import EMPTY, SIDES, TRADE_FIELDS, Tally
 
 __all__ = ["EMPTY", "SIDES", "TRADE_FIELDS", "add", "hash64", "row_hash", "sql_row_hash", "tally"]
-
-TRADE_FIELDS = ("id", "price", "quantity", "side", "time_us")
-"""The columns of a trade in the order in which the row hash takes them (model.Columns)."""
-
-SIDES = ("buy", "sell")
-"""The taker's side by its number in the column `side`."""
 
 U64 = npt.NDArray[np.uint64]
 
@@ -30,9 +24,6 @@ _SECOND = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT = np.uint64(33)
 _MASK = (1 << 64) - 1
 _CHUNK_ROWS = 1 << 16  # a chunk of 512 kB stays in the processor's cache through all the steps of the hash
-
-EMPTY = Tally(rows=0, keys=0, lo=0, hi=0, sum=0)
-"""The tally of no records, where the hop keeps no order."""
 
 
 def hash64(values: npt.ArrayLike) -> U64:

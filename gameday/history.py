@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg.sql import SQL, Composed, Identifier, Literal, Placeholder
 from psycopg.types.json import Jsonb
 
@@ -56,8 +55,6 @@ NAMED = re.compile(r"(\d{8}T\d{6})-[\w-]+", re.ASCII)
 
 LIGHT = """result || '{"acts": [], "findings": []}'"""
 """A result without what is long."""
-
-log = structlog.get_logger()
 
 
 def migrate(dsn: str) -> None:
@@ -376,7 +373,9 @@ def _read(path: Path) -> RunResult | None:
     try:
         return decode(RunResult, read_json(path), str(path))
     except GamedayError as e:
-        log.warning("a result can't be read, so history lacks it", path=str(path), error=str(e))
+        import structlog  # only here: it takes longer to import than a history to be read
+
+        structlog.get_logger().warning("a result can't be read, so history lacks it", path=str(path), error=str(e))
         return None
 
 

@@ -9,14 +9,16 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from gameday import claim, lease
+from gameday import lease
 from gameday.errors import Busy, GamedayError, NotUp, TooLate
 from gameday.journal import Entry, Journal
 from gameday.model import Act
 from gameday.polling import until
-from gameday.ports import Held, Isolate, Links, Pause
+from gameday.ports import Held, Host, Isolate, Links, Pause
 from gameday.stack import Stack, fault_from
 from gameday.state import State
 
@@ -136,6 +138,8 @@ def take_to_mend(stack: Stack) -> lease.Lease:
     """Take the stack for a moment. Raises Busy also when a run on another machine holds it: what is open here is mended
     once that one is over. A Postgres that doesn't tell holds up no mending."""
     if stack.config.several_machines:
+        from gameday import claim  # which needs a client of Postgres
+
         with contextlib.suppress(NotUp):
             if owner := claim.elsewhere(stack.config.history.get_secret_value(), stack.name):
                 raise Busy(owner)
@@ -172,33 +176,45 @@ def nothing_left(stack: Stack) -> list[str]:
         f"line {n} of {stack.state.journal} is damaged: see what it held, and delete it" for n in journal.damaged()
     ]
     struck = {a.args.get("component") for a in journal.open_acts() if not is_held(a)}
-    for role, component in stack.config.components.items():
-        if not component.opt_in:
-            continue
-        try:
-            host = stack.host(role)
-            if isinstance(host, Pause) and host.paused(role):
-                found.append(f"{role} is paused")
-            elif role not in struck and host.identity(role) is None:
-                found.append(f"{role} is not running")
-            if isinstance(host, Isolate) and host.adrift(role):
-                found.append(f"{role} is cut off from its network")
-            if component.points is not None:
-                listed = stack.points(role).listed()
-                found += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
-        except GamedayError as e:
-            found.append(f"{role}: {e}")
-    for name in stack.config.hosts:
-        host = stack.named_host(name)
-        if not isinstance(host, Links):
-            continue
-        try:
-            for link, state in host.links().items():
-                if not state["enabled"]:
-                    found.append(f"link {link} is cut")
-                found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
-        except GamedayError as e:
-            found.append(f"links of {name}: {e}")
+    hosts = {name: stack.named_host(name) for name in stack.config.hosts}
+    opted_in = [role for role, component in stack.config.components.items() if component.opt_in]
+    looks = [
+        *(partial(_of_component, stack, stack.host(role), role, role in struck) for role in opted_in),
+        *(partial(_of_links, name, host) for name, host in hosts.items() if isinstance(host, Links)),
+    ]
+    with ThreadPoolExecutor(len(looks) or 1) as pool:  # side by side: who doesn't answer keeps nobody else waiting
+        answers = [pool.submit(look) for look in looks]
+    return found + [line for answer in answers for line in answer.result()]
+
+
+def _of_component(stack: Stack, host: Host, role: str, struck: bool) -> list[str]:
+    """What is wrong with a component. struck: it may be down."""
+    found = []
+    try:
+        if isinstance(host, Pause) and host.paused(role):
+            found.append(f"{role} is paused")
+        elif not struck and host.identity(role) is None:
+            found.append(f"{role} is not running")
+        if isinstance(host, Isolate) and host.adrift(role):
+            found.append(f"{role} is cut off from its network")
+        if stack.component(role).points is not None:
+            listed = stack.points(role).listed()
+            found += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
+    except GamedayError as e:
+        found.append(f"{role}: {e}")
+    return found
+
+
+def _of_links(name: str, host: Links) -> list[str]:
+    """What is wrong with the links that a host keeps."""
+    found = []
+    try:
+        for link, state in host.links().items():
+            if not state["enabled"]:
+                found.append(f"link {link} is cut")
+            found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
+    except GamedayError as e:
+        found.append(f"links of {name}: {e}")
     return found
 
 

@@ -27,6 +27,12 @@ Position: TypeAlias = Mapping[str, int]
 Columns: TypeAlias = "Mapping[str, np.ndarray]"
 """Equally long numpy arrays by name. A trade's: id, price, quantity (int64, x 10^8), side (0 buy, 1 sell), time_us."""
 
+TRADE_FIELDS = ("id", "price", "quantity", "side", "time_us")
+"""The columns of a trade in the order in which the row hash takes them."""
+
+SIDES = ("buy", "sell")
+"""The taker's side by its number in the column `side`."""
+
 
 class Verdict(IntEnum):
     """Ordered by how much it matters: merging takes the highest. Skipped checks are shown, never merged."""
@@ -73,6 +79,10 @@ class Tally:
     back: int | None = None
 
 
+EMPTY = Tally(rows=0, keys=0, lo=0, hi=0, sum=0)
+"""The tally of no records, where the hop keeps no order."""
+
+
 @dataclass(frozen=True)
 class Digest:
     """What one hop holds of one stream.
@@ -109,6 +119,11 @@ class Sample:
 
 INACTIVE, PENDING, FIRING = 0.0, 1.0, 2.0
 """The states of an alert, as samples."""
+
+NOT_WATCHED = (
+    "the stack's alerts are not watched. Remedy: install Prometheus and Alertmanager (apt-get install prometheus "
+    "prometheus-alertmanager), and name them under [alerts] in gameday.toml"
+)
 
 Samples: TypeAlias = Mapping[str, Sequence[Sample]]
 """Samples by series, in the order sent. The series:

@@ -89,6 +89,7 @@ class Stack:
         self.path = path or configuration.default_path()
         self.name = config.name
         self._hosts: dict[str, Any] = {}
+        self._hops: dict[str, Any] = {}
 
     # ---- components ----------------------------------------------------------------------------------------
 
@@ -236,21 +237,27 @@ class Stack:
 
     # ---- the stream ----------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def hops(self) -> Mapping[str, Hop]:
         """The stream's hops by name, in order."""
-        hops = self.config.hops
-        return {name: self._driver("hops", name, hops[name], "Hop", name=name) for name in self.config.stream.hops}
+        return {name: self.hop(name) for name in self.config.stream.hops}
+
+    def hop(self, name: str) -> Hop:
+        """One hop, made on first use: who looks at two needs no client of the others."""
+        if name not in self._hops:
+            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name)
+            self._hops.setdefault(name, made)
+        return self._hops[name]
 
     @property
     def ledger(self) -> Hop:
         """The stream's first hop: a Ledger, or where the outside world can't be asked the first place on this side."""
-        return self.hops[self.config.stream.hops[0]]
+        return self.hop(self.config.stream.hops[0])
 
     @property
     def visible(self) -> Hop:
         """The hop that users query."""
-        return self.hops[self.config.stream.visible]
+        return self.hop(self.config.stream.visible)
 
     @cached_property
     def cursors(self) -> Mapping[str, Cursor]:
@@ -341,7 +348,7 @@ class Stack:
                     probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
                 yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
         for hop in (self.config.stream.hops[0], self.config.stream.visible):
-            yield ProbeSpec(f"head/{hop}", _Heads(self.hops[hop]), 20.0, 1.0)
+            yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
         for name, cursor in self.cursors.items():
             yield ProbeSpec(f"end/{name}", _Slots(cursor.end), 10.0, 1.0)
             yield ProbeSpec(f"position/{name}", _Slots(cursor.position), 10.0, 1.0)
@@ -522,18 +529,25 @@ def _offered(module: ModuleType, cls: str, where: str) -> Any:
     if made is None:
         raise ConfigError(
             f"{where}: {module.__name__} offers no {cls}. It has "
-            f"{', '.join(n for n in vars(module) if re.match('[A-Z][a-z]', n))}"
+            f"{', '.join(n for n in getattr(module, '__all__', vars(module)) if re.match('[A-Z][a-z]', n))}"
         )
     return made
 
 
 @functools.cache
+def _hints(made: type) -> Mapping[str, Any]:
+    return get_type_hints(made)
+
+
+@functools.cache
 def _type(made: type, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(get_type_hints(made)[name])
+    return TypeAdapter(_hints(made)[name])
 
 
 def _checked(made: type, name: str, value: Any, where: str) -> Any:
     """A setting as its field's type has it; a ConfigError when it isn't."""
+    if type(value) is _hints(made)[name]:  # a text for a text, a number for a number: there is no more to it
+        return value
     try:
         return _type(made, name).validate_python(value)
     except ValidationError as e:

@@ -24,8 +24,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from gameday.model import Finding, Measure, RunResult, Trend, Verdict
 
 __all__ = ["ALPHA", "CHECK", "COMPARED", "HISTORY_MAX", "MIN_RUNS", "NEWEST", "judged", "of", "p95", "rank_sum_p"]
@@ -83,19 +81,19 @@ def judged(result: RunResult, trends: tuple[Trend, ...], merged: bool) -> RunRes
 def rank_sum_p(newest: Sequence[float], before: Sequence[float]) -> float:
     """How likely `newest` rank as high among all as they do, when every order is equally likely.
 
-    At most 60 in all, for the counts to fit 64 bits; neither empty.
+    Neither is empty.
     """
     pool = sorted([*newest, *before])
     first = {value: at for at, value in reversed(list(enumerate(pool)))}
     times = Counter(pool)
     rank = {value: 2 * first[value] + times[value] + 1 for value in times}  # twice the mid-rank: a whole number
     reached = sum(rank[value] for value in newest)
-    # sums[k, s]: how many choices of k runs have the rank sum s
-    sums = np.zeros((len(newest) + 1, 2 * len(pool) * len(newest) + 1), dtype=np.int64)
-    sums[0, 0] = 1
-    for value in pool:
-        sums[1:, rank[value] :] += sums[:-1, : -rank[value]].copy()
-    return int(sums[-1, reached:].sum()) / math.comb(len(pool), len(newest))
+    sums: list[Counter[int]] = [Counter({0: 1}), *(Counter[int]() for _ in newest)]
+    for value in pool:  # sums[k][s]: how many choices of k runs have the rank sum s
+        for chosen in range(len(newest), 0, -1):
+            for total, ways in sums[chosen - 1].items():
+                sums[chosen][total + rank[value]] += ways
+    return sum(ways for total, ways in sums[-1].items() if total >= reached) / math.comb(len(pool), len(newest))
 
 
 def p95(seconds: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """The one interpreter: takes a FailureTest through its steps. It knows the order, and nothing of how.
 
-`failure_test` makes a Prefect flow of a function that returns a FailureTest. The interpreter also runs with the steps'
+`as_flow` makes a Prefect flow of a function that returns a FailureTest. The interpreter also runs with the steps'
 bare functions (`plain`), so its tests need no Prefect server.
 """
 
@@ -45,6 +45,7 @@ from tasks import runbook
 from tasks.announce import announce
 from tasks.baseline import baseline
 from tasks.compare import compare
+from tasks.definition import STACK, definition, failure_test, question
 from tasks.heal import heal, prove_nothing_left
 from tasks.inject import inject
 from tasks.notify import notify
@@ -55,9 +56,9 @@ from tasks.telling import tell_night
 from tasks.verify import gather, judge
 from tasks.wait import wait, wait_alert, wait_recovered
 
-__all__ = ["Night", "definition", "failure_test", "interpret", "night", "plain", "question", "tracked"]
+__all__ = ["Night", "as_flow", "definition", "failure_test", "interpret", "night", "plain", "question", "tracked"]
 
-STACK_DOC = "    stack: path of a gameday.toml; the default one's when left empty."
+STACK_DOC = f"    stack: {STACK}"
 """Completes the section Args of a failure test's docstring, where Prefect takes its parameters' descriptions from."""
 
 Call = Callable[[Task[..., Any]], Callable[..., Any]]
@@ -164,7 +165,7 @@ def plain(step: Task[..., Any]) -> Callable[..., Any]:
     return step.fn
 
 
-def failure_test(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
+def as_flow(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
     """Make the Prefect flow of a failure test: the same name (dashed) and parameters, plus `stack`, the path of a
     gameday.toml.
 
@@ -188,16 +189,6 @@ def failure_test(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
         name=name.replace("_", "-"), description=function.__doc__, validate_parameters=True, persist_result=False
     )(body)
     return made
-
-
-def definition(test: Flow[..., Any]) -> Callable[..., FailureTest]:
-    """The function that a failure test's flow was made of."""
-    return reflection.unwrap(test.fn)
-
-
-def question(function: Callable[..., FailureTest]) -> str:
-    """What a failure test asks: the first line of its docstring."""
-    return (reflection.getdoc(function) or "").partition("\n")[0]
 
 
 def as_state(result: RunResult) -> State[Any]:

@@ -1,75 +1,90 @@
-"""Look at a stack without touching it: what `gameday status` and `gameday check` print."""
+"""Look at a stack without touching it: what `gameday status` and `gameday check` print.
+
+Everything is asked once, and side by side: a look takes as long as the slowest answer, and its time-out bounds it. What
+takes long to import (Prefect, numpy, clients of stores) is imported by who needs it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from gameday import courier, lease, mending
-from gameday.checks.alert import NOT_WATCHED
 from gameday.errors import GamedayError
 from gameday.journal import Journal
-from gameday.model import FailureTest, Inject, Json
-from gameday.ports import Inside, Isolate, Links
+from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
+from gameday.ports import Inside, Isolate, Links, Probe
 from gameday.runbook import read
 from gameday.stack import Stack
 
 __all__ = ["fitting", "requirements", "survey"]
 
+ASKED_MAX = 64
+"""How many are asked at once."""
+
 
 def survey(stack: Stack) -> dict[str, Json]:
-    """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...]}: one look, each probe asked
-    once."""
-    probes = [(spec.series, spec.probe) for spec in stack.probes() if spec.series.startswith("component/")]
-    with ThreadPoolExecutor(len(probes)) as pool:
-        answers = list(pool.map(lambda p: _answers(*p), probes))
+    """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...]}: one look."""
+    probes = [spec for spec in stack.probes() if spec.series.startswith("component/")]
+    hosts = {name: stack.named_host(name) for name in stack.config.hosts}
+    with ThreadPoolExecutor(ASKED_MAX) as pool:
+        heads = [pool.submit(hop.heads) for hop in (stack.ledger, stack.visible)]
+        troubles = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
+        runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
+        links = [pool.submit(_links, name, host) for name, host in hosts.items() if isinstance(host, Links)]
+        left = pool.submit(mending.nothing_left, stack)
+        notes = _holders(stack)
+    streams, trouble = _streams([answer.result for answer in heads])
     components = []
     for role, component in stack.config.components.items():
-        mine = [(series, trouble) for series, trouble in answers if series.split("/")[1] == role]
-        silent = [f"{series.split('/')[2]}: {trouble}" for series, trouble in mine if trouble]
+        mine = [(name, answer.result()) for (_, of, name), answer in troubles if of == role]
+        silent = [f"{name}: {why}" for name, why in mine if why]
         components.append(
             {
                 "name": role,
-                "runs": _runs(stack, role),
+                "runs": runs[role].result(),
                 "answers": "; ".join(silent) or "yes",
                 "ok": not silent,
                 "opt_in": component.opt_in,
             }
         )
-    notes = [*_holders(stack), *mending.nothing_left(stack), *courier.undelivered(stack.state)]
-    streams, trouble = _streams(stack)
     return {
         "stack": stack.name,
         "well": all(c["ok"] for c in components) and not trouble,
         "components": components,
-        "links": _links(stack),
+        "links": [link for answer in links for link in answer.result()],
         "streams": streams,
-        "notes": notes + trouble,
+        "notes": [*notes, *left.result(), *courier.undelivered(stack.state), *trouble],
     }
 
 
 def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> list[dict[str, Json]]:
     """One row for everything that the configuration names and every test: found or not, and why."""
-    seen = survey(stack)
+    asks: dict[str, Callable[[], str]] = {}
+    for name, hop in stack.hops.items():
+        asks[f"hop {name}"] = lambda hop=hop: f"{sum(hop.heads().values()):,} records"  # type: ignore[misc]
+    for name, cursor in stack.cursors.items():
+        asks[f"cursor {name}"] = lambda cursor=cursor: f"{len(cursor.position())} slots"  # type: ignore[misc]
+    for stop in stack.stops():
+        asks[f"stop {stop.name}"] = lambda stop=stop: stop.crossed() or "not crossed"  # type: ignore[misc]
+    if (archive := stack.archive) is not None:
+        asks["archive"] = lambda: f"{sum(archive.heads().values()):,} records"
+    asks["alerts"] = lambda: NOT_WATCHED if stack.alerts is None else f"firing: {', '.join(stack.firing()) or 'none'}"
+    with ThreadPoolExecutor(ASKED_MAX) as pool:
+        looked = pool.submit(survey, stack)
+        asked = [(what, pool.submit(_found, ask)) for what, ask in asks.items()]
+        isolated = pool.submit(lambda: list(_isolation(stack)))
     rows = [
         {
             "what": f"component {c['name']}",
             "ok": c["ok"],
             "note": f"{c['answers']}; {'may be broken' if c['opt_in'] else 'never touched'}",
         }
-        for c in seen["components"]
+        for c in looked.result()["components"]
     ]
-    for name, hop in stack.hops.items():
-        rows.append({"what": f"hop {name}", **_found(lambda hop=hop: f"{sum(hop.heads().values()):,} records")})
-    for name, cursor in stack.cursors.items():
-        rows.append({"what": f"cursor {name}", **_found(lambda cursor=cursor: f"{len(cursor.position())} slots")})
-    for stop in stack.stops():
-        rows.append({"what": f"stop {stop.name}", **_found(lambda stop=stop: stop.crossed() or "not crossed")})
-    if (archive := stack.archive) is not None:
-        rows.append({"what": "archive", **_found(lambda: f"{sum(archive.heads().values()):,} records")})
-    rows.append(_alerts(stack))
-    rows += list(_isolation(stack))
+    rows += [{"what": what, **answer.result()} for what, answer in asked]
+    rows += isolated.result()
     for name in stack.config.channels:
         rows.append({"what": f"channel {name}", **_found(lambda name=name: _channel(stack, name))})
     rows += fitting(stack, tests)
@@ -118,12 +133,6 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
             yield {"what": f"test {name}", "ok": True, "note": f"can't be judged here: {'; '.join(silent)}"}
 
 
-def _alerts(stack: Stack) -> dict[str, Json]:
-    if stack.alerts is None:
-        return {"what": "alerts", "ok": True, "note": NOT_WATCHED}
-    return {"what": "alerts", **_found(lambda: f"firing: {', '.join(stack.firing()) or 'none'}")}
-
-
 def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
     try:
         return {"ok": True, "note": ask()}
@@ -132,18 +141,24 @@ def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
 
 
 def _channel(stack: Stack, name: str) -> str:
-    from tasks.telling import secret  # imports Prefect, which `gameday status` does without
-
-    stack.channel(name, secret)
+    stack.channel(name, _secret)
     return f"{stack.config.channels[name].driver}: its settings are complete; nothing was sent"
 
 
-def _answers(series: str, probe) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+def _secret(block: str) -> str:
+    """What Prefect keeps under that name. Only who refers to a block needs Prefect."""
+    from tasks.telling import secret
+
+    return secret(block)
+
+
+def _trouble(probe: Probe) -> str:
+    """Why a probe has no answer; "" when it has one."""
     try:
         probe.read()
     except GamedayError as e:
-        return series, str(e)
-    return series, ""
+        return str(e)
+    return ""
 
 
 def _runs(stack: Stack, role: str) -> str:
@@ -157,21 +172,16 @@ def _runs(stack: Stack, role: str) -> str:
     return f"pid {identity['pid']} for {age_s:.0f} s" if "pid" in identity else f"for {age_s:.0f} s"
 
 
-def _links(stack: Stack) -> list[Json]:
-    found = []
-    for name in stack.config.hosts:
-        host = stack.named_host(name)
-        if isinstance(host, Links):
-            try:
-                found += [{"name": link, **state} for link, state in host.links().items()]
-            except GamedayError as e:
-                found.append({"name": name, "trouble": str(e)})
-    return found
-
-
-def _streams(stack: Stack) -> tuple[list[Json], list[str]]:
+def _links(name: str, host: Links) -> list[Json]:
     try:
-        ledger, visible = stack.ledger.heads(), stack.visible.heads()
+        return [{"name": link, **state} for link, state in host.links().items()]
+    except GamedayError as e:
+        return [{"name": name, "trouble": str(e)}]
+
+
+def _streams(heads: Sequence[Callable[[], Mapping[Group, int]]]) -> tuple[list[Json], list[str]]:
+    try:
+        ledger, visible = (answer() for answer in heads)
     except GamedayError as e:
         return [], [f"streams: {e}"]
     return [{"group": "/".join(g), "ledger": n, "visible": visible.get(g, 0)} for g, n in sorted(ledger.items())], []

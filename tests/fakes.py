@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from gameday.config import VARIABLE
 from gameday.model import Json
 from gameday.process import Process, boot_id
 from gameday.stack import Stack, open_stack
@@ -303,3 +304,10 @@ def fill(path: Path) -> None:
                 file.write(b"x" * 512)
         except OSError:
             return
+
+
+def embedded_env(config: Path) -> str:
+    """A stack.env for a stack that isn't there: each variable of this gameday.toml, with a port where nobody listens or
+    some text."""
+    names = sorted(set(VARIABLE.findall(config.read_text())))
+    return "".join(f"{name}={1 if name.endswith('PORT') else 'nothing'}\n" for name in names)

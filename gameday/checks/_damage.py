@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from gameday.digest import EMPTY
-from gameday.model import Digest, Evidence, Finding, Group, Json, Tally, Verdict
+from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Json, Tally, Verdict
 
 __all__ = ["KINDS", "LISTED", "Damage", "compare", "counts", "finding", "guilty", "judged", "label", "missing_hops"]
 

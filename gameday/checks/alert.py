@@ -2,21 +2,16 @@
 
 from itertools import pairwise
 
-from gameday.model import FIRING, INACTIVE, Evidence, Finding, Sample, Verdict
+from gameday.model import FIRING, INACTIVE, NOT_WATCHED, Evidence, Finding, Sample, Verdict
 from gameday.timings import NS
 
-__all__ = ["NOT_WATCHED", "alert"]
+__all__ = ["alert"]
 
 QUIET_S = 3.0
 """How long before the first act the alert must have been seen inactive."""
 
 UNSEEN_MAX_S = 3.0
 """An alert that was seen less often may have fired in between."""
-
-NOT_WATCHED = (
-    "the stack's alerts are not watched. Remedy: install Prometheus and Alertmanager (apt-get install prometheus "
-    "prometheus-alertmanager), and name them under [alerts] in gameday.toml"
-)
 
 
 def alert(evidence: Evidence) -> Finding:

@@ -6,8 +6,7 @@ from collections.abc import Collection
 from itertools import pairwise
 
 from gameday.checks._damage import compare, judged, label
-from gameday.digest import EMPTY
-from gameday.model import Commit, Evidence, Finding, Group, Verdict
+from gameday.model import EMPTY, Commit, Evidence, Finding, Group, Verdict
 
 __all__ = ["snapshots_whole"]
 

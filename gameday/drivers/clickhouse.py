@@ -1,25 +1,21 @@
-"""Tables in ClickHouse as hops: digests computed there, so that no row moves before there is a difference to list."""
+"""Tables in ClickHouse as hops: digests computed there, so that no row moves before there is a difference to list.
+
+numpy is imported by what computes with it: who only asks for the heads does without.
+"""
 
 from __future__ import annotations
 
-import logging
+import base64
+import http.client
+import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
-import clickhouse_connect
-import numpy as np
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
-from urllib3.exceptions import HTTPError
-from urllib3.util.timeout import Timeout
-
-from gameday import bars
-from gameday.digest import TRADE_FIELDS, sql_row_hash
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Digest, Group, Json, Tally, Window
+from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Tally, Window
 
 __all__ = ["Bars", "Hop"]
 
@@ -50,48 +46,61 @@ COLUMNS: Mapping[str, str] = {
 }
 """model.Columns -> SQL: integers, scaled exactly. A Decimal(18, 8) would overflow where it is multiplied as it is."""
 
-logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # its errors come to us as exceptions
+PORTS = {"http": 8123, "https": 8443}
+"""Where a server listens whose URL names no port."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Server:
-    """One server's connections, made on first use: a kept one for each patience, shared by threads."""
+    """One server, asked over HTTP: a fresh connection a query, for a kept one would go on answering for a server that
+    takes no new ones. No client library: it asks three questions of its own before the first query, and takes as long
+    to import as a whole `gameday status` may last."""
 
     url: str
-    _clients: dict[float, Client] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"ClickHouse url {self.url!r} is not http://user:password@host:port")
 
-    def rows(self, sql: str, within_s: float, **more: Any) -> Sequence[Sequence[Any]]:
-        """A query's rows. Raises DriverError; definite, for a query changes nothing."""
-        try:
-            client = self._clients.get(within_s) or self._connect(within_s)
-            return client.query(sql, **more).result_rows
-        except (ClickHouseError, HTTPError, OSError) as e:
-            parts = urlsplit(self.url)
-            reason = " ".join(str(e).split())[:300]
-            raise DriverError(f"ClickHouse at {parts.hostname}:{parts.port}: {reason}", definite=True) from e
-
-    def _connect(self, within_s: float) -> Client:
+    def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
+        """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
+        nothing."""
         parts = urlsplit(self.url)
-        client = clickhouse_connect.get_client(
-            host=parts.hostname,
-            port=parts.port or 0,
-            secure=parts.scheme == "https",
-            username=unquote(parts.username or "default"),
-            password=unquote(parts.password or ""),
-            connect_timeout=1,  # whole seconds only; the finer ones are set below
-            send_receive_timeout=max(1, int(within_s)),
-            query_retries=0,
-            settings={"max_execution_time": max(1, int(within_s))},  # who gives up must not leave a busy server busier
-            autogenerate_session_id=False,  # a session would serialise the threads that share this client
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port or PORTS[parts.scheme], timeout=CONNECT_WITHIN_S)
+        settings = {
+            "default_format": "JSONCompact",
+            "output_format_json_quote_64bit_integers": 0,
+            "wait_end_of_query": 1,  # a query that fails halfway has a status that says so
+            "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
+        }
+        try:
+            connection.connect()
+            connection.sock.settimeout(within_s)
+            connection.request("POST", f"/?{urlencode(settings)}", sql.encode(), {"Authorization": self._authorization})
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != http.client.OK:
+                raise self._error(body.decode(errors="replace") or f"status {answer.status}")
+            rows: Sequence[Sequence[Any]] = json.loads(body.decode(errors="replace"))["data"]
+            return rows
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as e:
+            raise self._error(str(e) or type(e).__name__) from e
+        finally:
+            connection.close()
+
+    @property
+    def _authorization(self) -> str:
+        parts = urlsplit(self.url)
+        known = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
+        return f"Basic {base64.b64encode(known.encode()).decode()}"
+
+    def _error(self, reason: str) -> DriverError:
+        parts = urlsplit(self.url)
+        return DriverError(
+            f"ClickHouse at {parts.hostname}:{parts.port}: {' '.join(reason.split())[:300]}", definite=True
         )
-        client.timeout = Timeout(connect=CONNECT_WITHIN_S, read=within_s)  # type: ignore[attr-defined]
-        self._clients[within_s] = client
-        return client
 
 
 @dataclass
@@ -152,7 +161,7 @@ class Hop:
         if self.log:
             group = f"{self.log['topic']}, toString({self.log['partition']})"
             offset = self.log["offset"]
-            groups = self._tallies(group, offset, sql_row_hash([offset]), self.table, where)
+            groups = self._tallies(group, offset, _hashed([offset]), self.table, where)
             found.append(Digest("offsets", self.name, "raw", groups))
         return tuple(found)
 
@@ -193,11 +202,11 @@ class Hop:
 
     def tallies(self, group: str, where: str = "true") -> dict[Group, Tally]:
         """Of the table's rows under a condition, by a group of two columns; both are SQL."""
-        hashed = sql_row_hash([self._sql[name] for name in TRADE_FIELDS])
+        hashed = _hashed([self._sql[name] for name in TRADE_FIELDS])
         return self._tallies(group, self._sql["id"], hashed, self.table, where)
 
     def _trades(self, table: str, view: str, where: str) -> Digest:
-        hashed = sql_row_hash([self._sql[name] for name in TRADE_FIELDS])
+        hashed = _hashed([self._sql[name] for name in TRADE_FIELDS])
         return Digest("trades", self.name, view, self._tallies(self._group, self._sql["id"], hashed, table, where))
 
     def _tallies(self, group: str, key: str, hashed: str, table: str, where: str) -> dict[Group, Tally]:
@@ -311,6 +320,10 @@ class Bars:
         """BAR_COLUMNS of the bars that hold any id of the window, beside what the source gives over the same ids (see
         bars.spans), with the prefix source_. n is 0 in the row of a bar that only the source gives, source_n in that of
         one that it doesn't give, and where the table repeats one."""
+        import numpy as np
+
+        from gameday import bars
+
         held = self._held(window)
         made = self._made(bars.spans(held, window))
         key = ("venue", "symbol", "interval", "bucket_us")
@@ -326,6 +339,8 @@ class Bars:
 
     def digests(self, held: Columns) -> Sequence[Digest]:
         """The stream "bars" as the source gives it, and as held."""
+        from gameday import bars
+
         names, numbers = bars.BAR_COLUMNS[:4], bars.BAR_FIELDS[1:]
         given = {**{n: held[n] for n in names}, **{n: held[f"source_{n}"] for n in numbers}}
         return tuple(
@@ -334,6 +349,8 @@ class Bars:
         )
 
     def _held(self, window: Window) -> Columns:
+        from gameday import bars
+
         where = _either(
             f"({_is('venue', venue)} AND {_is('symbol', symbol)}"
             f" AND last_id > {window.lo.get((venue, symbol), 0)} AND first_id <= {hi})"
@@ -344,6 +361,8 @@ class Bars:
 
     def _made(self, spans: Mapping[Group, tuple[int, int]]) -> Columns:
         """The bars that the source gives over these ids."""
+        from gameday import bars
+
         rows: list[Sequence[Any]] = []
         c = COLUMNS
         for interval, length_us in bars.INTERVALS_US.items():
@@ -366,12 +385,21 @@ class Bars:
 
 def _columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
     """Rows as columns: the texts, then int64 numbers."""
+    import numpy as np
+
     columns = list(zip(*rows, strict=True)) or [()] * (len(texts) + len(numbers))
     names = (*texts, *numbers)
     return {
         name: np.array(column, dtype=str if name in texts else np.int64)
         for name, column in zip(names, columns, strict=True)
     }
+
+
+def _hashed(expressions: Sequence[str]) -> str:
+    """The row hash of these integer expressions; all is SQL."""
+    from gameday.digest import sql_row_hash
+
+    return sql_row_hash(expressions)
 
 
 def _either(conditions: Iterable[str]) -> str:

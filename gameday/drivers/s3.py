@@ -1,4 +1,7 @@
-"""An object store that speaks S3: whether it answers, and who may write into a bucket."""
+"""An object store that speaks S3: whether it answers, and who may write into a bucket.
+
+Its client is imported when the store is asked for the first time: who only asks what a component offers does without.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from gameday.errors import DriverError
 
 __all__ = ["Rights"]
+
+if find_spec("boto3") is None:  # said now, when stack.py names the remedy, not in the middle of a run
+    raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
 CONNECT_WITHIN_S, ANSWER_WITHIN_S = 1.0, 3.0
 NO_POLICY = "NoSuchBucketPolicy"
@@ -44,6 +47,8 @@ class Rights:
 
     def policy(self) -> str | None:
         """The bucket's policy as JSON; None: it has none."""
+        from botocore.exceptions import ClientError
+
         with self._errors("get the bucket's policy"):
             try:
                 return str(self._admin.get_bucket_policy(Bucket=self.bucket)["Policy"])
@@ -70,6 +75,8 @@ class Rights:
 
     def set_policy(self, policy: str | None) -> None:
         """Give the bucket this policy again; None: none."""
+        from botocore.exceptions import ClientError
+
         with self._errors("restore the bucket's policy"):
             if policy is not None:
                 self._admin.put_bucket_policy(Bucket=self.bucket, Policy=policy)
@@ -92,6 +99,8 @@ class Rights:
         }
 
     def _status(self, ask: Any) -> int:
+        from botocore.exceptions import ClientError
+
         with self._errors("ask as its user"):
             try:
                 return int(ask(self._user)["ResponseMetadata"]["HTTPStatusCode"])
@@ -107,6 +116,9 @@ class Rights:
         return self._client(self.user_key, self.user_secret)
 
     def _client(self, key: str, secret: str) -> Any:
+        import boto3
+        from botocore.config import Config
+
         config = Config(
             connect_timeout=CONNECT_WITHIN_S,
             read_timeout=ANSWER_WITHIN_S,
@@ -125,6 +137,8 @@ class Rights:
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
             yield
         except ClientError as e:

@@ -1,4 +1,7 @@
-"""The ledger of an exchange simulator: its tape tells what exists, a pure function what each trade was."""
+"""The ledger of an exchange simulator: its tape tells what exists, a pure function what each trade was.
+
+numpy is imported by what computes with it: who only asks for the heads does without.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
-from gameday import bars
-from gameday.digest import EMPTY, TRADE_FIELDS, add, row_hash, tally
 from gameday.errors import DriverError
-from gameday.model import Columns, Digest, Group, Tally, Window
+from gameday.model import EMPTY, TRADE_FIELDS, Columns, Digest, Group, Tally, Window
 from gameday.stack import function
 
 __all__ = ["Hop"]
@@ -45,6 +44,8 @@ class Hop:
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """What should exist: the stream "trades", each once."""
+        from gameday.digest import add, row_hash, tally
+
         tape = self._tape()
         groups: dict[Group, Tally] = {}
         for group, hi in window.hi.items():
@@ -56,6 +57,8 @@ class Hop:
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
         """The trades lo < id <= hi."""
+        import numpy as np
+
         venue, symbol = group
         columns = self._function(self._tape(), venue, symbol, lo, hi)
         rows = len(columns["id"])
@@ -63,6 +66,10 @@ class Hop:
 
     def bars(self, held: Columns, window: Window) -> Digest:
         """The bars that should be held over the ids of bars.spans(held, window); held: see ports.BarsHop.held."""
+        import numpy as np
+
+        from gameday import bars
+
         tape = self._tape()
         really = {name: held[name][held["n"] > 0] for name in bars.BAR_COLUMNS}
         parts: list[Columns] = []

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,12 +31,22 @@ FREEZE_WITHIN_S = 2.0
 """Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
 
 
+@dataclass
+class _Look:
+    """The supervisor's last answer about its processes, or why there was none, and when it was asked."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    asked_ns: int = -1
+    answer: Mapping[str, Json] | DriverError = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Host:
     """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Kill, Lives, Pause."""
 
     socket: str
     names: Mapping[str, str] = field(default_factory=dict)
+    _look: _Look = field(default_factory=_Look, init=False, repr=False, compare=False)
 
     # ---- Host ------------------------------------------------------------------------------------------------
 
@@ -119,7 +131,7 @@ class Host:
     def _process(self, component: str) -> tuple[Process, Mapping[str, Json]] | None:
         """Who runs now, with the supervisor's words about it."""
         name = self._name(component)
-        processes = self._ask({"op": "status"})["processes"]
+        processes = self._status()["processes"]
         if name not in processes:
             raise ConfigError(
                 f"the supervisor has no process {name!r} (component {component}). It has {', '.join(sorted(processes))}"
@@ -129,6 +141,21 @@ class Host:
             return None
         process = Process(status["pid"], status["start_ticks"], boot_id())
         return (process, status) if process.alive else None
+
+    def _status(self) -> Mapping[str, Json]:
+        """What the supervisor says of all of its processes. Who waits here while another looks that began after he had
+        asked has its answer: who asks for every component at once is answered by one look or two."""
+        asked_ns = time.monotonic_ns()
+        with self._look.lock:
+            if self._look.asked_ns < asked_ns:
+                self._look.asked_ns = time.monotonic_ns()
+                try:
+                    self._look.answer = self._ask({"op": "status"})
+                except DriverError as e:
+                    self._look.answer = e
+            if isinstance(self._look.answer, DriverError):
+                raise self._look.answer
+            return self._look.answer
 
     def _ask(self, order: Mapping[str, Json], timeout_s: float = ANSWER_S) -> Mapping[str, Json]:
         """One order and its answer. Raises DriverError: definite when nobody listens, or the supervisor refused."""

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from gameday.model import Measure, RunResult, Verdict
 from gameday.reports import words
 from gameday.reports.page import day, listed
-from gameday.reports.svg import element, nice, short
+from gameday.reports.shapes import element, nice, short
 
 __all__ = ["NARROW", "WIDE", "Layout", "spark", "strip", "trend"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from gameday.codec import decode, read_json
 from gameday.errors import GamedayError
 from gameday.model import Evidence, Finding, RunResult, Verdict
-from gameday.reports import html, page, plot, words
+from gameday.reports import page, plot, words
 from gameday.reports.results import complete, verdict
 from gameday.state import State
 
@@ -64,6 +64,8 @@ def write(
 
     The night's results.json is there already: it is what the other pages are made of.
     """
+    from gameday.reports import html  # its timelines take numpy, which the index does without
+
     out = html.render(
         night,
         runs,

@@ -6,16 +6,17 @@ Pure: a Timeline in, markup out. Colours and type are the page's (templates/site
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from markupsafe import Markup, escape
 
+from gameday.reports.shapes import element, nice, short
 from gameday.reports.timeline import GAP_PERIODS, Mark, Row, Span, Timeline, union
 from gameday.reports.words import plain
 
-__all__ = ["NARROW", "WIDE", "Layout", "draw", "element", "nice", "short"]
+__all__ = ["NARROW", "WIDE", "Layout", "draw"]
 
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)  # steps that a reader counts in
 
@@ -104,20 +105,6 @@ class _Canvas:
 
     def add(self, tag: str, text: str | None = None, **attributes: str | float) -> None:
         self.parts.append(element(tag, attributes, None if text is None else escape(plain(text))))
-
-
-def element(tag: str, attributes: Mapping[str, str | float], body: Markup | None = None) -> Markup:
-    """One element. class_ is written class, text_anchor text-anchor."""
-    given = Markup("").join(
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), short(v) if isinstance(v, float) else v)
-        for name, v in attributes.items()
-    )
-    return Markup("<{}{}/>" if body is None else "<{0}{1}>{2}</{0}>").format(tag, given, body)
-
-
-def short(given: float) -> str:
-    """One decimal and no idle zeros: half of the page is coordinates."""
-    return f"{given:.1f}".removesuffix(".0")
 
 
 def _place(canvas: _Canvas, marks: Sequence[Mark]) -> list[_Label]:
@@ -258,12 +245,6 @@ def _draw_axis(canvas: _Canvas, y: float) -> float:
         x = min(max(x, half), layout.width - half)  # the outermost stay inside the picture
         canvas.add("text", text, x=x, y=y + 16, text_anchor="middle", class_="scale")
     return math.ceil(y + 22)
-
-
-def nice(seconds: float) -> float:
-    """The least round figure that is not below."""
-    power = 10.0 ** math.floor(math.log10(max(seconds, 0.1)))
-    return next(factor * power for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if factor * power >= seconds - 1e-9)
 
 
 def _cut(text: str, length: int) -> str:

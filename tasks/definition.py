@@ -1,0 +1,81 @@
+"""A failure test as it is written: a function that returns a FailureTest. Without Prefect, which takes longer to import
+than a command that only looks may last; making a flow of it is tasks/run.py's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from gameday.model import FailureTest, Json
+
+__all__ = ["STACK", "definition", "described", "failure_test", "looking", "question"]
+
+STACK = "path of a gameday.toml; the default one's when left empty."
+"""What the parameter says that every failure test's flow has besides its own."""
+
+ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+"""A parameter with what it says, in the section Args of a docstring that is dedented."""
+
+_only_looked_at: ContextVar[bool] = ContextVar("only_looked_at", default=False)
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Failure tests that are imported meanwhile stay functions: nobody here runs them."""
+    token = _only_looked_at.set(True)
+    try:
+        yield
+    finally:
+        _only_looked_at.reset(token)
+
+
+def failure_test(function: Callable[..., FailureTest]) -> Any:
+    """Make the Prefect flow of a failure test (see tasks.run.as_flow), or leave it the function while who imports it
+    only looks."""
+    if _only_looked_at.get():
+        return function
+    from tasks.run import as_flow
+
+    return as_flow(function)
+
+
+def definition(test: Any) -> Callable[..., FailureTest]:
+    """The function that a failure test's flow was made of. test: the flow, or that function."""
+    return inspect.unwrap(getattr(test, "fn", test))
+
+
+def question(function: Callable[..., FailureTest]) -> str:
+    """What a failure test asks: the first line of its docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def described(function: Callable[..., FailureTest]) -> dict[str, Json]:
+    """The parameters of a failure test's flow by name, each as JSON Schema with its title, description, default and
+    position: what Prefect shows of them."""
+    from pydantic import TypeAdapter
+
+    told = _told(inspect.getdoc(function) or "")
+    found: dict[str, Json] = {}
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        schema = dict(TypeAdapter(parameter.annotation).json_schema())
+        if parameter.default is not inspect.Parameter.empty:
+            schema["default"] = parameter.default
+        if name in told:
+            schema["description"] = told[name]
+        found[name] = schema
+    found["stack"] = {"type": "string", "default": "", "description": STACK}
+    return {
+        name: dict(sorted({**schema, "title": name, "position": position}.items()))
+        for position, (name, schema) in enumerate(found.items())
+    }
+
+
+def _told(docstring: str) -> Mapping[str, str]:
+    """What the section Args says of each parameter; lines of one parameter stay lines."""
+    _, _, arguments = docstring.partition("\nArgs:\n")
+    return {name: "\n".join(line.strip() for line in text.splitlines()) for name, text in ARGUMENT.findall(arguments)}
