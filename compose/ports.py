@@ -1,6 +1,8 @@
 """Ports for servers: free now, and below the range that the kernel gives to outgoing connections.
 
 A port inside that range could be taken by any client while its server is down, and the server could not come back.
+Between drawing a port and listening on it lies a server's start: what one process has drawn no other one draws, as long
+as the first lives.
 """
 
 from __future__ import annotations
@@ -22,16 +24,24 @@ TRIES_MAX = 2000
 CONNECT_TIMEOUT_S = 0.5
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
+RESERVED = "\0gameday-port-{}"
+"""A name in the kernel's own namespace of unix sockets, which is a network's as its ports are. It ends with its
+process, and leaves no file."""
+
+_drawn: list[socket.socket] = []
+"""What keeps the names of this process's ports."""
+
 
 def free_ports(count: int, besides: Container[int] = ()) -> list[int]:
-    """Draw different ports that nobody listens on, none of `besides`."""
+    """Draw different ports that nobody listens on, none of `besides`. Nobody draws them again while this process
+    lives."""
     below = min(HIGHEST + 1, int(RANGE.read_text().split()[0]))
     found: list[int] = []
     for _ in range(TRIES_MAX):
         if below <= LOWEST or len(found) == count:
             break
         port = random.randrange(LOWEST, below)
-        if port not in found and port not in besides and free(port):
+        if port not in besides and free(port) and _reserve(port):
             found.append(port)
     if len(found) < count:
         raise GamedayError(
@@ -54,6 +64,18 @@ def free(port: int) -> bool:
             s.listen(1)
         except OSError:
             return False
+    return True
+
+
+def _reserve(port: int) -> bool:
+    """Keep others from drawing this port; False when somebody has drawn it."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        name.bind(RESERVED.format(port))
+    except OSError:
+        name.close()
+        return False
+    _drawn.append(name)
     return True
 
 

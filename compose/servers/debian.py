@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from compose.servers import SHARE, Report
+from compose.servers import SHARE, Report, shared
 
 __all__ = ["get", "home", "program"]
 
@@ -28,8 +28,12 @@ def get(package: str, name: str, report: Report) -> bool:
     """Have the package's program; False, and why in the report, where it can't be had."""
     if program(package, name) is not None:
         return True
+    with shared():
+        return program(package, name) is not None or _got(package, name, report)
+
+
+def _got(package: str, name: str, report: Report) -> bool:
     report(f"{package}: fetching its Debian package, once")
-    SHARE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SHARE) as folder:
         try:
             _fetch(package, Path(folder))

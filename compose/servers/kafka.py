@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compose.ports import free_ports
-from compose.servers import LOOPBACK, SHARE, Report
+from compose.servers import LOOPBACK, SHARE, Report, shared
 from compose.service import Service, answers
 from gameday.errors import GamedayError
 from gameday.polling import until
@@ -89,8 +89,9 @@ class Listener:
 
 def get(report: Report) -> None:
     """Fetch what is missing of the jars, verified; then the class archives that halve the broker's start."""
-    fetch(report)
-    _archive(report)
+    with shared():
+        fetch(report)
+        _archive(report)
 
 
 def process(

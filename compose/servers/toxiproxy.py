@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from compose.servers import SHARE, Report
+from compose.servers import SHARE, Report, shared
 from compose.service import Service
 from gameday.errors import GamedayError
 
@@ -43,8 +43,12 @@ class Link:
 
 def get(report: Report) -> None:
     """Build the server unless it is there."""
-    if BINARY.exists():
-        return
+    with shared():
+        if not BINARY.exists():
+            _build(report)
+
+
+def _build(report: Report) -> None:
     build = BINARY.parent / "build"
     build.mkdir(parents=True, exist_ok=True)
     go = _go(build, report)
