@@ -63,6 +63,9 @@ ORDER_HEALS_S = 10.0
 EXIT_WITHIN_S = 1.0
 """From a guardian's closing its pipe to its end."""
 
+TAKE = b'{"op":"take"}\n'
+"""The first order, and the first that it obeys."""
+
 PIPE_BYTES = 1 << 16
 LINE_BYTES_MAX = 1 << 20
 
@@ -96,9 +99,17 @@ class Guardian:
 
     @classmethod
     def start(cls, stack: Stack, run_id: str, test: str, ttl_s: float) -> Guardian:
-        """Take the stack for a run of this process, and mend what earlier runs left. Raises Busy when another holds it.
+        """Take the stack for a run of this process: see launch and take."""
+        guardian = cls.launch(stack, run_id, test, ttl_s)
+        guardian.take()
+        return guardian
 
-        ttl_s: whatever is broken is healed by then at the latest, and the run is over.
+    @classmethod
+    def launch(cls, stack: Stack, run_id: str, test: str, ttl_s: float) -> Guardian:
+        """Start its process and return at once: it needs a second to come up, and touches nothing until it is told to
+        take the stack.
+
+        ttl_s: so long after it was taken whatever is broken is healed at the latest, and the run is over.
         """
         log = stack.state.guardian_log(run_id)
         command = [sys.executable, "-m", "gameday.guardian"]
@@ -114,13 +125,23 @@ class Guardian:
             raise GamedayError(
                 f"no guardian for run {run_id}: {log}: {e.strerror}. Remedy: check space and rights of the state folder"
             ) from e
-        guardian = cls(stack, run_id, process)
+        return cls(stack, run_id, process)
+
+    def take(self) -> None:
+        """Take the stack, and mend what earlier runs left. Raises Busy when another run holds it."""
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            self._stdin.write(TAKE)
+            self._stdin.flush()
         try:
-            guardian._answer(START_WITHIN_S, "its start")
+            self._answer(START_WITHIN_S, "its start")
         except BaseException:
-            guardian._kill()
+            self._kill()
             raise
-        return guardian
+
+    def dismiss(self) -> None:
+        """End one that was never told to take the stack."""
+        self._closed = True
+        self._kill()
 
     @property
     def alive(self) -> bool:
@@ -513,8 +534,17 @@ class _Stop:
                 os.write(self._write, b"!")
 
 
+def _told_to_take(stop: _Stop) -> bool:
+    """Wait for the word to take the stack; False: there will be none."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(stop.descriptor, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll()}
+    return stop.why is None and 0 in ready and os.read(0, len(TAKE)) == TAKE
+
+
 def main() -> NoReturn:
-    """The guardian's process: take the stack, mend what is left, say so, serve, heal, end."""
+    """The guardian's process: once told to, take the stack, mend what is left, say so, serve, heal, end."""
     parser = argparse.ArgumentParser(prog="gameday.guardian", description=__doc__.partition("\n")[0])
     for option, kind in (
         ("config", Path),
@@ -528,6 +558,8 @@ def main() -> NoReturn:
     wanted = parser.parse_args()
     stop = _Stop()
     os.set_blocking(1, False)
+    if not _told_to_take(stop):
+        sys.exit(0)  # its run never came to it
     try:
         owner = Process.of(wanted.owner)
         if owner is None or os.getppid() != wanted.owner:

@@ -96,12 +96,13 @@ class Run:
                 f"{self.folder} can't be made: {e.strerror}. Nothing is broken without a place for what is found. "
                 f"Remedy: check space and rights there"
             ) from e
-        self.started = datetime.now(UTC)
-        self.began_ns = time.monotonic_ns()
+        self.begin()
         self.ahead: Sequence[tuple[str, FailureTest]] = ((name, test),)
         """What its night has still to run, this test first: what people are told before anything is broken."""
         self.trusted = True
         """Whether the checks of its night caught every planted fault."""
+        self.once_back: Callable[[], None] | None = None
+        """What may begin beside this run once nothing of the platform's recovery is measured any more."""
         self.guardian: Guardian | None = None
         self.sampler: Sampler | None = None
         self.groups: tuple[Group, ...] = ()
@@ -125,6 +126,12 @@ class Run:
         self._job_s = -JOB_OLD_S
         self._say = say
         self._tail: Tail | None = None
+        self._coming: Guardian | None = None
+
+    def begin(self) -> None:
+        """The run counts from now on. Of one that was made ahead only the sampler runs before."""
+        self.started = datetime.now(UTC)
+        self.began_ns = time.monotonic_ns()
 
     def say(self, text: str) -> None:
         """One line for whoever watches, and for the run's own log."""
@@ -168,13 +175,31 @@ class Run:
 
     # ---- handles -------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Start the sampler, which writes until close, and the guardian's process, which touches nothing before `take`.
+        Each needs a second to come up. Nothing happens when they were started ahead of the run."""
+        if self.sampler is None:
+            self.sampler = Sampler.launch(self.stack, self.id, self.test.archive, self.alert)
+        if self._coming is None:
+            self._coming = Guardian.launch(self.stack, self.id, self.name, self.ttl_s)
+
     def take(self) -> None:
         """Take the stack (Busy when another run holds it) and mend what earlier runs left."""
-        self.guardian = Guardian.start(self.stack, self.id, self.name, self.ttl_s)
+        coming = self._coming or Guardian.launch(self.stack, self.id, self.name, self.ttl_s)
+        self._coming = None
+        coming.take()
+        self.guardian = coming
 
-    def sample(self) -> None:
-        """Start the sampler; it writes from now until close."""
-        self.sampler = Sampler.start(self.stack, self.id, self.test.archive, self.alert)
+    @property
+    def prepared(self) -> bool:
+        """Whether its sampler and its guardian's process run."""
+        runs = (self.sampler, self._coming)
+        return all(one is not None and one.alive for one in runs)
+
+    def await_samples(self) -> None:
+        """Return once every probe has been asked. Raises GamedayError when the sampler does not come up."""
+        assert self.sampler is not None
+        self.sampler.await_begun()
         self._tail = Tail(self.stack.state.samples(self.id))
 
     def hush(self) -> None:
@@ -283,12 +308,20 @@ class Run:
             raise GamedayError(f"run {self.id} has injected nothing")
         return self.baseline.marks.at_us + (self.clock_ns - self.baseline.marks.at_ns) // 1000
 
+    def seen_back(self) -> None:
+        """Begin what waited for the platform to be back: once."""
+        begin, self.once_back = self.once_back, None
+        if begin is not None:
+            begin()
+
     def close(self) -> None:
         """Heal what is still open, give the stack back, stop sampling. Healing comes first, whatever else fails."""
         try:
             if self.guardian is not None:
                 self.guardian.close()
         finally:
+            if self._coming is not None:
+                self._coming.dismiss()
             if self.silence is not None:
                 self._unhush(self.silence)
             if self.sampler is not None:

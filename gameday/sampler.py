@@ -57,13 +57,23 @@ SWITCH_INTERVAL_S = 0.0005
 class Sampler:
     """The run's handle on its sampler process; it dies with the run, for its stdin is the run's pipe."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
         self._process = process
+        self._folder = folder
+        self._log = log
 
     @classmethod
     def start(cls, stack: Stack, run_id: str, archive: bool = False, alert: tuple[str, str] | None = None) -> Sampler:
-        """Start it, and return once every probe has its first reading. Raises GamedayError with the log's end when it
-        does not come up. archive, alert: see Stack.probes.
+        """Start it, and return once every probe has its first reading; see launch and await_begun."""
+        sampler = cls.launch(stack, run_id, archive, alert)
+        sampler.await_begun()
+        return sampler
+
+    @classmethod
+    def launch(cls, stack: Stack, run_id: str, archive: bool = False, alert: tuple[str, str] | None = None) -> Sampler:
+        """Start it and return at once: it takes a second until it samples, in which others can start too.
+
+        archive, alert: see Stack.probes.
         """
         folder, log = stack.state.samples(run_id), stack.state.run(run_id) / "sampler.log"
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,22 +84,26 @@ class Sampler:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
             )
-        sampler = cls(process)
-        tail = Tail(folder)
+        return cls(process, folder, log)
+
+    def await_begun(self) -> None:
+        """Return once every probe has its first reading. Raises GamedayError with the log's end when it does not come
+        up."""
+        tail = Tail(self._folder)
 
         def begun() -> bool:
-            return not sampler.alive or (tail.update() and tail.begun)
+            return not self.alive or (tail.update() and tail.begun)
 
+        ended = f"Its log, {self._log}, ends:"
         try:
             until(begun, within_s=START_WITHIN_S, what="the first reading of every probe")
         except BaseException as e:
-            sampler.stop()
+            self.stop()
             if isinstance(e, TooLate):
-                raise GamedayError(f"the sampler did not begin: {e}. Its log, {log}, ends: {_end(log)}") from e
+                raise GamedayError(f"the sampler did not begin: {e}. {ended} {_end(self._log)}") from e
             raise
-        if not sampler.alive:
-            raise GamedayError(f"the sampler ended at once ({process.returncode}). Its log, {log}, ends: {_end(log)}")
-        return sampler
+        if not self.alive:
+            raise GamedayError(f"the sampler ended at once ({self.end}). {ended} {_end(self._log)}")
 
     @property
     def alive(self) -> bool:

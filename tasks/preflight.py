@@ -29,6 +29,7 @@ def preflight(run: Run) -> None:
     for step in run.test.plan:
         if isinstance(step, Inject):
             run.stack.permit(step.fault)
+    run.prepare()
     run.take()
     if left := mending.nothing_left(run.stack):
         raise Halt(
@@ -45,7 +46,7 @@ def preflight(run: Run) -> None:
             raise Halt(Verdict.UNKNOWN, f"stop condition {stop.name} can't be watched: {e}") from e
         if crossed:
             raise Halt(Verdict.UNKNOWN, f"aborted: {crossed}, before anything was broken")
-    run.sample()
+    run.await_samples()
     well = conditions.well(WELL_FOR_S)
     ailing: list[str] = []
 

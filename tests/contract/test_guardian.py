@@ -163,6 +163,46 @@ def test_a_supervisor_that_does_nothing_gives_no_proof(supervisor: Supervisor) -
         assert held.prove(act.id, 0.3).proof is None
 
 
+def test_one_that_was_not_told_to_take_the_stack_touches_nothing(supervisor: Supervisor) -> None:
+    """It comes up beside whoever holds the stack, takes it when it is told to, and can be sent away before."""
+    waits = Guardian.launch(supervisor.stack, "r2", "broker_restart", 60)
+    gone = Guardian.launch(supervisor.stack, "r3", "broker_restart", 60)
+    try:
+        with guarded(supervisor.stack) as held:
+            act = held.inject(Stop("web"))
+            gone.dismiss()
+            assert (waits.alive, gone.alive) == (True, False)
+            assert [a.id for a in Journal(supervisor.state.journal).open_acts()] == [act.id]
+        waits.take()
+        current = lease.holder(supervisor.state)
+        assert current is not None
+        assert current.run == "r2"
+    finally:
+        waits.close()
+    assert lease.holder(supervisor.state) is None
+
+
+def test_one_that_waits_for_its_word_ends_with_its_run(supervisor: Supervisor) -> None:
+    """Nothing stays of a night that was killed."""
+    script = """
+import sys
+from pathlib import Path
+from gameday.guardian import Guardian
+from gameday.stack import open_stack
+from gameday.state import State
+stack = open_stack(Path(sys.argv[1]) / "gameday.toml", State(Path(sys.argv[1])))
+print(Guardian.launch(stack, "r1", "feed_handler_crash", 60)._process.pid, flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(supervisor.stack.state.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        assert Process.of(pid) is not None
+        run.kill()
+    until(lambda: (seen := Process.of(pid)) is None or seen.state == "Z", within_s=10, what="its end")
+
+
 def test_only_components_that_opted_in_are_touched(supervisor: Supervisor) -> None:
     """The guardian checks it itself, before it even looks at the component."""
     with guarded(supervisor.stack) as held:

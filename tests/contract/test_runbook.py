@@ -159,7 +159,7 @@ def test_a_sampler_that_dies_ends_a_step_at_once(make: Make, tmp_path: Path) -> 
     """Nothing can be proved without it: what is held is not held for the rest of the runbook."""
     run = make(page("Diagnosis", f"touch {tmp_path}/begun; sleep 1000"))
     process = subprocess.Popen(["sleep", "1000"], stdin=subprocess.PIPE)
-    run.sampler = Sampler(process)
+    run.sampler = Sampler(process, tmp_path, tmp_path / "sampler.log")
 
     def kill_once_it_runs() -> bool:
         if begun := (tmp_path / "begun").exists():
