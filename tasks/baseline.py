@@ -1,32 +1,50 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
-import time
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import timings
+from gameday import conditions, timings
+from gameday.errors import TooLate
 from gameday.model import Baseline, Verdict
 from gameday.polling import until
 from gameday.run import Halt, Run, marks
 
 BASELINE_S = 10.0
+"""What is normal is told by so many seconds, of which each was well, the last ones before the plan."""
+
+WELL_WITHIN_S = 45.0
+LOOK_EVERY_S = 0.25
 
 
 @task(name="baseline", cache_policy=NO_CACHE)
 def baseline(run: Run) -> None:
-    """Measure delay and rates over BASELINE_S, then mark heads, positions and identities. Halt(unknown) when a hop
-    does not answer."""
-    since_ns = run.now().at_ns
+    """Measure delay and rates over the last BASELINE_S, once the stack was well throughout, then mark heads, positions
+    and identities. Halt(unknown) when it is not well for so long, or a hop does not answer.
 
-    def passed() -> bool:
-        run.lasts()
-        return time.monotonic_ns() - since_ns >= BASELINE_S * 1e9
+    What was sampled before this step counts: the seconds of preflight, and those in which an earlier run of the night,
+    whose fault was mended and drained, was judged.
+    """
+    ailing: list[str] = []
 
-    until(passed, within_s=BASELINE_S + 5, every_s=0.25, what="the baseline")
+    def normal() -> bool:
+        now = run.now()
+        began_ns = min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns)
+        ailing[:] = conditions.ailing(now, BASELINE_S)
+        return not ailing and now.at_ns - began_ns >= BASELINE_S * 1e9
+
+    try:
+        until(normal, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what="the baseline")
+    except TooLate as e:
+        reason = "; ".join(ailing) or "it was not sampled for so long"
+        why = f"no baseline: the stack was not well for {BASELINE_S:g} s: {reason}. Remedy: gameday status"
+        raise Halt(Verdict.UNKNOWN, why) from e
     now = run.now()
     delay_p99_s, rates = timings.normal(
-        now.samples, run.groups, ledger=now.ledger, visible=now.visible, since_ns=since_ns
+        now.samples,
+        run.groups,
+        ledger=now.ledger,
+        visible=now.visible,
+        since_ns=now.at_ns - int(BASELINE_S * 1e9),
     )
     here = marks(run.stack)
     config = run.stack.config

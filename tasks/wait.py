@@ -1,5 +1,7 @@
 """Wait for a state, bounded: for a condition of the plan, and for the platform to be back and drained."""
 
+import time
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -11,8 +13,8 @@ from gameday.run import Halt, Run, marks
 
 AWAIT_EVERY_S = 0.2
 LOOK_EVERY_S = 0.5
-EXPORT_LOOK_EVERY_S = 2.0
-"""An archive is filled in batches; each look asks the orchestrator and reads all samples again."""
+EXPORT_READ_EVERY_S = 2.0
+"""An archive that lacks something once its job has run waits for another run; each look reads all samples again."""
 SETTLE_S = 1.0
 """What was good in time has to stay so, and to be sampled, before it can be judged."""
 
@@ -71,22 +73,25 @@ def wait_recovered(run: Run) -> None:
     behind_s = run.baseline.bound_s if run.baseline else timings.BOUND_BEFORE_BASELINE_S
     bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + timings.sustained_s(behind_s) + SETTLE_S
     began_ns = run.now().at_ns
+    read_every_s = EXPORT_READ_EVERY_S if run.test.archive else 0.0
+    read_s = -EXPORT_READ_EVERY_S
 
     def back() -> Measure | None:
-        if run.test.archive:
-            return _exported(run)
-        now = run.now()
-        seen_s = (now.at_ns - began_ns) / 1e9  # what was answered before the act's end says nothing about after it
-        if run.healed is None and seen_s > conditions.SECOND_S and conditions.restored(now):
-            run.healed = marks(run.stack)
-        if run.healed is None or not conditions.drained(now):
+        nonlocal read_s
+        if not (_exported(run) if run.test.archive else _restored(run, began_ns)):
             return None
+        run.seen_back()  # what is left is to see that it stays so
+        if time.monotonic() - read_s < read_every_s:
+            return None
+        read_s = time.monotonic()
         measures = run.evidence().measures
-        return measures["mttr"] if measures["restore"].measured and measures["drain"].measured else None
+        if not measures["restore"].measured or not measures["drain"].measured:
+            return None
+        run.healed = run.healed or marks(run.stack)
+        return measures["mttr"]
 
     try:
-        every_s = EXPORT_LOOK_EVERY_S if run.test.archive else LOOK_EVERY_S
-        mttr = until(back, within_s=bound_s, every_s=every_s, what="recovery")
+        mttr = until(back, within_s=bound_s, every_s=LOOK_EVERY_S, what="recovery")
     except TooLate:
         run.recovered = False
         run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
@@ -94,6 +99,15 @@ def wait_recovered(run: Run) -> None:
     run.recovered = True
     run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
     _await_resolved(run)
+
+
+def _restored(run: Run, began_ns: int) -> bool:
+    """Whether service is back, and nothing is behind any more. began_ns: what was answered before the act's end says
+    nothing about after it."""
+    now = run.now()
+    if run.healed is None and (now.at_ns - began_ns) / 1e9 > conditions.SECOND_S and conditions.restored(now):
+        run.healed = marks(run.stack)
+    return run.healed is not None and conditions.drained(now)
 
 
 def _await_resolved(run: Run) -> None:
@@ -109,20 +123,13 @@ def _await_resolved(run: Run) -> None:
         run.say(f"{run.name}: {e}")
 
 
-def _exported(run: Run) -> Measure | None:
-    """The MTTR, once the archive has what existed at the clock's start, and the first scheduled run since, and every
-    run that the test asked for, have ended."""
+def _exported(run: Run) -> bool:
+    """Whether the first scheduled run since the clock's start, and every run that the test asked for, have ended."""
     if any(one.ended_us is None for one in run.now().struck):
-        return None
+        return False
     _, job = run.stack.export()
     try:
         first = next((one for one in job.runs(run.clock_us()) if one.scheduled), None)
     except DriverError:
-        return None  # an orchestrator that is slow to answer is asked again, within the same bound
-    if first is None or first.ended_us is None:
-        return None  # before all samples are read again
-    mttr = run.evidence().measures["mttr"]
-    if not mttr.measured:
-        return None
-    run.healed = marks(run.stack)
-    return mttr
+        return False  # an orchestrator that is slow to answer is asked again, within the same bound
+    return first is not None and first.ended_us is not None

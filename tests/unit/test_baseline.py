@@ -1,0 +1,90 @@
+"""What a run takes for normal: the last seconds before its plan, each of them well, whoever had them sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gameday.model import Group, Marks, Now, Sample, Verdict
+from gameday.run import Halt
+from tasks import baseline as step
+from tasks.baseline import BASELINE_S, baseline
+
+A: Group = ("binance", "BTCUSDT")
+MS = 1_000_000
+S = 1_000 * MS
+AT_S = 30
+EVERY_MS = 50
+
+
+def series(value: Callable[[float], float | None], seconds: float) -> list[Sample]:
+    """Sampled for so many seconds, until now."""
+    ticks = int(seconds * 1000 / EVERY_MS)
+    sent = [AT_S * S - n * EVERY_MS * MS for n in range(ticks, 0, -1)]
+    return [Sample(at, 2 * MS, value(at / S)) for at in sent]
+
+
+def sampled(seconds: float, answers: Callable[[float], float | None] = lambda t: 1.0) -> Now:
+    """A stream of 100 records a second, each visible 0.2 s after it happened; sampled for so long."""
+    samples: Mapping[str, Sequence[Sample]] = {
+        "component/broker/protocol": series(answers, seconds),
+        "head/exchange/binance/BTCUSDT": series(lambda t: float(int(100 * t)), seconds),
+        "head/silver/binance/BTCUSDT": series(lambda t: float(int(100 * (t - 0.2))), seconds),
+    }
+    return Now(AT_S * S, samples, "broker", (A,), (A,), "silver", "exchange", 5.0)
+
+
+def run_that_sees(*looks: Now) -> Any:
+    """A run; what it sees at each look, the last one for good."""
+    seen: Iterator[Now] = iter(looks)
+    state = SimpleNamespace(last=looks[0])
+
+    def now() -> Now:
+        state.last = next(seen, state.last)
+        return state.last
+
+    return SimpleNamespace(
+        name="t",
+        groups=(A,),
+        now=now,
+        say=lambda text: None,
+        test=SimpleNamespace(archive=False),
+        stack=SimpleNamespace(config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"]), cursors={})),
+        baseline=None,
+    )
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waits; every hop answers."""
+    monkeypatch.setattr(step, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(step, "WELL_WITHIN_S", 0.05)
+    heads = {"exchange": {A: 1}, "silver": {A: 1}}
+    monkeypatch.setattr(step, "marks", lambda stack: Marks(AT_S * S, 1, heads))
+
+
+def test_what_was_sampled_before_counts() -> None:
+    """Whoever had it sampled: nothing is waited for when the last seconds were all well."""
+    run = run_that_sees(sampled(BASELINE_S + 1))
+    baseline.fn(run)
+    assert run.baseline.rates[A] == pytest.approx(100, rel=0.02)
+    assert 0.1 <= run.baseline.delay_p99_s <= 0.22
+
+
+def test_it_is_never_shorter() -> None:
+    """A stack that was seen well for less than that has no normal yet."""
+    run = run_that_sees(sampled(BASELINE_S - 1))
+    with pytest.raises(Halt, match="not sampled for so long") as halted:
+        baseline.fn(run)
+    assert halted.value.verdict is Verdict.UNKNOWN
+    baseline.fn(run_that_sees(sampled(BASELINE_S - 1), sampled(BASELINE_S + 1)))
+
+
+def test_a_stack_that_was_not_well_meanwhile_is_not_normal() -> None:
+    """Such as one that an earlier run had not yet seen recovered: a probe without answer begins it anew."""
+    run = run_that_sees(sampled(BASELINE_S + 5, lambda t: None if t < AT_S - BASELINE_S + 1 else 1.0))
+    with pytest.raises(Halt, match="broker did not answer"):
+        baseline.fn(run)

@@ -1,0 +1,87 @@
+"""Waiting for recovery: what may begin beside a run, and when."""
+
+from __future__ import annotations
+
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gameday.model import JobRun, Marks, Measure
+from gameday.run import Run
+from tasks.wait import wait_recovered
+
+SEEN = Measure(1.0, 1.1)
+UNSEEN = Measure(1.0, None, "not yet")
+
+
+class Waiting:
+    """Stands in for a run that waits; it notes what it does. begin: what waits for the platform to be back."""
+
+    def __init__(self, archive: bool, *measures: Measure) -> None:
+        self.order: list[str] = []
+        self.test = SimpleNamespace(archive=archive, mttr_max_s=60.0, drain_max_s=60.0)
+        self.baseline = self.healed = self.recovered = None
+        self.stack = SimpleNamespace()
+        self.job = JobRun("1", "otter", "Running", 1, None, due_us=1, scheduled=True)
+        self.name, self.once_back = "t", lambda: self.order.append("prepare the next")
+        self._measures = iter(measures)
+        self._at_s = count(step=2)
+
+    def now(self) -> Any:
+        """Two seconds later at each look."""
+        return SimpleNamespace(at_ns=next(self._at_s) * 1_000_000_000, struck=(), samples={})
+
+    def seen_back(self) -> None:
+        Run.seen_back(self)  # type: ignore[arg-type]
+
+    def clock_us(self) -> int:
+        return 0
+
+    def evidence(self) -> Any:
+        self.order.append("evidence")
+        measure = next(self._measures)
+        return SimpleNamespace(measures={"mttr": measure, "restore": measure, "drain": measure})
+
+    def say(self, text: str) -> None:
+        """Nobody listens."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waits; the stack can be marked."""
+    monkeypatch.setattr("tasks.wait.LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr("tasks.wait.marks", lambda stack: Marks(0, 0))
+
+
+def test_the_next_run_is_prepared_once_all_is_good_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while anything is behind: what a start costs would be measured as the platform's. And once."""
+    run = Waiting(False, UNSEEN, SEEN)
+    looks = iter([False, False, True, True])
+
+    def drained(_: object) -> bool:
+        good = next(looks)
+        run.order.append("drained" if good else "behind")
+        return good
+
+    monkeypatch.setattr("gameday.conditions.restored", lambda now: True)
+    monkeypatch.setattr("gameday.conditions.drained", drained)
+    wait_recovered.fn(run)  # type: ignore[arg-type]
+    assert run.order == ["behind", "behind", "drained", "prepare the next", "evidence", "drained", "evidence"]
+    assert run.recovered
+
+
+def test_beside_a_job_that_has_to_run_nothing_is_prepared() -> None:
+    """Its run is what is measured: the next one is prepared when it has ended, and samples are read from then on."""
+    run = Waiting(True, SEEN)
+    ended = JobRun("1", "otter", "Completed", 1, 2, due_us=1, scheduled=True)
+    looks = iter([run.job, run.job, ended])
+
+    def runs(since_us: int) -> list[JobRun]:
+        run.order.append("look at the job")
+        return [next(looks)]
+
+    run.stack = SimpleNamespace(export=lambda: (None, SimpleNamespace(runs=runs)))
+    wait_recovered.fn(run)  # type: ignore[arg-type]
+    assert run.order == [*["look at the job"] * 3, "prepare the next", "evidence"]
