@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from gameday.run import new_id
 from gameday.stack import Stack, open_stack
 from tasks.closing import close_night
 from tasks.publish import publish
-from tasks.run import Night, definition, night
+from tasks.run import Night, Planned, arguments, definition, night
 from tasks.selftest import prove_checks
 from tasks.writeback import write_back
 
@@ -119,12 +119,14 @@ def carry_out(chosen: Chosen, opened: Stack, stack: str, commit: bool = False) -
     here.runs = len(chosen)
     token = night.set(here)
     try:
+        ahead = [planned(definition(one), params) for one, params in chosen]
+        for first in ahead[:1]:
+            here.look_ahead(first, stack)
         prove_checks(here)
-        ahead = [(named(definition(one).__name__, params), definition(one)(**params)) for one, params in chosen]
         progress = Progress(len(chosen))
         for number, (one, params) in enumerate(chosen):
             here.ahead = ahead[number:]
-            progress.show(number, f"now {ahead[number][0]}")
+            progress.show(number, f"now {ahead[number].label}")
             known = len(here.results)
             # deployments have these too: what watches our runs knows them by the first
             with tags("gameday", opened.name, definition(one).__name__):
@@ -139,11 +141,18 @@ def carry_out(chosen: Chosen, opened: Stack, stack: str, commit: bool = False) -
                 here.completed = datetime.now(UTC)
     finally:
         night.reset(token)
+        here.drop_early()
         try:
             here.close(opened)
         finally:
             publish(here, opened)
     return here
+
+
+def planned(test: Callable[..., FailureTest], params: dict[str, Json]) -> Planned:
+    """A run of this test with these parameters."""
+    name = test.__name__
+    return Planned(name, arguments(test, params), test(**params), named(name, params))
 
 
 class Progress:

@@ -10,6 +10,8 @@ import functools
 import inspect as reflection
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -44,6 +46,7 @@ from gameday.stack import Stack, open_stack
 from tasks import runbook
 from tasks.announce import announce
 from tasks.baseline import baseline
+from tasks.beside import beside
 from tasks.compare import compare
 from tasks.definition import STACK, definition, failure_test, question
 from tasks.heal import heal, prove_nothing_left
@@ -56,7 +59,19 @@ from tasks.telling import tell_night
 from tasks.verify import gather, judge
 from tasks.wait import wait, wait_alert, wait_recovered
 
-__all__ = ["Night", "as_flow", "definition", "failure_test", "interpret", "night", "plain", "question", "tracked"]
+__all__ = [
+    "Night",
+    "Planned",
+    "arguments",
+    "as_flow",
+    "definition",
+    "failure_test",
+    "interpret",
+    "night",
+    "plain",
+    "question",
+    "tracked",
+]
 
 STACK_DOC = f"    stack: {STACK}"
 """Completes the section Args of a failure test's docstring, where Prefect takes its parameters' descriptions from."""
@@ -65,11 +80,22 @@ Call = Callable[[Task[..., Any]], Callable[..., Any]]
 """How a step is called: `tracked` as a Prefect task, `plain` as the function it wraps."""
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A run that a night has still to make. params: all that its test has."""
+
+    name: str
+    params: Mapping[str, Json]
+    test: FailureTest
+    label: str
+
+
 @dataclass
 class Night:
     """What runs of the same night share: its id, who watches, how many they are to be, and the results so far.
 
-    completed: when all of them had ended, in a night of every failure test.
+    completed: when all of them had ended, in a night of every failure test. ahead: what is still to be run, the present
+    test first. early: the next run, as far as Run.prepare.
     """
 
     id: str
@@ -78,8 +104,8 @@ class Night:
     completed: datetime | None = None
     results: list[RunResult] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    ahead: Sequence[tuple[str, FailureTest]] = ()
-    """What is still to be run, with its parameters, the present test first."""
+    ahead: Sequence[Planned] = ()
+    early: Run | None = None
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def tell(self, text: str) -> None:
@@ -90,6 +116,34 @@ class Night:
             get_run_logger().info(text)
         except MissingContextError:
             return
+
+    def look_ahead(self, following: Planned, stack: str) -> None:
+        """Prepare a run that has not begun, and sample for it: while the checks are proved, or once the platform is
+        back from the run before it. What is seen from now on is its baseline. Where this can't be done the run prepares
+        when it begins."""
+        opened = open_stack(Path(stack) if stack else None)
+        try:
+            if not opened.misses(following.test):
+                self.early = Run(opened, following.name, following.params, following.test, self.id, self.tell)
+                self.early.prepare()
+        except (GamedayError, OSError) as e:
+            self.tell(f"{following.name}: not prepared ahead: {e}")
+
+    def begin(self, name: str, params: Mapping[str, Json], test: FailureTest, stack: str) -> Run:
+        """A run of this test: the one that look_ahead has prepared, if it is that, and its processes live."""
+        early, self.early = self.early, None
+        if early is not None and (early.name, dict(early.params)) == (name, dict(params)) and early.prepared:
+            early.begin()
+            return early
+        if early is not None:
+            early.close()
+        return Run(open_stack(Path(stack) if stack else None), name, params, test, self.id, self.tell)
+
+    def drop_early(self) -> None:
+        """End what was prepared for a run that will not come."""
+        early, self.early = self.early, None
+        if early is not None:
+            early.close()
 
     @property
     def trusted(self) -> bool:
@@ -191,6 +245,13 @@ def as_flow(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
     return made
 
 
+def arguments(function: Callable[..., FailureTest], given: Mapping[str, Json]) -> dict[str, Json]:
+    """All arguments of a failure test: the given ones, and its defaults."""
+    bound = reflection.signature(function).bind(**given)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
 def as_state(result: RunResult) -> State[Any]:
     """The verdict as Prefect shows it."""
     if result.verdict is Verdict.PASS:
@@ -204,15 +265,17 @@ def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -
     """Run one test inside the present night, or as a night of its own."""
     part = night.get()
     here = part or Night(new_id(name))
-    opened = open_stack(Path(stack) if stack else None)
-    run = Run(opened, name, params, test, here.id, here.tell)
-    run.ahead = here.ahead or ((named(name, params), test),)
+    run = here.begin(name, params, test, stack)
+    run.ahead = tuple((one.label, one.test) for one in here.ahead) or ((named(name, params), test),)
     run.trusted = here.trusted
+
+    for following in here.ahead[1:2]:
+        run.once_back = functools.partial(here.look_ahead, following, stack)
     try:
         return interpret(run, tracked, here.results.append, here.runs)
     finally:
         if part is None:
-            _end(here, opened)
+            _end(here, run.stack)
 
 
 def _end(here: Night, opened: Stack) -> None:
@@ -225,9 +288,15 @@ def _end(here: Night, opened: Stack) -> None:
     publish(here, opened)
 
 
-def interpret(run: Run, call: Call, keep: Callable[[RunResult], None], runs: int = 1) -> RunResult:
+def interpret(
+    run: Run,
+    call: Call,
+    keep: Callable[[RunResult], None],
+    runs: int = 1,
+) -> RunResult:
     """Preflight, baseline, the plan, heal, recovery, evidence, verdict, history. Whatever happens, faults are healed
-    before anything is told, and the result is kept. runs: how many the night has.
+    before anything is told, and the result is kept. The runbook's verification and the gathering of evidence only look,
+    and are done side by side. runs: how many the night has.
 
     Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, cancellation) heal, leave a
     result that says `unknown: aborted`, and go on upwards.
@@ -235,6 +304,7 @@ def interpret(run: Run, call: Call, keep: Callable[[RunResult], None], runs: int
     findings: tuple[Finding, ...] = ()
     halted: tuple[Verdict, str] | None = None
     interrupted: BaseException | None = None
+    verified: Future[None] | None = None
 
     def do(step: Task[..., Any], *what: Any) -> Any:
         run.enter(step.name)
@@ -262,9 +332,10 @@ def interpret(run: Run, call: Call, keep: Callable[[RunResult], None], runs: int
             do(runbook.diagnose)
         do(prove_nothing_left)
         do(wait_recovered)
+        verified = beside(do, runbook.verify)
         do(gather)
         findings = do(judge)
-        do(runbook.verify)
+        verified.result()
         run.held()
     except Halt as e:
         halted = e.verdict, str(e)
@@ -279,6 +350,8 @@ def interpret(run: Run, call: Call, keep: Callable[[RunResult], None], runs: int
             run.close()
         except GamedayError as e:
             halted = Verdict.UNKNOWN, f"not everything could be mended: {e}"
+        if verified is not None:  # what it looks with ends when the run has given the stack back
+            futures.wait([verified])
 
     def do_last(step: Task[..., Any], *what: Any) -> Any:
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from gameday.model import (
     Verdict,
 )
 from gameday.run import Halt, Run
+from tasks.beside import beside
 from tasks.inject import inject
 from tasks.run import Night, interpret
 from tasks.runbook import moment
@@ -61,6 +64,7 @@ class Script:
         self.test = FailureTest(plan=PLAN, mttr_max_s=120, checks=())
         self.folder = Path("nowhere")
         self.gathered: Evidence | None = None
+        self.recovered: bool | None = True
         self.steps: list[Step] = []
         self.started, self.began_ns = datetime.now(UTC), time.monotonic_ns()
 
@@ -100,8 +104,18 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These runs have no folder."""
+    """These runs have no folder, and what is done beside other steps is done before them."""
     monkeypatch.setattr("gameday.codec.save_evidence", lambda folder, evidence: None)
+    monkeypatch.setattr("tasks.run.beside", at_once)
+
+
+def at_once(function: Callable[..., Any], *what: Any) -> Future[Any]:
+    done: Future[Any] = Future()
+    try:
+        done.set_result(function(*what))
+    except BaseException as e:  # noqa: BLE001 - told where its result is asked for, as by a thread
+        done.set_exception(e)
+    return done
 
 
 def raises(error: BaseException) -> Callable[[], Any]:
@@ -118,15 +132,53 @@ def act(healed_by: str) -> Act:
 
 def test_the_steps_come_in_their_order() -> None:
     """Preflight, baseline, people are told, the plan as written with the runbook at its last heal, nothing left,
-    recovery, evidence, judgement; the stack is given back before anything is recorded."""
+    recovery, the runbook's verification beside evidence and judgement; the stack is given back before anything is
+    recorded."""
     script = Script()
     result = script.run()
     assert script.order == [
         "preflight", "baseline", "announce", "wait", "inject", "wait", "diagnose", "recover", "heal",
-        "prove nothing is left", "wait until recovered", "gather evidence", "judge", "verify by the runbook", "close",
+        "prove nothing is left", "wait until recovered", "verify by the runbook", "gather evidence", "judge", "close",
         "compare", "record", "notify",
     ]  # fmt: skip
     assert result.verdict is Verdict.PASS
+
+
+def test_the_runbook_verifies_while_evidence_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither waits for the other; both only look."""
+    monkeypatch.setattr("tasks.run.beside", beside)
+    both = threading.Barrier(2, timeout=10)
+    script = Script({"gather evidence": both.wait, "verify by the runbook": both.wait})
+    assert script.run().verdict is Verdict.PASS
+
+
+def test_a_verification_ends_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evidence that can't be gathered leaves nobody who goes on to look: it ends once the stack is given back, and
+    before anything is told."""
+    monkeypatch.setattr("tasks.run.beside", beside)
+    begun, closed = threading.Event(), threading.Event()
+
+    def look() -> None:
+        begun.set()
+        assert closed.wait(10)
+        script.steps.append(Step("verify", "Looked", True, "", 0.1))
+        raise Halt(Verdict.UNKNOWN, "aborted: its run ended")
+
+    def refuse() -> None:
+        assert begun.wait(10)
+        raise DriverError("clickhouse refused", definite=True)
+
+    script = Script({"gather evidence": refuse, "verify by the runbook": look, "close": closed.set})
+    result = script.run()
+    assert (result.verdict, result.why) == (Verdict.UNKNOWN, "clickhouse refused")
+    assert [step.title for step in result.steps] == ["Looked"]
+
+
+def test_a_verification_that_is_aborted_aborts_the_run() -> None:
+    """Though all was gathered and judged: the run no longer held the stack."""
+    script = Script({"verify by the runbook": raises(Halt(Verdict.UNKNOWN, "aborted"))})
+    result = script.run()
+    assert (result.verdict, result.why) == (Verdict.UNKNOWN, "aborted")
 
 
 def test_what_an_alert_must_fire_at_is_held_until_it_does() -> None:

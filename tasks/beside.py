@@ -1,0 +1,21 @@
+"""Carry out a step beside the others: in a thread that belongs to the same flow run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+__all__ = ["beside"]
+
+T = TypeVar("T")
+
+
+def beside(function: Callable[..., T], *what: Any) -> Future[T]:
+    """Call it in a thread of its own that sees the caller's context, which is how Prefect knows the flow run. What it
+    raises the future's `result` raises."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
+    future = pool.submit(copy_context().run, function, *what)
+    pool.shutdown(wait=False)
+    return future
