@@ -120,6 +120,9 @@ class Sample:
 INACTIVE, PENDING, FIRING = 0.0, 1.0, 2.0
 """The states of an alert, as samples."""
 
+ELSEWHERE = ".elsewhere "
+"""Joins the series of an alert and the labels under which it is active, where those are not the configured ones."""
+
 NOT_WATCHED = (
     "the stack's alerts are not watched. Remedy: install Prometheus and Alertmanager (apt-get install prometheus "
     "prometheus-alertmanager), and name them under [alerts] in gameday.toml"
@@ -133,7 +136,8 @@ head/<hop>/<group, joined by />    the highest id visible at that hop; head/exch
 end/<cursor>/<slot>                the log's end;  position/<cursor>/<slot>  what the consumer has committed
 serving/<slot>                     the slot's leader, sampled by really fetching a record from it
 alert/<name>                       the platform's alert of that name, of the struck component's: INACTIVE, PENDING or
-                                   FIRING; <...>.evaluated: when that was last judged, by the alerts' own clock
+                                   FIRING; <...>.evaluated: when that was last judged, by the alerts' own clock;
+                                   <...>.elsewhere <labels>: an active alert of that name under other labels
 archive/head/<group>               the highest id that the archive's newest commit has, archive/position/<slot> up to
                                    where it has the log; mirror/<slot>: the same, as the job's mirror tells it;
                                    mirror/time_us where that tells a time

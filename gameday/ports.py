@@ -213,7 +213,12 @@ class Alerts(Protocol):
 
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
         """{"": INACTIVE, PENDING or FIRING, ".evaluated": seconds since 1970, by its own clock}, of the alerts of this
-        name with these labels. Raises DriverError also when there is no such rule, or one that can't be judged."""
+        name with these labels; and ELSEWHERE with labels: the state of each that is active under others. Raises
+        DriverError also when there is no such rule, or one that can't be judged."""
+        ...
+
+    def unlike(self, alert: str, labels: Mapping[str, str]) -> str | None:
+        """Why no alert of this name can have these labels; None: it can, as far as its rule tells."""
         ...
 
     def firing(self) -> Sequence[tuple[str, Mapping[str, str]]]:

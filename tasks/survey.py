@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from gameday import courier, lease, mending
-from gameday.errors import GamedayError
+from gameday.errors import ConfigError, GamedayError
 from gameday.journal import Journal
 from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
 from gameday.ports import Inside, Isolate, Links, Probe
@@ -70,6 +70,8 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
         asks[f"stop {stop.name}"] = lambda stop=stop: stop.crossed() or "not crossed"  # type: ignore[misc]
     if (archive := stack.archive) is not None:
         asks["archive"] = lambda: f"{sum(archive.heads().values()):,} records"
+    for alert, role in _watched(stack, tests):
+        asks[f"alert {alert} of {role}"] = lambda alert=alert, role=role: _alert(stack, alert, role)  # type: ignore[misc]
     asks["alerts"] = lambda: NOT_WATCHED if stack.alerts is None else f"firing: {', '.join(stack.firing()) or 'none'}"
     with ThreadPoolExecutor(ASKED_MAX) as pool:
         looked = pool.submit(survey, stack)
@@ -94,6 +96,29 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
             for name in tests
         ]
     return rows
+
+
+def _watched(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[tuple[str, str]]:
+    """Each (alert, component) that a test is about which can run here, once."""
+    known: dict[tuple[str, str], None] = {}
+    for test in tests.values() if stack.alerts is not None else ():
+        for params in test().nightly:
+            chosen = test(**params)
+            roles = [step.fault.component for step in chosen.plan if isinstance(step, Inject)]
+            if chosen.alert is not None and roles and not stack.misses(chosen):
+                known[chosen.alert.alert, chosen.alert.component or roles[-1]] = None
+    yield from known
+
+
+def _alert(stack: Stack, alert: str, role: str) -> str:
+    """What its rule says; a ConfigError where no alert of that name can have the labels that gameday.toml names."""
+    assert stack.alerts is not None
+    name, labels = stack.alert_name(alert), stack.alert_labels(role)
+    shown = ", ".join(f"{key}={value}" for key, value in labels.items())
+    if why := stack.alerts.unlike(name, labels):
+        remedy = f"alerts.labels.{role}, as the rule has them"
+        raise ConfigError(f"no {name} has the labels {shown}: {why}. Remedy: {remedy}")
+    return f"{name} with {shown}"
 
 
 def _isolation(stack: Stack) -> Iterator[dict[str, Json]]:

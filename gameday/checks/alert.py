@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from gameday.model import FIRING, INACTIVE, NOT_WATCHED, Evidence, Finding, Sample, Verdict
+from gameday.model import ELSEWHERE, FIRING, INACTIVE, NOT_WATCHED, Evidence, Finding, Sample, Verdict
 from gameday.timings import NS
 
 __all__ = ["alert"]
@@ -16,7 +16,8 @@ UNSEEN_MAX_S = 3.0
 
 def alert(evidence: Evidence) -> Finding:
     """Inactive before the first act, then firing within alert_within_s of the impact; or seen all the time, judged
-    anew since the act, and never firing. What was not seen is unknown."""
+    anew since the act, and never firing. What was not seen is unknown, and whose alert it was where one of that name
+    was active under other labels."""
     name, within_s = evidence.alert, evidence.alert_within_s
     if name is None or evidence.inject_ns is None:
         return Finding("alert", Verdict.UNKNOWN, "no alert is named" if name is None else "nothing was injected")
@@ -30,7 +31,20 @@ def alert(evidence: Evidence) -> Finding:
         return Finding("alert", Verdict.UNKNOWN, f"{name} was not seen: {why}")
     if any(s.value != INACTIVE for s in before):
         return Finding("alert", Verdict.UNKNOWN, f"{name} was active before the act, so nothing is shown of it")
+    if elsewhere := _elsewhere(evidence, name):
+        why = f"{name} was active under other labels than gameday.toml names: {elsewhere}"
+        return Finding("alert", Verdict.UNKNOWN, f"{why}. Remedy: [alerts.labels], as the rule has them")
     return _silent(evidence, name, after) if within_s is None else _fires(evidence, name, within_s, after)
+
+
+def _elsewhere(evidence: Evidence, name: str) -> str:
+    """The labels of alerts of this name that were active during the run, and are not the struck component's."""
+    prefix, since_ns = f"alert/{name}{ELSEWHERE}", (evidence.inject_ns or 0) - QUIET_S * NS
+    return "; ".join(
+        series.removeprefix(prefix)
+        for series, samples in sorted(evidence.samples.items())
+        if series.startswith(prefix) and any(s.value is not None and s.counts_ns >= since_ns for s in samples)
+    )
 
 
 def _fires(evidence: Evidence, name: str, within_s: float, after: list[Sample]) -> Finding:

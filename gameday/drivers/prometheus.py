@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gameday.errors import ConfigError, DriverError
-from gameday.model import FIRING, INACTIVE, PENDING, Json
+from gameday.model import ELSEWHERE, FIRING, INACTIVE, PENDING, Json
 
 __all__ = ["Alerts"]
 
@@ -42,22 +42,28 @@ class Alerts:
                 raise ConfigError(f"alerts.{key} {url!r} is no HTTP address. Remedy: http://host:port")
 
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
-        """{"": INACTIVE, PENDING or FIRING, ".evaluated": when that was judged}. Where several rules have this name the
-        worst state, and the oldest judgement."""
-        rules = [rule for rule in self._rules() if rule["name"] == alert]
-        if not rules:
-            raise DriverError(
-                f"Prometheus at {self.url} has no alerting rule {alert!r}. Remedy: add it, or say under [alerts.names] "
-                f"what it is called",
-                definite=True,
-            )
+        """Where several rules have this name the worst state, and the oldest judgement."""
+        rules = self._named(alert)
         for rule in rules:
             if rule["health"] != "ok":
                 why = rule.get("lastError") or f"its health is {rule['health']!r}"
                 raise DriverError(f"Prometheus at {self.url} can't judge {alert}: {why}", definite=True)
-        mine = [a["state"] for rule in rules for a in rule["alerts"] if labels.items() <= a["labels"].items()]
+        active = [(STATES[a["state"]], a["labels"]) for rule in rules for a in rule["alerts"]]
+        mine = [state for state, its in active if labels.items() <= its.items()]
         evaluated = min(datetime.fromisoformat(rule["lastEvaluation"]).timestamp() for rule in rules)
-        return {"": max((STATES[state] for state in mine), default=INACTIVE), ".evaluated": evaluated}
+        others = {
+            f"{ELSEWHERE}{_shown({name: its.get(name, '') for name in labels})}": state
+            for state, its in active
+            if state > INACTIVE and not labels.items() <= its.items()
+        }
+        return {"": max(mine, default=INACTIVE), ".evaluated": evaluated, **others}
+
+    def unlike(self, alert: str, labels: Mapping[str, str]) -> str | None:
+        rules = [rule["labels"] for rule in self._named(alert)]
+        fixed = [{name: its[name] for name in labels if name in its} for its in rules]
+        if any(its.items() <= labels.items() for its in fixed):
+            return None
+        return f"its rule says {' or '.join(map(_shown, fixed))}"
 
     def firing(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         """(name, labels) of every alert that fires."""
@@ -90,6 +96,17 @@ class Alerts:
         if was.get("status", {}).get("state") in ("active", "pending"):
             self._ask("DELETE", self.alertmanager, f"/api/v2/silence/{known}")
 
+    def _named(self, alert: str) -> Sequence[Mapping[str, Any]]:
+        """The rules of this name, at least one."""
+        rules = [rule for rule in self._rules() if rule["name"] == alert]
+        if not rules:
+            raise DriverError(
+                f"Prometheus at {self.url} has no alerting rule {alert!r}. Remedy: add it, or say under [alerts.names] "
+                f"what it is called",
+                definite=True,
+            )
+        return rules
+
     def _rules(self) -> Iterator[Mapping[str, Any]]:
         for group in self._ask("GET", self.url, RULES)["data"]["groups"]:
             yield from group["rules"]
@@ -116,6 +133,10 @@ class Alerts:
             raise DriverError(f"{what}: {e or type(e).__name__}", definite=method == "GET") from e
         finally:
             connection.close()
+
+
+def _shown(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value or '(none)'}" for name, value in labels.items())
 
 
 def _stamp(at: datetime) -> str:

@@ -20,7 +20,7 @@ from compose.servers import alertmanager, prometheus
 from compose.trades.processes import RULES
 from gameday.drivers.prometheus import Alerts
 from gameday.errors import ConfigError, DriverError
-from gameday.model import FIRING, INACTIVE
+from gameday.model import ELSEWHERE, FIRING, INACTIVE
 from gameday.polling import until
 from gameday.silence import Silence
 from pipelines.trades import pager
@@ -152,6 +152,31 @@ def test_an_alert_is_told_as_it_fires_and_as_it_ends(well: tuple[Platform, Alert
         assert [name for name, labels in alerts.firing() if BROKER.items() <= labels.items()] == ["BrokerDown"]
     become(alerts, INACTIVE)
     assert alerts.state("BrokerDown", BROKER)[".evaluated"] > before
+
+
+def test_an_alert_under_other_labels_is_told_beside_the_state_of_those_that_were_asked_for(
+    well: tuple[Platform, Alerts],
+) -> None:
+    """Whoever asks under a wrong label sees that it is active elsewhere, as long as it is."""
+    platform, alerts = well
+    mistaken = {"component": "redpanda"}
+    elsewhere = f"{ELSEWHERE}component=broker"
+    assert set(alerts.state("BrokerDown", mistaken)) == {"", ".evaluated"}
+    with told(platform, broker_up=0.0):
+        become(alerts, FIRING)
+        seen = alerts.state("BrokerDown", mistaken)
+        assert (seen[""], seen[elsewhere]) == (INACTIVE, FIRING)
+        assert elsewhere not in alerts.state("BrokerDown", BROKER)
+    become(alerts, INACTIVE)
+    assert elsewhere not in alerts.state("BrokerDown", mistaken)
+
+
+def test_labels_that_a_rule_sets_otherwise_are_found_before_it_fires(well: tuple[Platform, Alerts]) -> None:
+    """Only what the rule itself sets can be compared: the others come with its metric."""
+    _, alerts = well
+    assert alerts.unlike("BrokerDown", BROKER) is None
+    assert alerts.unlike("BrokerDown", {"component": "redpanda"}) == "its rule says component=broker"
+    assert alerts.unlike("ClickHouseDown", {"component": "any"}) is None
 
 
 def test_a_rule_that_says_nothing_is_not_taken_for_a_silent_alert(well: tuple[Platform, Alerts]) -> None:

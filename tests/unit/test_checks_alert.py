@@ -37,6 +37,12 @@ def seen(*states: float | None, within_s: float | None = 8.0, judged: bool = Tru
     return replace(known, measures=timings.measure(known))
 
 
+def elsewhere(known: Evidence, at_s: float, value: float | None = P) -> Evidence:
+    """The same, and an alert of that name under another component's label."""
+    other = {"alert/Down.elsewhere component=redpanda": [Sample(int(at_s * S), S // 10, value)]}
+    return replace(known, samples={**known.samples, **other})
+
+
 QUIET = (Q, Q, Q, Q)
 HISTORIES: list[tuple[str, Evidence, Verdict, str]] = [
     ("fires", seen(*QUIET, Q, P, F, F, F, F, F, Q), PASS, "fired 2.1 s after the impact, of 8 s; over 1.1 s after"),
@@ -49,6 +55,15 @@ HISTORIES: list[tuple[str, Evidence, Verdict, str]] = [
     ("about to fire before", seen(Q, Q, Q, P, P, F, F), UNKNOWN, "active before the act"),
     ("not seen before", seen(None, None, None, None, Q, F, F), UNKNOWN, "was not seen"),
     ("not seen after", seen(*QUIET, None, None), UNKNOWN, "was not seen"),
+    (
+        "another's",
+        elsewhere(seen(*QUIET, Q, P, P, Q, within_s=None), 6),
+        UNKNOWN,
+        "gameday.toml names: component=redpanda",
+    ),
+    ("another's long before", elsewhere(seen(*QUIET, Q, Q, within_s=None), 0), PASS, "stayed silent"),
+    ("another's, over", elsewhere(seen(*QUIET, Q, Q, within_s=None), 6, None), PASS, "stayed silent"),
+    ("another's beside its own", elsewhere(seen(*QUIET, Q, P, F, F, F, F, F, Q), 6, F), UNKNOWN, "other labels"),
     ("pages nobody", seen(*QUIET, Q, P, P, Q, within_s=None), PASS, "stayed silent"),
     ("pages", seen(*QUIET, Q, P, F, Q, within_s=None), FAIL, "fired 2.1 s after the act"),
     ("may have paged", seen(*QUIET, Q, None, None, None, None, Q, within_s=None), UNKNOWN, "no answer"),

@@ -25,6 +25,9 @@ class Alertmanager:
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
         raise NotImplementedError
 
+    def unlike(self, alert: str, labels: Mapping[str, str]) -> str | None:
+        raise NotImplementedError
+
     def firing(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         raise NotImplementedError
 
