@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import http.client
-import os
 import signal
 import socket
 import struct
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gameday.process import descendants
+from gameday.process import descendants, listening, sockets
 from gameday.state import ROOT
 
 __all__ = ["READY_BUCKET", "Service", "answers", "holders", "listens", "port_of", "python"]
@@ -151,31 +149,7 @@ def listens(pid: int, port: int) -> bool:
 
 def holders(port: int, pids: Iterable[int]) -> Iterator[int]:
     """Those of the processes that hold a socket which listens on this port, as far as our rights show it."""
-    wanted = {f"socket:[{inode}]" for inode in _listening(port)}
+    wanted = listening().get(port, frozenset())
     for pid in pids if wanted else ():
-        if not wanted.isdisjoint(_descriptors(pid)):
+        if not wanted.isdisjoint(sockets(pid)):
             yield pid
-
-
-def _listening(port: int) -> Iterator[str]:
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        except FileNotFoundError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]
-
-
-def _descriptors(pid: int) -> set[str]:
-    """What its descriptors name; none when it is gone, or not ours to look into."""
-    found = set()
-    try:
-        for fd in os.scandir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
-                found.add(os.readlink(fd.path))
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return set()
-    return found

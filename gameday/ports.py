@@ -27,6 +27,7 @@ __all__ = [
     "Delayed",
     "Fault",
     "Held",
+    "Holds",
     "Hop",
     "Host",
     "Inside",
@@ -293,6 +294,16 @@ class Lives(Protocol):
     def lives(self, component: str, since_us: int) -> Sequence[Json]:
         """Every process of the component that began since then (wall clock), oldest first: {"started_us"}, and "pid"
         where it is known."""
+        ...
+
+
+@runtime_checkable
+class Holds(Protocol):
+    """A host that can tell who holds a port: else whoever answers there is taken for the component."""
+
+    def holds(self, component: str, port: int) -> bool | None:
+        """Whether nobody but the component listens on this port, and it isn't frozen. None: it runs, and somebody else
+        listens there, such as a proxy in front of it."""
         ...
 
 

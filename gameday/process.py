@@ -6,6 +6,7 @@ Whom to signal, and why, is left to the callers.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -16,15 +17,32 @@ from pathlib import Path
 from gameday.errors import GamedayError
 from gameday.model import Json
 
-__all__ = ["Process", "boot_id", "boot_ns", "descendants", "yield_cpu", "yield_session"]
+__all__ = [
+    "STOPPED",
+    "Process",
+    "boot_id",
+    "boot_ns",
+    "descendants",
+    "listening",
+    "sockets",
+    "yield_cpu",
+    "yield_session",
+]
 
 STATE, PARENT, START_TICKS = 0, 1, 19
 """Places in /proc/PID/stat after the command's closing bracket; proc(5) counts pid and command too: 3, 4, 22."""
+
+STOPPED = ("T", "t")
+"""The kernel's letters for a process that SIGSTOP, or a debugger, has frozen."""
+
+LISTENS = "0A"
+"""A socket's state in /proc/net/tcp; proc(5)."""
 
 ROUNDS_MAX = 100_000
 """Of a walk through a process tree; far more than a machine has processes."""
 
 
+@functools.cache
 def boot_id() -> str:
     """This boot of this machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -96,7 +114,7 @@ class Process:
     @property
     def stopped(self) -> bool:
         """Whether it is frozen by SIGSTOP (or a debugger)."""
-        return self.state in ("T", "t")
+        return self.state in STOPPED
 
     def send(self, number: signal.Signals) -> bool:
         """Signal this very process, never one that got its pid later; False when it is gone.
@@ -146,6 +164,33 @@ def descendants(root: int) -> list[Process]:
         found += below
         queue += [p.pid for p in below]
     return found
+
+
+def listening() -> Mapping[int, frozenset[str]]:
+    """TCP port -> the sockets that listen on it, on any address of this machine. A socket is told as a process's
+    descriptor names it: "socket:[INODE]"."""
+    found: dict[int, set[str]] = {}
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == LISTENS:
+                found.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(f"socket:[{fields[9]}]")
+    return {port: frozenset(names) for port, names in found.items()}
+
+
+def sockets(pid: int) -> frozenset[str]:
+    """The sockets that a process's descriptors name; none when it is gone, or not ours to look into."""
+    found = set()
+    try:
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(descriptor.path))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return frozenset()
+    return frozenset(name for name in found if name.startswith("socket:"))
 
 
 def _stat(pid: int) -> list[str] | None:

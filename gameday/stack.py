@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,6 +33,7 @@ from gameday.ports import (
     Channel,
     Cursor,
     Fault,
+    Holds,
     Hop,
     Host,
     Inside,
@@ -49,7 +51,7 @@ from gameday.ports import (
 from gameday.state import ROOT, State
 from gameday.stops import Stop
 
-__all__ = ["ARCHIVE", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
+__all__ = ["ARCHIVE", "OfItsOwn", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
 
 INSIDE = (Points, Rights, Store)
 """What a component offers, or the archive, not its host."""
@@ -346,6 +348,8 @@ class Stack:
                 host: object = self.host(role) if p.inside else None
                 if isinstance(host, Inside):
                     probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
+                if (port := _port(p.settings)) is not None and isinstance(self.host(role), Holds):
+                    probe = OfItsOwn(probe, self.host(role), role, port)
                 yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
         for hop in (self.config.stream.hops[0], self.config.stream.visible):
             yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
@@ -440,6 +444,40 @@ class _OrInside:
         finally:
             self._due = time.monotonic() + INSIDE_EVERY_S
         return {".inside": 1.0}
+
+
+@dataclasses.dataclass
+class OfItsOwn:
+    """A probe whose answers count only while the component itself holds the port that answers. Where somebody else held
+    it from the start, such as a proxy, nobody can tell: then every answer counts, and `gameday check` says so."""
+
+    probe: Probe
+    host: Any
+    role: str
+    port: int
+    known: bool | None = None
+    """Whether the component was seen to hold its port; None: it has not been looked yet."""
+
+    def read(self) -> Mapping[str, float]:
+        values = self.probe.read()
+        if self.known is not False:
+            own = self.host.holds(self.role, self.port)
+            if own is None and self.known is None:
+                self.known = False
+            elif not own:
+                raise DriverError(f"who answers at port {self.port} is not {self.role}", definite=True)
+            else:
+                self.known = True
+        return values
+
+
+def _port(settings: Mapping[str, Any]) -> int | None:
+    """The port that a probe asks, of its url, address or dsn; None: it names none."""
+    text = next((str(settings[key]) for key in ("url", "address", "dsn") if key in settings), "")
+    try:
+        return urlsplit(text if "//" in text else f"//{text}").port
+    except ValueError:
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

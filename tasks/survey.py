@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from gameday import courier, lease, mending
 from gameday.errors import ConfigError, GamedayError
@@ -16,7 +17,7 @@ from gameday.journal import Journal
 from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
 from gameday.ports import Inside, Isolate, Links, Probe
 from gameday.runbook import read
-from gameday.stack import Stack
+from gameday.stack import OfItsOwn, ProbeSpec, Stack
 
 __all__ = ["fitting", "requirements", "survey"]
 
@@ -87,6 +88,9 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
     ]
     rows += [{"what": what, **answer.result()} for what, answer in asked]
     rows += isolated.result()
+    if unknown := [spec.series.removeprefix("component/") for spec in stack.probes() if _anybody(spec)]:
+        note = f"whoever answers is taken for the component, as who listens can't be told: {', '.join(unknown)}"
+        rows.append({"what": "answers", "ok": True, "note": note})
     for name in stack.config.channels:
         rows.append({"what": f"channel {name}", **_found(lambda name=name: _channel(stack, name))})
     rows += fitting(stack, tests)
@@ -96,6 +100,17 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
             for name in tests
         ]
     return rows
+
+
+def _anybody(spec: ProbeSpec) -> bool:
+    """Whether a component's probe would take anybody's answer for the component's."""
+    if not spec.series.startswith("component/"):
+        return False
+    if not isinstance(spec.probe, OfItsOwn):
+        return True
+    with suppress(GamedayError):
+        spec.probe.read()
+    return spec.probe.known is False
 
 
 def _watched(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[tuple[str, str]]:

@@ -59,6 +59,11 @@ class Rig(Protocol):
     @property
     def stack(self) -> Stack: ...
 
+    @property
+    def port(self) -> int:
+        """Where web listens."""
+        ...
+
     def partition(self) -> Fault:
         """The fault that cuts web off from its client."""
         ...
@@ -89,6 +94,10 @@ class Local:
 
     stack: Stack
     link: toxiproxy.Link
+
+    @property
+    def port(self) -> int:
+        return self.link.upstream
 
     def partition(self) -> Fault:
         return Partition("web", self.link.name)
@@ -189,6 +198,10 @@ class Docker:
 
     stack: Stack
     engine: Engine
+
+    @property
+    def port(self) -> int:
+        return PORT
 
     def partition(self) -> Fault:
         return Isolate("web")

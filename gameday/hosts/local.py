@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.model import Json
 from gameday.polling import until
-from gameday.process import Process, boot_id, descendants
+from gameday.process import STOPPED, Process, boot_id, descendants, listening, sockets
 from gameday.unix import reachable
 
 __all__ = ["Host"]
@@ -26,6 +26,12 @@ ANSWER_S = 5.0
 
 ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace: the supervisor waits up to 10 s for a process to come or go."""
+
+SEEN_S = 0.05
+"""How long it is believed who listens where: one period of a probe."""
+
+NOBODY = frozenset({"nobody"})
+"""In place of the sockets of a port on which nobody listens: nobody holds it."""
 
 FREEZE_WITHIN_S = 2.0
 """Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
@@ -40,13 +46,32 @@ class _Look:
     answer: Mapping[str, Json] | DriverError = field(default_factory=dict)
 
 
+@dataclass
+class _Ports:
+    """Who listens where, as it was seen last."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    owners: dict[str, tuple[Process, frozenset[str]]] = field(default_factory=dict)
+    _looked_s: float = -SEEN_S
+    _found: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    def recent(self, port: int) -> frozenset[str]:
+        """The sockets that listen on a port, as at most SEEN_S ago: all probes of a tick share one look."""
+        with self.lock:
+            if time.monotonic() - self._looked_s >= SEEN_S:
+                self._found, self._looked_s = listening(), time.monotonic()
+            return self._found.get(port, NOBODY)
+
+
 @dataclass(frozen=True)
 class Host:
-    """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Kill, Lives, Pause."""
+    """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Holds, Kill,
+    Lives, Pause."""
 
     socket: str
     names: Mapping[str, str] = field(default_factory=dict)
     _look: _Look = field(default_factory=_Look, init=False, repr=False, compare=False)
+    _ports: _Ports = field(default_factory=_Ports, init=False, repr=False, compare=False)
 
     # ---- Host ------------------------------------------------------------------------------------------------
 
@@ -62,6 +87,25 @@ class Host:
 
     def stop(self, component: str, grace_s: float) -> None:
         self._ask({"op": "stop", "name": self._name(component), "grace_s": grace_s}, ORDER_S + grace_s)
+
+    # ---- Holds -----------------------------------------------------------------------------------------------
+
+    def holds(self, component: str, port: int) -> bool | None:
+        """Asked with every answer of every probe: who holds which socket is looked for anew only when a process or a
+        socket is another than before."""
+        root, own = self._ports.owners.get(component, (None, frozenset()))
+        if root is not None and root.state not in (None, *STOPPED) and self._ports.recent(port) <= own:
+            return True
+        who = self._process(component)
+        if who is None:
+            return False
+        root = who[0]
+        own = frozenset().union(*(sockets(process.pid) for process in _tree(root)))
+        self._ports.owners[component] = (root, own)
+        now = listening().get(port, frozenset())
+        if not now or root.stopped:
+            return False
+        return True if now <= own else None
 
     # ---- Lives -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
 from gameday.model import Json
 from gameday.polling import until
-from gameday.ports import Fault, Held
+from gameday.ports import Fault, Held, Holds
 from gameday.process import Process, descendants
 from tests.hostrigs import BYSTANDER, RIGS, ROLES, Rig, frozen
 
@@ -195,6 +196,27 @@ def test_every_process_that_began_is_known_also_one_between_two_looks(rig: Rig, 
     assert len(began) >= 2  # a killed one may have been revived before it was stopped
     assert abs(started[-1] - identity(host, "web")["started_us"]) < 1_000_000
     assert [life["started_us"] for life in host.lives("web", started[-2])] == started[-1:]
+
+
+def test_who_holds_a_port_is_known(rig: Rig, host: Any) -> None:
+    """Only the component, while it isn't frozen: nobody in its place. A port that another one holds while it runs, such
+    as a proxy in front, is another matter."""
+    if not isinstance(rig.stack.host("web"), Holds):
+        pytest.skip("an engine tells no holder of a port; gameday check says so of each probe")
+    port = rig.port
+    assert host.holds("web", port) is True
+    host.pause("web")
+    assert host.holds("web", port) is False
+    host.resume("web")
+    assert host.holds("web", port) is True
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert host.holds("web", other.getsockname()[1]) is None
+    host.stop("web", GRACE_S)
+    assert host.holds("web", port) is False
+    with socket.create_server(("127.0.0.1", port)):
+        assert host.holds("web", port) is False
+    host.start("web")
+    until(lambda: host.holds("web", port), within_s=10, what="web to hold its port again")
 
 
 # ---- pause -----------------------------------------------------------------------------------------------------------
