@@ -468,6 +468,10 @@ def _plants() -> tuple[Plant, ...]:
     for step_s in (-3600, 2):
         name = f"the wall clock stepped by {step_s} s"
         found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
+    made = {"surplus": {"silver": [[["binance", "DOGEUSDT"], 7, None]]}}
+    found.append(
+        Plant("a trade that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")
+    )
     twice = {"handler-binance": [{"pid": pid, "started_us": STARTED_US + pid * 100_000} for pid in (9, 10)]}
     lives = {"lives": twice}
     found.append(Plant("started again by another hand", lambda h: h.symptoms.update(lives), {"started_once": unknown}))

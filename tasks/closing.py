@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import checks
+from gameday import ahead, checks
 from gameday.errors import GamedayError
 from gameday.model import Digest, Evidence, Finding, Verdict, Window, merge
 from gameday.ports import Ledger
@@ -32,14 +32,17 @@ def _whole(stack: Stack) -> Finding:
     heads = {name: hop.heads() for name, hop in tables.items()}
     groups = heads[ledger]
     hi = {g: min(h[g] for h in heads.values() if g in h) for g in groups}  # what a table doesn't know, it lacks
+    surplus = ahead.beyond(stack, ahead.heads_of(stack, archive=True))
     window = Window(lo=dict.fromkeys(groups, 0), hi=hi)
     digests = tuple(d for hop in tables.values() for d in hop.digest(window) if d.stream == "trades")
     if (archive := stack.archive) is not None:
-        exported = Window(lo=dict.fromkeys(groups, 0), hi=archive.heads())
+        exported = Window(lo=dict.fromkeys(groups, 0), hi=archive.heads())  # the ledger has none of foreign groups
         right = stack.ledger.digest(exported)[0].groups
         digests += (Digest("archive", ledger, "final", right), *archive.digest(exported))
     evidence = Evidence("history", {}, stack.name, visible=visible, ledger=ledger, window=window, digests=digests)
     findings = [check(evidence) for check in WHOLE]
+    if surplus:
+        findings.append(Finding("surplus", Verdict.FAIL, "; ".join(ahead.told(surplus, ledger))))
     verdict = merge([f.verdict for f in findings])
     records = sum(window.hi.values())
     why = (

@@ -5,7 +5,7 @@ import time
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions, mending
+from gameday import ahead, conditions, mending
 from gameday.errors import DriverError, TooLate
 from gameday.model import Inject, Verdict
 from gameday.polling import until
@@ -37,8 +37,11 @@ def preflight(run: Run) -> None:
         )
     try:
         run.groups = tuple(sorted(run.stack.ledger.heads()))
+        beyond = ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive))
     except DriverError as e:
         raise Halt(Verdict.UNKNOWN, f"the ledger does not answer: {e}. Remedy: gameday up") from e
+    if beyond:
+        raise Halt(Verdict.UNKNOWN, "; ".join(ahead.told(beyond, run.stack.config.stream.hops[0])))
     for stop in run.stack.stops():
         try:
             crossed = stop.crossed()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from gameday import courier, lease, mending
+from gameday import ahead, courier, lease, mending
 from gameday.errors import ConfigError, GamedayError
 from gameday.journal import Journal
 from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
@@ -36,7 +36,7 @@ def survey(stack: Stack) -> dict[str, Json]:
         links = [pool.submit(_links, name, host) for name, host in hosts.items() if isinstance(host, Links)]
         left = pool.submit(mending.nothing_left, stack)
         notes = _holders(stack)
-    streams, trouble = _streams([answer.result for answer in heads])
+    streams, trouble = _streams(stack, [answer.result for answer in heads])
     components = []
     for role, component in stack.config.components.items():
         mine = [(name, answer.result()) for (_, of, name), answer in troubles if of == role]
@@ -219,12 +219,18 @@ def _links(name: str, host: Links) -> list[Json]:
         return [{"name": name, "trouble": str(e)}]
 
 
-def _streams(heads: Sequence[Callable[[], Mapping[Group, int]]]) -> tuple[list[Json], list[str]]:
+def _streams(stack: Stack, heads: Sequence[Callable[[], Mapping[Group, int]]]) -> tuple[list[Json], list[str]]:
+    """The streams, and what is wrong with them: what users see beyond the ledger, which is asked once more for that."""
+    names = stack.config.stream
     try:
         ledger, visible = (answer() for answer in heads)
+        more = any(head > ledger.get(group, -1) for group, head in visible.items())
+        trouble = ahead.told(ahead.beyond(stack, {names.visible: visible}), names.hops[0]) if more else []
     except GamedayError as e:
         return [], [f"streams: {e}"]
-    return [{"group": "/".join(g), "ledger": n, "visible": visible.get(g, 0)} for g, n in sorted(ledger.items())], []
+    return [
+        {"group": "/".join(g), "ledger": n, "visible": visible.get(g, 0)} for g, n in sorted(ledger.items())
+    ], trouble
 
 
 def _holders(stack: Stack) -> list[str]:

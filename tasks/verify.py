@@ -10,7 +10,7 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import checks, diagnose
+from gameday import ahead, checks, diagnose
 from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.errors import DriverError, TooLate
 from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Verdict, Window
@@ -33,6 +33,7 @@ def gather(run: Run) -> None:
     died before all of it was there."""
     trouble: dict[str, str] = {}
     try:
+        run.symptoms |= _surplus(run)
         run.window = _window(run)
     except DriverError as e:
         trouble["ledger"] = str(e)
@@ -84,6 +85,13 @@ def _window(run: Run) -> Window:
         lo={g: min(heads.get(g, 0) for heads in at_baseline.values()) for g in run.groups},
         hi=dict(run.stack.ledger.heads()),
     )
+
+
+def _surplus(run: Run) -> dict[str, Json]:
+    """surplus: hop -> [[group, highest id, the ledger's]] of what it shows beyond the ledger; absent: nothing."""
+    beyond = ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive))
+    listed = {hop: [[list(group), *ids] for group, ids in groups.items()] for hop, groups in beyond.items()}
+    return {"surplus": listed} if listed else {}
 
 
 def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:

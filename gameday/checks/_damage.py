@@ -22,6 +22,9 @@ LISTED = ("trades", "archive")
 
 GROUPS_NAMED = 3
 
+BEYOND = "beyond the ledger"
+"""In place of a view: what was found by a hop's heads, not by its digest."""
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -64,7 +67,16 @@ def compare(evidence: Evidence) -> list[Damage]:
             for group in dict.fromkeys([*reference.groups, *digest.groups]):
                 right, held = reference.groups.get(group, EMPTY), digest.groups.get(group, EMPTY)
                 found.append(_against(reference, digest, group, right, held))
+    found += _surplus(evidence)
     return [d for d in found if d.lost or d.doubled or d.changed or not d.told]
+
+
+def _surplus(evidence: Evidence) -> Iterator[Damage]:
+    """What a hop showed beyond the ledger: at least one record in each of these groups that nobody made."""
+    for hop, groups in (evidence.symptoms.get("surplus") or {}).items():
+        stream = "archive" if hop == "archive" else "trades"
+        for group, *_ in groups:
+            yield Damage(stream, hop, BEYOND, evidence.ledger, tuple(group), lost=0, doubled=1, changed=0, told=True)
 
 
 def counts(evidence: Evidence) -> dict[str, dict[str, int]]:

@@ -39,11 +39,11 @@ class Hop:
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> the highest id that exists now."""
-        heads = self._tape()["heads"]
-        return {(venue, symbol): head for venue, symbols in heads.items() for symbol, head in symbols.items()}
+        return _heads(self._tape())
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """What should exist: the stream "trades", each once."""
+        """What should exist: the stream "trades", each once. Nothing does of a group, or beyond an id, that the tape
+        never had."""
         from gameday.digest import add, row_hash, tally
 
         tape = self._tape()
@@ -60,7 +60,7 @@ class Hop:
         import numpy as np
 
         venue, symbol = group
-        columns = self._function(self._tape(), venue, symbol, lo, hi)
+        columns = self._made(self._tape(), group, lo, hi)
         rows = len(columns["id"])
         return {"venue": np.full(rows, venue), "symbol": np.full(rows, symbol), **columns}
 
@@ -74,7 +74,7 @@ class Hop:
         really = {name: held[name][held["n"] > 0] for name in bars.BAR_COLUMNS}
         parts: list[Columns] = []
         for (venue, symbol, interval), (lo, hi) in bars.spans(really, window).items():
-            made = bars.from_trades(self._function(tape, venue, symbol, lo, hi), bars.INTERVALS_US[interval])
+            made = bars.from_trades(self._made(tape, (venue, symbol), lo, hi), bars.INTERVALS_US[interval])
             rows = len(made["n"])
             named = {
                 "venue": np.full(rows, venue),
@@ -87,9 +87,15 @@ class Hop:
         )
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
-        venue, symbol = group
-        for start in range(lo, hi, CHUNK_ROWS):
-            yield self._function(tape, venue, symbol, start, min(start + CHUNK_ROWS, hi))
+        end = min(hi, _heads(tape).get(group, lo))
+        for start in range(lo, end, CHUNK_ROWS):
+            yield self._made(tape, group, start, min(start + CHUNK_ROWS, end))
+
+    def _made(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Columns:
+        """The trades lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
+        had = _heads(tape)
+        venue, symbol = group if group in had else next(iter(had))
+        return self._function(tape, venue, symbol, lo, max(lo, min(hi, had.get(group, lo))))
 
     def _tape(self) -> dict[str, Any]:
         parts = urlsplit(self.url)
@@ -111,3 +117,7 @@ class Hop:
     def _function(self) -> Trades:
         found: Trades = function(self.trades)
         return found
+
+
+def _heads(tape: Mapping[str, Any]) -> Mapping[Group, int]:
+    return {(venue, symbol): head for venue, symbols in tape["heads"].items() for symbol, head in symbols.items()}

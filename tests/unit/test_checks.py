@@ -56,6 +56,9 @@ CLEAN = (
 )
 
 DATA: list[tuple[str, Check, Evidence, Verdict, str]] = [
+    ("nobody made it", checks.no_duplicates,
+     history(*CLEAN, symptoms={"surplus": {"silver": [[["x", "DOGE"], 7, None]], "gold": [[list(A), 99, 10]]}}),
+     FAIL, "silver (beyond the ledger) has 1 trade too many: x/DOGE (1); seen at gold too"),
     ("all there", checks.no_loss, history(*CLEAN), PASS, "broker, bronze, silver: all 10 records"),
     ("one gone", checks.no_loss, history(CLEAN[0], held("bronze", "raw", right(rows=9, keys=9))), FAIL,
      "bronze has 1 trade fewer than exchange: binance/BTCUSDT (1)"),
