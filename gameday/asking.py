@@ -1,0 +1,48 @@
+"""A question to a server ends in its time, whatever its driver, a library or the server does. What is asked is the
+callers'.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from gameday.errors import DriverError
+
+__all__ = ["answer"]
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 0.5
+
+
+def answer(ask: Callable[[], T], within_s: float, what: str, watch: Callable[[], object] = lambda: None) -> T:
+    """What `ask` returns, or raises. DriverError, naming `what`, when neither is there within within_s.
+
+    It is asked in a thread of its own; one that hangs is left to itself and ends with the process, for nothing in
+    Python ends it sooner. watch: called every LOOK_EVERY_S; what it raises ends the waiting too.
+    """
+    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((ask(), None))
+        except BaseException as e:  # noqa: BLE001 - it is raised where it was asked
+            answers.put((None, e))
+
+    deadline = time.monotonic() + within_s
+    threading.Thread(target=work, name=f"ask {what}", daemon=True).start()
+    while True:
+        try:
+            found, error = answers.get(timeout=max(0.0, min(LOOK_EVERY_S, deadline - time.monotonic())))
+        except queue.Empty:
+            if time.monotonic() >= deadline:
+                raise DriverError(f"{what}: no answer within {within_s:g} s", definite=False) from None
+            watch()
+            continue
+        if error is not None:
+            raise error
+        return found  # type: ignore[return-value]  # the other half of the pair says that it is an answer
