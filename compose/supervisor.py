@@ -30,6 +30,7 @@ from typing import Any
 import structlog
 
 from compose.service import Service, answers, listens, port_of
+from gameday import console
 from gameday.errors import DriverError, GamedayError
 from gameday.polling import until
 from gameday.process import Process, boot_id, descendants, yield_cpu
@@ -315,7 +316,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def main() -> None:
-    """Run until told to shut down, or terminated."""
+    """Run until told to shut down, or terminated. That its log can't be written ends nothing."""
+    console.tolerate()
     state = State(Path(sys.argv[1]).resolve())
     text = specification(state)
     with text.open() as held:

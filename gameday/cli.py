@@ -2,15 +2,15 @@
 looks does without Prefect (tests/unit/test_commands.py).
 
 Exit codes (design): 0 pass or skipped; 1 a fail; 2 bad usage or configuration; 3 no verdict, stack down, busy or
-aborted; 130 Ctrl-C.
+aborted; 130 Ctrl-C. They say what was found, whoever watches: that it could not be printed changes none.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
+import traceback
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gameday import console, signals
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
 from gameday.journal import Entry, Journal
 from gameday.model import Verdict
@@ -46,7 +47,8 @@ app.add_typer(failpoints, name="failpoints")
 PIPED_COLUMNS = 400
 """Programs read a row on a line, however narrow the terminal is."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
+_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed when the command began
+out = Console(highlight=False, soft_wrap=True, width=None if _terminal else PIPED_COLUMNS)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
@@ -200,33 +202,29 @@ def run(
     _quiet_prefect(config)
     from flows.nightly import carry_out
     from gameday.config import default_path
-    from gameday.reports import junit, results, table
     from gameday.run import new_id
     from tasks.run import Night, night
 
     stack: Any = None if config is None else _stack()
     chosen = _choose(names or [], variants, param or [], stack)  # bad usage is told whether or not the stack is up
+    for path in (json_file, junit_file):
+        _writable(path)
     if config is None or stack is None:
         raise down or NotUp("no configuration")
     _need_prefect(config)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_NO_VERDICT))  # not its default, which would write no report
+    signals.obey()
     here = Night(new_id("night"), say=say)
     token = night.set(here)
     try:
-        carry_out(chosen, stack, str(default_path()), commit)
+        with console.impatient():
+            carry_out(chosen, stack, str(default_path()), commit)
+    except Exception as e:
+        if here.verdict is not Verdict.FAIL:
+            raise
+        _explain(e)  # and what was found before it stands
     finally:
         night.reset(token)
-        judged = here.judged()
-        if judged:
-            out.print()
-            out.print(table.render(judged))
-            for finding in here.findings:
-                out.print(f"{finding.check}: {finding.verdict}: {finding.why}", markup=False)
-            out.print(f"report: {State.default().report(here.id)}", markup=False)
-        if json_file is not None:
-            _write(json_file, json.dumps(results.to_json(here.id, judged, here.findings), indent=2) + "\n")
-        if junit_file is not None:
-            _write(junit_file, junit.render(here.id, judged, here.findings))
+        _tell(here, json_file, junit_file)
     raise typer.Exit(_exit_code(here))
 
 
@@ -456,19 +454,45 @@ def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g.
 
 def main() -> None:
     """Run the command; errors that gameday can explain are one message and an exit code, never a traceback."""
+    console.tolerate()
     try:
         code = app(standalone_mode=False) or 0  # what typer.Exit carried; 130 after Ctrl-C
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
+    except signals.Stopped as e:
+        code = EXIT_NO_VERDICT
+        err.print(f"stopped by {e}{_left()}", markup=False)
     except typer._click.ClickException as e:  # usage errors: click words them and knows their exit code
         e.show()
-        sys.exit(e.exit_code)
-    except GamedayError as e:
-        err.print(f"gameday: {e}", markup=False, style="red")
-        sys.exit(e.exit_code)
+        code = e.exit_code
+    except Exception as e:  # noqa: BLE001 - whatever it was, it is no fail of the platform: exit code 1 is only that
+        code = _explain(e)
     if code == EXIT_INTERRUPTED:
-        err.print("interrupted; everything that was broken has been mended", markup=False)
+        err.print(f"interrupted{_left()}", markup=False)
+    out.file.flush()
+    for line in console.lost():
+        err.print(f"gameday: {line}. The exit code says what was found", markup=False)
     sys.exit(code)
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit code for it. What gameday can't explain is a bug, and told with where it is."""
+    if isinstance(error, GamedayError):
+        err.print(f"gameday: {error}", markup=False, style="red")
+        return error.exit_code
+    err.print("".join(traceback.format_exception(error)), markup=False)
+    return EXIT_NO_VERDICT
+
+
+def _left() -> str:
+    """What an interrupted command says about what may be broken."""
+    try:
+        left = Journal(State.default().journal).open_acts()
+    except GamedayError as e:
+        return f"; whether something is broken is not known: {e}"
+    if left:
+        return f"; not mended yet: {', '.join(map(_act, left))}. Remedy: gameday heal"
+    return "; everything that was broken has been mended"
 
 
 def say(text: str) -> None:
@@ -565,13 +589,52 @@ def _exit_code(here: Night) -> int:
     return 0 if verdict in (Verdict.PASS, Verdict.SKIPPED) and here.results else EXIT_NO_VERDICT
 
 
-def _write(path: Path, text: str) -> None:
+def _tell(here: Night, json_file: Path | None, junit_file: Path | None) -> None:
+    """The night's results, as files and as a table. Whatever goes wrong with that, the verdict stands."""
+    from gameday.reports import junit, results, table
+
+    judged = here.judged()
     try:
-        path.write_text(text)
+        with signals.Gate(), console.impatient():
+            if json_file is not None:
+                _write(json_file, json.dumps(results.to_json(here.id, judged, here.findings), indent=2) + "\n")
+            if junit_file is not None:
+                _write(junit_file, junit.render(here.id, judged, here.findings))
+        if judged:
+            out.print()
+            out.print(table.render(judged))
+            for finding in here.findings:
+                out.print(f"{finding.check}: {finding.verdict}: {finding.why}", markup=False)
+            out.print(f"report: {State.default().report(here.id)}", markup=False)
+    except Exception as e:  # noqa: BLE001 - it is said, and changes no exit code
+        _explain(e)
+
+
+def _writable(path: Path | None) -> None:
+    """ConfigError when the results can't be written there: told before anything is broken."""
+    if path is None:
+        return
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would wait for its reader
+            return
+        known = path.exists()
+        path.open("ab").close()
+        if not known:
+            path.unlink()
     except OSError as e:
-        raise GamedayError(
-            f"{path} can't be written: {e.strerror}. The results are also in the state folder: gameday report"
-        ) from e
+        raise ConfigError(f"{path} can't be written: {e.strerror}. Remedy: a file in a folder that exists") from e
+
+
+def _write(path: Path, text: str) -> None:
+    """What was found stands, also where it can't be written any more: that is said, and changes no exit code."""
+    try:
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as e:
+        err.print(
+            f"gameday: {path} can't be written: {e.strerror}. The results are also in the state folder: gameday report",
+            markup=False,
+            style="red",
+        )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -516,14 +516,14 @@ class _Tenure:
 class _Stop:
     """The first reason to end before its run does, and a descriptor that turns readable with it.
 
-    SIGTERM and SIGINT are one; the others come from threads.
+    SIGTERM, SIGINT and SIGQUIT are one; the others come from threads.
     """
 
     def __init__(self) -> None:
         self.why: str | None = None
         self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, lambda *_: self.ask(ABORTED))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -597,7 +597,7 @@ def main() -> NoReturn:
 
 def _reply(answer: Json) -> None:
     """One line to the run. It may be dead, or frozen with a full pipe: nobody hears it then, and nothing is held up."""
-    with contextlib.suppress(BrokenPipeError, BlockingIOError):
+    with contextlib.suppress(OSError):
         os.write(1, json.dumps(answer).encode() + b"\n")
 
 

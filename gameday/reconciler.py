@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from gameday import lease
+from gameday import console, lease
 from gameday.errors import Busy, GamedayError
 from gameday.journal import Entry, Journal
 from gameday.mending import mend, take_to_mend
@@ -71,7 +71,8 @@ def _why(found: list[Entry]) -> str:
 
 
 def main() -> None:
-    """Look every TICK_S until SIGTERM or SIGINT."""
+    """Look every TICK_S until SIGTERM or SIGINT. That its log can't be written ends nothing."""
+    console.tolerate()
     parser = argparse.ArgumentParser(prog="gameday.reconciler", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from gameday import codec, conditions, timings
+from gameday import codec, conditions, signals, timings
 from gameday.errors import DriverError, GamedayError
 from gameday.faults.ask import Ask
 from gameday.guardian import ABORTED, Guardian
@@ -134,9 +134,14 @@ class Run:
         self.began_ns = time.monotonic_ns()
 
     def say(self, text: str) -> None:
-        """One line for whoever watches, and for the run's own log."""
+        """One line for whoever watches, and for the run's own log. Neither can keep the run from going on."""
         self._log(text)
-        self._say(text)
+        try:
+            self._say(text)
+        except signals.Stopped:
+            raise
+        except (Exception, SystemExit):  # noqa: BLE001 - SystemExit is how a console ends on a broken pipe
+            self._log("(not told: whoever watches failed)")
 
     def enter(self, step: str) -> None:
         """Note in the run's own log that this step begins."""
@@ -144,7 +149,7 @@ class Run:
 
     def _log(self, text: str) -> None:
         """A full disk keeps nothing from being mended, or told."""
-        with suppress(OSError), (self.folder / "run.log").open("a") as log:
+        with suppress(OSError), (self.folder / "run.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
 
     # ---- what the test says --------------------------------------------------------------------------------

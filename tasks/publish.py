@@ -20,21 +20,20 @@ __all__ = ["publish"]
 
 
 def publish(here: Night, stack: Stack) -> None:
-    """Never raises for what gameday can explain: no verdict hangs on it, so it is said."""
+    """Never raises: no verdict hangs on it, so what goes wrong is said."""
 
     def attempt(what: str, do: Callable[[], None]) -> None:
         try:
             do()
-        except GamedayError as e:
-            here.tell(f"{what}: {e}")
+        except Exception as e:  # noqa: BLE001 - whatever it is, what was found is kept, and judged
+            here.tell(f"{what}: {e if isinstance(e, GamedayError) else repr(e)}")
 
     if not here.trusted:
         attempt("history", lambda: _amend(here, stack))
     if (completed := here.completed) is not None:
         dsn = stack.config.history.get_secret_value()
         attempt("history", lambda: history.complete_night(dsn, here.id, stack.name, completed))
-    for trouble in metrics.publish(stack.config, stack.state, here.judged(), completed):
-        here.tell(f"metrics: {trouble}")
+    attempt("metrics", lambda: _metrics(here, stack))
     attempt("retention", lambda: _forget(here, stack))
 
 
@@ -43,6 +42,11 @@ def _amend(here: Night, stack: Stack) -> None:
     for result in here.judged():
         codec.write_json(stack.state.run(result.id) / "result.json", result)
         history.record(stack.config.history.get_secret_value(), result)
+
+
+def _metrics(here: Night, stack: Stack) -> None:
+    for trouble in metrics.publish(stack.config, stack.state, here.judged(), here.completed):
+        here.tell(f"metrics: {trouble}")
 
 
 def _forget(here: Night, stack: Stack) -> None:

@@ -14,9 +14,21 @@ from gameday.model import RunResult
 from gameday.reports import table
 from gameday.run import Run
 
+__all__ = ["record", "store"]
+
 
 @task(name="record", cache_policy=NO_CACHE)
 def record(run: Run, result: RunResult) -> None:
+    """Store it, and show it in Prefect."""
+    store(run, result)
+    if FlowRunContext.get() is not None:
+        try:
+            _artifacts(run, result)
+        except Exception as e:  # noqa: BLE001 - what Prefect doesn't show is in the folder and in history
+            run.say(f"{run.name}: no artifacts in Prefect: {e!r}")
+
+
+def store(run: Run, result: RunResult) -> None:
     """result.json in the run's folder is the truth; what can't be copied to history now is copied by a later run."""
     dsn = run.stack.config.history.get_secret_value()
     try:
@@ -27,11 +39,6 @@ def record(run: Run, result: RunResult) -> None:
         history.record(dsn, result)
     except GamedayError as e:
         run.say(f"{run.name}: not yet in history, kept in {run.folder}: {e}")
-    if FlowRunContext.get() is not None:
-        try:
-            _artifacts(run, result)
-        except Exception as e:  # noqa: BLE001 - what Prefect doesn't show is in the folder and in history
-            run.say(f"{run.name}: no artifacts in Prefect: {e!r}")
 
 
 def _artifacts(run: Run, result: RunResult) -> None:

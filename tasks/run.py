@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from prefect.flows import Flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from gameday import checks, codec, diagnose
+from gameday import checks, codec, console, diagnose, signals
 from gameday.errors import GamedayError
 from gameday.model import (
     Await,
@@ -54,7 +55,7 @@ from tasks.inject import inject
 from tasks.notify import notify
 from tasks.preflight import preflight
 from tasks.publish import publish
-from tasks.record import record
+from tasks.record import record, store
 from tasks.telling import tell_night
 from tasks.verify import gather, judge
 from tasks.wait import wait, wait_alert, wait_recovered
@@ -109,13 +110,15 @@ class Night:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def tell(self, text: str) -> None:
-        """To whoever watches this night, and to Prefect."""
-        if self.say is not None:
-            self.say(text)
-        try:
-            get_run_logger().info(text)
-        except MissingContextError:
-            return
+        """To whoever watches this night, and to Prefect. What goes wrong with that is nothing that a run could mend."""
+        for tell in (self.say, _to_prefect):
+            try:
+                if tell is not None:
+                    tell(text)
+            except signals.Stopped:
+                raise
+            except (Exception, SystemExit):  # noqa: BLE001 - SystemExit is how a console ends on a broken pipe
+                continue
 
     def look_ahead(self, following: Planned, stack: str) -> None:
         """Prepare a run that has not begun, and sample for it: while the checks are proved, or once the platform is
@@ -163,7 +166,12 @@ class Night:
         return results.verdict(self.judged(), self.findings)
 
     def write(self, stack: Stack) -> Path:
-        """results.json, junit.xml and report.html of this night, and the site's pages around it; the folder."""
+        """results.json, junit.xml and report.html of this night, and the site's pages around it; the folder. A signal
+        that ends this process waits until they are there."""
+        with signals.Gate():
+            return self._write(stack)
+
+    def _write(self, stack: Stack) -> Path:
         folder = stack.state.night(self.id)
         runs = self.judged()
         codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings))
@@ -174,18 +182,22 @@ class Night:
         return folder
 
     def close(self, stack: Stack) -> None:
-        """Write the night's files, then tell people; what could not be told is in the files too, and changes no
-        verdict."""
-        try:
-            self.write(stack)
-        finally:
-            left = tell_night(stack, self.tell, self.id, self.judged(), self.findings)
+        """Write the night's files, then tell people; what could not be written or told is said, in the files too, and
+        changes no verdict."""
+        self._kept(stack)
+        left = tell_night(stack, self.tell, self.id, self.judged(), self.findings)
         if left:
             self.findings.append(Finding("channels", Verdict.SKIPPED, "; ".join(left)))
+            self._kept(stack)
+
+    def _kept(self, stack: Stack) -> None:
+        try:
             self.write(stack)
+        except Exception as e:  # noqa: BLE001 - each run's result is in its folder, and the night's verdict stands
+            self.tell(f"{self.id}: no report: {e if isinstance(e, GamedayError) else repr(e)}")
 
     def _pages(self, stack: Stack, folder: Path, runs: list[RunResult]) -> None:
-        (folder / "junit.xml").write_text(junit.render(self.id, runs, self.findings))
+        (folder / "junit.xml").write_text(junit.render(self.id, runs, self.findings), encoding="utf-8")
         pages = [(r, _evidence(stack, r.id)) for r in runs]
         site.write(
             stack.state,
@@ -195,6 +207,12 @@ class Night:
             prefect=stack.config.prefect.ui_url,
             diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages if evidence is not None},
         )
+
+
+def _to_prefect(text: str) -> None:
+    """To the log of the flow run that is under way; nowhere outside one."""
+    with suppress(MissingContextError):
+        get_run_logger().info(text)
 
 
 def _evidence(stack: Stack, run_id: str) -> Evidence | None:
@@ -263,6 +281,8 @@ def as_state(result: RunResult) -> State[Any]:
 
 def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -> RunResult:
     """Run one test inside the present night, or as a night of its own."""
+    console.tolerate()
+    signals.obey()
     part = night.get()
     here = part or Night(new_id(name))
     run = here.begin(name, params, test, stack)
@@ -280,11 +300,8 @@ def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -
 
 def _end(here: Night, opened: Stack) -> None:
     """What the end of a run that is a night of its own leaves."""
-    try:
-        if here.results:
-            here.close(opened)
-    except GamedayError as e:
-        here.tell(f"{here.id}: no report: {e}")
+    if here.results:
+        here.close(opened)
     publish(here, opened)
 
 
@@ -298,111 +315,124 @@ def interpret(
     before anything is told, and the result is kept. The runbook's verification and the gathering of evidence only look,
     and are done side by side. runs: how many the night has.
 
-    Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, cancellation) heal, leave a
-    result that says `unknown: aborted`, and go on upwards.
+    Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, a signal, cancellation)
+    heal, leave a result that says `unknown: aborted` unless it was judged already, and go on upwards. While it heals
+    and concludes they wait.
     """
     findings: tuple[Finding, ...] = ()
     halted: tuple[Verdict, str] | None = None
     interrupted: BaseException | None = None
-    verified: Future[None] | None = None
+    looking: list[Future[None]] = []
 
     def do(step: Task[..., Any], *what: Any) -> Any:
         run.enter(step.name)
         return call(step)(run, *what)
 
-    try:
-        do(preflight)
-        do(baseline)
-        do(announce)
-        looked_at = runbook.moment(run.test.plan)
-        for at, step in enumerate(run.test.plan):
-            if at == looked_at:
-                do(runbook.diagnose)
-            match step:
-                case Inject(fault):
-                    do(inject, fault)
-                case Await():
-                    do(wait, step)
-                case Heal(fault):
-                    if step is run.test.plan[-1] and isinstance(run.test.alert, FiresWithin):
-                        do(wait_alert)
-                    if at != looked_at or not do(runbook.recover):
-                        do(heal, fault)
-        if looked_at == len(run.test.plan):
-            do(runbook.diagnose)
-        do(prove_nothing_left)
-        do(wait_recovered)
-        verified = beside(do, runbook.verify)
-        do(gather)
-        findings = do(judge)
-        verified.result()
-        run.held()
-    except Halt as e:
-        halted = e.verdict, str(e)
-    except GamedayError as e:
-        halted = Verdict.UNKNOWN, str(e)
-    except BaseException as e:  # noqa: BLE001 - it becomes a verdict unknown; interrupts go on upwards below
-        interrupted = _interrupt(e)
-        told = interrupted or e
-        halted = Verdict.UNKNOWN, f"aborted: {type(told).__name__}: {told}".rstrip(": ")
-    finally:
-        try:
-            run.close()
-        except GamedayError as e:
-            halted = Verdict.UNKNOWN, f"not everything could be mended: {e}"
-        if verified is not None:  # what it looks with ends when the run has given the stack back
-            futures.wait([verified])
-
     def do_last(step: Task[..., Any], *what: Any) -> Any:
+        """What it returns; None when it could not be done: that is said, and the verdict stands."""
         try:
             return do(step, *what)
-        except Exception as e:  # noqa: BLE001 - a Prefect that is away must not keep a result from its folder
+        except Exception as e:
+            if (interrupt := signals.hidden(e)) is not None:
+                raise interrupt from e
             run.say(f"{run.name}: {step.name}: not seen by Prefect: {e!r}")
-            return plain(step)(run, *what)
-
-    result = conclude(run, findings, halted)
-    if interrupted is None:
         try:
-            result = do_last(compare, result, runs)
-        except BaseException as e:  # noqa: BLE001 - told upwards below; the verdict stands, and is kept first
-            interrupted = e
-    keep(result)
-    if interrupted is not None:
-        plain(record)(run, result)
-        raise interrupted
-    for last in (record, notify):
-        do_last(last, result)
+            return plain(step)(run, *what)
+        except Exception as e:  # noqa: BLE001 - see above
+            run.say(f"{run.name}: {step.name}: not done: {e!r}")
+        return None
+
+    with signals.Gate() as gate:
+        try:
+            with gate.opened():
+                findings = _carry_out(run, do, looking)
+        except Halt as e:
+            halted = e.verdict, str(e)
+        except GamedayError as e:
+            halted = Verdict.UNKNOWN, str(e)
+        except BaseException as e:  # noqa: BLE001 - it becomes a verdict unknown; interrupts go on upwards below
+            interrupted = signals.hidden(e)
+            halted = Verdict.UNKNOWN, f"aborted: {signals.name_of(interrupted or e)}"
+        try:
+            run.close()
+        except Exception as e:  # noqa: BLE001 - what is left broken is the first thing to know, whatever kept it so
+            halted = Verdict.UNKNOWN, f"not everything could be mended: {e if isinstance(e, GamedayError) else repr(e)}"
+        futures.wait(looking)  # what it looks with ends when the run has given the stack back
+        result = conclude(run, findings, halted)
+        if interrupted is None:
+            try:
+                with gate.opened():
+                    result = do_last(compare, result, runs) or result
+            except BaseException as e:  # noqa: BLE001 - told upwards below; the verdict stands, and is kept first
+                interrupted = e
+        keep(result)
+        for last in (record, notify) if interrupted is None else ():
+            try:
+                with gate.opened():
+                    do_last(last, result)
+            except BaseException as e:  # noqa: BLE001 - told upwards below, when the result is where it belongs
+                interrupted = e
+                break
+        if interrupted is not None:
+            with suppress(Exception):  # the night's report has it all the same
+                store(run, result)
+            raise interrupted
     return result
 
 
-def _interrupt(e: BaseException | None) -> BaseException | None:
-    """The interrupt that this is or hides: Prefect's own clean-up can fail on Ctrl-C, while it makes a task's run, and
-    then its error is what arrives here."""
-    while isinstance(e, Exception):
-        e = e.__cause__ or e.__context__
-    return e
+def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) -> tuple[Finding, ...]:
+    """The steps up to the verdict; what the checks found. looking: what was begun beside them, and may last longer."""
+    do(preflight)
+    do(baseline)
+    do(announce)
+    looked_at = runbook.moment(run.test.plan)
+    for at, step in enumerate(run.test.plan):
+        if at == looked_at:
+            do(runbook.diagnose)
+        match step:
+            case Inject(fault):
+                do(inject, fault)
+            case Await():
+                do(wait, step)
+            case Heal(fault):
+                if step is run.test.plan[-1] and isinstance(run.test.alert, FiresWithin):
+                    do(wait_alert)
+                if at != looked_at or not do(runbook.recover):
+                    do(heal, fault)
+    if looked_at == len(run.test.plan):
+        do(runbook.diagnose)
+    do(prove_nothing_left)
+    do(wait_recovered)
+    looking.append(beside(do, runbook.verify))
+    do(gather)
+    findings: tuple[Finding, ...] = do(judge)
+    looking[-1].result()
+    run.held()
+    return findings
 
 
 def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str] | None) -> RunResult:
     """The verdict and the reason: the worst finding's, unless the run was halted or mended by another hand.
 
-    Saves the evidence that it rests on.
+    Saves the evidence that it rests on. Never raises: without that evidence nothing but a fail stands.
     """
-    evidence = replace(run.gathered or run.evidence(), acts=run.acts)
+    verdict = merge([f.verdict for f in findings])
+    why = "; ".join(f.why for f in findings if f.verdict is verdict and verdict is not Verdict.PASS) or "as promised"
     try:
+        evidence = replace(run.gathered or run.evidence(), acts=run.acts)
+        counts = checks.counts(evidence)
         codec.save_evidence(run.folder, evidence)
-    except GamedayError as e:
-        halted = halted or (Verdict.UNKNOWN, f"what it rests on can't be kept: {e}")
+    except Exception as e:  # noqa: BLE001 - whatever it is, there is a result, and it is no pass
+        reason = e if isinstance(e, GamedayError) else repr(e)
+        lacks = f"what it rests on can't be kept: {reason}"
+        halted = halted or ((verdict, f"{why}; {lacks}") if verdict is Verdict.FAIL else (Verdict.UNKNOWN, lacks))
+        evidence = run.gathered or Evidence(run.name, dict(run.params), run.stack.name)
+        counts = {}
     strangers = sorted({a.healed_by for a in evidence.acts if a.healed_by and a.healed_by != run.id})
     if halted is not None:
         verdict, why = halted
     elif strangers:
         verdict, why = Verdict.UNKNOWN, f"the fault was mended by {', '.join(strangers)}, not by this run"
-    else:
-        verdict = merge([f.verdict for f in findings])
-        why = (
-            "; ".join(f.why for f in findings if f.verdict is verdict and verdict is not Verdict.PASS) or "as promised"
-        )
     return RunResult(
         id=run.id,
         night=run.night,
@@ -416,7 +446,7 @@ def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str
         mttr_max_s=run.test.mttr_max_s,
         drain_max_s=run.test.drain_max_s,
         measures=evidence.measures,
-        counts=checks.counts(evidence),
+        counts=counts,
         findings=findings,
         acts=evidence.acts,
         steps=tuple(run.steps),

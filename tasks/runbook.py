@@ -196,7 +196,8 @@ def _note(run: Run, step: Step) -> None:
 
 def _log(run: Run, block: Block, output: str, ended: shell.Ended) -> None:
     """A full disk keeps nothing from being looked at."""
-    with suppress(OSError), (run.folder / "runbook.log").open("a") as log:
+    path = run.folder / "runbook.log"
+    with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(f"## {block.kind}: {block.title} ({ended.took_s:g} s, {ended.why or f'ended with {ended.status}'})\n")
         log.write(f"{block.text}\n---\n{output.rstrip()}\n\n")
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 
+from gameday import signals
 from gameday.errors import DriverError, GamedayError
 from gameday.model import (
     Act,
@@ -306,7 +310,7 @@ def test_ctrl_c_while_history_is_asked_keeps_the_verdict(monkeypatch: pytest.Mon
     """What was judged stays judged; the result is kept and recorded, and the interrupt goes on upwards."""
     script = Script({"compare": raises(KeyboardInterrupt())})
     recorded: list[RunResult] = []
-    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: recorded.append(result))
+    monkeypatch.setattr("tasks.run.store", lambda run, result: recorded.append(result))
     with pytest.raises(KeyboardInterrupt):
         script.run()
     assert [r.verdict for r in recorded] == [Verdict.PASS]
@@ -325,13 +329,156 @@ def test_ctrl_c_heals_first_and_goes_on_upwards(step: str, monkeypatch: pytest.M
     """In every phase: the stack is given back, a result says unknown: aborted, and the interrupt is not swallowed."""
     script = Script({step: raises(KeyboardInterrupt())})
     recorded: list[RunResult] = []
-    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: recorded.append(result))
+    monkeypatch.setattr("tasks.run.store", lambda run, result: recorded.append(result))
     with pytest.raises(KeyboardInterrupt):
         script.run()
     assert script.order[-1] == "close"
     assert [r.verdict for r in recorded] == [Verdict.UNKNOWN]
     assert "aborted: KeyboardInterrupt" in recorded[0].why
     assert script.kept == recorded, "the night's report has it too"
+
+
+@pytest.fixture
+def obeyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Signals do what they do in `gameday run`; afterwards what they did before."""
+    before = {number: signal.getsignal(number) for number in signals.ENDING}
+    monkeypatch.setattr("gameday.signals._stopped", False)
+    for number in signals.ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.obey()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def sends(*numbers: int, then: Any = None) -> Callable[[], Any]:
+    """A step during which this process is told to end."""
+
+    def step() -> Any:
+        for number in numbers:
+            signal.raise_signal(number)
+        return then() if callable(then) else then
+
+    return step
+
+
+UNTIL_JUDGED = (
+    "preflight", "baseline", "announce", "wait", "inject", "diagnose", "recover", "heal", "prove nothing is left",
+    "wait until recovered", "gather evidence", "judge", "verify by the runbook",
+)  # fmt: skip
+SINCE = ("close", "save", "compare", "keep", "record", "notify")
+
+
+def interrupted(script: Script, monkeypatch: pytest.MonkeyPatch) -> list[RunResult]:
+    """Run it to its interrupt; what it has stored then."""
+    stored: list[RunResult] = []
+    monkeypatch.setattr("tasks.run.store", lambda run, result: stored.append(result))
+    if "save" in script.instead:
+        monkeypatch.setattr("gameday.codec.save_evidence", lambda folder, evidence: script.instead["save"]())
+    if "keep" in script.instead:
+        script.kept = Keeping(script.instead["keep"])
+    with pytest.raises((signals.Stopped, KeyboardInterrupt)):
+        script.run()
+    return [*script.recorded, *stored]
+
+
+class Keeping(list[RunResult]):
+    """The night's results, where something happens while one is added."""
+
+    def __init__(self, meanwhile: Callable[[], Any]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def append(self, result: RunResult) -> None:
+        self._meanwhile()
+        super().append(result)
+
+
+@pytest.mark.parametrize("number", signals.ENDING, ids=lambda number: number.name)
+@pytest.mark.parametrize("step", UNTIL_JUDGED)
+@pytest.mark.usefixtures("obeyed")
+def test_a_signal_before_the_verdict_leaves_a_result_that_says_aborted(
+    step: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever signal in whichever step: healed, unknown, kept and stored, and it goes on upwards."""
+    script = Script({step: sends(number)})
+    stored = interrupted(script, monkeypatch)
+    assert script.order[-1] == "close"
+    assert [r.verdict for r in stored] == [Verdict.UNKNOWN]
+    assert stored[0].why == "aborted: " + ("KeyboardInterrupt" if number == signal.SIGINT else number.name)
+    assert script.kept == stored
+
+
+@pytest.mark.parametrize("number", signals.ENDING, ids=lambda number: number.name)
+@pytest.mark.parametrize("step", SINCE)
+@pytest.mark.usefixtures("obeyed")
+def test_a_signal_after_the_verdict_leaves_the_verdict(
+    step: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the stack is given back, the verdict is drawn, compared, kept, recorded or told: it is kept and stored as
+    it was judged, and the signal goes on upwards."""
+    script = Script({step: sends(number, then=lambda: Script().run() if step == "compare" else None)})
+    stored = interrupted(script, monkeypatch)
+    assert [r.verdict for r in script.kept] == [Verdict.PASS]
+    assert stored
+    assert all(r == script.kept[0] for r in stored)
+
+
+@pytest.mark.usefixtures("obeyed")
+def test_a_second_signal_interrupts_no_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that is closed sends more than one, a person presses Ctrl-C again: healing and keeping go on."""
+    more = sends(signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    monkeypatch.setattr("gameday.codec.save_evidence", lambda folder, evidence: more())
+    script = Script({"wait": sends(signal.SIGHUP), "close": more})
+    stored = interrupted(script, monkeypatch)
+    assert [(r.verdict, r.why) for r in stored] == [(Verdict.UNKNOWN, "aborted: SIGHUP")]
+    assert script.kept == stored
+
+
+def lines_of(code: CodeType) -> bool:
+    """Whether these lines are the interpreter's own, or of what keeps signals waiting."""
+    return code.co_filename.endswith(("tasks/run.py", "gameday/signals.py")) and not code.co_name.startswith("_first")
+
+
+def struck_at(line: int, number: int) -> tuple[Script, bool]:
+    """A run that gets the signal before the n-th line that the interpreter carries out; whether it came so far."""
+    script, seen = Script(), 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal seen
+        if event == "line" and lines_of(frame.f_code):
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                os.kill(os.getpid(), number)
+        return trace if lines_of(frame.f_code) else None
+
+    sys.settrace(trace)
+    try:
+        script.run()
+    except (signals.Stopped, KeyboardInterrupt):
+        return script, True
+    finally:
+        sys.settrace(None)
+    return script, seen >= line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.usefixtures("obeyed")
+def test_a_signal_at_any_line_of_the_interpreter_loses_no_result(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it strikes: either not a step has been done yet, or there is exactly one result, healed before."""
+    monkeypatch.setattr("tasks.run.store", lambda run, result: None)
+    for line in range(1, 2000):
+        monkeypatch.setattr("gameday.signals._stopped", False)
+        script, came = struck_at(line, number)
+        if not came:
+            break
+        assert len(script.kept) == (1 if script.order else len(script.kept)), f"line {line}: {script.order}"
+        assert not script.order or "close" in script.order, f"line {line}: {script.order}"
+    assert line > 50, "the interpreter has more lines than that"
 
 
 def test_ctrl_c_is_seen_behind_the_error_of_a_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +491,7 @@ def test_ctrl_c_is_seen_behind_the_error_of_a_clean_up(monkeypatch: pytest.Monke
             raise ValueError("Task run is not set")
 
     recorded: list[RunResult] = []
-    monkeypatch.setattr("tasks.run.plain", lambda step: lambda run, result: recorded.append(result))
+    monkeypatch.setattr("tasks.run.store", lambda run, result: recorded.append(result))
     with pytest.raises(KeyboardInterrupt):
         Script({"baseline": clean_up}).run()
     assert [(r.verdict, r.why) for r in recorded] == [(Verdict.UNKNOWN, "aborted: KeyboardInterrupt")]
