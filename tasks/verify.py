@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 from prefect import task
@@ -20,7 +21,10 @@ from gameday.run import Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS
 
-__all__ = ["gather", "judge", "touched"]
+__all__ = ["MARGIN_S", "gather", "judge", "touched", "window"]
+
+MARGIN_S = 30.0
+"""How far before its window a run looks: longer than a consumer, or a merge, holds what it has read."""
 
 PASSED_WITHIN_S = 30.0
 """How long a hop may take to pass the window's end after drain; gold is refreshed every few seconds."""
@@ -34,7 +38,7 @@ def gather(run: Run) -> None:
     trouble: dict[str, str] = {}
     try:
         run.symptoms |= _surplus(run)
-        run.window = _window(run)
+        run.window = window(run)
     except DriverError as e:
         trouble["ledger"] = str(e)
     if run.window is not None:
@@ -77,12 +81,17 @@ def judge(run: Run) -> tuple[Finding, ...]:
     )
 
 
-def _window(run: Run) -> Window:
-    """(lowest head of any hop at baseline, the ledger's head now]."""
+def window(run: Run) -> Window:
+    """(lowest head of any hop at baseline, the ledger's head now]; and MARGIN_S of records before it, where the ledger
+    knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window."""
     assert run.baseline is not None
-    at_baseline = run.baseline.marks.heads
+    at_baseline, rates = run.baseline.marks.heads, run.baseline.rates
+    margin_s = MARGIN_S if isinstance(run.stack.ledger, Ledger) else 0.0
     return Window(
-        lo={g: min(heads.get(g, 0) for heads in at_baseline.values()) for g in run.groups},
+        lo={
+            g: max(0, min(heads.get(g, 0) for heads in at_baseline.values()) - ceil(margin_s * rates.get(g, 0.0)))
+            for g in run.groups
+        },
         hi=dict(run.stack.ledger.heads()),
     )
 
