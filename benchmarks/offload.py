@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from benchmarks._measured import nothing
 from gameday.process import descendants
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import Lake, place
@@ -45,21 +46,24 @@ COMPARED = 25
 LOOK_EVERY_S = 0.1
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print. Exit code 3 when nothing is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 10_000_000])
     parser.add_argument("--commits", type=int, default=500)
     parser.add_argument("--spark", type=Path, metavar="JARS")
     options = parser.parse_args()
+    if options.commits <= 0 and not any(rows > 0 for rows in options.rows):
+        return nothing("--rows and --commits ask for none")
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with tempfile.TemporaryDirectory(prefix="offload-") as folder, servers(Path(folder)) as running:
         with contextlib.ExitStack() as stack:
             spark = stack.enter_context(session(running, options.spark)) if options.spark and options.rows else None
-            for rows in options.rows:
+            for rows in filter(None, options.rows):
                 measure(running, rows, spark)
         if options.commits:
             commits(running, options.commits)
+    return 0
 
 
 def measure(running: Servers, rows: int, spark: Any) -> None:
@@ -242,4 +246,4 @@ def peak_mib() -> Iterator[list[float]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

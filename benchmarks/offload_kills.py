@@ -3,8 +3,8 @@
 
 N SIGKILLs at random times of a run, and N at each failpoint, each followed by a run that is not killed. What is
 promised is shown by --random 200 --each 20; the default is small. Exit code 1 when a row was lost, doubled or changed,
-or there were fewer kills than wanted. Each killed run is a process of its own, forked from one that has done its
-imports.
+or there were fewer kills than wanted, 3 when none was asked for. Each killed run is a process of its own, forked from
+one that has done its imports.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 import structlog
 
 import failpoints
+from benchmarks._measured import nothing
 from pipelines.trades.offload import engine, maintenance
 from pipelines.trades.offload.settings import OffloadError, Settings
 from tests.offloadrig import Offload, Servers, fired, names, servers
@@ -55,6 +56,8 @@ def main() -> int:
     parser.add_argument("--random", type=int, default=10, help="kills at random times (default 10)")
     parser.add_argument("--each", type=int, default=1, help="kills at each failpoint (default 1)")
     options = parser.parse_args()
+    if options.random + options.each <= 0:
+        return nothing("--random and --each ask for no kill")
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="offload-kills-") as folder, servers(Path(folder)) as running:
