@@ -455,6 +455,7 @@ def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g.
 def main() -> None:
     """Run the command; errors that gameday can explain are one message and an exit code, never a traceback."""
     console.tolerate()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # to look for some it reads every package's metadata
     try:
         code = app(standalone_mode=False) or 0  # what typer.Exit carried; 130 after Ctrl-C
     except (KeyboardInterrupt, typer.Abort):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-from gameday import vantage
 from gameday.errors import DriverError
 from gameday.model import Json
 
@@ -54,6 +53,8 @@ class Host:
         self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(http.client.NOT_FOUND,))
 
     def reaction_s(self, address: str) -> float | None:
+        from gameday import vantage  # which is a server too; who only looks at links needs none
+
         return vantage.reaction_s(address) if self.vantage is None else vantage.asked_s(self.vantage, address)
 
     # ---- its API ---------------------------------------------------------------------------------------------
