@@ -80,6 +80,13 @@ def test_no_password_is_shown() -> None:
     assert "secret-" not in shown
 
 
+def test_every_wait_is_a_share_of_one_setting() -> None:
+    """What a server that hangs costs a run, by default and where it is set."""
+    usual, quick = Settings.of(GOOD), Settings.of({**GOOD, "OFFLOAD_ANSWER_S": "9"})
+    assert (usual.answer_s, usual.request_s, usual.connect_s) == (30, 10.0, 5)
+    assert (quick.answer_s, quick.request_s, quick.connect_s) == (9, 3.0, 2)
+
+
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_a_missing_variable_is_named(name: str) -> None:
     """With an example of what it must be."""

@@ -36,11 +36,8 @@ __all__ = ["COMMIT_ID", "IDS", "POSITION", "RUN_ID", "Lake", "Place", "lineage",
 CATALOG = "lake"
 POSITION, IDS, RUN_ID, COMMIT_ID = "offload.position", "offload.ids", "offload.run-id", "offload.commit-id"
 
-CONNECT_WAIT_S = 5
-STATEMENT_WAIT_MS = 10_000
 S3: Mapping[str, str] = {
     "s3.connect-timeout": "3",
-    "s3.request-timeout": "10",  # a server that hangs ends a request, and with it the run
     "s3.retry-strategy-impl": f"{__name__}.FewRetries",
 }
 
@@ -99,13 +96,17 @@ class Lake:
         self._settings = settings
         dsn = make_url(settings.catalog_dsn).set(drivername="postgresql+psycopg")
         dsn = dsn.update_query_dict(
-            {"connect_timeout": str(CONNECT_WAIT_S), "options": f"-c statement_timeout={STATEMENT_WAIT_MS}"}
+            {
+                "connect_timeout": str(settings.connect_s),
+                "options": f"-c statement_timeout={settings.request_s * 1000:.0f}",
+            }
         )
         properties = {
             **S3,
             "uri": dsn.render_as_string(hide_password=False),
             "warehouse": settings.warehouse,
             "pool_pre_ping": "true",
+            "s3.request-timeout": f"{settings.request_s:g}",  # a server that hangs ends a request, and with it the run
             "s3.endpoint": settings.s3_endpoint,
             "s3.access-key-id": settings.s3_access_key,
             "s3.secret-access-key": settings.s3_secret_key,

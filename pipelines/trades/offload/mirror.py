@@ -17,9 +17,6 @@ from pipelines.trades.offload.settings import OffloadError, Settings
 
 __all__ = ["Mirror", "create"]
 
-CONNECT_WAIT_S = 5
-STATEMENT_WAIT_MS = 10_000
-
 TABLE = """
 CREATE TABLE IF NOT EXISTS offload_watermarks
 (
@@ -46,7 +43,7 @@ KILLED = "the run ended without a word: killed, or cut off from Postgres"
 
 def create(settings: Settings) -> None:
     """The table, and the row."""
-    with _reached(settings), psycopg.connect(settings.mirror_dsn, connect_timeout=CONNECT_WAIT_S) as connection:
+    with _reached(settings), psycopg.connect(settings.mirror_dsn, connect_timeout=settings.connect_s) as connection:
         connection.execute(TABLE)
         connection.execute(
             "INSERT INTO offload_watermarks (table_name) VALUES (%s) ON CONFLICT DO NOTHING", (settings.table,)
@@ -62,9 +59,9 @@ class Mirror:
             self._connection = psycopg.connect(
                 settings.mirror_dsn,
                 autocommit=True,
-                connect_timeout=CONNECT_WAIT_S,
+                connect_timeout=settings.connect_s,
                 application_name=_name(run_id),
-                options=f"-c statement_timeout={STATEMENT_WAIT_MS}",
+                options=f"-c statement_timeout={settings.request_s * 1000:.0f}",
             )
 
     def close(self) -> None:

@@ -52,6 +52,8 @@ class Settings:
     interval_s: int = 900
     """between two scheduled runs"""
     maintenance_interval_s: int = 3_600
+    answer_s: int = 30
+    """how long ClickHouse may be silent in the middle of an answer; what others may take is a share of it"""
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
@@ -64,6 +66,16 @@ class Settings:
                     f"OFFLOAD_{name.upper()} is {state}. Remedy: set it to something like {EXAMPLES[name]}"
                 )
         return cls(**{k: int(v) if SHAPES[k] == NUMBER else v for k, v in given.items() if v})  # type: ignore[arg-type]
+
+    @property
+    def request_s(self) -> float:
+        """For one request to S3, a statement in Postgres, and what the brokers are asked."""
+        return self.answer_s / 3
+
+    @property
+    def connect_s(self) -> int:
+        """For a connection. Postgres's client counts whole seconds, two at least."""
+        return max(2, self.answer_s // 6)
 
     @property
     def clickhouse(self) -> str:
@@ -102,6 +114,7 @@ SHAPES: Mapping[str, str] = {
     "orphan_age_s": NUMBER,
     "interval_s": NUMBER,
     "maintenance_interval_s": NUMBER,
+    "answer_s": NUMBER,
 }
 EXAMPLES: Mapping[str, str] = {
     "clickhouse_url": "http://USER:PASSWORD@HOST:8123",
@@ -121,4 +134,5 @@ EXAMPLES: Mapping[str, str] = {
     "orphan_age_s": "86400",
     "interval_s": "900",
     "maintenance_interval_s": "3600",
+    "answer_s": "30",
 }

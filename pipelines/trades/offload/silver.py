@@ -22,12 +22,8 @@ from pipelines.trades.offload.settings import OffloadError, Settings
 
 __all__ = ["Silver", "committed"]
 
-BROKER_WAIT_S = 10.0
 ASK_EVERY_S = 0.2
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
-CONNECT_WAIT_S = 5
-ANSWER_WAIT_S = 30
-"""How long ClickHouse may be silent in the middle of an answer."""
 
 KEPT, RAW = "trades.silver", "trades.silver_raw"
 """Each trade once; and every copy that is still there."""
@@ -60,11 +56,11 @@ def committed(settings: Settings) -> Position:
     try:
         wanted = []
         for topic in settings.topics.split(","):
-            known = consumer.list_topics(topic, timeout=BROKER_WAIT_S).topics[topic]
+            known = consumer.list_topics(topic, timeout=settings.request_s).topics[topic]
             if known.error is not None:
                 raise KafkaException(known.error)
             wanted += [TopicPartition(topic, partition) for partition in known.partitions]
-        places = _places(consumer, wanted)
+        places = _places(consumer, wanted, settings.request_s)
         return {f"{p.topic}/{p.partition}": p.offset for p in places if p.offset >= 0}
     except KafkaException as e:
         raise OffloadError(
@@ -75,12 +71,12 @@ def committed(settings: Settings) -> Position:
         consumer.close()
 
 
-def _places(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+def _places(consumer: Consumer, wanted: list[TopicPartition], within_s: float) -> list[TopicPartition]:
     """The committed offsets; a group that is just moving to another coordinator is asked again, for a while."""
-    deadline = time.monotonic() + BROKER_WAIT_S
+    deadline = time.monotonic() + within_s
     while True:
         try:
-            return consumer.committed(wanted, timeout=BROKER_WAIT_S)
+            return consumer.committed(wanted, timeout=within_s)
         except KafkaException as e:
             if e.args[0].code() not in MOVING or time.monotonic() > deadline:
                 raise
@@ -100,8 +96,8 @@ class Silver:
                 secure=parts.scheme == "https",
                 username=unquote(parts.username or "default"),
                 password=unquote(parts.password or ""),
-                connect_timeout=CONNECT_WAIT_S,
-                send_receive_timeout=ANSWER_WAIT_S,
+                connect_timeout=settings.connect_s,
+                send_receive_timeout=settings.answer_s,
                 query_retries=0,
                 compress=False,
                 autogenerate_session_id=False,
