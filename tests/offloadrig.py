@@ -95,37 +95,44 @@ class Servers:
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[Servers]:
-    """All four, as long as the block lasts."""
+def servers(folder: Path, brokers: str = "", database: str = "") -> Iterator[Servers]:
+    """All four, as long as the block lasts. brokers, database: of a Kafka and a Postgres that run already."""
     names = [f"{part}{kind}" for part in seaweedfs.PARTS for kind in ("", ".grpc")]
-    drawn = free_ports(len(names) + 4)
-    (web, direct, controller, database), s3_ports = drawn[:4], dict(zip(names, drawn[4:], strict=True))
-    state = State(folder / "state").ensure()
-    kafka.get(lambda _: None)
-    postgres.get(state, lambda _: None)
+    (web, *drawn) = free_ports(len(names) + 1)
+    s3_ports = dict(zip(names, drawn, strict=True))
     s3 = seaweedfs.process(folder / "s3", s3_ports, BUCKET, PASSWORD, PASSWORD)
-    broker = kafka.process(
-        folder / "kafka", (kafka.Listener("DIRECT", direct, direct),), controller, cluster=str(folder)
-    )
     with contextlib.ExitStack() as running:
-        running.callback(postgres.remove, state)
         s3_process = running.enter_context(serving(s3))
         running.enter_context(serving(clickhouse.process(folder / "clickhouse", web, PASSWORD)))
-        running.enter_context(serving(broker))
-        running.enter_context(serving(postgres.process(state, "postgres", database, "app", PASSWORD)))
-        kafka.create_topics(f"127.0.0.1:{direct}", {f"{TOPIC}{venue}": PARTITIONS for venue in VENUES})
+        brokers = brokers or running.enter_context(_broker(folder))
+        database = database or running.enter_context(_database(folder))
+        kafka.create_topics(brokers, {f"{TOPIC}{venue}": PARTITIONS for venue in VENUES})
         url = f"http://gameday:{PASSWORD}@127.0.0.1:{web}"
         schema.query(url, f"CREATE DATABASE {schema.DATABASE}")
         for statement in schema.statements("", files=("bronze.sql", "silver.sql")):
             schema.query(url, statement)
-        yield Servers(
-            url,
-            f"127.0.0.1:{direct}",
-            s3_ports["s3"],
-            s3,
-            s3_process,
-            postgres.url(database, "app", PASSWORD, "postgres"),
-        )
+        yield Servers(url, brokers, s3_ports["s3"], s3, s3_process, database)
+
+
+@contextlib.contextmanager
+def _broker(folder: Path) -> Iterator[str]:
+    direct, controller = free_ports(2)
+    kafka.get(lambda _: None)
+    listeners = (kafka.Listener("DIRECT", direct, direct),)
+    with serving(kafka.process(folder / "kafka", listeners, controller, cluster=str(folder))):
+        yield f"127.0.0.1:{direct}"
+
+
+@contextlib.contextmanager
+def _database(folder: Path) -> Iterator[str]:
+    (port,) = free_ports(1)
+    state = State(folder / "state").ensure()
+    postgres.get(state, lambda _: None)
+    try:
+        with serving(postgres.process(state, "postgres", port, "app", PASSWORD)):
+            yield postgres.url(port, "app", PASSWORD, "postgres")
+    finally:
+        postgres.remove(state)
 
 
 @dataclass

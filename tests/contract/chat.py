@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
+from tests.contract.sockets import END_SEEN_S
+
 Answer = tuple[int, dict[str, str], bytes]
 Behaviour = Callable[[], Answer]
 """What the server does instead of answering properly, for one request."""
@@ -127,7 +129,7 @@ class Chat:
         return None if all(set(link) == {"href", "text"} for link in body["links"]) else "links"
 
     def __enter__(self) -> Chat:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

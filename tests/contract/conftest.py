@@ -114,12 +114,14 @@ def prefect_api_url(tmp_path_factory: pytest.TempPathFactory, database: str) -> 
         yield f"http://127.0.0.1:{port}/api"
 
 
-@pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """ClickHouse, Kafka, S3, Postgres: what an offload needs."""
+@pytest.fixture(scope="session")
+def around(tmp_path_factory: pytest.TempPathFactory, broker: str, database: str) -> Iterator[Servers]:
+    """What an offload needs: Kafka and Postgres as all have them, a ClickHouse with its tables, and S3. Who freezes or
+    fills one of them leaves it as it was."""
     from tests.offloadrig import servers  # seconds of imports: only where they are asked for
 
-    with servers(tmp_path_factory.mktemp("around")) as running:
+    postgres.create_database(database, "offload")
+    with servers(tmp_path_factory.mktemp("around"), broker, f"{database.rpartition('/')[0]}/offload") as running:
         yield running
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 DRIP_EVERY_S = 0.05
 
+END_SEEN_S = 0.01
+"""How soon a server of Python's sees that it is to end; by itself it would look every half second."""
+
 
 @contextmanager
 def nobody() -> Iterator[int]:
@@ -119,7 +122,7 @@ class Answering:
         self.port = self._server.server_address[1]
 
     def __enter__(self) -> Answering:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -4,9 +4,6 @@ late."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,29 +11,22 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
+from deployments.automations import automate
 from gameday.polling import until
-from gameday.state import ROOT
 from tests.contract.sockets import Answering
 
 TOLD_WITHIN_S = 60.0
 SILENT_S = 12.0
 """Prefect takes no proactive automation of less than ten seconds."""
 
-REGISTER = """
-import sys
-from pydantic import SecretStr
-from deployments.automations import automate
-for name in automate(SecretStr(sys.argv[1]) if sys.argv[1] else None, float(sys.argv[2])):
-    print(name)
-"""
-
 
 def register(api_url: str, alert_url: str) -> list[str]:
-    """In a process of its own: Prefect reads its address when it is imported."""
-    env = {**os.environ, "PREFECT_API_URL": api_url, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", REGISTER, alert_url, str(SILENT_S)]
-    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.splitlines()
+    """In this process; what registers all as a user does is in test_deployments.py."""
+    with temporary_settings({PREFECT_API_URL: api_url}):
+        return automate(SecretStr(alert_url) if alert_url else None, SILENT_S)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def message(kind: str = "fail", id_: str = "20260101T020000-n-fail", **more: Any
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same courier with less patience; and no proxy between it and loopback."""
     monkeypatch.setattr(courier, "ATTEMPT_S", 1.0)
-    monkeypatch.setattr(courier, "BACKOFF_S", 0.1)
+    monkeypatch.setattr(courier, "BACKOFF_S", 0.02)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
 

@@ -25,6 +25,7 @@ from gameday.polling import until
 from gameday.silence import Silence
 from pipelines.trades import pager
 from tests.contract.conftest import serving
+from tests.contract.sockets import END_SEEN_S
 
 pytestmark = pytest.mark.skipif(
     not (prometheus.get(print) and alertmanager.get(print)), reason="Debian's prometheus can't be had here"
@@ -50,7 +51,7 @@ class Platform:
         self._file = folder / "alerts.jsonl"
         self._servers = [_exporter(exporter, self.told), pager.server("127.0.0.1", inbox, pager.Inbox(self._file))]
         for one in self._servers:
-            threading.Thread(target=one.serve_forever, daemon=True).start()
+            threading.Thread(target=one.serve_forever, args=(END_SEEN_S,), daemon=True).start()
 
     def close(self) -> None:
         for one in self._servers:

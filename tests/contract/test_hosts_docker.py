@@ -31,6 +31,7 @@ from gameday.polling import until
 from gameday.ports import Isolate as CanIsolate
 from gameday.ports import Kill as CanKill
 from gameday.process import Process
+from tests.contract.sockets import END_SEEN_S
 from tests.hostrigs import ADDRESS, ALIASES, BYSTANDER, IMAGE, PROJECT, ROLES, Docker, docker
 
 
@@ -311,7 +312,7 @@ def engine_that_answers(folder: Path, answers: dict[str, Any]) -> Iterator[Host]
     path = folder / "docker.sock"
     with socketserver.ThreadingUnixStreamServer(str(path), Api) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         try:
             yield Host(f"unix://{path}", names={"web": "web"})
         finally:

@@ -29,6 +29,7 @@ from gameday.stack import Stack, open_stack
 from gameday.state import State
 from gameday.vantage import reaction_s
 from tests import fakes
+from tests.contract.sockets import END_SEEN_S
 
 LINK = "db-web"
 FAULTS: list[Any] = [
@@ -49,7 +50,7 @@ def upstream() -> Iterator[int]:
             return
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
 

@@ -25,13 +25,17 @@ from compose.service import answers
 from gameday.polling import until
 from gameday.process import Process
 from gameday.state import ROOT
+from pipelines.trades.offload import flow
 from pipelines.trades.offload.worker import RUNS_AT_ONCE
 from tests.contract.sockets import nobody
-from tests.offloadrig import Offload, fired, names, servers
+from tests.offloadrig import Offload, Servers, fired, names
 
 DEPLOYMENT = "iceberg-offload-main/iceberg-offload-15min"
 RUN_S = 120.0
 NEVER_S = "86400"
+QUERY_S = "0.5"
+"""How often the worker asks for runs; a stack's asks every two seconds, at less cost."""
+
 AHEAD_S = 9.0
 """Less than the 10 s that a worker looks ahead."""
 
@@ -46,6 +50,7 @@ class Platform:
         self.client: SyncPrefectClient = get_client(sync_client=True)
 
     def register(self, **settings: str) -> None:
+        """As its operator does."""
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.trades.offload.flow"],
             cwd=ROOT,
@@ -57,12 +62,17 @@ class Platform:
 
     @contextmanager
     def every(self, interval_s: int) -> Iterator[None]:
-        """On this schedule, and then on none that a test lives to see."""
-        self.register(OFFLOAD_INTERVAL_S=str(interval_s))
-        try:
-            yield
-        finally:
-            self.register(OFFLOAD_INTERVAL_S=NEVER_S)
+        """On this schedule, and then on none that a test lives to see. In this process, which has Prefect already."""
+        with pytest.MonkeyPatch.context() as here:
+            for name, value in self.offload.environment.items():
+                here.setenv(name, value)
+            here.setenv("OFFLOAD_INTERVAL_S", str(interval_s))
+            assert flow.main() == 0
+            try:
+                yield
+            finally:
+                here.setenv("OFFLOAD_INTERVAL_S", NEVER_S)
+                assert flow.main() == 0
 
     def start_worker(self) -> None:
         service = prefect.worker(
@@ -71,7 +81,7 @@ class Platform:
             self._folder,
             int(self._api.rpartition(":")[2].removesuffix("/api")),
             self._health,
-            self.offload.environment,
+            {**self.offload.environment, "PREFECT_WORKER_QUERY_SECONDS": QUERY_S},
             ("-m", "pipelines.trades.offload.worker"),
         )
         with service.log.open("ab") as log:
@@ -109,10 +119,10 @@ class Platform:
 
 
 @pytest.fixture(scope="module")
-def platform(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def platform(prefect_api_url: str, around: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Registered with an interval that no test lives to see, and a worker."""
     folder = tmp_path_factory.mktemp("platform")
-    with servers(folder / "servers") as around, temporary_settings({PREFECT_API_URL: prefect_api_url}):
+    with temporary_settings({PREFECT_API_URL: prefect_api_url}):
         platform = Platform(prefect_api_url, Offload(around, next(names)), folder)
         platform.register(OFFLOAD_INTERVAL_S=NEVER_S)
         platform.start_worker()

@@ -22,7 +22,7 @@ from gameday.polling import until
 from gameday.sampler import Sampler, Tail
 from gameday.stack import Stack, open_stack
 from gameday.state import ROOT, State
-from tests.contract.sockets import silent
+from tests.contract.sockets import END_SEEN_S, silent
 
 RUN = "20261123T020000-a_test-0000"
 GONE_WITHIN_S = 5.0
@@ -57,7 +57,7 @@ class Web(BaseHTTPRequestHandler):
 def addresses() -> Iterator[dict[str, str]]:
     """A server that answers, and one that hangs."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server, silent() as hung:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         yield {"web": f"http://127.0.0.1:{server.server_port}", "hung": f"http://127.0.0.1:{hung}"}
         server.shutdown()
 

@@ -25,6 +25,7 @@ from gameday.errors import DriverError
 from gameday.polling import until
 from gameday.process import Process, boot_id
 from gameday.state import ROOT, State
+from tests.contract.sockets import END_SEEN_S
 
 WITHIN_S = 20.0
 
@@ -145,7 +146,7 @@ def test_a_foreign_server_on_the_port_is_not_the_childs_readiness(stack: Stack) 
         def log_message(self, *_: object) -> None: ...
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
         assert answers(url, 1.0)
         stack.add("a", SLEEPER, ready=url)

@@ -19,6 +19,7 @@ from gameday.model import Json
 from gameday.ports import Host as HostPort
 from gameday.ports import Kill, Links, Pause
 from gameday.stack import Stack, open_stack
+from tests.contract.sockets import END_SEEN_S
 from tests.fakes import Supervisor, refuse, write_config
 
 PROXIES = {
@@ -122,7 +123,7 @@ class Api(BaseHTTPRequestHandler):
 @pytest.fixture
 def api() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Api) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 

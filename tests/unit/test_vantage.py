@@ -16,6 +16,7 @@ import pytest
 from gameday.errors import DriverError
 from gameday.hosts.toxiproxy import Host
 from gameday.vantage import PATIENCE_S, asked_s, server
+from tests.contract.sockets import END_SEEN_S
 
 Ask = Callable[[str], float | None]
 
@@ -23,7 +24,7 @@ Ask = Callable[[str], float | None]
 @pytest.fixture(scope="module")
 def vantage() -> Iterator[str]:
     with server("127.0.0.1", 0) as point:
-        threading.Thread(target=point.serve_forever, daemon=True).start()
+        threading.Thread(target=point.serve_forever, args=(END_SEEN_S,), daemon=True).start()
         yield f"http://127.0.0.1:{point.server_address[1]}"
         point.shutdown()
 
