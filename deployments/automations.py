@@ -62,8 +62,9 @@ def automate(alert_url: SecretStr | None, silent_s: float = SILENT_S) -> list[st
     failed = EventTrigger(
         expect=FAILED, match=RUNS, match_related=[OURS, ASKED_FOR], posture=Posture.Reactive, threshold=1
     )
+    # Not forced: a heartbeat may arrive after the end of its run, and a final state is final.
     dead = ChangeFlowRunState(
-        name=None, force=True, state=StateType.CRASHED, message=f"no heartbeat for {silent_s:g} s"
+        name=None, force=False, state=StateType.CRASHED, message=f"no heartbeat for {silent_s:g} s"
     )
     wanted = [
         Automation(

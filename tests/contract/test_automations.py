@@ -129,15 +129,19 @@ def test_a_failed_run_of_a_deployment_is_told(prefect: Prefect, inbox: Answering
 
 
 def test_a_run_that_falls_silent_is_marked_crashed_and_told(prefect: Prefect, inbox: Answering) -> None:
-    """It said once that it lives, and never again; one that ended in time is left alone."""
-    silent, ended = prefect.run("gameday"), prefect.run("gameday")
-    for run in (silent, ended):
+    """It said once that it lives, and never again; one that ended in time is left alone, also when its last heartbeat
+    arrives after its end."""
+    silent, ended, late = prefect.run("gameday"), prefect.run("gameday"), prefect.run("gameday")
+    for run in (late, ended):
         prefect.beat(run, "gameday")
-    prefect.enter(ended, "COMPLETED", "Completed")
+        prefect.enter(run, "COMPLETED", "Completed")
+    prefect.beat(late, "gameday")
+    prefect.beat(silent, "gameday")  # after the late one: when this is marked, that one's time was over too
     until(lambda: prefect.state(silent) == "CRASHED", SILENT_S + TOLD_WITHIN_S, every_s=0.5, what="the mark")
     until(lambda: named(inbox, prefect, silent), TOLD_WITHIN_S, every_s=0.2, what="the alert")
-    assert prefect.state(ended) == "COMPLETED"
-    assert named(inbox, prefect, ended) == []
+    for run in (ended, late):
+        assert prefect.state(run) == "COMPLETED"
+        assert named(inbox, prefect, run) == []
 
 
 def test_without_an_address_a_silent_run_is_marked_all_the_same(prefect: Prefect, prefect_api_url: str) -> None:
