@@ -162,6 +162,13 @@ class Act:
     healed_ns: int | None = None
     healed_by: str | None = None
     healed_why: str | None = None
+    undone_ns: int | None = None
+    """When its undo was carried out, while what it struck does not serve yet."""
+
+    @property
+    def undone(self) -> bool:
+        """Whether the harm is over: its undo was carried out. What it struck may still be starting."""
+        return self.undone_ns is not None or self.healed_ns is not None
 
     @property
     def severs(self) -> bool:
@@ -270,6 +277,14 @@ class JobRun:
     def waits(self) -> bool:
         """Whether it has not started yet."""
         return self.started_us is None and self.ended_us is None
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """What keeps a job's runs from starting, in words, with its remedy. passes: it may be over by itself."""
+
+    why: str
+    passes: bool = False
 
 
 @dataclass(frozen=True)

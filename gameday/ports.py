@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from gameday.model import Columns, Commit, Digest, Group, JobRun, Json, Message, Position, Window
+from gameday.model import Columns, Commit, Digest, Group, Hindrance, JobRun, Json, Message, Position, Window
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
@@ -25,6 +25,7 @@ __all__ = [
     "Channel",
     "Cursor",
     "Delayed",
+    "Desires",
     "Fault",
     "Held",
     "Holds",
@@ -44,10 +45,13 @@ __all__ = [
     "Points",
     "Probe",
     "Rights",
+    "Serves",
+    "Settles",
     "Shape",
     "Store",
     "Symptoms",
     "Trap",
+    "UntilServed",
 ]
 
 UNDER_WAY_MAX_S = 1800.0
@@ -207,6 +211,11 @@ class Job(Protocol):
         """The time between two scheduled runs; None: it has no schedule."""
         ...
 
+    def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
+        """What keeps a run that is asked for now from starting, or the next scheduled one from being due in that time
+        (None: none is needed); []: nothing is known to."""
+        ...
+
 
 @runtime_checkable
 class Alerts(Protocol):
@@ -229,6 +238,10 @@ class Alerts(Protocol):
     def silence(self, alert: str, labels: Mapping[str, str], for_s: float, known: str | None, why: str) -> str | None:
         """Tell nobody of such alerts until so long from now; the silence's id. known: the one to prolong. None: nobody
         is told in any case, as far as is configured."""
+        ...
+
+    def silenced(self, known: str) -> bool:
+        """Whether that silence is in force now."""
         ...
 
     def unsilence(self, known: str) -> None:
@@ -298,12 +311,32 @@ class Lives(Protocol):
 
 
 @runtime_checkable
+class Serves(Protocol):
+    """A host that knows more of a component than that its process exists."""
+
+    def unserved(self, component: str) -> str | None:
+        """Why a component that runs does not serve, as far as its host can tell, in words; None: nothing speaks against
+        it, and its probes decide."""
+        ...
+
+
+@runtime_checkable
 class Holds(Protocol):
     """A host that can tell who holds a port: else whoever answers there is taken for the component."""
 
     def holds(self, component: str, port: int) -> bool | None:
         """Whether nobody but the component listens on this port, and it isn't frozen. None: it runs, and somebody else
         listens there, such as a proxy in front of it."""
+        ...
+
+
+@runtime_checkable
+class Desires(Protocol):
+    """A host that keeps for each component whether it is to run."""
+
+    def stopped(self, component: str) -> bool:
+        """Whether it is down because somebody stopped it, and not by its own end or a kill. False where that can't be
+        told."""
         ...
 
 
@@ -410,6 +443,10 @@ class Shape(Links, Protocol):
         within vantage.PATIENCE_S. Raises ConnectionRefusedError, ConnectionResetError."""
         ...
 
+    def manner(self, address: str) -> str:
+        """In which manner (vantage.manner) such an address treats a connection, from there."""
+        ...
+
 
 @runtime_checkable
 class Rights(Protocol):
@@ -417,11 +454,14 @@ class Rights(Protocol):
 
     def policy(self) -> str | None: ...
 
-    def deny_writes(self, policy: str | None) -> None:
-        """Take the user's right to write, besides what this policy says."""
+    def deny_writes(self) -> None:
+        """Take the user's right to write, besides what the policy says now. Idempotent."""
         ...
 
-    def set_policy(self, policy: str | None) -> None: ...
+    def allow_writes(self, before: str | None) -> None:
+        """Take back what deny_writes did, and nothing that others did meanwhile. before: the policy as it was, given
+        back to the letter where nobody changed it. Idempotent."""
+        ...
 
     def denied(self) -> bool:
         """Whether the right is taken."""
@@ -470,6 +510,24 @@ class Held(Protocol):
 
     def holds(self, stack: Stack, before: Json) -> bool:
         """Whether it is in effect now."""
+        ...
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A fault whose act, once it has returned, leaves nothing to undo unless what it struck ended by itself."""
+
+    def settled(self, stack: Stack, before: Json) -> bool:
+        """Only asked of an act that has returned: whether what is down now is somebody else's doing."""
+        ...
+
+
+@runtime_checkable
+class UntilServed(Protocol):
+    """A fault that is mended only when what it struck serves again."""
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        """What is still missing after the heal, in words; None: it serves, or what it does is another's by now."""
         ...
 
 
