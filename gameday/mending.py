@@ -176,11 +176,10 @@ def nothing_left(stack: Stack) -> list[str]:
         f"line {n} of {stack.state.journal} is damaged: see what it held, and delete it" for n in journal.damaged()
     ]
     struck = {a.args.get("component") for a in journal.open_acts() if not is_held(a)}
-    hosts = {name: stack.named_host(name) for name in stack.config.hosts}
     opted_in = [role for role, component in stack.config.components.items() if component.opt_in]
     looks = [
         *(partial(_of_component, stack, stack.host(role), role, role in struck) for role in opted_in),
-        *(partial(_of_links, name, host) for name, host in hosts.items() if isinstance(host, Links)),
+        *(partial(_of_links, stack, name) for name in dict.fromkeys(link.host for link in stack.config.links.values())),
     ]
     with ThreadPoolExecutor(len(looks) or 1) as pool:  # side by side: who doesn't answer keeps nobody else waiting
         answers = [pool.submit(look) for look in looks]
@@ -205,16 +204,24 @@ def _of_component(stack: Stack, host: Host, role: str, struck: bool) -> list[str
     return found
 
 
-def _of_links(name: str, host: Links) -> list[str]:
-    """What is wrong with the links that a host keeps."""
-    found = []
+def _of_links(stack: Stack, name: str) -> list[str]:
+    """What is wrong with the links that gameday.toml puts on this host. What else it has is other people's."""
+    host = stack.named_host(name)
+    if not isinstance(host, Links):
+        return []
     try:
-        for link, state in host.links().items():
-            if not state["enabled"]:
-                found.append(f"link {link} is cut")
-            found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
+        links = host.links()
     except GamedayError as e:
-        found.append(f"links of {name}: {e}")
+        return [f"links of {name}: {e}"]
+    found = []
+    for link in (link for link, config in stack.config.links.items() if config.host == name):
+        state = links.get(link)
+        if state is None:
+            found.append(f"link {link} is not there: its host {name} has {', '.join(sorted(links)) or 'none'}")
+            continue
+        if not state["enabled"]:
+            found.append(f"link {link} is cut")
+        found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
     return found
 
 

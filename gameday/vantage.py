@@ -1,12 +1,14 @@
 """How a server reacts to a few bytes: asked from this machine, or from a vantage point inside the platform's network,
 for an address that only its clients can reach.
 
-`python -m gameday.vantage --host H --port P` is such a point: GET /reaction?address=HOST:PORT, and /healthz.
+`python -m gameday.vantage --host H --port P` is such a point: GET /reaction?address=HOST:PORT, the same of /manner, and
+/healthz.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import socket
@@ -18,7 +20,22 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from gameday.errors import DriverError
 
-__all__ = ["PATIENCE_S", "asked_s", "main", "reaction_s", "server"]
+__all__ = [
+    "ANSWERS",
+    "ANY",
+    "HANGS_UP",
+    "PATIENCE_S",
+    "REFUSES",
+    "RESETS",
+    "SILENT",
+    "UNASKED",
+    "asked_manner",
+    "asked_s",
+    "main",
+    "manner",
+    "reaction_s",
+    "server",
+]
 
 NOISE = b"GET /gameday HTTP/1.0\r\n\r\n"
 """HTTP servers answer it; Kafka and Postgres read a frame of absurd length, and hang up."""
@@ -29,8 +46,19 @@ PATIENCE_S = 1.0
 ASK_WITHIN_S = 2 * PATIENCE_S + 2.0
 """Connecting and reacting each have PATIENCE_S."""
 
+UNASKED_S = 0.1
+"""How long a connection that has said nothing is watched: a proxy that reaches nobody hangs up within milliseconds, and
+a server waits for what it is asked."""
+
+ANSWERS, HANGS_UP, UNASKED = "answers", "hangs up", "hangs up before it is asked anything"
+SILENT, REFUSES, RESETS = "is silent", "refuses connections", "resets connections"
+"""The manners in which an address treats a connection: see manner."""
+
 READ_WITHIN_S = 5.0
 REFUSED, RESET = "refused", "reset"
+
+ANY = ("", "::", "0.0.0.0")
+"""Hosts of who listens on every address of its machine."""
 
 
 def reaction_s(address: str) -> float | None:
@@ -38,9 +66,8 @@ def reaction_s(address: str) -> float | None:
 
     Raises ConnectionRefusedError when nobody listens, ConnectionResetError when the connection was reset.
     """
-    host, _, port = address.rpartition(":")
     began = time.monotonic()
-    with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
+    with socket.create_connection(_parts(address), PATIENCE_S) as connection:
         try:
             connection.settimeout(PATIENCE_S)
             connection.sendall(NOISE)
@@ -50,21 +77,31 @@ def reaction_s(address: str) -> float | None:
     return time.monotonic() - began
 
 
+def manner(address: str) -> str:
+    """In which manner whoever is at this address treats a connection: it ANSWERS noise, HANGS_UP on it, hangs up
+    UNASKED, is SILENT, REFUSES or RESETS connections. Raises OSError where the address can't be asked at all.
+
+    A proxy that reaches nobody takes a connection and hangs up at once; the server behind waits for noise.
+    """
+    try:
+        with socket.create_connection(_parts(address), PATIENCE_S) as connection:
+            with contextlib.suppress(TimeoutError):
+                connection.settimeout(UNASKED_S)
+                return ANSWERS if connection.recv(1) else UNASKED
+            connection.settimeout(PATIENCE_S)
+            connection.sendall(NOISE)
+            return ANSWERS if connection.recv(1) else HANGS_UP
+    except TimeoutError:
+        return SILENT
+    except ConnectionRefusedError:
+        return REFUSES
+    except (ConnectionResetError, BrokenPipeError):
+        return RESETS
+
+
 def asked_s(vantage: str, address: str) -> float | None:
     """What `reaction_s` finds at this vantage point (a URL). Raises the same; DriverError when it doesn't tell."""
-    parts = urlsplit(vantage)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
-    try:
-        connection.request("GET", f"/reaction?address={quote(address)}")
-        told: dict[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError) as e:
-        raise DriverError(
-            f"the vantage point {vantage} does not tell how {address} reacts: {e or type(e).__name__}. "
-            "Remedy: start it",
-            definite=True,
-        ) from e
-    finally:
-        connection.close()
+    told = _asked(vantage, "/reaction", address)
     why = told.get("error")
     if why == REFUSED:
         raise ConnectionRefusedError(f"{address} refuses connections")
@@ -74,6 +111,38 @@ def asked_s(vantage: str, address: str) -> float | None:
         raise DriverError(f"{address}, as seen from {vantage}: {why}", definite=True)
     found: float | None = told["reaction_s"]
     return found
+
+
+def asked_manner(vantage: str, address: str) -> str:
+    """What `manner` finds at this vantage point (a URL). Raises DriverError when it doesn't tell."""
+    told = _asked(vantage, "/manner", address)
+    if "manner" not in told:
+        raise DriverError(f"{address}, as seen from {vantage}: {told.get('error')}", definite=True)
+    return str(told["manner"])
+
+
+def _asked(vantage: str, path: str, address: str) -> dict[str, Any]:
+    parts = urlsplit(vantage)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+    try:
+        connection.request("GET", f"{path}?address={quote(address)}")
+        told: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError) as e:
+        raise DriverError(
+            f"the vantage point {vantage} does not tell how {address} reacts: {e or type(e).__name__}. "
+            "Remedy: start it",
+            definite=True,
+        ) from e
+    finally:
+        connection.close()
+    return told
+
+
+def _parts(address: str) -> tuple[str, int]:
+    """Host and port; an IPv6 host is in brackets, and every address of this machine ("[::]") is asked on loopback."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    return "localhost" if host in ANY else host, int(port)
 
 
 def server(host: str, port: int) -> ThreadingHTTPServer:
@@ -87,9 +156,10 @@ def server(host: str, port: int) -> ThreadingHTTPServer:
             addresses = parse_qs(parts.query).get("address", [])
             if parts.path == "/healthz":
                 return self._answer(200, {"ok": True})
-            if parts.path != "/reaction" or len(addresses) != 1 or not addresses[0].rpartition(":")[2].isdecimal():
+            told = {"/reaction": _told, "/manner": _manner}.get(parts.path)
+            if told is None or len(addresses) != 1 or not addresses[0].rpartition(":")[2].isdecimal():
                 return self._answer(400, {"error": "GET /reaction?address=HOST:PORT, or /healthz"})
-            return self._answer(200, _told(addresses[0]))
+            return self._answer(200, told(addresses[0]))
 
         def log_message(self, *_: Any) -> None:
             return
@@ -112,6 +182,13 @@ def _told(address: str) -> dict[str, Any]:
         return {"error": REFUSED}
     except ConnectionResetError:
         return {"error": RESET}
+    except (OSError, OverflowError) as e:
+        return {"error": str(e) or type(e).__name__}
+
+
+def _manner(address: str) -> dict[str, Any]:
+    try:
+        return {"manner": manner(address)}
     except (OSError, OverflowError) as e:
         return {"error": str(e) or type(e).__name__}
 

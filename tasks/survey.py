@@ -33,7 +33,7 @@ def survey(stack: Stack) -> dict[str, Json]:
         heads = [pool.submit(hop.heads) for hop in (stack.ledger, stack.visible)]
         troubles = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
         runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
-        links = [pool.submit(_links, name, host) for name, host in hosts.items() if isinstance(host, Links)]
+        links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
         left = pool.submit(mending.nothing_left, stack)
         notes = _holders(stack)
     streams, trouble = _streams(stack, [answer.result for answer in heads])
@@ -212,9 +212,11 @@ def _runs(stack: Stack, role: str) -> str:
     return f"pid {identity['pid']} for {age_s:.0f} s" if "pid" in identity else f"for {age_s:.0f} s"
 
 
-def _links(name: str, host: Links) -> list[Json]:
+def _links(stack: Stack, name: str, host: Links) -> list[Json]:
+    """The links that gameday.toml puts on this host, as they are."""
+    ours = {link for link, config in stack.config.links.items() if config.host == name}
     try:
-        return [{"name": link, **state} for link, state in host.links().items()]
+        return [{"name": link, **state} for link, state in host.links().items() if link in ours]
     except GamedayError as e:
         return [{"name": name, "trouble": str(e)}]
 

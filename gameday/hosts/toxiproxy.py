@@ -23,10 +23,12 @@ ANSWER_S = 2.0
 @dataclass(frozen=True)
 class Host:
     """url: of Toxiproxy's HTTP API. vantage: URL of a point that reaches what its links' clients reach (vantage.py);
-    None: this machine does. names: unused, for a proxy is no component. Offers Links and Shape."""
+    None: this machine does. address: its host as its links' clients call it, for proxies that listen on every address
+    ("[::]:9101"); None: the one in url. names: unused, for a proxy is no component. Offers Links and Shape."""
 
     url: str
     vantage: str | None = None
+    address: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
     # ---- Links -----------------------------------------------------------------------------------------------
@@ -55,7 +57,35 @@ class Host:
     def reaction_s(self, address: str) -> float | None:
         from gameday import vantage  # which is a server too; who only looks at links needs none
 
-        return vantage.reaction_s(address) if self.vantage is None else vantage.asked_s(self.vantage, address)
+        there = self._there(address)
+        return vantage.reaction_s(there) if self.vantage is None else vantage.asked_s(self.vantage, there)
+
+    def manner(self, address: str) -> str:
+        from gameday import vantage
+
+        there = self._there(address)
+        if self.vantage is not None:
+            return vantage.asked_manner(self.vantage, there)
+        try:
+            return vantage.manner(there)
+        except OSError as e:
+            raise DriverError(f"{address}, as seen from this machine: {e}", definite=True) from e
+
+    def _there(self, address: str) -> str:
+        """The address as the links' clients call it: "every address" is one of Toxiproxy's machine, not of theirs."""
+        from gameday import vantage
+
+        host, _, port = address.rpartition(":")
+        if host.strip("[]") not in vantage.ANY:
+            return address
+        if self.address is None and self.vantage is not None:
+            raise DriverError(
+                f"a proxy listens on every address ({address}), and {self.vantage} is not told which one its clients "
+                f"use. Remedy: hosts.toxiproxy.address = Toxiproxy's host as its clients call it",
+                definite=True,
+            )
+        known = self.address or urlsplit(self.url).hostname or ""
+        return f"[{known}]:{port}" if ":" in known else f"{known}:{port}"
 
     # ---- its API ---------------------------------------------------------------------------------------------
 

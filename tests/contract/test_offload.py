@@ -418,9 +418,7 @@ def test_a_key_without_the_right_to_write_ends_the_run(offload: Offload) -> None
     assert offload.run().rows == 10
 
 
-@pytest.mark.parametrize(
-    "answer", [{"ANSWER_S": str(ANSWER_S)}, *only_in("offload", {})], ids=["as set", "by default"]
-)
+@pytest.mark.parametrize("answer", [{"ANSWER_S": str(ANSWER_S)}, *only_in("offload", {})], ids=["as set", "by default"])
 def test_s3_that_hangs_in_the_middle_of_a_run_ends_it(offload: Offload, tmp_path: Path, answer: dict[str, str]) -> None:
     """In time; nothing of it is visible, and the next run moves everything."""
     offload.write(1000)

@@ -19,6 +19,7 @@ from gameday.model import Json
 from gameday.ports import Host as HostPort
 from gameday.ports import Kill, Links, Pause
 from gameday.stack import Stack, open_stack
+from tasks import survey
 from tests.contract.sockets import END_SEEN_S
 from tests.fakes import Supervisor, refuse, write_config
 
@@ -128,9 +129,11 @@ def api() -> Iterator[str]:
         server.shutdown()
 
 
-def with_toxiproxy(folder: Path, url: str) -> Stack:
+def with_toxiproxy(folder: Path, url: str, named: tuple[str, ...] = tuple(PROXIES)) -> Stack:
+    """A stack whose links are these proxies."""
     path = write_config(folder, opted_in=(), others=("web", "db"))
-    path.write_text(path.read_text() + f'[hosts.toxiproxy]\nurl = "{url}"\n')
+    links = "".join(f'{name} = {{ host = "toxiproxy", between = ["db", "web"] }}\n' for name in named)
+    path.write_text(path.read_text() + f'[hosts.toxiproxy]\nurl = "{url}"\n[links]\n{links}')
     return open_stack(path)
 
 
@@ -152,6 +155,20 @@ def test_cut_and_slowed_links_are_left_over(api: str, tmp_path: Path) -> None:
         "link exchange-binance is cut",
         "link broker-clickhouse has the toxic slow",
     ]
+
+
+def test_proxies_of_other_people_are_nothing_of_ours(api: str, tmp_path: Path) -> None:
+    """A proxy that the toml doesn't name may be cut, or have a toxic: no test is refused for it, and none is shown."""
+    assert mending.nothing_left(with_toxiproxy(tmp_path, api, named=())) == []
+    only = with_toxiproxy(tmp_path, api, named=("broker-clickhouse",))
+    assert mending.nothing_left(only) == ["link broker-clickhouse has the toxic slow"]
+    assert [row["name"] for row in survey._links(only)] == ["broker-clickhouse"]
+
+
+def test_a_named_link_that_is_not_there_is_left_over(api: str, tmp_path: Path) -> None:
+    """Somebody deleted the proxy: its clients reach nobody, as with a cut."""
+    (told,) = mending.nothing_left(with_toxiproxy(tmp_path, api, named=("broker-lake",)))
+    assert told.startswith("link broker-lake is not there: its host toxiproxy has broker-clickhouse")
 
 
 @pytest.mark.parametrize("answer", [(500, "broken"), (200, "not json")])

@@ -248,7 +248,7 @@ def _address(text: str) -> tuple[str, int]:
     host, _, port = text.strip().rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"broker address {text!r} is not host:port")
-    return host, int(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _string(text: str) -> bytes:
