@@ -236,7 +236,7 @@ class Run:
         """
         for act in self.acts:
             fault = fault_from(act.fault, act.args)
-            if act.proof is None or act.healed_ns is not None or not isinstance(fault, Held):
+            if act.proof is None or act.undone or not isinstance(fault, Held):
                 continue
             if not fault.holds(self.stack, act.before):
                 self.held().prove(act.id, within_s=0.0)
@@ -334,11 +334,18 @@ class Run:
 
     def _unhush(self, silence: Silence) -> None:
         """End the silence if the alert is seen to be over; else it lapses, and what is still broken then pages."""
+        if absent := self._silence_symptom():
+            self.say(f"{self.name}: its silence was absent for up to {absent['silence.absent_s']:g} s: see the pager")
         samples = self._tail.recent(TAIL_S) if self._tail else {}
         if conditions.alert_state(samples, time.monotonic_ns()) == INACTIVE:
             silence.end()
         else:
             silence.lapse()
+
+    def _silence_symptom(self) -> dict[str, Json]:
+        """silence.absent_s: for how long, at most, people were paged after all."""
+        absent_s = self.silence.absent_s if self.silence is not None else 0.0
+        return {"silence.absent_s": round(absent_s, 2)} if absent_s else {}
 
     # ---- what it leaves ------------------------------------------------------------------------------------
 
@@ -376,7 +383,7 @@ class Run:
             struck=self.struck(),
             alert=self.test.alert.alert if self.test.alert else None,
             alert_within_s=self.test.alert.within_s if isinstance(self.test.alert, FiresWithin) else None,
-            symptoms=self.symptoms,
+            symptoms={**self.symptoms, **self._silence_symptom()},
         )
         return replace(known, measures=timings.measure(known))
 

@@ -1,5 +1,6 @@
 """Did the platform's own alert do what the test says of it: fire in time, or stay silent?"""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, NOT_WATCHED, Evidence, Finding, Sample, Verdict
@@ -34,7 +35,11 @@ def alert(evidence: Evidence) -> Finding:
     if elsewhere := _elsewhere(evidence, name):
         why = f"{name} was active under other labels than gameday.toml names: {elsewhere}"
         return Finding("alert", Verdict.UNKNOWN, f"{why}. Remedy: [alerts.labels], as the rule has them")
-    return _silent(evidence, name, after) if within_s is None else _fires(evidence, name, within_s, after)
+    found = _silent(evidence, name, after) if within_s is None else _fires(evidence, name, within_s, after)
+    absent_s = evidence.symptoms.get("silence.absent_s")
+    if not absent_s:
+        return found
+    return replace(found, why=f"{found.why}; its silence was absent for up to {absent_s:g} s, so it may have paged")
 
 
 def _elsewhere(evidence: Evidence, name: str) -> str:

@@ -90,6 +90,11 @@ class Alerts:
                 wanted["id"], begins = known, was["startsAt"]
         return str(self._ask("POST", self.alertmanager, SILENCES, {**wanted, "startsAt": begins})["silenceID"])
 
+    def silenced(self, known: str) -> bool:
+        """One that an Alertmanager has lost, that is over, or that only begins, is not in force."""
+        was = self._ask("GET", self.alertmanager, f"/api/v2/silence/{known}", fine=(404,))
+        return bool(was.get("status", {}).get("state") == "active")
+
     def unsilence(self, known: str) -> None:
         """One that is over, or that nobody knows any more, is fine."""
         was = self._ask("GET", self.alertmanager, f"/api/v2/silence/{known}", fine=(404,))

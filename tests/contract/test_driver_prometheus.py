@@ -257,6 +257,25 @@ def test_a_silence_is_prolonged_under_its_id_and_lapses_by_itself(well: tuple[Pl
         until(lambda: page in platform.paged(known), WITHIN_S, every_s=0.1, what="the page")
 
 
+def test_a_killed_alertmanager_has_the_silence_again_within_a_second(tmp_path: Path) -> None:
+    """It has forgotten all silences when it comes back; for how long ours was absent is told."""
+    (port,) = free_ports(1)
+    service = alertmanager.process(tmp_path / "alertmanager", port, "http://127.0.0.1:1/alerts")
+    alerts = Alerts("http://127.0.0.1:1", 2.0, f"http://127.0.0.1:{port}")
+    with serving(service) as running:
+        silence = Silence(alerts, "BrokerDown", BROKER, "a test")
+        first = silence.id
+        until(lambda: alerts.silenced(str(first)), WITHIN_S, what="the silence")
+        running.kill()
+        running.wait()
+    with serving(service):
+        until(lambda: silence.id != first and alerts.silenced(str(silence.id)), 1.0, what="the silence to be made anew")
+        until(lambda: not silence._lost, WITHIN_S, what="it to be seen")
+        assert 0.0 < silence.absent_s < WITHIN_S
+        silence.end()
+        assert not alerts.silenced(str(silence.id))
+
+
 def test_ending_a_silence_that_nobody_knows_is_fine(well: tuple[Platform, Alerts]) -> None:
     """An Alertmanager may have lost it."""
     well[1].unsilence("00000000-0000-0000-0000-000000000000")

@@ -88,6 +88,15 @@ def test_the_check_says_what_was_seen_of_the_alert(evidence: Evidence, verdict: 
     assert (found.verdict, text in found.why) == (verdict, True), found
 
 
+@pytest.mark.parametrize("evidence", [seen(*[Q] * 14, within_s=None), seen(*[Q] * 6, *[F] * 8)])
+def test_the_check_says_for_how_long_the_silence_was_absent(evidence: Evidence) -> None:
+    """The verdict is about the alert; whether people were paged by the test stands beside it."""
+    without = checks.alert(evidence)
+    absent = checks.alert(replace(evidence, symptoms={"silence.absent_s": 1.25}))
+    assert absent.verdict is without.verdict
+    assert absent.why == f"{without.why}; its silence was absent for up to 1.25 s, so it may have paged"
+
+
 def test_the_measures_hold_the_true_times() -> None:
     """Alert runs from the first act, resolve from the end of the harm; each between the samples around it."""
     measures = seen(*QUIET, Q, P, F, F, F, F, F, Q).measures

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from gameday.errors import DriverError
 from gameday.polling import until
-from gameday.silence import Silence
+from gameday.silence import LOOK_S, Silence
 
 LASTS_S = 0.3
+SLOW_S = 30.0
+"""As in a run: prolonged every ten seconds, looked for more than twice a second."""
+
 LABELS = {"component": "broker"}
 
 
@@ -21,6 +25,8 @@ class Alertmanager:
         self.asked: list[str | None] = []
         self.ended: list[str] = []
         self.away = False
+        self.lost = False
+        self.made = 0
 
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
         raise NotImplementedError
@@ -32,11 +38,18 @@ class Alertmanager:
         raise NotImplementedError
 
     def silence(self, alert: str, labels: Mapping[str, str], for_s: float, known: str | None, why: str) -> str | None:
-        assert (alert, labels, for_s) == ("BrokerDown", LABELS, LASTS_S)
+        assert (alert, labels, for_s) in [("BrokerDown", LABELS, lasts_s) for lasts_s in (LASTS_S, SLOW_S)]
         if self.away:
             raise DriverError("away", definite=True)
         self.asked.append(known)
-        return known or "s1"
+        if known is None or self.lost:
+            self.lost, self.made = False, self.made + 1
+        return f"s{self.made}"
+
+    def silenced(self, known: str) -> bool:
+        if self.away:
+            raise DriverError("away", definite=True)
+        return not self.lost and known == f"s{self.made}"
 
     def unsilence(self, known: str) -> None:
         self.ended.append(known)
@@ -68,6 +81,42 @@ def test_a_renewal_that_fails_is_made_up_for() -> None:
     silence._over.wait(LASTS_S)
     manager.away = False
     until(lambda: len(manager.asked) > known, within_s=10, what="a renewal")
+    silence.end()
+
+
+def test_a_silence_that_is_gone_is_there_again_within_a_second() -> None:
+    """An Alertmanager that was killed has forgotten it: it is made anew long before it would be prolonged, and for how
+    long it was absent is told."""
+    manager = Alertmanager()
+    silence = Silence(manager, "BrokerDown", LABELS, "a test", lasts_s=SLOW_S)
+    assert silence.absent_s == 0.0
+    lost_s = time.monotonic()
+    manager.lost = True
+    until(lambda: not manager.lost, within_s=1.0, what="the silence to be there again")
+    back_s = time.monotonic()
+    until(lambda: not silence._lost, within_s=10, what="it to be seen")
+    seen_s = time.monotonic()
+    assert (manager.asked, silence.id) == ([None, "s1"], "s2")
+    assert back_s - lost_s < silence.absent_s < seen_s - lost_s + LOOK_S + 0.2
+    assert silence.absent_s == silence.absent_s
+    silence.end()
+    assert manager.ended == ["s2"]
+
+
+def test_an_alertmanager_that_is_away_and_has_kept_it_was_silenced_throughout() -> None:
+    """While nobody answers nobody is paged; what it has forgotten meanwhile counts from when it was last seen."""
+    manager = Alertmanager()
+    silence = Silence(manager, "BrokerDown", LABELS, "a test", lasts_s=SLOW_S)
+    manager.away = True
+    silence._over.wait(2 * LOOK_S)
+    manager.away = False
+    silence._over.wait(2 * LOOK_S)
+    assert (silence.absent_s, manager.asked) == (0.0, [None])
+    manager.away, manager.lost = True, True
+    silence._over.wait(2 * LOOK_S)
+    manager.away = False
+    until(lambda: silence.id == "s2" and not silence._lost, within_s=10, what="it to be seen")
+    assert silence.absent_s > 2 * LOOK_S
     silence.end()
 
 
