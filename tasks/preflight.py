@@ -1,14 +1,16 @@
 """Take the stack and make sure that it is well: nothing is injected into a stack that is not."""
 
 import time
+from contextlib import suppress
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday import ahead, conditions, mending
 from gameday.errors import DriverError, TooLate
-from gameday.model import Inject, Verdict
+from gameday.model import Hindrance, Inject, Verdict
 from gameday.polling import until
+from gameday.ports import Asks
 from gameday.run import Halt, Run
 
 CLEAN_RUNS = 20
@@ -16,6 +18,9 @@ CLEAN_RUNS = 20
 
 FIRST_RUN_S = 60.0
 """What a first run may take, once it is due."""
+
+PASSES_WITHIN_S = 60.0
+"""How long a worker may take to be seen again after its start (Prefect asks it every 30 s), and a run to end."""
 
 WELL_FOR_S = 3.0
 WELL_WITHIN_S = 45.0
@@ -65,6 +70,7 @@ def preflight(run: Run) -> None:
         raise Halt(
             Verdict.UNKNOWN, f"the stack was not well within {WELL_WITHIN_S:.0f} s: {reason}. Remedy: gameday status"
         ) from e
+    _look_at_jobs(run)
     if run.test.archive:
         _await_export(run)
     _look_at_alert(run)
@@ -80,6 +86,28 @@ def _look_at_alert(run: Run) -> None:
         run.stack.alerts.state(run.stack.alert_name(name), run.stack.alert_labels(component))
     except DriverError as e:
         run.symptoms["alert.trouble"] = str(e)
+
+
+def _look_at_jobs(run: Run) -> None:
+    """Halt(unknown) when a run of a job that the plan asks for, or waits for, would not start: nothing is broken for a
+    test that can only end with "not recovered"."""
+    archive = run.stack.config.archive if run.test.archive else None
+    asked = {step.fault.job for step in run.test.plan if isinstance(step, Inject) and isinstance(step.fault, Asks)}
+    bound_s = max(run.test.mttr_max_s, run.test.drain_max_s)
+    needs = {**dict.fromkeys(asked), **({archive.job: bound_s} if archive else {})}
+    found: list[Hindrance] = []
+
+    def free() -> bool:
+        run.lasts()
+        found[:] = [one for job, within_s in needs.items() for one in run.stack.job(job).hindrances(within_s)]
+        return not found or any(not one.passes for one in found)
+
+    with suppress(TooLate):
+        until(free, within_s=PASSES_WITHIN_S, every_s=1.0, what="the job to be free")
+    if found:
+        raise Halt(
+            Verdict.UNKNOWN, f"nothing was broken, for the job would not run: {'; '.join(one.why for one in found)}"
+        )
 
 
 def _await_export(run: Run) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from gameday.errors import ConfigError, DriverError
-from gameday.model import JobRun, Json
+from gameday.model import Hindrance, JobRun, Json
 
 __all__ = ["Job"]
 
@@ -66,6 +66,62 @@ class Job:
         planned = [run.due_us for run in self.runs(time.time_ns() // 1000) if run.scheduled and run.due_us]
         return None if len(planned) < 2 else (planned[1] - planned[0]) / 1e6
 
+    def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
+        """Of the deployment, its schedules, its work pool and its work queue: paused, full, without a worker, or due
+        too late."""
+        found = self._ask("GET", f"/deployments/{self._id()}")
+        if found.get("paused"):
+            return [Hindrance(f"deployment {self.deployment} is paused. Remedy: resume it on its page in Prefect")]
+        soon = [] if scheduled_within_s is None else self._of_schedule(found, scheduled_within_s)
+        return [*soon, *self._of_pool(found), *self._of_limit(found)]
+
+    def _of_schedule(self, deployment: Mapping[str, Any], within_s: float) -> Iterator[Hindrance]:
+        name = self.deployment
+        schedules = deployment.get("schedules") or ()
+        if not any(one.get("active") for one in schedules):
+            why = f"all {len(schedules)} schedules of deployment {name} are paused" if schedules else f"{name} has none"
+            yield Hindrance(f"no scheduled run will come: {why}. Remedy: prefect deployment schedule resume {name} ID")
+            return
+        now_us = time.time_ns() // 1000
+        due_us = min((r.due_us for r in self.runs(now_us) if r.scheduled and r.due_us), default=None)
+        if due_us is None:
+            yield Hindrance(f"the server has planned no run of deployment {name}. Remedy: look at its schedules", True)
+        elif (in_s := (due_us - now_us) / 1e6) > within_s:
+            yield Hindrance(
+                f"the next scheduled run of deployment {name} is due in {in_s:.0f} s, and the test waits "
+                f"{within_s:.0f} s for it. Remedy: a schedule with less time between its runs, or a larger mttr_max_s"
+            )
+
+    def _of_pool(self, deployment: Mapping[str, Any]) -> Iterator[Hindrance]:
+        name = deployment.get("work_pool_name")
+        if not name:
+            return
+        pool = self._ask("GET", f"/work_pools/{quote(name)}")
+        if pool.get("is_paused"):
+            yield Hindrance(f"work pool {name} is paused. Remedy: prefect work-pool resume {name}")
+        elif pool.get("status") == "NOT_READY":
+            yield Hindrance(f"work pool {name} has no worker online. Remedy: prefect worker start --pool {name}", True)
+        if (limit := pool.get("concurrency_limit")) is not None:
+            yield from _full(f"work pool {name}", limit, self._taken({"work_pools": {"name": {"any_": [name]}}}))
+        if queue_name := deployment.get("work_queue_name"):
+            queue = self._ask("GET", f"/work_pools/{quote(name)}/queues/{quote(queue_name)}")
+            where = f"work queue {queue_name} of pool {name}"
+            if queue.get("is_paused"):
+                yield Hindrance(f"{where} is paused. Remedy: prefect work-queue resume {queue_name} --pool {name}")
+            if (limit := queue.get("concurrency_limit")) is not None:
+                taken = self._taken({"work_pool_queues": {"id": {"any_": [queue["id"]]}}})
+                yield from _full(where, limit, taken)
+
+    def _of_limit(self, deployment: Mapping[str, Any]) -> Iterator[Hindrance]:
+        limit = deployment.get("global_concurrency_limit")
+        if limit and limit.get("active", True):
+            yield from _full(f"deployment {self.deployment}", limit["limit"], limit.get("active_slots") or 0)
+
+    def _taken(self, of: Json) -> int:
+        """How many runs have a slot."""
+        states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
+        return int(self._ask("POST", "/flow_runs/count", {**of, **states}))
+
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """The runs that were due or started since then, oldest first."""
         flow, _, name = self.deployment.partition("/")
@@ -83,7 +139,7 @@ class Job:
         return str(self._ask("GET", f"/deployments/name/{quote(flow)}/{quote(name)}")["id"])
 
     def _ask(self, method: str, path: str, body: Json = None) -> Any:
-        looks = method == "GET" or path.endswith("/filter")
+        looks = method == "GET" or path.endswith(("/filter", "/count"))
         parts = urlsplit(self.api_url)
         what = f"{method} {self.api_url}{path}"
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
@@ -103,6 +159,16 @@ class Job:
             raise DriverError(f"{what}: {e or type(e).__name__}", definite=looks) from e
         finally:
             connection.close()
+
+
+def _full(what: str, limit: int, taken: int) -> Iterator[Hindrance]:
+    """That no slot of a concurrency limit is free; one may become so, unless there is none at all."""
+    if taken >= limit:
+        yield Hindrance(
+            f"the concurrency limit of {what} is full: {taken} of {limit} slots are taken. Remedy: wait for these "
+            f"runs, end those that hang, or raise the limit",
+            passes=limit > 0,
+        )
 
 
 def _job_run(run: Mapping[str, Any]) -> JobRun:
