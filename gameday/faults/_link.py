@@ -1,10 +1,12 @@
 """What the faults of a link share: they are known by what the link's host shows, and proved from the victim's side.
 
-A proof compares two ways to the same server: through the link, as the victim goes, and past it (vantage.py).
+A proof compares two ways to the same server: through the link, as the victim goes, and past it (vantage.py). Before the
+act the two are alike: a link through which nobody was reached proves nothing.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -12,11 +14,15 @@ from typing import TYPE_CHECKING, ClassVar
 from gameday.errors import GamedayError
 from gameday.model import Json
 from gameday.ports import Shape
+from gameday.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = ["Distortion", "LinkFault"]
+
+REACTIONS = (ANSWERS, HANGS_UP, RESETS)
+"""What a server does that was reached, to noise."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +50,35 @@ class LinkFault:
         return self.host(stack).reaction_s(address)
 
     def before(self, stack: Stack) -> Json:
-        """Where the link leads. Raises when it isn't whole: then what follows could not be told from what was there."""
+        """Where the link leads. Raises when it isn't whole, or nobody is reached through it: then what follows could
+        not be told from what was there."""
         state = self.state(stack)
         if not state["enabled"] or state["toxics"]:
             raise GamedayError(f"link {self.link} is cut or distorted already. Remedy: gameday heal, gameday status")
-        return {"listen": state["listen"], "upstream": state["upstream"]}
+        listen, upstream = state["listen"], state["upstream"]
+        through = self.host(stack).manner(listen)
+        if through != ANSWERS:  # it may be the link itself that hangs up
+            past = self.host(stack).manner(upstream)
+            if through not in REACTIONS or past not in REACTIONS or past == ANSWERS:
+                raise GamedayError(
+                    f"nobody is reached through link {self.link} as it is, so its harm could not be told from that: "
+                    f"through it {listen} {through}, past it {upstream} {past}. Remedy: gameday status; where only the "
+                    f"link's clients reach it, a vantage point (hosts.*.vantage)"
+                )
+        return {"listen": listen, "upstream": upstream, "manner": through, "key": uuid.uuid4().hex[:8]}
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        """Whether the server that reacts past the link is reached through it again."""
+        listen, upstream = before["listen"], before["upstream"]
+        through = self.host(stack).manner(listen)
+        if through in REACTIONS or (through != REFUSES and self.host(stack).manner(upstream) not in REACTIONS):
+            return None
+        return f"link {self.link} is joined and does not serve: {listen} {through}"
 
 
 @dataclass(frozen=True)
 class Distortion(LinkFault):
-    """A fault that is one toxic in each of `streams`, under names that are always the same."""
+    """A fault that is one toxic in each of `streams`, under names that are this act's own: its undo takes no other."""
 
     toxic: ClassVar[str]
     streams: ClassVar[tuple[str, ...]] = ("upstream", "downstream")
@@ -64,15 +89,17 @@ class Distortion(LinkFault):
 
     def act(self, stack: Stack, before: Json, act_id: str) -> None:
         for stream in self.streams:
-            self.host(stack).distort(self.link, self._name(stream), self.toxic, stream, self.attributes)
+            self.host(stack).distort(self.link, self._name(stream, before), self.toxic, stream, self.attributes)
 
     def holds(self, stack: Stack, before: Json) -> bool:
         """Whether all its toxics are there."""
-        return {t["name"] for t in self.state(stack)["toxics"]} >= {self._name(stream) for stream in self.streams}
+        there = {t["name"] for t in self.state(stack)["toxics"]}
+        return there >= {self._name(stream, before) for stream in self.streams}
 
     def heal(self, stack: Stack, before: Json) -> None:
         for stream in self.streams:
-            self.host(stack).restore(self.link, self._name(stream))
+            self.host(stack).restore(self.link, self._name(stream, before))
 
-    def _name(self, stream: str) -> str:
-        return f"gameday-{self.toxic}-{stream}"
+    def _name(self, stream: str, before: Json) -> str:
+        """Without a key: of an act that was journalled before names had one."""
+        return "-".join(filter(None, ("gameday", self.toxic, stream, before.get("key"))))

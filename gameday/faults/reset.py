@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from gameday.errors import GamedayError
 from gameday.faults._link import Distortion
 from gameday.model import Json
+from gameday.vantage import RESETS
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
@@ -25,6 +27,16 @@ class Reset(Distortion):
     @property
     def attributes(self) -> Mapping[str, Json]:
         return {"timeout": 0}
+
+    def before(self, stack: Stack) -> Json:
+        """As for every link. Raises also when the server itself resets connections: it would prove the fault."""
+        noted: Json = super().before(stack)
+        if noted["manner"] == RESETS:
+            raise GamedayError(
+                f"link {self.link} resets connections as it is, so a reset could not be told from that. Remedy: "
+                f"another fault, such as partition"
+            )
+        return noted
 
     def bit(self, stack: Stack, before: Json) -> str | None:
         """Connecting as the victim does is reset."""

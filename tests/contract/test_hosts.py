@@ -51,6 +51,7 @@ def one_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def rig(one_rig: Rig) -> Iterator[Rig]:
     """Every component running, and so again at the end."""
     _run_all(one_rig)
+    until(one_rig.answered, 15, 0.05, "web to answer")
     yield one_rig
     _run_all(one_rig)
 

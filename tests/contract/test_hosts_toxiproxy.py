@@ -80,8 +80,11 @@ def stack(server: tuple[str, toxiproxy.Link], tmp_path: Path) -> Iterator[Stack]
         config.write(f'[links]\n{LINK} = {{ host = "toxiproxy", between = ["db", "web"] }}\n')
     made = open_stack(path, State(tmp_path))
     yield made
-    for fault in FAULTS:
-        fault.heal(made, {})
+    host = made.named_host("toxiproxy")
+    assert isinstance(host, Shape)
+    host.join(LINK)
+    for toxic in host.links()[LINK]["toxics"]:
+        host.restore(LINK, toxic["name"])
     assert whole(made)
 
 
