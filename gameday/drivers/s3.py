@@ -57,9 +57,9 @@ class Rights:
                     return None
                 raise
 
-    def deny_writes(self, policy: str | None) -> None:
-        """Take the user's right to write, besides what the given policy (as it was) says."""
-        document: dict[str, Any] = json.loads(policy) if policy else {"Version": "2012-10-17", "Statement": []}
+    def deny_writes(self) -> None:
+        """Take the user's right to write, besides what the policy says now. Idempotent."""
+        document = _document(self.policy())
         deny = {
             "Sid": SID,
             "Effect": "Deny",
@@ -67,29 +67,52 @@ class Rights:
             "Action": ["s3:PutObject", "s3:DeleteObject"],
             "Resource": [f"arn:aws:s3:::{self.bucket}/*"],
         }
-        others = [one for one in document["Statement"] if one.get("Sid") != SID]
-        with self._errors("put the bucket's policy"):
-            self._admin.put_bucket_policy(
-                Bucket=self.bucket, Policy=json.dumps({**document, "Statement": [*others, deny]})
-            )
+        self._put(json.dumps({**document, "Statement": [*self._others(document), deny]}))
 
-    def set_policy(self, policy: str | None) -> None:
-        """Give the bucket this policy again; None: none."""
+    def allow_writes(self, before: str | None) -> None:
+        """Take back what `deny_writes` did, and nothing else: what others have made of the policy meanwhile stays.
+
+        before: the policy as it was. It is given back to the letter where nobody changed it. Idempotent.
+        """
+        now = self.policy()
+        document = _document(now)
+        others = self._others(document)
+        if now is None or others == document["Statement"]:
+            return  # there is nothing of ours in it
+        was = _document(before)
+        if others == was["Statement"]:
+            self._put(before) if before is not None else self._delete()
+        elif others:
+            self._put(json.dumps({**document, "Statement": others}))
+        else:
+            self._delete()  # a policy without statements is none, and refused
+
+    def denied(self) -> bool:
+        """Whether the policy takes the right."""
+        document = _document(self.policy())
+        return self._others(document) != document["Statement"]
+
+    def _others(self, document: Mapping[str, Any]) -> list[Any]:
+        """The policy's statements without ours."""
+        return [
+            one
+            for one in document["Statement"]
+            if one.get("Sid") != SID or self.principal not in json.dumps(one.get("Principal"))
+        ]
+
+    def _put(self, policy: str) -> None:
+        with self._errors("put the bucket's policy"):
+            self._admin.put_bucket_policy(Bucket=self.bucket, Policy=policy)
+
+    def _delete(self) -> None:
         from botocore.exceptions import ClientError
 
-        with self._errors("restore the bucket's policy"):
-            if policy is not None:
-                self._admin.put_bucket_policy(Bucket=self.bucket, Policy=policy)
-                return
+        with self._errors("delete the bucket's policy"):
             try:
                 self._admin.delete_bucket_policy(Bucket=self.bucket)
             except ClientError as e:
                 if e.response["Error"]["Code"] != NO_POLICY:
                     raise
-
-    def denied(self) -> bool:
-        """Whether the policy takes the right."""
-        return SID in (self.policy() or "")
 
     def refusals(self) -> Mapping[str, int]:
         """What the user itself meets now: HTTP status of a "read" (a list) and of a "write" (a small object)."""
@@ -147,3 +170,10 @@ class Rights:
             raise DriverError(f"S3 at {self.endpoint}: can't {what}: {e}", definite=definite) from e
         except (BotoCoreError, OSError) as e:
             raise DriverError(f"S3 at {self.endpoint}: can't {what}: {e}", definite=False) from e
+
+
+def _document(policy: str | None) -> dict[str, Any]:
+    """A policy's document, its statements as a list; an empty one where there is no policy."""
+    document: dict[str, Any] = json.loads(policy) if policy else {"Version": "2012-10-17"}
+    statements = document.get("Statement", [])
+    return {**document, "Statement": [statements] if isinstance(statements, dict) else list(statements)}

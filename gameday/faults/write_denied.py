@@ -19,7 +19,8 @@ OK, FORBIDDEN = 200, 403
 
 @dataclass(frozen=True)
 class WriteDenied:
-    """The right is withdrawn by the bucket's policy while the store runs, and given back as it was."""
+    """The right is withdrawn by the bucket's policy while the store runs. Its undo takes away only what the act put
+    there: what others make of the policy meanwhile stays."""
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (Rights,)
@@ -29,10 +30,16 @@ class WriteDenied:
         rights = stack.rights(self.component)
         if rights.denied():
             raise GamedayError(f"{self.component}: the right to write is withdrawn already. Remedy: gameday heal")
+        met = rights.refusals()
+        if (met["read"], met["write"]) != (OK, OK):
+            raise GamedayError(
+                f"{self.component}: its user's reads answer {met['read']}, its writes {met['write']} as it is, so a "
+                f"right that is withdrawn could not be told from that. Remedy: components.{self.component}.rights"
+            )
         return {"policy": rights.policy()}
 
     def act(self, stack: Stack, before: Json, act_id: str) -> None:
-        stack.rights(self.component).deny_writes(before["policy"])
+        stack.rights(self.component).deny_writes()
 
     def bit(self, stack: Stack, before: Json) -> str | None:
         """The user itself may read, and may not write."""
@@ -46,4 +53,4 @@ class WriteDenied:
         return stack.rights(self.component).denied()
 
     def heal(self, stack: Stack, before: Json) -> None:
-        stack.rights(self.component).set_policy(before["policy"])
+        stack.rights(self.component).allow_writes(before["policy"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -372,11 +373,31 @@ def test_the_right_to_write_is_withdrawn_and_given_back(offload: Offload) -> Non
     rights = offload.servers.rights()
     assert (rights.policy(), rights.denied(), rights.refusals()) == (None, False, {"read": 200, "write": 200})
     for _ in range(2):
-        rights.deny_writes(None)
+        rights.deny_writes()
     assert (rights.denied(), rights.refusals()) == (True, {"read": 200, "write": 403})
     for _ in range(2):
-        rights.set_policy(None)
+        rights.allow_writes(None)
     assert (rights.policy(), rights.refusals()) == (None, {"read": 200, "write": 200})
+
+
+def test_what_an_operator_puts_into_the_policy_meanwhile_stays(offload: Offload) -> None:
+    """The undo takes away its own statement from what is there now; put before the act, it is kept by the act too."""
+    rights = offload.servers.rights()
+    rights.deny_writes()
+    document = json.loads(rights.policy() or "")
+    theirs = {**document["Statement"][0], "Sid": "audit", "Action": ["s3:DeleteBucket"]}
+    rights._put(json.dumps({**document, "Statement": [theirs, *document["Statement"]]}))
+    try:
+        for _ in range(2):
+            rights.allow_writes(None)
+            assert [one["Sid"] for one in json.loads(rights.policy() or "")["Statement"]] == ["audit"]
+        assert (rights.denied(), rights.refusals()) == (False, {"read": 200, "write": 200})
+        rights.deny_writes()
+        assert rights.refusals() == {"read": 200, "write": 403}
+        rights.allow_writes(None)
+        assert [one["Sid"] for one in json.loads(rights.policy() or "")["Statement"]] == ["audit"]
+    finally:
+        rights._delete()
 
 
 def test_rights_in_a_store_that_is_away_may_have_changed() -> None:

@@ -408,13 +408,13 @@ def test_a_key_without_the_right_to_write_ends_the_run(offload: Offload) -> None
     offload.write(10)
     offload.commit()
     rights = offload.servers.rights()
-    rights.deny_writes(None)
+    rights.deny_writes()
     try:
         with pytest.raises(OffloadError, match=r"S3 at .* refuses: .*Remedy: give OFFLOAD_S3_ACCESS_KEY that right"):
             offload.run()
         assert offload.place().snapshot_id is None
     finally:
-        rights.set_policy(None)
+        rights.allow_writes(None)
     assert offload.run().rows == 10
 
 
