@@ -118,6 +118,7 @@ class Child:
                 "restarts": self._restarts,
                 "log": str(self.spec.log),
                 "ready": self._ready if process else None,
+                "error": self._error,
             }
 
     def lives(self) -> list[dict[str, int]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -29,7 +30,7 @@ from typing import IO, NoReturn
 from gameday import claim, errors, lease, stops
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.journal import Entry, Journal
-from gameday.mending import HEAL_WITHIN_S, Mended, heal_now, is_held, mend, take_to_mend
+from gameday.mending import HEAL_WITHIN_S, LOOK_EVERY_S, Mended, heal_now, is_held, mend, take_to_mend, unserved
 from gameday.model import Act, Json
 from gameday.polling import until
 from gameday.ports import Fault, Held
@@ -59,6 +60,10 @@ TICK_S = 1.0
 
 ORDER_HEALS_S = 10.0
 """How long a heal that the plan asks for is tried again before the run gives up; its guardian goes on."""
+
+SERVES_WITHIN_S = 30.0
+"""How long a guardian that ends waits for what it has undone to serve. Less than whoever awaits its end; what starts
+slower stays open, and the reconciler goes on."""
 
 EXIT_WITHIN_S = 1.0
 """From a guardian's closing its pipe to its end."""
@@ -201,10 +206,20 @@ class Guardian:
             self._stdin.close()
         self._closed = True
         self._await_end()
-        if any(a.healed_ns is None for a in self.acts()):
+        still_open = [a for a in self.acts() if a.healed_ns is None]
+        if self._end is not None and still_open and all(a.undone for a in still_open):
+            lacks = "; ".join(f"{a.fault} of {a.args.get('component')}: {self._lacks(a)}" for a in still_open)
+            raise GamedayError(f"undone, and open until it serves: {lacks}. Remedy: gameday status, gameday heal")
+        if still_open:
             with take_to_mend(self._stack):
                 mend(self._stack, by=self._run, why="its guardian was gone", within_s=HEAL_WITHIN_S).check()
         return [a for a in self.acts() if a.id in before and a.healed_ns is not None]
+
+    def _lacks(self, act: Act) -> str:
+        try:
+            return unserved(self._stack, act) or "it has come to serve meanwhile"
+        except GamedayError as e:
+            return str(e)
 
     # ---- the pipe ----------------------------------------------------------------------------------------------
 
@@ -361,7 +376,8 @@ class _Keeper:
                     _log("not healed yet", act=act.id, error=str(e))
             self._idle.wait(ACT_HANGS_S)
         left_s = (self._holder.until_ns - boot_ns()) / 1e9
-        return mend(self._stack, by=self._holder.run, why=why, within_s=max(left_s, HEAL_WITHIN_S))
+        within_s = max(left_s, HEAL_WITHIN_S)
+        return mend(self._stack, self._holder.run, why, within_s, serves_within_s=SERVES_WITHIN_S)
 
     @property
     def displaced(self) -> bool:
@@ -442,22 +458,37 @@ class _Keeper:
 
     def _heal(self, act_id: str | None, why: str, mended: bool) -> list[Act]:
         """Heal one act, or all that are held. One that was proved and is no longer in effect was healed by another,
-        unless the run says that it has mended it."""
+        unless the run says that it has mended it. How long what is undone takes to serve is the run's to measure."""
         if self.displaced:
             raise GamedayError(DISPLACED)
         wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if is_held(a)]
-        open_ = [a for a in wanted if a.healed_ns is None and a.proof is not None and not mended]
+        open_ = [a for a in wanted if not a.undone and a.proof is not None and not mended]
         gone = {a.id for a in open_ if self._is_gone(a)}
         rest = {a.id for a in wanted} - gone
-        mend(
-            self._stack,
-            ANOTHER_HAND,
-            "no longer in effect when its run came to heal it",
-            0.0,
-            lambda e: e.act.id in gone,
-        )
-        mend(self._stack, self._holder.run, why, ORDER_HEALS_S, lambda e: e.act.id in rest).check()
+        over = "no longer in effect when its run came to heal it"
+        self._follow(mend(self._stack, ANOTHER_HAND, over, 0.0, lambda e: e.act.id in gone), ANOTHER_HAND, over)
+        run = self._holder.run
+        mended_now = mend(self._stack, run, why, ORDER_HEALS_S, lambda e: e.act.id in rest, serves_within_s=0.0)
+        self._follow(mended_now, run, why)
+        mended_now.check_undone()
         return [self._find(a.id) for a in wanted]
+
+    def _follow(self, mended: Mended, by: str, why: str) -> None:
+        """Note each act that is undone as healed once what it struck serves, in a thread of its own. What doesn't by
+        the end of the run, `close` undoes again."""
+        left = [act for act, _ in mended.starting]
+
+        def over() -> bool:
+            for act in list(left):
+                with contextlib.suppress(Exception):  # a host that doesn't answer, a full disk: the next look
+                    if not self._closing and unserved(self._stack, act) is None:
+                        self._journal.healed(act.id, act.undone_ns or time.monotonic_ns(), by, why)
+                        left.remove(act)
+            return self._closing or not left
+
+        if left:
+            follow = functools.partial(until, over, math.inf, LOOK_EVERY_S, "what is undone to serve")
+            threading.Thread(target=follow, name="serves", daemon=True).start()
 
     def _is_gone(self, act: Act) -> bool:
         fault = fault_from(act.fault, act.args)
@@ -591,8 +622,9 @@ def main() -> NoReturn:
             tenure.claim.release()
     held.release()
     _reply({"end": why})
-    _log("ended", why=why, healed=[a.id for a in mended.acts], not_healed={a.id: e for a, e in mended.failed})
-    os._exit(1 if mended.failed else 0)  # an act that hangs in its thread must not go on
+    rest = {a.id: e for a, e in (*mended.failed, *mended.starting)}
+    _log("ended", why=why, healed=[a.id for a in mended.acts], not_healed=rest)
+    os._exit(1 if rest else 0)  # an act that hangs in its thread must not go on
 
 
 def _reply(answer: Json) -> None:

@@ -4,7 +4,9 @@ state.journal holds one JSON object a line; every record has "rec" and "id" (of 
   act     the fields of model.Act up to "by"; owner, guardian {pid, start_ticks, boot_id}; until_ns by CLOCK_BOOTTIME
   done    at_ns                 the act returned
   bit     proof                 it took effect
-  healed  at_ns, by, why        by: the run's own id when its guardian did it, else who
+  undone  at_ns                 its undo was carried out, and what it struck does not serve yet
+  healed  at_ns, by, why        its undo was carried out then, and what it struck serves; by: the run's own id when its
+                                guardian did it, else who
 A last line without its newline was never acknowledged and is ignored, and cut off by the next write.
 """
 
@@ -72,6 +74,9 @@ class Journal:
 
     def bit(self, act_id: str, proof: str) -> None:
         self._append({"rec": "bit", "id": act_id, "proof": proof})
+
+    def undone(self, act_id: str, at_ns: int) -> None:
+        self._append({"rec": "undone", "id": act_id, "at_ns": at_ns})
 
     def healed(self, act_id: str, at_ns: int, by: str, why: str) -> None:
         self._append({"rec": "healed", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
@@ -181,6 +186,8 @@ def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
                 act = replace(act, done_ns=record["at_ns"])
             case "bit":
                 act = replace(act, proof=record["proof"])
+            case "undone":
+                act = replace(act, undone_ns=record["at_ns"])
             case "healed" if act.healed_ns is None:
                 act = replace(act, healed_ns=record["at_ns"], healed_by=record["by"], healed_why=record["why"])
         found[act.id] = replace(entry, act=act)

@@ -6,11 +6,12 @@ A guardian mends its run's faults with this; the reconciler and the command line
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gameday import lease
@@ -18,11 +19,11 @@ from gameday.errors import Busy, GamedayError, NotUp, TooLate
 from gameday.journal import Entry, Journal
 from gameday.model import Act
 from gameday.polling import until
-from gameday.ports import Held, Host, Isolate, Links, Pause
+from gameday.ports import Held, Host, Isolate, Links, Pause, Settles, UntilServed
 from gameday.stack import Stack, fault_from
 from gameday.state import State
 
-__all__ = ["Mended", "abort", "heal_now", "heal_open", "is_held", "mend", "nothing_left", "take_to_mend"]
+__all__ = ["Mended", "abort", "heal_now", "heal_open", "is_held", "mend", "nothing_left", "take_to_mend", "unserved"]
 
 HEAL_WITHIN_S = 30.0
 """How long a heal is tried again, at least; a guardian goes on until the time to live ends."""
@@ -32,21 +33,33 @@ ABORT_WITHIN_S = 45.0
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
 
+LOOK_EVERY_S = 0.1
+"""How often it is looked whether what was undone serves."""
+
 NOTE_WITHIN_S = 5.0
 """How long the journal is tried again for what is healed already."""
 
 
 @dataclass(frozen=True)
 class Mended:
-    """What was healed, and what could not be: act -> the last error."""
+    """What was healed, and what could not be: act -> the last error. starting: act -> what it lacks, for what was
+    undone and has not been seen to serve."""
 
     acts: tuple[Act, ...]
     failed: tuple[tuple[Act, str], ...]
+    starting: tuple[tuple[Act, str], ...] = ()
 
     def check(self) -> tuple[Act, ...]:
         """The healed acts; a GamedayError naming what is still open."""
-        if self.failed:
-            rest = "; ".join(f"{a.fault} of {a.args.get('component')} (run {a.run}): {e}" for a, e in self.failed)
+        return self._checked((*self.failed, *self.starting))
+
+    def check_undone(self) -> tuple[Act, ...]:
+        """The same, where what is undone may take its time to serve."""
+        return self._checked(self.failed)
+
+    def _checked(self, still_open: tuple[tuple[Act, str], ...]) -> tuple[Act, ...]:
+        if still_open:
+            rest = "; ".join(f"{a.fault} of {a.args.get('component')} (run {a.run}): {e}" for a, e in still_open)
             raise GamedayError(f"not healed: {rest}. Remedy: gameday up, then gameday heal")
         return self.acts
 
@@ -57,53 +70,115 @@ def mend(
     why: str,
     within_s: float,
     wanted: Callable[[Entry], bool] = lambda _: True,
+    serves_within_s: float = math.inf,
 ) -> Mended:
     """Heal every wanted open act of the journal, latest first, each again with backoff until within_s is over.
 
+    All are undone before any is looked at. One is healed when what it struck serves; its time is the undo's. What is
+    undone is given up after serves_within_s (at least one look), and stays open.
     Only for who holds the lock. A healing that can't be journalled (for NOTE_WITHIN_S) leaves its act open: whoever
     looks next repeats it, which does no harm.
     """
     journal = Journal(stack.state.journal)
-    pending = [_Pending(e.act) for e in reversed(journal.open_entries()) if wanted(e)]
+    entries = reversed(journal.open_entries())
+    pending = [_Pending(e.act, e.act.undone_ns if e.act.run == by else None) for e in entries if wanted(e)]
     healed: list[str] = []
+    began_s = time.monotonic()
 
     def attempt() -> bool:
-        now = time.monotonic()
-        for p in [p for p in pending if now >= p.due_s]:
-            try:
-                if p.healed_ns is None:
-                    heal_now(stack, p.act)
-                    p.healed_ns = time.monotonic_ns()
-                journal.healed(p.act.id, p.healed_ns, by, why)
-            except Exception as e:  # noqa: BLE001 - whatever one heal raises, the others go on and this one is tried again
-                p.put_off(e)
-            else:
+        now_s = time.monotonic()
+        for p in pending:
+            p.undo(stack, now_s)
+        for p in list(pending):
+            if p.look(stack, journal, by, why):
                 pending.remove(p)
                 healed.append(p.act.id)
-        return all(p.healed_ns is not None and now * 1e9 > p.healed_ns + NOTE_WITHIN_S * 1e9 for p in pending)
+        return all(p.given_up(began_s + serves_within_s) for p in pending)
 
     with contextlib.suppress(TooLate):
         until(attempt, within_s)
     known = {e.act.id: e.act for e in journal.entries()}
-    return Mended(tuple(known[i] for i in healed), tuple((p.act, p.error) for p in pending))
+    return Mended(
+        tuple(known[i] for i in healed),
+        tuple((p.act, p.error) for p in pending if p.undone_ns is None or p.served_s is not None),
+        tuple((replace(p.act, undone_ns=p.undone_ns), p.error) for p in pending if p.undone_ns and p.served_s is None),
+    )
 
 
 def heal_now(stack: Stack, act: Act) -> None:
     """Undo one act, whatever became of it, without noting it."""
-    fault_from(act.fault, act.args).heal(stack, act.before)
+    fault = fault_from(act.fault, act.args)
+    if isinstance(fault, Settles) and act.done_ns is not None and fault.settled(stack, act.before):
+        return
+    fault.heal(stack, act.before)
+
+
+def unserved(stack: Stack, act: Act) -> str | None:
+    """What still keeps from serving what an undone act had struck, in words; None: it is mended."""
+    fault = fault_from(act.fault, act.args)
+    return fault.unserved(stack, act.before) if isinstance(fault, UntilServed) else None
 
 
 @dataclass
 class _Pending:
-    """One heal that isn't done, or not noted, yet. due_s: when it is tried again, by time.monotonic."""
+    """One heal that isn't done, seen or noted, yet. due_s: when it is undone again, look_s: when it is looked at again,
+    served_s: when it was seen to serve, by time.monotonic."""
 
     act: Act
-    healed_ns: int | None = None
+    undone_ns: int | None = None
     due_s: float = 0.0
+    look_s: float = 0.0
+    served_s: float | None = None
+    noted: bool = False
     attempts: int = 0
     error: str = "never tried"
 
-    def put_off(self, error: Exception) -> None:
+    def undo(self, stack: Stack, now_s: float) -> None:
+        """Undo it, unless it serves; again now and then, for what was started may have ended."""
+        if self.served_s is not None or now_s < self.due_s:
+            return
+        try:
+            heal_now(stack, self.act)
+        except Exception as e:  # noqa: BLE001 - whatever one heal raises, the others go on and this one is tried again
+            self._put_off(e)
+        else:
+            self.undone_ns = self.undone_ns or time.monotonic_ns()
+            self.due_s = time.monotonic() + RETRY_MAX_S
+
+    def look(self, stack: Stack, journal: Journal, by: str, why: str) -> bool:
+        """Whether it serves, and is noted as healed."""
+        now_s = time.monotonic()
+        if self.undone_ns is None or now_s < self.look_s:
+            return False
+        self.look_s = now_s + LOOK_EVERY_S
+        try:
+            if self.served_s is None:
+                if lacks := unserved(stack, self.act):
+                    self.error = lacks
+                    self._note_undone(journal)
+                    return False
+                self.served_s = time.monotonic()
+            journal.healed(self.act.id, self.undone_ns, by, why)
+        except Exception as e:  # noqa: BLE001 - as above
+            self._put_off(e)
+            self.look_s = self.due_s
+            return False
+        return True
+
+    def given_up(self, serves_until_s: float) -> bool:
+        now_s = time.monotonic()
+        if self.served_s is not None:
+            return now_s > self.served_s + NOTE_WITHIN_S
+        return self.undone_ns is not None and now_s >= serves_until_s
+
+    def _note_undone(self, journal: Journal) -> None:
+        """Once; where it can't be noted, whoever looks next undoes it again, which does no harm."""
+        if not self.noted and self.act.undone_ns is None and self.undone_ns is not None:
+            with contextlib.suppress(GamedayError):
+                journal.undone(self.act.id, self.undone_ns)
+                self.noted = True
+
+    def _put_off(self, error: Exception) -> None:
         self.due_s = time.monotonic() + min(RETRY_FIRST_S * 2**self.attempts, RETRY_MAX_S)
         self.attempts += 1
         self.error = str(error) or repr(error)

@@ -58,7 +58,7 @@ class Reconciler:
             return []  # a run was quicker, and heals before it begins; or one of another machine has the stack
         for act in mended.acts:
             log.info("healed", act=act.id, fault=act.fault, component=act.args.get("component"))
-        for act, error in mended.failed:
+        for act, error in (*mended.failed, *mended.starting):
             log.error("not healed", act=act.id, fault=act.fault, error=error)
         return list(mended.acts)
 

@@ -336,6 +336,13 @@ class Stack:
             if any(step.format(**dict(zip(fields, g, strict=True))) == role for step in self.config.stream.path)
         )
 
+    def own_probes(self, role: str) -> Mapping[str, Probe]:
+        """The component's probes by name, as gameday reaches it: who only answers a command inside serves nobody."""
+        return {
+            name: self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
+            for name, p in self.component(role).probes.items()
+        }
+
     # ---- what the sampler asks -----------------------------------------------------------------------------
 
     def probes(self, archive: bool = False, alert: tuple[str, str] | None = None) -> Iterator[ProbeSpec]:

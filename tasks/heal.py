@@ -23,7 +23,7 @@ def heal(run: Run, fault: Fault | None) -> None:
 
     What another hand has mended meanwhile, the guardian finds and the journal says.
     """
-    open_ = {a.id for a in run.acts if a.healed_ns is None}
+    open_ = {a.id for a in run.acts if not a.undone}
     run.clock_ns = time.monotonic_ns()
     for act_id in [None] if fault is None else [a.id for a in run.acts if _same(a, fault)]:
         for act in (a for a in run.held().heal(act_id, why="the plan's heal") if a.id in open_):

@@ -356,7 +356,9 @@ def interpret(
         try:
             run.close()
         except Exception as e:  # noqa: BLE001 - what is left broken is the first thing to know, whatever kept it so
-            halted = Verdict.UNKNOWN, f"not everything could be mended: {e if isinstance(e, GamedayError) else repr(e)}"
+            why = f"not everything could be mended: {e if isinstance(e, GamedayError) else repr(e)}"
+            findings = (*findings, Finding("mended", Verdict.UNKNOWN, why)) if findings else ()
+            halted = halted if findings else (Verdict.UNKNOWN, why)
         futures.wait(looking)  # what it looks with ends when the run has given the stack back
         result = conclude(run, findings, halted)
         if interrupted is None:

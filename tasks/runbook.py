@@ -211,7 +211,7 @@ def _lasts(run: Run, began_ns: int) -> bool:
 
     began_ns: what was answered before that says nothing.
     """
-    if any(isinstance(fault_from(act.fault, act.args), Held) and act.healed_ns is None for act in run.acts):
+    if any(isinstance(fault_from(act.fault, act.args), Held) and not act.undone for act in run.acts):
         run.still_broken()
         return True
     now = run.now()
@@ -222,7 +222,7 @@ def _lasts(run: Run, began_ns: int) -> bool:
 
 def _held(run: Run) -> list[Act]:
     """The acts of this run that were proved, and are in effect now."""
-    return [act for act in run.acts if act.proof is not None and act.healed_ns is None and _holds(run, act)]
+    return [act for act in run.acts if act.proof is not None and not act.undone and _holds(run, act)]
 
 
 def _holds(run: Run, act: Act) -> bool:

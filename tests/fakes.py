@@ -49,8 +49,9 @@ socket = "{socket}"
 COMPONENT = """
 [components.{role}]
 opt_in = {opt_in}
-probes.health = {{ driver = "http", url = "http://127.0.0.1:1/" }}
+probes.health = {{ driver = "disk", path = "/" }}
 """
+"""Its probe is answered always: whether such a component serves, its supervisor says."""
 
 
 def write_config(folder: Path, opted_in: tuple[str, ...] = ("web",), others: tuple[str, ...] = ("db",)) -> Path:
@@ -74,6 +75,8 @@ class Supervisor:
         self.stack: Stack = open_stack(write_config(folder), self.state)
         self.broken: dict[str, Callable[[Json], Json | None]] = {}
         self.orders: list[Json] = []
+        self.serves = True
+        """Whether what runs is seen to serve."""
         self._names = names
         self._want = dict.fromkeys(names, True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -169,7 +172,8 @@ class Supervisor:
             "state": found.state if found else None,
             "restarts": 0,
             "log": "",
-            "ready": None,
+            "ready": self.serves if found else None,
+            "error": None,
         }
 
 
@@ -184,6 +188,10 @@ class MemoryHost:
     births: int = 1
     off: set[str] = field(default_factory=set)
     alone: bool = False
+    mute: str | None = None
+    """Why what runs does not serve."""
+    by_hand: bool = False
+    """Whether what is down was stopped by somebody."""
 
     def identity(self, component: str) -> Json | None:
         pid = self.running.get(component)
@@ -194,6 +202,13 @@ class MemoryHost:
         if not self.inert and self.running.get(component) is None:
             self.births += 1
             self.running[component] = self.births
+
+    def unserved(self, component: str) -> str | None:
+        self.calls.append(("look", component))
+        return self.mute
+
+    def stopped(self, component: str) -> bool:
+        return self.by_hand and self.running.get(component) is None
 
     def stop(self, component: str, grace_s: float) -> None:
         self.calls.append(("stop", component, grace_s))
@@ -273,12 +288,16 @@ class MemoryStack:
     def __init__(self, host: MemoryHost) -> None:
         self._host = host
         self._points = MemoryPoints(host.inert)
+        self.probes: dict[str, Json] = {}
 
     def host(self, role: str) -> MemoryHost:
         return self._host
 
     def points(self, role: str) -> MemoryPoints:
         return self._points
+
+    def own_probes(self, role: str) -> Mapping[str, Json]:
+        return self.probes
 
 
 def refuse(_: Json) -> Mapping[str, Json]:

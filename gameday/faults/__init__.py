@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gameday.errors import ConfigError, GamedayError
+from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.model import Json
+from gameday.ports import Desires, Serves
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
 
-__all__ = ["GRACE_S", "one_of", "running", "who"]
+__all__ = ["GRACE_S", "one_of", "revive", "running", "stopped", "unserved", "who"]
 
 GRACE_S = 10.0
 """How long a component may take to end by itself; Kafka's controlled shutdown needs up to 4 s."""
@@ -32,6 +33,35 @@ def running(stack: Stack, component: str) -> Json:
     if identity is None:
         raise GamedayError(f"{component} does not run, so it can't be broken. Remedy: gameday status, gameday up")
     return identity
+
+
+def stopped(stack: Stack, component: str) -> bool:
+    """Whether somebody stopped the component, as far as its host can tell."""
+    host = stack.host(component)
+    return isinstance(host, Desires) and host.stopped(component)
+
+
+def revive(stack: Stack, component: str) -> None:
+    """Start it, unless it runs or somebody stopped it: a fault that only kills has left what is wanted as it was."""
+    if not stopped(stack, component):
+        stack.host(component).start(component)
+
+
+def unserved(stack: Stack, component: str) -> str | None:
+    """What keeps the component from serving, in words: nobody runs, its host speaks against it, or a probe gets no
+    answer. None: it serves."""
+    host = stack.host(component)
+    identity = host.identity(component)
+    if identity is None:
+        return f"{component} does not run"
+    if isinstance(host, Serves) and (why := host.unserved(component)) is not None:
+        return f"{component} ({who(identity)}) was started and does not serve: {why}"
+    for name, probe in stack.own_probes(component).items():
+        try:
+            probe.read()
+        except DriverError as e:
+            return f"{component} ({who(identity)}) was started and does not serve: its probe {name} says: {e}"
+    return None
 
 
 def who(identity: Json) -> str:

@@ -1,5 +1,4 @@
-"""A run of a job is asked for, and what does its work is killed once the archive's store shows that it got so far: for
-code without failpoints."""
+"""A run of a job is asked for, and its engine is killed once the store shows how far it got: needs no failpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from gameday.faults import one_of, running, who
+from gameday.faults import one_of, revive, running, stopped, unserved, who
 from gameday.model import Json
 from gameday.ports import UNDER_WAY_MAX_S, Host, Kill, Store
 
@@ -76,7 +75,10 @@ class Ambush:
 
     def heal(self, stack: Stack, before: Json) -> None:
         stack.job(self.job).withdraw(before["key"])
-        stack.host(self.component).start(self.component)
+        revive(stack, self.component)
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        return None if stopped(stack, self.component) else unserved(stack, self.component)
 
     def _alone(self, stack: Stack, key: str) -> bool:
         """Whether the run that was asked for is under way, and no other."""

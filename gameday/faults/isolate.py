@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from gameday.errors import GamedayError
-from gameday.faults import running
+from gameday.faults import running, unserved
 from gameday.model import Json
 from gameday.ports import Isolate as CanIsolate
 
@@ -52,6 +52,12 @@ class Isolate:
 
     def heal(self, stack: Stack, before: Json) -> None:
         self._host(stack).rejoin(self.component, before["attached"])
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        """A container that was made anew, or ended, meanwhile is not this undo's."""
+        if self._host(stack).identity(self.component) != before["identity"]:  # type: ignore[attr-defined]  # a Host too
+            return None
+        return unserved(stack, self.component)
 
     def _host(self, stack: Stack) -> CanIsolate:
         return stack.host(self.component)  # type: ignore[return-value]  # needs: Isolate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults import running, who
+from gameday.faults import revive, running, stopped, unserved, who
 from gameday.model import Json
 from gameday.ports import Host
 from gameday.ports import Kill as CanKill
@@ -36,5 +36,8 @@ class Kill:
         return None if now == before["identity"] else f"{self.component}: {who(before['identity'])} is gone"
 
     def heal(self, stack: Stack, before: Json) -> None:
-        """Start it, if the platform didn't."""
-        stack.host(self.component).start(self.component)
+        """Start it, if the platform didn't. What somebody has stopped meanwhile stays so."""
+        revive(stack, self.component)
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        return None if stopped(stack, self.component) else unserved(stack, self.component)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults import running, who
+from gameday.errors import GamedayError
+from gameday.faults import running, unserved, who
 from gameday.model import Json
 from gameday.ports import Pause as CanPause
 
@@ -24,7 +25,11 @@ class Pause:
     undo: ClassVar[str] = "let it go on"
 
     def before(self, stack: Stack) -> Json:
-        return {"identity": running(stack, self.component)}
+        """Raises when it is frozen already: that would prove the fault, and its undo would end what another did."""
+        identity = running(stack, self.component)
+        if stack.host(self.component).paused(self.component):  # type: ignore[attr-defined]  # needs: Pause
+            raise GamedayError(f"{self.component} is paused already. Remedy: gameday heal, gameday status")
+        return {"identity": identity}
 
     def act(self, stack: Stack, before: Json, act_id: str) -> None:
         stack.host(self.component).pause(self.component)  # type: ignore[attr-defined]  # needs: Pause
@@ -40,3 +45,9 @@ class Pause:
 
     def heal(self, stack: Stack, before: Json) -> None:
         stack.host(self.component).resume(self.component)  # type: ignore[attr-defined]  # needs: Pause
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        """Another process than the one that was frozen is not this undo's."""
+        if stack.host(self.component).identity(self.component) != before["identity"]:
+            return None
+        return unserved(stack, self.component)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults import GRACE_S, one_of, running, who
+from gameday.faults import GRACE_S, one_of, running, stopped, unserved, who
 from gameday.model import Json
 from gameday.ports import Host, Kill
 
@@ -47,3 +47,10 @@ class Restart:
 
     def heal(self, stack: Stack, before: Json) -> None:
         stack.host(self.component).start(self.component)
+
+    def settled(self, stack: Stack, before: Json) -> bool:
+        """The act has started it again: one that is stopped now was stopped by somebody else, and stays so."""
+        return stopped(stack, self.component)
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        return None if stopped(stack, self.component) else unserved(stack, self.component)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.faults import GRACE_S, one_of, running, who
+from gameday.faults import GRACE_S, one_of, running, unserved, who
 from gameday.model import Json
 from gameday.polling import until
 from gameday.ports import Host, Kill
@@ -61,3 +61,6 @@ class Stop:
 
     def heal(self, stack: Stack, before: Json) -> None:
         stack.host(self.component).start(self.component)
+
+    def unserved(self, stack: Stack, before: Json) -> str | None:
+        return unserved(stack, self.component)

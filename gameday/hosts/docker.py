@@ -115,6 +115,26 @@ class Host:
             api.stop(found["Id"], timeout=math.ceil(grace_s))
         self._await(lambda: self.identity(component) is None, f"{component} to be gone")
 
+    # ---- Serves, Desires -------------------------------------------------------------------------------------
+
+    def unserved(self, component: str) -> str | None:
+        """A health check that has not been asked yet says nothing: it may be asked every minute only."""
+        with self._engine(f"look at {component}", definite=True) as api:
+            state = self._there(api, component)["State"]
+        if state["Paused"]:
+            return "its container is paused"
+        if (state.get("Health") or {}).get("Status") == "unhealthy":
+            return "its container's health check fails"
+        return None
+
+    def stopped(self, component: str) -> bool:
+        """What ended under a policy that always revives, and isn't being revived, was stopped."""
+        with self._engine(f"look at {component}", definite=True) as api:
+            found = self._found(api, component)
+        if found is None or found["State"]["Running"] or found["State"]["Restarting"]:
+            return False
+        return found["HostConfig"]["RestartPolicy"]["Name"] in ("always", "unless-stopped")
+
     # ---- Kill ------------------------------------------------------------------------------------------------
 
     def kill(self, component: str, identity: Json) -> None:
@@ -196,14 +216,15 @@ class Host:
                     api.disconnect_container_from_network(found["Id"], one["id"])
 
     def rejoin(self, component: str, attached: Json) -> None:
-        """A container that was removed, or created anew, meanwhile is its creator's: then there is nothing to do."""
+        """A container, or a network, that was removed or created anew meanwhile is its creator's: then there is nothing
+        to do."""
         with self._engine(f"connect {component} again") as api:
             try:
                 found = api.inspect_container(attached["id"])
             except NotFound:
                 return
             for one in attached["networks"]:
-                if not _has(found, one):
+                if not _has(found, one) and _exists(api, one):
                     links = [tuple(link.split(":", 1)) for link in one["links"]]
                     settings = {key: one[key] or None for key in ("ipv4_address", "ipv6_address", "link_local_ips")}
                     settings |= {"aliases": one["aliases"], "links": links, "driver_opt": one["driver_opt"] or None}
@@ -417,6 +438,14 @@ def _endpoint(name: str, one: Found, container: str) -> Json:
 
 def _has(found: Found, endpoint: Json) -> bool:
     return any(one["NetworkID"] == endpoint["id"] for one in found["NetworkSettings"]["Networks"].values())
+
+
+def _exists(api: docker.APIClient, endpoint: Json) -> bool:
+    try:
+        api.inspect_network(endpoint["id"])
+    except NotFound:
+        return False
+    return True
 
 
 def _shares(mode: str) -> bool:

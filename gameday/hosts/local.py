@@ -113,6 +113,25 @@ class Host:
         answer = self._ask({"op": "lives", "name": self._name(component)})
         return [life for life in answer["lives"] if life["started_us"] > since_us]
 
+    # ---- Serves, Desires -------------------------------------------------------------------------------------
+
+    def unserved(self, component: str) -> str | None:
+        """By its supervisor's own look, which takes no answer of another process on the component's port for one."""
+        found = self._process(component)
+        if found is None:
+            return "it does not run"
+        status = found[1]
+        if status["ready"]:
+            return None
+        return (
+            f"its supervisor gets no answer from it, and has started it again {status['restarts']} times. Its log: "
+            f"{status['log']}"
+        )
+
+    def stopped(self, component: str) -> bool:
+        status = self._ask({"op": "status"})["processes"].get(self._name(component), {})
+        return status.get("want") is False and status.get("error") is None
+
     # ---- Kill ------------------------------------------------------------------------------------------------
 
     def kill(self, component: str, identity: Json) -> None:

@@ -173,6 +173,9 @@ def _history(trends: Sequence[Trend]) -> str:
 
 def _undone(act: Act, run: str) -> str:
     what = f"{act.fault} of {act.args.get('component', '?')} at {clock(act.at_us)}"
+    if act.healed_ns is None and act.undone_ns is not None:
+        when = clock(act.at_us + (act.undone_ns - act.at_ns) // 1_000)
+        return f"{what}: undone at {when} UTC, and open until it serves. Remedy: gameday status, gameday heal"
     if act.healed_ns is None:
         return f"{what}: still open. Remedy: gameday heal"
     when = clock(act.at_us + (act.healed_ns - act.at_ns) // 1_000)

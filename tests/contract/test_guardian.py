@@ -155,6 +155,59 @@ def test_what_is_held_lasts_until_the_heal(supervisor: Supervisor, fault: Fault)
         assert held.close() == []
 
 
+def test_the_plans_heal_waits_for_nothing_to_serve(supervisor: Supervisor) -> None:
+    """How long the component takes is the run's to measure: its act is undone at once, and healed when it serves; its
+    time is the undo's. Nobody takes it for another hand's mending meanwhile."""
+    supervisor.serves = False
+    with guarded(supervisor.stack) as held:
+        act = held.inject(Stop("web"))
+        assert held.prove(act.id, 5).proof
+        (undone,) = held.heal(None, "the plan's heal")
+        assert supervisor.pid() is not None
+        assert (undone.undone, undone.healed_ns) == (True, None)
+        assert [a.id for a in Journal(supervisor.state.journal).open_acts()] == [act.id]
+        (again,) = held.heal(None, "the end of the plan")
+        assert (again.undone_ns, again.healed_ns) == (undone.undone_ns, None)
+        supervisor.serves = True
+        until(lambda: not Journal(supervisor.state.journal).open_acts(), 5, what="the journal to say that it serves")
+        (healed,) = held.acts()
+        assert (healed.healed_ns, healed.healed_by) == (undone.undone_ns, "r1")
+        assert held.close() == []
+
+
+def test_a_killed_runs_component_is_back_at_once_and_healed_when_it_serves(supervisor: Supervisor) -> None:
+    """The undo does not wait for the start, and the word for it does."""
+    with running(supervisor.stack, Stop) as run:
+        supervisor.serves = False
+        run.kill()
+        until(supervisor.pid, HEALED_WITHIN_S, every_s=0.002, what="the process to be back")
+        until(lambda: acts(supervisor.stack)[0].undone, 5, what="the journal to say so")
+        assert acts(supervisor.stack)[0].healed_ns is None
+        supervisor.serves = True
+    (act,) = acts(supervisor.stack)
+    assert (act.healed_by, act.healed_ns) == ("r1", act.undone_ns)
+
+
+def test_what_does_not_serve_when_the_guardian_dies_is_the_reconcilers(supervisor: Supervisor) -> None:
+    """It tries again at each look, names what is missing, and notes it as healed once it serves."""
+    stack = supervisor.stack
+    with running(stack, Stop) as run:
+        supervisor.serves = False
+        guarding = holder(stack)
+        run.kill()
+        until(lambda: acts(stack)[0].undone, 5, what="the undo")
+        guarding.send(signal.SIGKILL)
+        until(lambda: lease.holder(stack.state) is None, 5, what="the guardian's end")
+        reconciler = Reconciler(stack.path, stack.state)
+        assert reconciler.look() == []
+        assert acts(stack)[0].healed_ns is None
+        with pytest.raises(GamedayError, match=r"not healed: stop of web \(run r1\): web \(pid \d+\) was started and"):
+            mending.mend(stack, "somebody", "asked", 0.1).check()
+        supervisor.serves = True
+        (healed,) = reconciler.look()
+    assert (healed.healed_by, healed.id) == ("the reconciler", acts(stack)[0].id)
+
+
 def test_a_supervisor_that_does_nothing_gives_no_proof(supervisor: Supervisor) -> None:
     """A restart that changed nothing has no proof: the run will be invalid."""
     supervisor.broken = {"start": lambda _: {"ok": True}, "stop": lambda _: {"ok": True}}

@@ -22,6 +22,7 @@ from compose.ports import free_ports
 from compose.service import Service, answers
 from compose.supervisor import ask, launch, pid_of
 from gameday.errors import DriverError
+from gameday.hosts.local import Host
 from gameday.polling import until
 from gameday.process import Process, boot_id
 from gameday.state import ROOT, State
@@ -155,6 +156,24 @@ def test_a_foreign_server_on_the_port_is_not_the_childs_readiness(stack: Stack) 
             assert asked.acquire(timeout=WITHIN_S)
         assert stack.status("a")["ready"] is False
         server.shutdown()
+
+
+def test_what_crash_loops_on_a_taken_port_does_not_serve(stack: Stack) -> None:
+    """Its process exists again and again, and somebody else answers on its port: neither makes it mended. Once the port
+    is free it serves."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stack.add("a", SERVER, str(port), ready=f"http://127.0.0.1:{port}/")
+        stack.launch()
+        host = Host(str(stack.state.supervisor_socket), {"a": "a"})
+        stack.until("a", lambda s: s["restarts"] >= 2)
+        for _ in range(3):
+            host.start("a")
+            assert host.unserved("a")
+            assert not host.stopped("a")
+    until(lambda: host.identity("a") and host.unserved("a") is None, WITHIN_S, what="the component to serve")
+    host.stop("a", 1.0)
+    assert (host.unserved("a"), host.stopped("a")) == ("it does not run", True)
 
 
 def test_a_killed_process_is_revived_at_once(stack: Stack) -> None:

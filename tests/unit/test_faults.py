@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from gameday.errors import ConfigError, GamedayError
+from gameday import mending
+from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.failpoint import Failpoint
 from gameday.faults.isolate import Isolate
 from gameday.faults.kill import Kill
@@ -14,7 +15,8 @@ from gameday.faults.noop import Noop
 from gameday.faults.pause import Pause
 from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
-from gameday.ports import Fault, Held, Points, Trap
+from gameday.model import Act
+from gameday.ports import Fault, Held, Points, Trap, UntilServed
 from gameday.stack import Stack, fault_from, fault_kind
 from tests.fakes import MemoryHost, MemoryPoints, MemoryStack
 
@@ -143,6 +145,86 @@ def test_an_unknown_how_lists_the_right_ones(kind: Any) -> None:
     """A misspelt parameter is bad usage, before anything is touched."""
     with pytest.raises(ConfigError, match=r"'brutal'.*graceful, sigkill"):
         kind("web", how="brutal")
+
+
+# ---- what the undo leaves alone, and when it is over ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Kill("web"), Restart("web"), Restart("web", how="sigkill")], ids=str)
+def test_what_somebody_stopped_meanwhile_stays_stopped(fault: Any) -> None:
+    """A strike that is over has left what is wanted as it was: an operator who stopped the component is not
+    overruled."""
+    host = MemoryHost()
+    stack, before = strike(fault, host)
+    host.running["web"], host.by_hand = None, True
+    mending.heal_now(stack, act_of(fault, before, done_ns=2))
+    assert host.identity("web") is None
+    assert fault.unserved(stack, before) is None
+
+
+def test_a_restart_that_broke_off_in_the_middle_is_started() -> None:
+    """Its own stop looks like an operator's; that its act never returned tells them apart."""
+    host, fault = MemoryHost(), Restart("web")
+    stack, before = strike(fault, host)
+    host.running["web"], host.by_hand = None, True
+    mending.heal_now(stack, act_of(fault, before, done_ns=None))
+    assert host.identity("web") is not None
+
+
+def test_a_stop_is_started_again_whoever_else_stopped_it() -> None:
+    """While it is held down, a stop by hand changes nothing that could be seen."""
+    host, fault = MemoryHost(), Stop("web")
+    stack, before = strike(fault, host)
+    host.by_hand = True
+    mending.heal_now(stack, act_of(fault, before, done_ns=2))
+    assert host.identity("web") is not None
+
+
+def act_of(fault: Any, before: Any, done_ns: int | None) -> Act:
+    return Act("r1-1", "r1", 1, 1, "fault", fault_kind(fault), vars(fault), before, "guardian", None, done_ns)
+
+
+class Silent:
+    """A probe that nobody answers."""
+
+    def read(self) -> Any:
+        raise DriverError("connection refused", definite=True)
+
+
+@pytest.mark.parametrize("fault", [f for f in HARMFUL if not isinstance(f, Failpoint)], ids=str)
+def test_started_is_not_served(fault: Any) -> None:
+    """A process that exists is mended only when its host has nothing against it, and its own probes are answered."""
+    host = MemoryHost()
+    stack, before = strike(fault, host)
+    if isinstance(fault, Kill):
+        assert fault.unserved(stack, before) == "web does not run"
+    fault.heal(stack, before)
+    assert isinstance(fault, UntilServed)
+    assert fault.unserved(stack, before) is None
+    host.mute = "another process has its port"
+    told = fault.unserved(stack, before)
+    assert told is not None
+    assert told.endswith("was started and does not serve: another process has its port")
+    host.mute = None
+    cast(MemoryStack, stack).probes = {"health": Silent()}
+    told = fault.unserved(stack, before)
+    assert told is not None
+    assert told.endswith("does not serve: its probe health says: connection refused")
+
+
+@pytest.mark.parametrize("fault", [Pause("web"), Isolate("web")], ids=str)
+def test_a_process_that_came_anew_is_not_this_undos(fault: Any) -> None:
+    """What was frozen or cut off is gone: whoever made its successor sees that it serves."""
+    host = MemoryHost()
+    stack, before = strike(fault, host)
+    host.running["web"], host.mute = 7, "it starts"
+    assert fault.unserved(stack, before) is None
+
+
+def test_what_is_frozen_already_is_not_frozen_again() -> None:
+    """It would prove the fault, and its undo would end what another did."""
+    with pytest.raises(GamedayError, match="web is paused already"):
+        Pause("web").before(cast(Stack, MemoryStack(MemoryHost(frozen={"web"}))))
 
 
 # ---- failpoints -----------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def host() -> Container:
 @pytest.fixture
 def stack(tmp_path: Path, host: Container) -> Stack:
     path = write_config(tmp_path)
-    path.write_text(path.read_text().replace('1/" }', '1/", inside = ["ask", "it"] }', 1))
+    path.write_text(path.read_text().replace('path = "/" }', 'path = "/", inside = ["ask", "it"] }', 1))
     made = open_stack(path)
     made._hosts["local"] = host
     return made

@@ -289,6 +289,22 @@ def test_a_fault_that_could_not_be_mended_is_told_and_recorded() -> None:
     assert script.recorded == [result]
 
 
+@pytest.mark.parametrize("found", [PASSED, FAILED])
+def test_what_does_not_serve_at_the_end_hides_no_fail(found: Finding) -> None:
+    """A component that never came back is the platform's fail; nothing else that was judged passes without its undo."""
+    script = Script(
+        {
+            "judge": lambda: (found,),
+            "close": raises(GamedayError("undone, and open until it serves: restart of broker: no answer")),
+        }
+    )
+    result = script.run()
+    assert result.verdict is (Verdict.FAIL if found is FAILED else Verdict.UNKNOWN)
+    assert result.findings[-1].check == "mended"
+    assert "restart of broker: no answer" in result.findings[-1].why
+    assert result.why == (FAILED.why if found is FAILED else result.findings[-1].why)
+
+
 def test_a_prefect_that_is_away_keeps_no_result_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that answers 500 when the last steps begin: they are done without it, and the verdict stays."""
     script = Script({"record": raises(RuntimeError("500")), "notify": raises(RuntimeError("500"))})
