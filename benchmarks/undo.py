@@ -457,7 +457,8 @@ def _s(healed_ns: int | None, since_ns: int) -> float:
 
 
 def _open_at(act: Act, at_ns: int) -> bool:
-    return act.healed_ns is None or act.healed_ns > at_ns
+    undone_ns = act.healed_ns if act.undone_ns is None else act.undone_ns  # what only starts is not broken any more
+    return undone_ns is None or undone_ns > at_ns
 
 
 def _judge(launched: Launched, evidence: Evidence | None) -> Iterator[Any]:

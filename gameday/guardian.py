@@ -61,9 +61,9 @@ TICK_S = 1.0
 ORDER_HEALS_S = 10.0
 """How long a heal that the plan asks for is tried again before the run gives up; its guardian goes on."""
 
-SERVES_WITHIN_S = 30.0
-"""How long a guardian that ends waits for what it has undone to serve. Less than whoever awaits its end; what starts
-slower stays open, and the reconciler goes on."""
+SERVES_WITHIN_S = 20.0
+"""How long a guardian that ends waits for what it has undone to serve. Less than the 30 s that Prefect leaves to a
+cancelled run, which waits for its guardian; what starts slower stays open, and the reconciler goes on."""
 
 EXIT_WITHIN_S = 1.0
 """From a guardian's closing its pipe to its end."""

@@ -46,6 +46,8 @@ class Reconciler:
         if not found or (holder is not None and not holder.orphaned):
             self._spared = set()
             return []
+        if holder is not None and not holder.guardian.stopped and all(e.act.undone and not e.expired for e in found):
+            return []  # a dead run's guardian has undone all, and ends once it serves, or soon
         fresh = {e.act.id for e in found if e.owner.alive and not e.expired} - self._spared
         self._spared |= fresh
         if fresh:

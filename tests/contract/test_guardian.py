@@ -183,6 +183,9 @@ def test_a_killed_runs_component_is_back_at_once_and_healed_when_it_serves(super
         until(supervisor.pid, HEALED_WITHIN_S, every_s=0.002, what="the process to be back")
         until(lambda: acts(supervisor.stack)[0].undone, 5, what="the journal to say so")
         assert acts(supervisor.stack)[0].healed_ns is None
+        waiting = holder(supervisor.stack)
+        assert Reconciler(supervisor.stack.path, supervisor.state).look() == []
+        assert waiting.alive  # it would be displaced for nothing
         supervisor.serves = True
     (act,) = acts(supervisor.stack)
     assert (act.healed_by, act.healed_ns) == ("r1", act.undone_ns)
