@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -42,11 +43,13 @@ def test_what_keeps_a_job_from_running_is_told(prefect_api_url: str, ask: Ask) -
     made = ask("POST", "/deployments/", {**wanted, "schedules": [schedule]})["id"]
     job = Job(prefect_api_url, "export/hourly")
 
+    assert "work pool lake has no worker online" in "; ".join(one.why for one in job.hindrances(WAITS_S))
+
     def told() -> str:
+        """While a worker lives."""
+        ask("POST", "/work_pools/lake/workers/heartbeat", {"name": "w"})
         return "; ".join(one.why for one in job.hindrances(WAITS_S))
 
-    assert "work pool lake has no worker online" in told()
-    ask("POST", "/work_pools/lake/workers/heartbeat", {"name": "w"})
     until(lambda: not told(), WITHIN_S, every_s=0.5, what="a planned run, and nothing in its way")
     pool, queue = "/work_pools/lake", "/work_pools/lake/queues/default"
     paused, well = {"is_paused": True}, {"is_paused": False}
@@ -66,8 +69,10 @@ def test_what_keeps_a_job_from_running_is_told(prefect_api_url: str, ask: Ask) -
     ask("PATCH", f"/deployments/{made}/schedules/{known['id']}", {"active": False})
     assert "all 1 schedules of deployment export/hourly are paused" in told()
     assert job.hindrances(None) == []
-    ask("PATCH", f"/deployments/{made}", {"schedules": [{"schedule": {"cron": "0 0 1 1 *"}, "active": True}]})
-    until(lambda: "is due in" in told(), WITHIN_S, every_s=0.5, what="the next year's run to be planned")
+    far = datetime.now(UTC) + timedelta(hours=12)
+    daily = {"cron": f"{far.minute} {far.hour} * * *"}
+    ask("PATCH", f"/deployments/{made}", {"schedules": [{"schedule": daily, "active": True}]})
+    until(lambda: "is due in 4" in told(), WITHIN_S, every_s=0.5, what="a run in half a day to be planned")
     running = ask("POST", f"/deployments/{made}/create_flow_run", {"state": {"type": "RUNNING"}})["id"]
     ask("PATCH", "/work_pools/lake", {"concurrency_limit": 1})
     until(lambda: "work pool lake is full: 1 of 1" in told(), WITHIN_S, every_s=0.5, what="the full pool")
