@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gameday.errors import GamedayError
+from gameday.errors import GamedayError, TooLate
 from gameday.model import Json
+from gameday.polling import until
 from gameday.ports import Shape
 from gameday.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from gameday.stack import Stack
 
 __all__ = ["Distortion", "LinkFault"]
+
+REACHED_WITHIN_S = 3.0
+"""Until a server that is reached reacts, on a machine that has other things to do too."""
 
 REACTIONS = (ANSWERS, HANGS_UP, RESETS)
 """What a server does that was reached, to noise."""
@@ -56,16 +60,24 @@ class LinkFault:
         if not state["enabled"] or state["toxics"]:
             raise GamedayError(f"link {self.link} is cut or distorted already. Remedy: gameday heal, gameday status")
         listen, upstream = state["listen"], state["upstream"]
-        through = self.host(stack).manner(listen)
-        if through != ANSWERS:  # it may be the link itself that hangs up
-            past = self.host(stack).manner(upstream)
-            if through not in REACTIONS or past not in REACTIONS or past == ANSWERS:
-                raise GamedayError(
-                    f"nobody is reached through link {self.link} as it is, so its harm could not be told from that: "
-                    f"through it {listen} {through}, past it {upstream} {past}. Remedy: gameday status; where only the "
-                    f"link's clients reach it, a vantage point (hosts.*.vantage)"
-                )
-        return {"listen": listen, "upstream": upstream, "manner": through, "key": uuid.uuid4().hex[:8]}
+        host, seen = self.host(stack), ["", ""]
+
+        def reached() -> bool:
+            seen[0] = host.manner(listen)
+            if seen[0] == ANSWERS:
+                return True
+            seen[1] = host.manner(upstream)  # it may be the link itself that hangs up
+            return seen[0] in REACTIONS and seen[1] in REACTIONS and seen[1] != ANSWERS
+
+        try:
+            until(reached, REACHED_WITHIN_S, every_s=0.1, what="a reaction through the link")
+        except TooLate:
+            raise GamedayError(
+                f"nobody is reached through link {self.link} as it is, so its harm could not be told from that: "
+                f"through it {listen} {seen[0]}, past it {upstream} {seen[1]}. Remedy: gameday status; where only the "
+                f"link's clients reach it, a vantage point (hosts.*.vantage)"
+            ) from None
+        return {"listen": listen, "upstream": upstream, "manner": seen[0], "key": uuid.uuid4().hex[:8]}
 
     def unserved(self, stack: Stack, before: Json) -> str | None:
         """Whether the server that reacts past the link is reached through it again."""

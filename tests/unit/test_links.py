@@ -56,6 +56,12 @@ class Proxies:
         return self.through if address == LISTEN else self.past
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look is enough here."""
+    monkeypatch.setattr("gameday.faults._link.REACHED_WITHIN_S", 0.0)
+
+
 def stack_of(proxies: Proxies) -> Any:
     assert isinstance(proxies, Shape)
     return SimpleNamespace(link=lambda name: SimpleNamespace(host="toxiproxy"), named_host=lambda name: proxies)
@@ -88,6 +94,15 @@ def test_a_link_through_which_a_server_is_reached_may_be_struck(fault: Any, thro
     """Bytes that came through it are enough; a server that hangs up does so past the link too."""
     noted = fault.before(stack_of(Proxies(through, past)))
     assert (noted["listen"], noted["upstream"]) == (LISTEN, UPSTREAM)
+
+
+def test_a_server_that_reacts_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without time left makes nobody unreachable."""
+    monkeypatch.setattr("gameday.faults._link.REACHED_WITHIN_S", 10.0)
+    proxies = Proxies()
+    manners = iter([SILENT, SILENT, ANSWERS])
+    proxies.manner = lambda address: next(manners)  # type: ignore[method-assign]
+    assert Partition("web", LINK).before(stack_of(proxies))["manner"] == ANSWERS
 
 
 def test_a_server_that_resets_by_itself_proves_no_reset() -> None:
