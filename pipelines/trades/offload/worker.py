@@ -72,7 +72,8 @@ async def _end_orphans(client: PrefectClient) -> None:
         state: State[Any] = Crashed(message="Its worker was killed.")
         if run.state_type is StateType.PENDING:  # a worker takes them up to 10 s before their time
             state = Scheduled(scheduled_time=run.expected_start_time, message="Its worker was killed before it began.")
-        await client.set_flow_run_state(run.id, state, force=True)
+        # One that has ended since it was read stays as it ended: out of Running, Prefect's own rules see to that.
+        await client.set_flow_run_state(run.id, state, force=run.state_type is not StateType.RUNNING)
         log.warning("orphan_ended", run=run.name, process=run.infrastructure_pid, state=state.name)
 
 
