@@ -162,9 +162,9 @@ def test_proxies_of_other_people_are_nothing_of_ours(api: str, tmp_path: Path) -
     assert mending.nothing_left(with_toxiproxy(tmp_path, api, named=())) == []
     only = with_toxiproxy(tmp_path, api, named=("broker-clickhouse",))
     assert mending.nothing_left(only) == ["link broker-clickhouse has the toxic slow"]
-    assert [row["name"] for row in survey._links(only, "toxiproxy", only.named_host("toxiproxy"))] == [
-        "broker-clickhouse"
-    ]
+    host = only.named_host("toxiproxy")
+    assert isinstance(host, Links)
+    assert [row["name"] for row in survey._links(only, "toxiproxy", host)] == ["broker-clickhouse"]
 
 
 def test_a_named_link_that_is_not_there_is_left_over(api: str, tmp_path: Path) -> None:
