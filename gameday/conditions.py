@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from gameday.model import ELSEWHERE, INACTIVE, Condition, Group, Now, Sample, Samples
-from gameday.timings import NS, delays, probes, series_of
+from gameday.model import INACTIVE, Condition, Group, Now, Sample, Samples
+from gameday.timings import NS, delays, is_alert, probes, series_of
 
 __all__ = [
     "ailing",
@@ -121,15 +121,10 @@ def job_idle(now: Now) -> bool:
 
 def alert_state(samples: Samples, at_ns: int) -> float | None:
     """The platform's alert that the run watches, as it is told last; None: there is none, or it can't be seen."""
-    name = next((name for name in samples if name.startswith("alert/") and not _aside(name)), None)
+    name = next((name for name in samples if is_alert(name)), None)
     since_ns = at_ns - int(ALERT_OLD_S * NS)
     told = [s.value for s in samples[name] if s.value is not None and s.at_ns >= since_ns] if name else []
     return told[-1] if told else None
-
-
-def _aside(series: str) -> bool:
-    """Whether it tells something about an alert beside its state."""
-    return series.endswith(".evaluated") or ELSEWHERE in series
 
 
 def all_of(*conditions: Condition) -> Condition:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.errors import GamedayError
-from gameday.model import FIRING, Act, Evidence, Group, Measure, Sample, Samples
+from gameday.model import ELSEWHERE, FIRING, Act, Evidence, Group, Measure, Sample, Samples
 
 __all__ = [
     "BOUND_BEFORE_BASELINE_S",
@@ -27,6 +27,7 @@ __all__ = [
     "delays",
     "good",
     "groups",
+    "is_alert",
     "measure",
     "normal",
     "outage",
@@ -102,6 +103,11 @@ class Goodness:
 def series_of(kind: str, owner: str, key: str | Group) -> str:
     """The name of a series: series_of("head", "silver", ("kraken", "BTC/USD")) is head/silver/kraken/BTC/USD."""
     return f"{kind}/{owner}/{key if isinstance(key, str) else '/'.join(key)}"
+
+
+def is_alert(series: str) -> bool:
+    """Whether it is the state of the platform's alert, and not what is told beside it."""
+    return series.startswith("alert/") and not series.endswith(".evaluated") and ELSEWHERE not in series
 
 
 def probes(samples: Samples, component: str) -> list[str]:

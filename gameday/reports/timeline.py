@@ -183,7 +183,7 @@ def _bands(evidence: Evidence, zero_ns: int) -> list[Row]:
         kind = series.partition("/")[0]
         if kind not in ("component", "head", "end", "position", "alert"):
             by_name.setdefault(kind, []).append(series)
-    alerts = [s for s in sorted(evidence.samples) if s == f"alert/{evidence.alert}"]
+    alerts = [s for s in sorted(evidence.samples) if timings.is_alert(s)]
     return [
         *(_band(evidence, name, series, zero_ns) for name, series in by_name.items()),
         *(_alert(evidence.samples[series], series, zero_ns) for series in alerts),
