@@ -3,6 +3,9 @@
 `python -m compose.supervisor STATE` runs in the foreground and reads <state>/stack/processes.json. Nothing is started
 before it is asked for. Orders come over a unix socket, one JSON object a line: status, lives, start, stop, shutdown
 (`ask` is the client). Dependency order of the first start, and what must be prepared between, is up.py's.
+
+Once a process serves, nothing polls: its end wakes the thread that awaits it, and whether it still serves is looked up
+when `status` is asked. `status` with "ready": false asks only who runs, and never waits.
 """
 
 from __future__ import annotations
@@ -52,10 +55,16 @@ STEADY_S = 10.0
 READY_TIMEOUT_S = 1.0
 READY_STARTING_S = 0.05
 READY_STEADY_S = 1.0
+"""How old what is told of a serving process may be; `up` asks many times a second."""
+
 KILL_WAIT_S = 10.0
 LIVES_KEPT = 100
 """Of one process: a crash loop of ten minutes has as many."""
-REAP_EVERY_S = 1.0
+
+IDLE_S = 3_600.0
+"""How long the server of orders sleeps when nobody comes; without any it would look around twice a second."""
+
+PIPE_BYTES = 4096
 REAPED_MAX = 1000
 """Orphans whose end is taken note of in one go."""
 LOG_MAX_BYTES = 32 * 2**20
@@ -86,14 +95,18 @@ class Child:
     The first lives as long as the supervisor, for the kernel's parent-death signal is tied to the thread that spawned.
     """
 
-    def __init__(self, spec: Service, mark: str) -> None:
+    def __init__(self, spec: Service, mark: str, ended: Callable[[], None]) -> None:
+        """ended: called each time that it has ended and its exit status was taken."""
         self.spec = spec
         self._mark = mark
+        self._ended = ended
         self._changed = threading.Condition()
         self._life: subprocess.Popen[bytes] | None = None
         self._want = False
         self._hurry = False
         self._ready: bool | None = None
+        self._looked_at = 0.0
+        self._asked = False
         self._restarts = 0
         self._lives: deque[dict[str, int]] = deque(maxlen=LIVES_KEPT)
         self._started_us = 0
@@ -106,8 +119,20 @@ class Child:
         life = self._life
         return life.pid if life else None
 
-    def status(self) -> dict[str, Any]:
+    def look(self) -> None:
+        """Have it looked up whether it serves, unless that was done within READY_STEADY_S. `status` waits for that."""
         with self._changed:
+            if self._ready and time.monotonic() - self._looked_at > READY_STEADY_S:
+                self._asked = True
+                self._changed.notify_all()
+
+    def status(self, patience_s: float | None) -> dict[str, Any]:
+        """What it is, and whether it serves: not, when the look that was asked for brings no answer in patience_s.
+
+        None: whether it served when that was last looked up.
+        """
+        with self._changed:
+            looked = patience_s is None or self._changed.wait_for(lambda: not self._asked, patience_s)
             process = Process.of(self._life.pid) if self._life else None
             return {
                 "want": self._want,
@@ -117,7 +142,7 @@ class Child:
                 "state": process.state if process else None,
                 "restarts": self._restarts,
                 "log": str(self.spec.log),
-                "ready": self._ready if process else None,
+                "ready": (self._ready and looked) if process else None,
                 "error": self._error,
             }
 
@@ -174,8 +199,9 @@ class Child:
             )  # still a zombie: its pid can't be reused under a signal
             with self._changed:
                 code = life.wait()
-                self._life, self._ready = None, None
+                self._life, self._ready, self._asked = None, None, False
                 self._changed.notify_all()
+                self._ended()
                 log.info("ended", process=self.spec.name, pid=life.pid, code=code, wanted=self._want)
                 if not self._want:
                     delay_s = REVIVE_FIRST_S
@@ -229,16 +255,24 @@ class Child:
                 self._changed.wait_for(lambda: self._life is not None)
                 life, known = self._life, self._ready
                 assert life is not None
+            began = time.monotonic()
             serves = answers(self.spec.ready, READY_TIMEOUT_S)
             if serves and not known and port is not None:
                 serves = listens(life.pid, port)
             with self._changed:
                 if self._life is life:
-                    self._ready = serves
-                self._changed.wait_for(self._other_than(life), READY_STEADY_S if serves else READY_STARTING_S)
+                    self._ready, self._looked_at, self._asked = serves, began, False
+                    self._changed.notify_all()
+                if serves:
+                    self._changed.wait_for(self._asked_or_other_than(life))
+                else:
+                    self._changed.wait_for(self._other_than(life), READY_STARTING_S)
 
     def _other_than(self, life: subprocess.Popen[bytes]) -> Callable[[], bool]:
         return lambda: self._life is not life
+
+    def _asked_or_other_than(self, life: subprocess.Popen[bytes]) -> Callable[[], bool]:
+        return lambda: self._asked or self._life is not life
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
@@ -249,7 +283,9 @@ class Supervisor:
 
     def __init__(self, state: State, specs: list[Service]) -> None:
         self.state = state
-        self.children = {spec.name: Child(spec, str(state.root)) for spec in specs}
+        self._deaths, self.death_fd = os.pipe()
+        os.set_blocking(self.death_fd, False)
+        self.children = {spec.name: Child(spec, str(state.root), self._noted) for spec in specs}
         self.ended = threading.Event()
         self._ending = threading.Lock()
         self._closed = False
@@ -259,8 +295,7 @@ class Supervisor:
         """One order's answer, without its "ok"."""
         op = order.get("op")
         if op == "status":
-            processes = {name: child.status() for name, child in self.children.items()}
-            return {"pid": os.getpid(), "boot_id": boot_id(), "processes": processes}
+            return {"pid": os.getpid(), "boot_id": boot_id(), "processes": self._status(order.get("ready", True))}
         if op == "shutdown":
             self.stop_all()
             return {}
@@ -279,6 +314,15 @@ class Supervisor:
             child.stop(float(order.get("grace_s", child.spec.grace_s)))
         return {}
 
+    def _status(self, ready: bool) -> dict[str, dict[str, Any]]:
+        """Every process' status. ready: all are looked at first, at the same time; else as last seen."""
+        if not ready:
+            return {name: child.status(None) for name, child in self.children.items()}
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        for child in self.children.values():
+            child.look()
+        return {name: child.status(max(0.0, deadline - time.monotonic())) for name, child in self.children.items()}
+
     def stop_all(self) -> None:
         """Stop all in reverse order, then what they left to us. No order to start is taken from here on."""
         with self._ending:
@@ -296,9 +340,17 @@ class Supervisor:
         self.stop_all()
         self.ended.set()
 
+    def _noted(self) -> None:
+        """Some child of ours has ended. A full pipe has been told that already."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self.death_fd, b"\0")
+
     def _reap(self) -> None:
-        """Orphans of our children become ours (subreaper); take their exit status, else they stay zombies."""
-        while not self.ended.wait(REAP_EVERY_S):
+        """Orphans of our children become ours (subreaper); take their exit status, else they stay zombies.
+
+        Woken by SIGCHLD, and after each end of a child of our own: what ended meanwhile was hidden behind it.
+        """
+        while os.read(self._deaths, PIPE_BYTES):
             with _spawning:
                 own = {child.pid for child in self.children.values()}
                 for _ in range(REAPED_MAX):
@@ -350,11 +402,12 @@ def main() -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: threading.Thread(target=supervisor.shutdown).start())
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            signal.set_wakeup_fd(supervisor.death_fd, warn_on_full_buffer=False)
+            signal.signal(signal.SIGCHLD, lambda *_: None)  # its byte in that pipe is what wakes the reaper
+            threading.Thread(target=server.serve_forever, args=(IDLE_S,), daemon=True).start()
             log.info("up", pid=os.getpid(), processes=len(specs))
             supervisor.ended.wait()
             state.supervisor_socket.unlink(missing_ok=True)
-            server.shutdown()
 
 
 # ---- the client ------------------------------------------------------------------------------------------------------

@@ -117,10 +117,9 @@ class Host:
 
     def unserved(self, component: str) -> str | None:
         """By its supervisor's own look, which takes no answer of another process on the component's port for one."""
-        found = self._process(component)
-        if found is None:
+        status = self._ask({"op": "status"})["processes"].get(self._name(component), {"pid": None})
+        if status["pid"] is None:
             return "it does not run"
-        status = found[1]
         if status["ready"]:
             return None
         return (
@@ -129,7 +128,7 @@ class Host:
         )
 
     def stopped(self, component: str) -> bool:
-        status = self._ask({"op": "status"})["processes"].get(self._name(component), {})
+        status = self._status()["processes"].get(self._name(component), {})
         return status.get("want") is False and status.get("error") is None
 
     # ---- Kill ------------------------------------------------------------------------------------------------
@@ -213,7 +212,7 @@ class Host:
             if self._look.asked_ns < asked_ns:
                 self._look.asked_ns = time.monotonic_ns()
                 try:
-                    self._look.answer = self._ask({"op": "status"})
+                    self._look.answer = self._ask({"op": "status", "ready": False})
                 except DriverError as e:
                     self._look.answer = e
             if isinstance(self._look.answer, DriverError):

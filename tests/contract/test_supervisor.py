@@ -20,8 +20,8 @@ import pytest
 
 from compose.ports import free_ports
 from compose.service import Service, answers
-from compose.supervisor import ask, launch, pid_of
-from gameday.errors import DriverError
+from compose.supervisor import READY_STEADY_S, READY_TIMEOUT_S, ask, launch, pid_of
+from gameday.errors import DriverError, TooLate
 from gameday.hosts.local import Host
 from gameday.polling import until
 from gameday.process import Process, boot_id
@@ -29,6 +29,10 @@ from gameday.state import ROOT, State
 from tests.contract.sockets import END_SEEN_S
 
 WITHIN_S = 20.0
+AT_REST_S = READY_STEADY_S + 1.0
+ANSWER_S = 2 * READY_TIMEOUT_S + 1.0
+"""For two looks at a frozen process, and what a busy machine adds."""
+
 
 SLEEPER = "import time; time.sleep(600)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
@@ -38,6 +42,15 @@ while len(sys.argv) > 2 and not os.path.exists(sys.argv[2]):
     time.sleep(0.01)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+COUNTING_SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        open(sys.argv[2], "a").write(".")
         self.send_response(200); self.end_headers()
     def log_message(self, *_): pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
@@ -132,6 +145,31 @@ def test_a_frozen_server_stops_being_ready(stack: Stack) -> None:
     stack.until("a", lambda s: s["ready"] is False and s["state"] == "T")
     stack.process("a").send(signal.SIGCONT)
     stack.until("a", lambda s: s["ready"] is True)
+
+
+def test_a_process_that_serves_is_asked_only_when_somebody_wants_to_know(stack: Stack, tmp_path: Path) -> None:
+    """At rest nothing is asked; each status then tells what is true when it is asked, and who runs needs no asking."""
+    (port,) = free_ports(1)
+    asked = tmp_path / "asked"
+    stack.add("a", COUNTING_SERVER, str(port), str(asked), ready=f"http://127.0.0.1:{port}/")
+    stack.launch()
+    stack.until("a", lambda s: s["ready"] is True)
+    process, before = stack.process("a"), asked.stat().st_size
+    with pytest.raises(TooLate):
+        until(lambda: asked.stat().st_size > before, within_s=AT_REST_S)
+    assert stack.status("a")["ready"] is True
+    assert asked.stat().st_size == before + 1
+    with pytest.raises(TooLate):
+        until(lambda: asked.stat().st_size > before + 1, within_s=AT_REST_S)
+    process.send(signal.SIGSTOP)
+    until(lambda: process.stopped, WITHIN_S, what="the server's freezing")
+    began = time.monotonic()
+    status = ask(stack.state, op="status", ready=False)["processes"]["a"]
+    assert (status["state"], status["pid"]) == ("T", process.pid)
+    assert time.monotonic() - began < READY_TIMEOUT_S
+    assert stack.status("a")["ready"] is False
+    assert time.monotonic() - began < ANSWER_S
+    process.send(signal.SIGCONT)
 
 
 def test_a_foreign_server_on_the_port_is_not_the_childs_readiness(stack: Stack) -> None:
