@@ -1,9 +1,11 @@
 """The sampler: a process of its own that asks every probe many times a second, and the run's two handles on it.
 
 Open loop on the monotonic clock: ticks come at absolute times whatever the answers do, each probe has workers of its
-own, and a reading that outlives its deadline is written as no answer whether or not its thread ever returns. What the
-samples mean is timings.py's and conditions.py's. Run as `python -m gameday.sampler --config FILE --state FOLDER --run
-ID`; ends on SIGTERM or when its stdin closes.
+own, and a reading that outlives its deadline is written as no answer whether or not its thread ever returns. One worker
+of each probe sleeps until the next tick and sends the reading itself; only while one is unanswered at its probe's next
+tick does the loop send another worker, so a well probe costs one wake-up a reading. What the samples mean is
+timings.py's and conditions.py's. Run as `python -m gameday.sampler --config FILE --state FOLDER --run ID`; ends on
+SIGTERM or when its stdin closes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import argparse
 import bisect
 import contextlib
 import gc
-import heapq
 import os
 import select
 import signal
@@ -23,7 +24,6 @@ import time
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from queue import SimpleQueue
 
 from gameday import samplelog
 from gameday.errors import DriverError, GamedayError, TooLate
@@ -49,6 +49,13 @@ as unanswered.
 
 NICENESS = -5
 """Where the system permits it: a busy machine must not look like a slow platform. Its session is its own for that."""
+
+LOOK_EVERY_NS_MAX = 20_000_000
+"""Between two looks of the loop at all probes; less than half of any period, so that it knows of each reading that is
+in flight before its probe's next tick.
+"""
+
+NEVER_NS = 1 << 63
 
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets one busy thread delay every tick by a tenth of a period."""
@@ -185,62 +192,106 @@ def _end(log: Path) -> str:
 
 
 class Lane:
-    """One probe: its file, its workers, its readings in flight. Ticks and deadlines come from the one loop, answers
-    from the workers.
+    """One probe: its file, its workers, its readings in flight.
+
+    At any time at most one worker has the turn: it sleeps until the next tick, and sends the reading that is due then.
+    The turn is free while that reading is in flight; it goes to the same worker again, or, when the next tick comes
+    first, to another one, by `tend`. So a reading that hangs costs its probe a worker, and no other probe anything.
     """
 
     def __init__(self, spec: ProbeSpec, path: Path, first_ns: int) -> None:
         self.spec = spec
         self.period_ns = int(1e9 / spec.rate_hz)
         self.timeout_ns = int(spec.timeout_s * 1e9)
-        self.due_ns = first_ns
+        self._due_ns = first_ns
         self._workers_max = min(WORKERS_MAX, ceil(spec.rate_hz * spec.timeout_s) + 4)
-        self._orders: SimpleQueue[int] = SimpleQueue()
         self._lock = threading.Lock()
         self._workers = 0
-        self._idle = 0
+        self._idle: list[threading.Lock] = []
+        self._taken = False
+        self._over = False
         self._number = 0
         self._flying: dict[int, int] = {}
         self._complaints: set[str] = set()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._write(samplelog.opening(spec.series))
 
-    def tick(self, now_ns: int) -> None:
-        """Send one reading, and move on to the next tick that is not yet past: a tick that could not be kept is a gap,
-        never two at once.
+    def tend(self, now_ns: int) -> int:
+        """Write every reading whose deadline has passed as unanswered; its worker's answer will find no taker. Give the
+        turn, when it is free and due, to another worker. Returns when this must be done again at the latest.
         """
-        self.due_ns += self.period_ns * ((now_ns - self.due_ns) // self.period_ns + 1)
-        self._number += 1
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-            elif self._workers < self._workers_max:
-                self._workers += 1
-                threading.Thread(target=self._work, name=self.spec.series, daemon=True).start()
-            else:
-                self._write(samplelog.reading(now_ns, 0, None))
-                return
-        self._orders.put(self._number)
-
-    def expire(self, now_ns: int) -> None:
-        """Write every reading whose deadline has passed as unanswered; its worker's answer will find no taker."""
+        if self._taken and not self._flying:  # so it is nearly always, and to see that needs no lock
+            return NEVER_NS
         with self._lock:
             late = [(n, at) for n, at in self._flying.items() if now_ns - at > self.timeout_ns]
             for number, at_ns in late:
                 del self._flying[number]
                 self._write(samplelog.reading(at_ns, now_ns - at_ns, None))
+            if not self._taken and self._due_ns <= now_ns:
+                self._send_another(now_ns)
+            again_ns = [at + self.timeout_ns + 1 for at in self._flying.values()]
+            return min(again_ns + [self._due_ns] * (not self._taken), default=NEVER_NS)
+
+    def close(self) -> None:
+        """Write nothing any more. Workers that sleep end; one that hangs in a driver can't be ended."""
+        with self._lock:
+            self._over = True
+            for bell in self._idle:
+                bell.release()
+
+    def _send_another(self, now_ns: int) -> None:
+        """Give the turn to an idle worker or a new one; when all are in flight, this reading is unanswered."""
+        if self._idle:
+            self._taken = True
+            self._idle.pop().release()
+        elif self._workers < self._workers_max:
+            self._taken = True
+            self._workers += 1
+            threading.Thread(target=self._work, name=self.spec.series, daemon=True).start()
+        else:
+            self._move_on(now_ns)
+            self._write(samplelog.reading(now_ns, 0, None))
+
+    def _move_on(self, now_ns: int) -> None:
+        """To the next tick that is not yet past: a tick that could not be kept is a gap, never two at once."""
+        self._due_ns += self.period_ns * ((now_ns - self._due_ns) // self.period_ns + 1)
+        self._number += 1
 
     def _work(self) -> None:
+        """A worker's life: it has the turn when it begins, and whenever its bell was rung."""
+        bell = threading.Lock()
+        bell.acquire()
         while True:
-            number = self._orders.get()
+            while (wait_ns := self._due_ns - time.monotonic_ns()) > 0:
+                bell.acquire(timeout=wait_ns / 1e9)  # nobody rings it, but for the end
+            begun = self._begin()
+            if begun is None:
+                return
+            line = self._ask(begun[1])
+            if not self._end(begun[0], line, bell):
+                bell.acquire()
+
+    def _begin(self) -> tuple[int, int] | None:
+        """Number and time of the reading that is sent now; None: no more is."""
+        with self._lock:
+            if self._over:
+                return None
             at_ns = time.monotonic_ns()
-            with self._lock:
-                self._flying[number] = at_ns
-            line = self._ask(at_ns)
-            with self._lock:
-                if self._flying.pop(number, None) is not None:
-                    self._write(line)
-                self._idle += 1
+            self._move_on(at_ns)
+            self._flying[self._number] = at_ns
+            self._taken = False
+            return self._number, at_ns
+
+    def _end(self, number: int, line: bytes, bell: threading.Lock) -> bool:
+        """Write what a reading brought, unless its deadline has passed; whether its worker has the turn again."""
+        with self._lock:
+            if self._flying.pop(number, None) is not None and not self._over:
+                self._write(line)
+            if self._taken:
+                self._idle.append(bell)
+                return self._over
+            self._taken = True
+            return True
 
     def _ask(self, at_ns: int) -> bytes:
         """One reading's line."""
@@ -279,19 +330,16 @@ def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int]) -> Non
         offset_ns = int(1e9 / spec.rate_hz * number / len(specs))
         lanes.append(Lane(spec, building / f"{number}.jsonl", begin_ns + offset_ns))
     building.rename(folder)
-    ticks = [(lane.due_ns, number) for number, lane in enumerate(lanes)]
-    heapq.heapify(ticks)
-    while True:
-        wait_s = max(0.0, (ticks[0][0] - time.monotonic_ns()) / 1e9)
-        if select.select(stop, [], [], wait_s)[0]:
-            return
-        now_ns = time.monotonic_ns()
-        while ticks[0][0] <= now_ns:
-            lane = lanes[ticks[0][1]]
-            lane.tick(now_ns)
-            heapq.heapreplace(ticks, (lane.due_ns, ticks[0][1]))
+    every_ns = min((LOOK_EVERY_NS_MAX, *(lane.period_ns // 2 for lane in lanes)))
+    try:
+        while True:
+            now_ns = time.monotonic_ns()
+            again_ns = min((now_ns + every_ns, *(lane.tend(now_ns) for lane in lanes)))
+            if select.select(stop, [], [], max(0.0, (again_ns - time.monotonic_ns()) / 1e9))[0]:
+                return
+    finally:
         for lane in lanes:
-            lane.expire(now_ns)
+            lane.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import sampler as benchmark
 from gameday import codec
 from gameday.errors import GamedayError
 from gameday.polling import until
@@ -160,3 +161,16 @@ def test_a_configuration_that_it_cannot_use_is_told_with_its_log(addresses: dict
     """The run learns at once, not by waiting."""
     with pytest.raises(GamedayError, match="there is no 'carrier-pigeon' in gameday/drivers"):
         Sampler.start(make(tmp_path, addresses, driver="carrier-pigeon"), RUN)
+
+
+def test_its_benchmark_shows_no_figures_where_a_probe_never_answered(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of what refusing costs would look like a good one: it names the probe instead, and exits with 3."""
+    monkeypatch.setenv("GAMEDAY_STATE", str(stack.state.root))
+    monkeypatch.setenv("GAMEDAY_CONFIG", str(stack.path))
+    monkeypatch.setattr("sys.argv", ["sampler", "--seconds", "1"])
+    assert benchmark.main() == 3
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "component/hung/answer never answered" in output.err
