@@ -1,10 +1,13 @@
-"""What channels that take a POST share: one request, and what its answer says about trying again."""
+"""What drivers that speak HTTP share: for channels one POST, and what its answer says about trying again; kept
+connections for what is asked many times a second and doesn't prove that one can connect.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
 import math
+import select
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -16,7 +19,7 @@ from urllib.parse import urlsplit
 from gameday.errors import ConfigError, Undelivered
 from gameday.model import Json
 
-__all__ = ["again_s", "post", "web_address"]
+__all__ = ["Kept", "again_s", "post", "web_address"]
 
 REFUSED = (400, 413, 415, 422)
 """This body will never be taken. Others of 4xx are about who asks, or where: a person can mend that."""
@@ -76,3 +79,50 @@ class _Staying(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_Staying)
+
+
+class Kept:
+    """The connections to one server, one for each request at the same time. A new one is made where none is idle."""
+
+    def __init__(
+        self, host: str, port: int | None, secure: bool = False, connect_within_s: float | None = None
+    ) -> None:
+        """connect_within_s: how long connecting may take, where an answer may take longer."""
+        self._host, self._port, self._connect_within_s = host, port, connect_within_s
+        self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._idle: list[http.client.HTTPConnection] = []
+
+    def ask(
+        self, method: str, target: str, within_s: float, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> tuple[int, bytes]:
+        """One request's status and body. Raises OSError or HTTPException; then its connection is not used again.
+
+        within_s: for the connecting, unless that has a bound of its own, and for each piece of the answer.
+        """
+        connection = self._taken(within_s)
+        try:
+            connection.request(method, target, body, headers)
+            response = connection.getresponse()
+            answer = response.status, response.read()
+        except BaseException:
+            connection.close()
+            raise
+        if connection.sock is not None:  # the server did not ask for its end
+            self._idle.append(connection)
+        return answer
+
+    def _taken(self, within_s: float) -> http.client.HTTPConnection:
+        """An idle connection that the server has not closed, else a new one. Safe in threads, as list.pop is."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+                connection.sock.settimeout(within_s)
+                return connection
+            connection.close()
+        connection = self._kind(self._host, self._port, timeout=min(within_s, self._connect_within_s or within_s))
+        connection.connect()
+        connection.sock.settimeout(within_s)
+        return connection

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
+from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError
 from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Tally, Window
 
@@ -50,25 +51,24 @@ PORTS = {"http": 8123, "https": 8443}
 """Where a server listens whose URL names no port."""
 
 
-@dataclass(frozen=True)
 class _Server:
-    """One server, asked over HTTP: a fresh connection a query, for a kept one would go on answering for a server that
-    takes no new ones. No client library: it asks three questions of its own before the first query, and takes as long
-    to import as a whole `gameday status` may last."""
+    """One server, asked over HTTP on connections that are kept: its heads are asked for twenty times a second. No client
+    library: it asks three questions of its own before the first query, and takes as long to import as a whole `gameday
+    status` may last."""
 
-    url: str
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"ClickHouse url {self.url!r} is not http://user:password@host:port")
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ConfigError(f"ClickHouse url {url!r} is not http://user:password@host:port")
+        port = parts.port or PORTS[parts.scheme]
+        known = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
+        self._where = f"{parts.hostname}:{port}"
+        self._headers = {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"}
+        self._kept = Kept(parts.hostname, port, parts.scheme == "https", CONNECT_WITHIN_S)
 
     def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
         """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
         nothing."""
-        parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port or PORTS[parts.scheme], timeout=CONNECT_WITHIN_S)
         settings = {
             "default_format": "JSONCompact",
             "output_format_json_quote_64bit_integers": 0,
@@ -76,31 +76,17 @@ class _Server:
             "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
         }
         try:
-            connection.connect()
-            connection.sock.settimeout(within_s)
-            connection.request("POST", f"/?{urlencode(settings)}", sql.encode(), {"Authorization": self._authorization})
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != http.client.OK:
-                raise self._error(body.decode(errors="replace") or f"status {answer.status}")
-            rows: Sequence[Sequence[Any]] = json.loads(body.decode(errors="replace"))["data"]
+            status, body = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode(), self._headers)
+            text = body.decode(errors="replace")
+            if status != http.client.OK:
+                raise self._error(text or f"status {status}")
+            rows: Sequence[Sequence[Any]] = json.loads(text)["data"]
             return rows
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as e:
             raise self._error(str(e) or type(e).__name__) from e
-        finally:
-            connection.close()
-
-    @property
-    def _authorization(self) -> str:
-        parts = urlsplit(self.url)
-        known = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
-        return f"Basic {base64.b64encode(known.encode()).decode()}"
 
     def _error(self, reason: str) -> DriverError:
-        parts = urlsplit(self.url)
-        return DriverError(
-            f"ClickHouse at {parts.hostname}:{parts.port}: {' '.join(reason.split())[:300]}", definite=True
-        )
+        return DriverError(f"ClickHouse at {self._where}: {' '.join(reason.split())[:300]}", definite=True)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from gameday.drivers._post import Kept
 from gameday.errors import DriverError
 from gameday.model import EMPTY, TRADE_FIELDS, Columns, Digest, Group, Tally, Window
 from gameday.stack import function
@@ -98,20 +99,20 @@ class Hop:
         return self._function(tape, venue, symbol, lo, max(lo, min(hi, had.get(group, lo))))
 
     def _tape(self) -> dict[str, Any]:
-        parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+        target = f"{urlsplit(self.url).path.rstrip('/')}/tape"
         try:
-            connection.request("GET", f"{parts.path.rstrip('/')}/tape")
-            response = connection.getresponse()
-            body = response.read()
-            if response.status != 200:
-                raise DriverError(f"GET {self.url}/tape answered {response.status}", definite=True)
+            status, body = self._server.ask("GET", target, ASK_WITHIN_S)
+            if status != 200:
+                raise DriverError(f"GET {self.url}/tape answered {status}", definite=True)
             tape: dict[str, Any] = json.loads(body)
             return tape
         except (OSError, http.client.HTTPException, ValueError) as e:
             raise DriverError(f"GET {self.url}/tape: {e or type(e).__name__}", definite=True) from e
-        finally:
-            connection.close()
+
+    @cached_property
+    def _server(self) -> Kept:
+        parts = urlsplit(self.url)
+        return Kept(parts.hostname or "", parts.port)
 
     @cached_property
     def _function(self) -> Trades:

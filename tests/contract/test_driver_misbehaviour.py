@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from gameday.drivers import clickhouse, http, kafka, postgres, prefect_api, tape
+from gameday.drivers._post import Kept
 from gameday.drivers.kafka import log, probes
 from gameday.errors import DriverError
 from gameday.model import Window
+from gameday.polling import until
 from tests.contract.sockets import dripping, hanging_up, nobody, saying, silent
 
 TIMEOUT_S = 0.5
@@ -20,6 +25,7 @@ SLACK_S = 0.7
 
 GROUP = ("binance", "BTCUSDT")
 WINDOW = Window({GROUP: 0}, {GROUP: 10})
+BODY = b'{"connects": 3, "last": {"BTCUSDT": 7}}'
 HTTP_DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
 
 Ask = Callable[[int], object]
@@ -34,6 +40,10 @@ ASKS: dict[str, tuple[Ask, float]] = {
     "kafka heads": (lambda p: kafka.Hop(f"127.0.0.1:{p}", ["t"]).heads(), TIMEOUT_S),
     "kafka digest": (lambda p: kafka.Hop(f"127.0.0.1:{p}", ["t"]).digest(WINDOW), TIMEOUT_S),
     "clickhouse heads": (lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "raw", "t").heads(), 1.0),
+    "clickhouse heads of a small table": (
+        lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "raw", "t", heads_table="h").heads(),
+        clickhouse.HEADS_WITHIN_S,
+    ),
     "postgres probe": (lambda p: postgres.Probe(f"postgresql://u:p@127.0.0.1:{p}/d", TIMEOUT_S).read(), TIMEOUT_S),
     "tape heads": (lambda p: tape.Hop(f"http://127.0.0.1:{p}", "m:f").heads(), tape.ASK_WITHIN_S),
     "prefect runs": (lambda p: prefect_api.Job(f"http://127.0.0.1:{p}/api", "f/d").runs(0), TIMEOUT_S),
@@ -103,10 +113,20 @@ def test_what_is_no_kafka_is_no_broker(answer: bytes) -> None:
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "503"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{", "Incomplete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n{", "Incomplete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "Incomplete"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "connects"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope", "nope"),
     ],
-    ids=["another status", "another protocol", "cut short", "a field missing", "no JSON"],
+    ids=[
+        "another status",
+        "another protocol",
+        "cut short",
+        "a chunk cut short",
+        "no last chunk",
+        "a field missing",
+        "no JSON",
+    ],
 )
 def test_an_http_answer_that_is_not_as_asked_is_none(answer: bytes, why: str) -> None:
     """Status, whole body and the fields that the configuration names must all be there."""
@@ -114,10 +134,21 @@ def test_an_http_answer_that_is_not_as_asked_is_none(answer: bytes, why: str) ->
         http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S, fields=["connects"]).read()
 
 
-def test_an_http_answer_gives_its_fields() -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n"
+        % (BODY[:4], len(BODY) - 4, BODY[4:]),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x;x=y\r\n%s\r\n0\r\nLate: 1\r\n\r\n"
+        % (len(BODY), BODY),
+        b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
+    ],
+    ids=["of a length", "in chunks", "in unusual chunks", "until the end"],
+)
+def test_an_http_answer_gives_its_fields(answer: bytes) -> None:
     """The answer itself is 1, and each named number is a series of its own."""
-    body = b'{"connects": 3, "last": {"BTCUSDT": 7}}'
-    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as port:
+    with saying(answer) as port:
         assert http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S, fields=["connects"]).read() == {
             "": 1.0,
             ".connects": 3.0,
@@ -132,3 +163,33 @@ def test_a_trigger_whose_answer_was_lost_may_have_had_an_effect() -> None:
         prefect_api.Job(f"http://127.0.0.1:{port}/api", "f/d")._ask("POST", "/deployments/x/create_flow_run", {})
     assert not lost.value.definite
     assert refused.value.definite
+
+
+class Silently(BaseHTTPRequestHandler):
+    """Keeps its connections, and closes one without a word after /last. Answers with the client's port."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = str(self.client_address[1]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = self.path == "/last"
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_kept_connection_is_used_until_the_server_closes_it() -> None:
+    """Then a new one is made: a server that was restarted is not taken for one that doesn't answer."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silently) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kept = Kept("127.0.0.1", server.server_port)
+        first, second = kept.ask("GET", "/", 5.0), kept.ask("GET", "/last", 5.0)
+        assert first == second
+        (connection,) = kept._idle
+        until(lambda: select.select([connection.sock], [], [], 0)[0], within_s=5, what="the server's close")
+        status, port = kept.ask("GET", "/", 5.0)
+        assert (status, port != first[1]) == (200, True)
+        server.shutdown()

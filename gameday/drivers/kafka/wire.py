@@ -86,11 +86,9 @@ class Cluster:
             error, topic, _internal = answer.int16(), answer.string(), answer.take(">b")
             self._check(error, f"topic {topic}")
             for _ in range(answer.int32()):
-                answer.int16()
-                partition, leader = answer.int32(), answer.int32()
-                for _ in range(2):
-                    for _ in range(answer.int32()):
-                        answer.int32()
+                _error, partition, leader, replicas = answer.take(">hiii")
+                answer.skip(4 * max(0, replicas))
+                answer.skip(4 * max(0, answer.int32()))
                 found[topic, partition] = leader
         return dict(sorted(found.items()))
 
