@@ -355,8 +355,9 @@ class Stack:
                 host: object = self.host(role) if p.inside else None
                 if isinstance(host, Inside):
                     probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
-                if (port := _port(p.settings)) is not None and isinstance(self.host(role), Holds):
-                    probe = OfItsOwn(probe, self.host(role), role, port)
+                port, holder = _port(p.settings), self._holder(role)
+                if port is not None and holder is not None:
+                    probe = OfItsOwn(probe, holder, role, port)
                 yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
         for hop in (self.config.stream.hops[0], self.config.stream.visible):
             yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
@@ -375,6 +376,14 @@ class Stack:
             yield ProbeSpec(
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
             )
+
+    def _holder(self, role: str) -> Holds | None:
+        """The role's host, where it can tell who holds a port. What is only looked at needs no host."""
+        try:
+            host: object = self.host(role)
+        except ConfigError:
+            return None
+        return host if isinstance(host, Holds) else None
 
     def stops(self) -> list[Stop]:
         """The stack's own bounds, which end any run that crosses one; new ones, for each remembers what it has seen."""
@@ -459,7 +468,7 @@ class OfItsOwn:
     it from the start, such as a proxy, nobody can tell: then every answer counts, and `gameday check` says so."""
 
     probe: Probe
-    host: Any
+    host: Holds
     role: str
     port: int
     known: bool | None = None

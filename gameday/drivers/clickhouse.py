@@ -52,9 +52,11 @@ PORTS = {"http": 8123, "https": 8443}
 
 
 class _Server:
-    """One server, asked over HTTP on connections that are kept: its heads are asked for twenty times a second. No client
-    library: it asks three questions of its own before the first query, and takes as long to import as a whole `gameday
-    status` may last."""
+    """One server, asked over HTTP on connections that are kept, for its heads are asked for twenty times a second.
+
+    No client library: it asks three questions of its own before the first query, and takes as long to import as a whole
+    `gameday status` may last.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
