@@ -80,7 +80,11 @@ class LinkFault:
         return {"listen": listen, "upstream": upstream, "manner": seen[0], "key": uuid.uuid4().hex[:8]}
 
     def unserved(self, stack: Stack, before: Json) -> str | None:
-        """Whether the server that reacts past the link is reached through it again."""
+        """Whether the server that reacts past the link is reached through it again. A link that somebody else cut,
+        distorted or removed meanwhile is not this undo's."""
+        state = self.host(stack).links().get(self.link)
+        if state is None or not state["enabled"] or state["toxics"]:
+            return None
         listen, upstream = before["listen"], before["upstream"]
         through = self.host(stack).manner(listen)
         if through in REACTIONS or (through != REFUSES and self.host(stack).manner(upstream) not in REACTIONS):

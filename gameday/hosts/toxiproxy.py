@@ -45,7 +45,8 @@ class Host:
         self._ask("POST", f"/proxies/{quote(link)}", {"enabled": False})
 
     def join(self, link: str) -> None:
-        self._ask("POST", f"/proxies/{quote(link)}", {"enabled": True})
+        """One that was removed meanwhile is its remover's."""
+        self._ask("POST", f"/proxies/{quote(link)}", {"enabled": True}, fine=(http.client.NOT_FOUND,))
 
     def distort(self, link: str, name: str, kind: str, stream: str, attributes: Mapping[str, Json]) -> None:
         toxic = {"name": name, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": dict(attributes)}

@@ -140,6 +140,21 @@ def test_toxics_that_were_journalled_without_a_key_are_undone_too() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__.lower())
+def test_what_somebody_else_does_to_the_link_is_not_this_undos(fault: Any) -> None:
+    """Their cut, their toxic, their removal: ours is taken away, and that is all that there is to heal."""
+    proxies = Proxies()
+    stack = stack_of(proxies)
+    before = fault.before(stack)
+    proxies.cut(LINK)
+    assert fault.unserved(stack, before) is None
+    proxies.join(LINK)
+    proxies.toxics, proxies.through = {"theirs": "timeout"}, SILENT
+    assert fault.unserved(stack, before) is None
+    proxies.links = dict  # type: ignore[method-assign,assignment]
+    assert fault.unserved(stack, before) is None
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__.lower())
 @pytest.mark.parametrize(
     ("through", "past", "lacks"),
     [
