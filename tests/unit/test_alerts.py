@@ -71,6 +71,14 @@ def told(folder: Path, alerts: Told) -> Stack:
     return found
 
 
+def test_alerts_of_other_people_are_nothing_of_ours(tmp_path: Path) -> None:
+    """The same rule of a component that the toml doesn't name, or under another label, keeps no night away."""
+    theirs = Told(("BrokerDown", {"component": "theirs"}), ("BrokerDown", {"cluster": "web"}), ("DiskFull", {}))
+    assert told(tmp_path, theirs).firing() == []
+    ours = Told(("BrokerDown", {"component": "web", "cluster": "theirs"}))
+    assert told(tmp_path, ours).firing() == ["BrokerDown of web"]
+
+
 FAULT: Any = type("Fault", (), {"component": "web"})()
 
 

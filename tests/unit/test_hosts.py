@@ -167,6 +167,16 @@ def test_proxies_of_other_people_are_nothing_of_ours(api: str, tmp_path: Path) -
     assert [row["name"] for row in survey._links(only, "toxiproxy", host)] == ["broker-clickhouse"]
 
 
+def test_components_that_did_not_opt_in_are_not_even_asked(tmp_path: Path) -> None:
+    """Processes and failpoints of other people may be down, paused or armed: nobody is asked for them."""
+    with Supervisor(tmp_path) as supervisor:
+        path = write_config(tmp_path, opted_in=("web",), others=("db",))
+        armed = 'points = { driver = "failpoints", socket = "/nowhere", evidence = "/nowhere" }\n'
+        path.write_text(path.read_text() + armed)  # of db, the last one
+        supervisor.obey({"op": "stop", "name": "db"})
+        assert mending.nothing_left(open_stack(path, supervisor.state)) == []
+
+
 def test_a_named_link_that_is_not_there_is_left_over(api: str, tmp_path: Path) -> None:
     """Somebody deleted the proxy: its clients reach nobody, as with a cut."""
     (told,) = mending.nothing_left(with_toxiproxy(tmp_path, api, named=("broker-lake",)))
