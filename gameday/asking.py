@@ -19,11 +19,18 @@ T = TypeVar("T")
 LOOK_EVERY_S = 0.5
 
 
-def answer(ask: Callable[[], T], within_s: float, what: str, watch: Callable[[], object] = lambda: None) -> T:
+def answer(
+    ask: Callable[[], T],
+    within_s: float,
+    what: str,
+    watch: Callable[[], object] = lambda: None,
+    definite: bool = True,
+) -> T:
     """What `ask` returns, or raises. DriverError, naming `what`, when neither is there within within_s.
 
     It is asked in a thread of its own; one that hangs is left to itself and ends with the process, for nothing in
-    Python ends it sooner. watch: called every LOOK_EVERY_S; what it raises ends the waiting too.
+    Python ends it sooner. watch: called every LOOK_EVERY_S; what it raises ends the waiting too. definite: see
+    DriverError; a question changes nothing.
     """
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -40,7 +47,7 @@ def answer(ask: Callable[[], T], within_s: float, what: str, watch: Callable[[],
             found, error = answers.get(timeout=max(0.0, min(LOOK_EVERY_S, deadline - time.monotonic())))
         except queue.Empty:
             if time.monotonic() >= deadline:
-                raise DriverError(f"{what}: no answer within {within_s:g} s", definite=False) from None
+                raise DriverError(f"{what}: no answer within {within_s:g} s", definite=definite) from None
             watch()
             continue
         if error is not None:

@@ -6,10 +6,11 @@ What can't be seen (no samples, too few of them) is never taken for the state th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 
 import numpy as np
 
-from gameday.model import INACTIVE, Condition, Group, Now, Sample, Samples
+from gameday.model import INACTIVE, Condition, Group, JobRun, Now, Sample, Samples
 from gameday.timings import NS, delays, is_alert, probes, series_of
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "flowing",
     "job_failed",
     "job_idle",
+    "lacks",
     "restored",
     "silent",
     "well",
@@ -117,6 +119,27 @@ def job_failed(now: Now) -> bool:
 def job_idle(now: Now) -> bool:
     """No run of the job is under way or about to start: one that is asked for now has the work to itself."""
     return now.busy == ()
+
+
+def lacks(condition: Condition, now: Now) -> str:
+    """What keeps this state from being there, in words; "" where that isn't known."""
+    if condition is job_idle:
+        if now.busy is None:
+            return f"whether its job is idle can't be seen: {now.busy_why}"
+        return ", ".join(f"run {run.name} of its job is {run.state}{_since(run)}" for run in now.busy[:NAMED_MAX])
+    if condition is flowing:
+        return "; ".join([*_stalled(now, now.groups, SECOND_S), *_late(now, now.groups)])
+    if condition is answering and now.component is not None:
+        return "; ".join(_unanswered(now, (now.component,), SECOND_S))
+    return ""
+
+
+def _since(run: JobRun) -> str:
+    """Since when it runs, or when it is due."""
+    at_us = run.started_us or run.due_us
+    if at_us is None:
+        return ""
+    return f" {'since' if run.started_us else 'and due at'} {datetime.fromtimestamp(at_us / 1e6, UTC):%H:%M:%S} UTC"
 
 
 def alert_state(samples: Samples, at_ns: int) -> float | None:

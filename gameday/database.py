@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ __all__ = ["connected"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 20_000  # a frozen server must not hold up a night
+ANSWER_WITHIN_S = 25.0
+"""Until a server that is frozen, and so keeps no time-out, is given up; more than a statement may take."""
 LOCK_KEY = 0x67616D65  # "game": one migrates at a time, whoever comes first
 
 
@@ -29,7 +34,7 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     What Postgres refuses becomes a GamedayError that names the place without the password.
     """
     try:
-        with psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+        with _Bounded.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             connection.execute(SQL("SET statement_timeout = {}").format(Literal(STATEMENT_TIMEOUT_MS)))
             _migrate(connection)
             yield connection
@@ -43,6 +48,35 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
             f"gameday's Postgres at {_place(dsn)} refused: {_first_line(e)}. Remedy: check `history` in gameday.toml: "
             "the user needs the right to create tables in that database"
         ) from e
+
+
+class _Bounded(psycopg.Connection[Any]):
+    """A connection that is hung up by this side when an answer is overdue."""
+
+    def wait(self, *args: Any, **more: Any) -> Any:
+        try:
+            ours = os.dup(self.pgconn.socket)  # a number of its own: the connection's may be another's by then
+        except (OSError, psycopg.Error):
+            return super().wait(*args, **more)
+        overdue = threading.Event()
+
+        def hang_up() -> None:
+            overdue.set()
+            with suppress(OSError), socket.socket(fileno=os.dup(ours)) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+        watch = threading.Timer(ANSWER_WITHIN_S, hang_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            return super().wait(*args, **more)
+        except psycopg.Error as e:
+            if overdue.is_set():
+                raise psycopg.OperationalError(f"no answer within {ANSWER_WITHIN_S:g} s") from e
+            raise
+        finally:
+            watch.cancel()
+            os.close(ours)
 
 
 def _migrate(connection: psycopg.Connection[Any]) -> None:

@@ -325,7 +325,7 @@ class Now:
     """What a condition may look at: the last seconds of samples, newest last, and what the run knows.
 
     fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
-    asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen.
+    asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
     """
 
     at_ns: int
@@ -339,6 +339,7 @@ class Now:
     fired: Mapping[str, int] = field(default_factory=dict)
     struck: tuple[JobRun, ...] = ()
     busy: tuple[JobRun, ...] | None = None
+    busy_why: str = ""
 
 
 Condition: TypeAlias = Callable[[Now], bool]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from gameday import codec, conditions, signals, timings
+from gameday.asking import answer
 from gameday.errors import DriverError, GamedayError
 from gameday.faults.ask import Ask
 from gameday.guardian import ABORTED, Guardian
@@ -42,7 +43,7 @@ from gameday.sampler import Sampler, Tail
 from gameday.silence import Silence
 from gameday.stack import ARCHIVE, Stack, fault_from, fault_kind
 
-__all__ = ["Halt", "Run", "in_the_way", "marks", "new_id", "ttl_s"]
+__all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "ttl_s"]
 
 TAIL_S = 15.0
 """How far back conditions look; longer than any bound they carry."""
@@ -55,6 +56,10 @@ DUE_SOON_S = 5.0
 
 SPARE_S = 120.0
 """Added to the time to live of a run's faults, beyond the bounds of its plan."""
+
+
+HEADS_WITHIN_S = 30.0
+"""For a hop's heads, or a cursor's place, where nothing is measured by it: beyond what any driver allows itself."""
 
 
 class Halt(GamedayError):
@@ -123,6 +128,7 @@ class Run:
         self.silence: Silence | None = None
         self._struck: tuple[JobRun, ...] = ()
         self._busy: tuple[JobRun, ...] | None = None
+        self._busy_why = "nobody has been asked"
         self._job_s = -JOB_OLD_S
         self._say = say
         self._tail: Tail | None = None
@@ -256,7 +262,10 @@ class Run:
         return found
 
     def watching(self) -> None:
-        """Halt(unknown) when the sampler died: without it nothing can be proved."""
+        """Halt(unknown) when the sampler died, or what it writes was taken away: without it nothing can be proved."""
+        if self._tail is not None and (gone := self._tail.gone()) is not None:
+            removed = f"{gone} was removed, or another was put in its place, while it was written"
+            raise Halt(Verdict.UNKNOWN, f"{removed}, so nothing can be measured")
         if self.sampler is not None and not self.sampler.alive:
             died = f"the sampler died ({self.sampler.end}), so nothing can be measured"
             raise Halt(Verdict.UNKNOWN, f"{died}. Its log: {self.folder / 'sampler.log'}")
@@ -282,6 +291,7 @@ class Run:
             bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
             struck=self.struck(),
             busy=self._busy,
+            busy_why=self._busy_why,
             fired=self.fired(),
         )
 
@@ -298,7 +308,7 @@ class Run:
             return
         self._busy = None
         job, kind = self.stack.job(strike.job), fault_kind(strike)
-        with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
+        try:
             keys = [act.before["key"] for act in self.acts if act.fault == kind]
             if keys:
                 found = [job.find(key) for key in keys]
@@ -306,6 +316,8 @@ class Run:
             else:
                 self._busy = in_the_way(job)
             self._job_s = time.monotonic()
+        except DriverError as e:  # then what was known stays; a wait for more has its own bound
+            self._busy_why = str(e)
 
     def clock_us(self) -> int:
         """The clock's start by the wall clock, as an orchestrator tells its times."""
@@ -403,12 +415,13 @@ def marks(stack: Stack) -> Marks:
     ends: dict[str, Mapping[str, int]] = {}
     for name, hop in stack.hops.items():
         try:
-            heads[name] = hop.heads()
+            heads[name] = answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}")
         except DriverError:
             continue
     for name, cursor in stack.cursors.items():
         try:
-            positions[name], ends[name] = cursor.position(), cursor.end()
+            positions[name] = answer(cursor.position, HEADS_WITHIN_S, f"the position of {name}")
+            ends[name] = answer(cursor.end, HEADS_WITHIN_S, f"the end of {name}")
         except DriverError:
             continue
     identities = {role: stack.host(role).identity(role) for role in stack.config.components}

@@ -144,17 +144,32 @@ class Tail:
         self._folder = folder
         self._files: dict[Path, tuple[samplelog.Parser, int]] = {}
         self._samples: dict[str, list[Sample]] = {}
+        self._known: dict[Path, tuple[int, int]] = {}
 
     @property
     def begun(self) -> bool:
         """Whether every probe has its first reading."""
         return bool(self._files) and all(parser.readings for parser, _ in self._files.values())
 
+    def gone(self) -> Path | None:
+        """The first file that was there and is no more, or is another by now; None: all is as it should be."""
+        for path, known in self._known.items():
+            try:
+                found = path.stat()
+            except OSError:
+                return path
+            if (found.st_dev, found.st_ino) != known:
+                return path
+        return None
+
     def update(self) -> bool:
         """Read what was written since; False while there is nothing at all."""
         for path in sorted(self._folder.glob("*.jsonl")):
             parser, offset = self._files.get(path) or (samplelog.Parser(), 0)
             with path.open("rb") as file:
+                if path not in self._known:
+                    found = os.fstat(file.fileno())
+                    self._known[path] = found.st_dev, found.st_ino
                 file.seek(offset)
                 data = file.read()
             for name, sample in parser.feed(data):

@@ -4,10 +4,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday import conditions, timings
+from gameday.asking import answer
 from gameday.errors import TooLate
 from gameday.model import Baseline, Verdict
 from gameday.polling import until
-from gameday.run import Halt, Run, marks
+from gameday.run import HEADS_WITHIN_S, Halt, Run, marks
 
 BASELINE_S = 10.0
 """What is normal is told by so many seconds, of which each was well, the last ones before the plan."""
@@ -54,7 +55,8 @@ def baseline(run: Run) -> None:
     if missing:
         raise Halt(Verdict.UNKNOWN, f"no baseline: {', '.join(missing)} did not answer. Remedy: gameday check")
     if run.test.archive:
-        newest = run.stack.export()[0].commits(None)
+        archive = run.stack.export()[0]
+        newest = answer(lambda: archive.commits(None), HEADS_WITHIN_S, "the archive's newest commit", run.lasts)
         if not newest:
             raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit")
         run.commit = newest[-1].id

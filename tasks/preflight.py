@@ -7,11 +7,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday import ahead, conditions, mending
+from gameday.asking import answer
 from gameday.errors import DriverError, TooLate
 from gameday.model import Hindrance, Inject, Verdict
 from gameday.polling import until
 from gameday.ports import Asks
-from gameday.run import Halt, Run
+from gameday.run import HEADS_WITHIN_S, Halt, Run
 
 CLEAN_RUNS = 20
 """How many intervals of the job's schedule are looked back for a clean run."""
@@ -41,15 +42,19 @@ def preflight(run: Run) -> None:
             Verdict.UNKNOWN, f"the stack is not as it should be: {'; '.join(left)}. Remedy: gameday heal, gameday up"
         )
     try:
-        run.groups = tuple(sorted(run.stack.ledger.heads()))
-        beyond = ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive))
+        run.groups = tuple(sorted(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads")))
+        beyond = answer(
+            lambda: ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive)),
+            HEADS_WITHIN_S,
+            "the heads of all hops",
+        )
     except DriverError as e:
         raise Halt(Verdict.UNKNOWN, f"the ledger does not answer: {e}. Remedy: gameday up") from e
     if beyond:
         raise Halt(Verdict.UNKNOWN, "; ".join(ahead.told(beyond, run.stack.config.stream.hops[0])))
     for stop in run.stack.stops():
         try:
-            crossed = stop.crossed()
+            crossed = answer(stop.crossed, HEADS_WITHIN_S, f"stop condition {stop.name}")
         except DriverError as e:
             raise Halt(Verdict.UNKNOWN, f"stop condition {stop.name} can't be watched: {e}") from e
         if crossed:
@@ -119,7 +124,8 @@ def _await_export(run: Run) -> None:
         run.held()
         since_us = (time.time_ns() - int((CLEAN_RUNS + 1) * interval_s * 1e9)) // 1000
         clean = any(one.scheduled and one.state == "Completed" for one in job.runs(since_us))
-        return bool(archive.commits(None)) and (clean or not interval_s)
+        commits = answer(lambda: archive.commits(None), HEADS_WITHIN_S, "the archive's newest commit", run.lasts)
+        return bool(commits) and (clean or not interval_s)
 
     try:
         until(filled, within_s=interval_s + FIRST_RUN_S, every_s=2.0, what="a first clean run of the archive's job")

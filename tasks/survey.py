@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from gameday import ahead, courier, lease, mending
+from gameday.asking import answer
 from gameday.errors import ConfigError, GamedayError
 from gameday.journal import Journal
 from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
@@ -25,18 +27,23 @@ ASKED_MAX = 64
 """How many are asked at once."""
 
 
+ANSWER_WITHIN_S = 30.0
+"""For whatever is asked here: beyond what any driver allows itself, and never for ever."""
+
+
 def survey(stack: Stack) -> dict[str, Json]:
     """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...]}: one look."""
     probes = [spec for spec in stack.probes() if spec.series.startswith("component/")]
     hosts = {name: stack.named_host(name) for name in stack.config.hosts}
     with ThreadPoolExecutor(ASKED_MAX) as pool:
-        heads = [pool.submit(hop.heads) for hop in (stack.ledger, stack.visible)]
+        hops = {"the ledger's heads": stack.ledger, f"the heads of {stack.config.stream.visible}": stack.visible}
+        heads = [pool.submit(answer, hop.heads, ANSWER_WITHIN_S, what) for what, hop in hops.items()]
         troubles = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
         runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
         links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
         left = pool.submit(mending.nothing_left, stack)
         notes = _holders(stack)
-    streams, trouble = _streams(stack, [answer.result for answer in heads])
+    streams, trouble = _streams(stack, [told.result for told in heads])
     components = []
     for role, component in stack.config.components.items():
         mine = [(name, answer.result()) for (_, of, name), answer in troubles if of == role]
@@ -175,7 +182,7 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
 
 def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
     try:
-        return {"ok": True, "note": ask()}
+        return {"ok": True, "note": answer(ask, ANSWER_WITHIN_S, "this question")}
     except GamedayError as e:
         return {"ok": False, "note": str(e)}
 
@@ -225,9 +232,10 @@ def _streams(stack: Stack, heads: Sequence[Callable[[], Mapping[Group, int]]]) -
     """The streams, and what is wrong with them: what users see beyond the ledger, which is asked once more for that."""
     names = stack.config.stream
     try:
-        ledger, visible = (answer() for answer in heads)
+        ledger, visible = (told() for told in heads)
         more = any(head > ledger.get(group, -1) for group, head in visible.items())
-        trouble = ahead.told(ahead.beyond(stack, {names.visible: visible}), names.hops[0]) if more else []
+        beyond = partial(ahead.beyond, stack, {names.visible: visible})
+        trouble = ahead.told(answer(beyond, ANSWER_WITHIN_S, "the ledger's heads"), names.hops[0]) if more else []
     except GamedayError as e:
         return [], [f"streams: {e}"]
     return [

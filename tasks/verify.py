@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday import ahead, checks, diagnose
+from gameday.asking import answer
 from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.errors import DriverError, TooLate
-from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Verdict, Window
+from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.polling import until
 from gameday.ports import BarsHop, Hop, Ledger, Lives, Log, Symptoms
-from gameday.run import Run, marks
+from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS
 
@@ -28,6 +31,15 @@ MARGIN_S = 30.0
 
 PASSED_WITHIN_S = 30.0
 """How long a hop may take to pass the window's end after drain; gold is refreshed every few seconds."""
+
+ANSWER_WITHIN_S = 180.0
+"""For one question of the evidence to one server. A driver has bounds of its own, which a library or a server that
+drips may break; this one holds."""
+
+LATE_NAMED = 3
+"""How many records that the ledger doesn't know are named."""
+
+T = TypeVar("T")
 
 
 @task(name="gather evidence", cache_policy=NO_CACHE)
@@ -53,6 +65,9 @@ def gather(run: Run) -> None:
         run.symptoms["trouble"] = trouble
     run.gathered = run.evidence()
     run.watching()
+    if run.alert is not None and f"alert/{run.alert[0]}" not in run.gathered.samples:
+        run.symptoms.setdefault("alert.trouble", "it was not sampled")
+        run.gathered = replace(run.gathered, symptoms=dict(run.symptoms))
 
 
 @task(name="judge", cache_policy=NO_CACHE)
@@ -66,7 +81,8 @@ def judge(run: Run) -> tuple[Finding, ...]:
         listed = {}
         for hop, group in differences:
             try:
-                listed[f"{hop} {'/'.join(group)}"] = _difference(run, hop, group, evidence)
+                what = f"the rows of {hop}, {'/'.join(group)},"
+                listed[f"{hop} {'/'.join(group)}"] = _asked(run, what, partial(_difference, run, hop, group, evidence))
             except DriverError as e:
                 listed[f"{hop} {'/'.join(group)}"] = {"trouble": str(e)}
         run.symptoms["differences"] = listed
@@ -92,13 +108,17 @@ def window(run: Run) -> Window:
             g: max(0, min(heads.get(g, 0) for heads in at_baseline.values()) - ceil(margin_s * rates.get(g, 0.0)))
             for g in run.groups
         },
-        hi=dict(run.stack.ledger.heads()),
+        hi=dict(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads", run.lasts)),
     )
 
 
 def _surplus(run: Run) -> dict[str, Json]:
     """surplus: hop -> [[group, highest id, the ledger's]] of what it shows beyond the ledger; absent: nothing."""
-    beyond = ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive))
+    beyond = _asked(
+        run,
+        "the heads of all hops",
+        lambda: ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive)),
+    )
     listed = {hop: [[list(group), *ids] for group, ids in groups.items()] for hop, groups in beyond.items()}
     return {"surplus": listed} if listed else {}
 
@@ -112,7 +132,7 @@ def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
         behind.clear()
         for name, hop in run.stack.hops.items():
             try:
-                heads = hop.heads()
+                heads = answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}", run.lasts)
             except DriverError as e:
                 behind[name] = [str(e)]
                 continue
@@ -131,15 +151,24 @@ def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest,
     found: list[Digest] = []
     for name, hop in run.stack.hops.items():
         try:
-            if isinstance(hop, BarsHop):
-                held = hop.held(window)
-                found += [run.stack.ledger.bars(held, window)] if isinstance(run.stack.ledger, Ledger) else []
-                found += hop.digests(held)
-            else:
-                found += hop.digest(window)
+            found += _asked(run, f"the digest of {name}", partial(_digest, run.stack.ledger, hop, window))
         except DriverError as e:
             trouble[name] = str(e)
     return tuple(found)
+
+
+def _digest(ledger: Hop, hop: Hop, window: Window) -> list[Digest]:
+    """One hop's digests; of bars, what the ledger makes of the same ids first."""
+    if not isinstance(hop, BarsHop):
+        return list(hop.digest(window))
+    held = hop.held(window)
+    right = [ledger.bars(held, window)] if isinstance(ledger, Ledger) else []
+    return [*right, *hop.digests(held)]
+
+
+def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:
+    """What should be in a window."""
+    return ledger.digest(window)[0].groups
 
 
 def _exported(run: Run, trouble: dict[str, str]) -> None:
@@ -148,15 +177,19 @@ def _exported(run: Run, trouble: dict[str, str]) -> None:
     assert run.baseline is not None
     archive, job = run.stack.export()
     try:
-        found: list[Commit] = list(archive.commits(run.commit))
+        ledger, name = run.stack.ledger, run.stack.config.stream.hops[0]
+        found: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
         for number, (before, commit) in enumerate(pairwise(found), start=1):
-            right = run.stack.ledger.digest(Window(before.heads, commit.heads))[0].groups
-            found[number] = replace(commit, right=right, logged=_logged(run, commit))
+            own = Window(before.heads, commit.heads)
+            right = _asked(run, f"{name}'s digest of a commit", partial(_right, ledger, own))
+            logged = _asked(run, "the log's heads before a commit", partial(_logged, run, commit))
+            found[number] = replace(commit, right=right, logged=logged)
         run.commits = tuple(found)
         window = touched(found)
-        right = run.stack.ledger.digest(window)[0].groups
-        run.digests += (Digest("archive", run.stack.config.stream.hops[0], "final", right), *archive.digest(window))
-        run.symptoms |= _next(run, found)
+        right = _asked(run, f"{name}'s digest of the commits", partial(_right, ledger, window))
+        held = _asked(run, "the archive's digest", lambda: archive.digest(window))
+        run.digests += (Digest("archive", name, "final", right), *held)
+        run.symptoms |= _asked(run, "the rows behind the archive's heads", lambda: _next(run, found))
         interval_s = job.interval_s()
         since_us = run.baseline.marks.at_us - int(CLEAN_RUNS * (interval_s or 0) * 1e6)
         run.jobs = tuple(r for r in job.runs(since_us) if not r.waits)
@@ -216,6 +249,7 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
     """What only one technology can tell; late rows are judged here, because only the ledger knows their hashes."""
     assert run.baseline is not None
     found: dict[str, Json] = {}
+    since_us = run.baseline.marks.at_us
     started_us = {}
     for role in run.stack.config.components:
         identity = run.stack.host(role).identity(role)
@@ -227,29 +261,37 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
     for name, hop in run.stack.hops.items():
         if isinstance(hop, Symptoms):
             try:
-                found |= hop.symptoms(window, run.baseline.marks.at_us, started_us)
+                found |= _asked(run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
             except DriverError as e:
                 trouble[name] = str(e)
                 found.setdefault("untold", []).append(name)
     late = found.get("broker.late")
     if late is not None:
         sample = late["sample"]
-        found["late"] = {"rows": late["rows"], "looked_at": len(sample), "unknown": _unknown(run, sample)}
+        unknown = _asked(run, "the ledger's rows of re-sent records", lambda: _unknown(run, sample))
+        place = next((name for name, hop in run.stack.hops.items() if isinstance(hop, Log)), None)
+        counted = {"rows": late["rows"], "looked_at": len(sample), "unknown": len(unknown)}
+        found["late"] = {**counted, "hop": place, "named": unknown[:LATE_NAMED]}
     return found
 
 
-def _unknown(run: Run, sample: list[Json]) -> int:
-    """How many of the re-sent rows [*group, id, hash] the ledger does not know with that hash."""
+def _asked(run: Run, what: str, ask: Callable[[], T]) -> T:
+    """The answer to a question, for as long as this run lasts. DriverError when there is none in time."""
+    return answer(ask, ANSWER_WITHIN_S, what, run.lasts)
+
+
+def _unknown(run: Run, sample: list[Json]) -> list[str]:
+    """Group and id of each re-sent row [*group, id, hash] that the ledger does not know with that hash."""
     by_group: dict[Group, list[tuple[int, int]]] = {}
     for *group, key, value in sample:
         by_group.setdefault(tuple(group), []).append((key, value))
-    unknown = 0
+    unknown: list[str] = []
     for group, rows in by_group.items():
         columns = run.stack.ledger.rows(group, min(rows)[0] - 1, max(rows)[0])
         hashes = row_hash([columns[f] for f in TRADE_FIELDS])
         pairs = zip(columns["id"][::-1].tolist(), hashes[::-1].tolist(), strict=True)
         known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
-        unknown += sum(known.get(key) != value for key, value in rows)
+        unknown += [f"{'/'.join(group)} {key}" for key, value in rows if known.get(key) != value]
     return unknown
 
 

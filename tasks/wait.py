@@ -27,15 +27,20 @@ def wait(run: Run, step: Await) -> None:
     """When the state does not come: Halt(fail) where the bound is the platform's promise, Halt(invalid) when an armed
     failpoint never fired, else Halt(unknown)."""
     what = getattr(step.condition, "__name__", repr(step.condition))
+    lacks = ""
 
     def come() -> bool:
+        nonlocal lacks
         run.still_broken()
-        return step.condition(run.now())
+        now = run.now()
+        come = step.condition(now)
+        lacks = "" if come else conditions.lacks(step.condition, now)
+        return come
 
     try:
         until(come, within_s=step.within_s, every_s=AWAIT_EVERY_S, what=what)
     except TooLate as e:
-        why = f"waited {step.within_s:g} s for {what!r}, which did not come"
+        why = f"waited {step.within_s:g} s for {what!r}, which did not come" + (f": {lacks}" if lacks else "")
         if step.promise:
             raise Halt(Verdict.FAIL, why) from e
         if idle := [point for point, times in run.fired().items() if not times]:

@@ -23,6 +23,8 @@ def alert(evidence: Evidence) -> Finding:
     if name is None or evidence.inject_ns is None:
         return Finding("alert", Verdict.UNKNOWN, "no alert is named" if name is None else "nothing was injected")
     if f"alert/{name}" not in evidence.samples:
+        if trouble := evidence.symptoms.get("alert.trouble"):
+            return Finding("alert", Verdict.UNKNOWN, f"{name} was not seen: {trouble}")
         return Finding("alert", Verdict.SKIPPED, NOT_WATCHED)
     told = [s for s in evidence.samples[f"alert/{name}"] if s.value is not None]
     before = [s for s in told if evidence.inject_ns - QUIET_S * NS <= s.counts_ns <= evidence.inject_ns]

@@ -82,7 +82,11 @@ def _furthest_behind(evidence: Evidence, others: tuple[Group, ...], from_ns: int
 def _others_changed(evidence: Evidence, before: Marks, after: Marks, from_ns: int, to_ns: int) -> list[str]:
     """Other components that are another process now, or whose connection counter moved between inject and restore."""
     others = [c for c in before.identities if c not in evidence.touched]
-    bad = [f"{c} is another process than before" for c in others if after.identities.get(c) != before.identities[c]]
+    bad = [
+        f"{c} is another process than before: it ended with the fault, or another hand struck it"
+        for c in others
+        if after.identities.get(c) != before.identities[c]
+    ]
     for name, samples in evidence.samples.items():
         if not name.startswith("component/") or not name.endswith(".connects"):
             continue

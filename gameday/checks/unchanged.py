@@ -15,7 +15,11 @@ def unchanged(evidence: Evidence) -> Finding:
         return found
     late = evidence.symptoms.get("late") or {}
     if late.get("unknown"):
-        why = f"{late['unknown']} of {late['rows']} records re-sent from before the window are not the ledger's"
+        at = f"{late['hop']}: " if late.get("hop") else ""
+        named = late.get("named") or []
+        more = f", and {late['unknown'] - len(named)} more" if late["unknown"] > len(named) > 0 else ""
+        why = f"{at}{late['unknown']} of {late['rows']} records re-sent from before the window are not the ledger's"
+        why += f": {', '.join(named)}{more}" if named else ""
         return Finding(found.check, Verdict.FAIL, why, late)
     if found.verdict is Verdict.PASS and (untold := _untold(evidence)):
         return Finding(found.check, Verdict.UNKNOWN, untold)

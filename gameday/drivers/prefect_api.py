@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from gameday.asking import answer
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Hindrance, JobRun, Json
 
 __all__ = ["Job"]
 
 ASK_WITHIN_S = 5.0
+"""For one piece of an answer; twice as long for all of it."""
 RUNS_MAX = 200
 """Prefect's own limit for one page; a run of a failure test sees a handful."""
 
@@ -140,8 +142,11 @@ class Job:
 
     def _ask(self, method: str, path: str, body: Json = None) -> Any:
         looks = method == "GET" or path.endswith(("/filter", "/count"))
-        parts = urlsplit(self.api_url)
         what = f"{method} {self.api_url}{path}"
+        return answer(lambda: self._asked(method, path, body, looks, what), 2 * ASK_WITHIN_S, what, definite=looks)
+
+    def _asked(self, method: str, path: str, body: Json, looks: bool, what: str) -> Any:
+        parts = urlsplit(self.api_url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
         try:
             connection.connect()
@@ -150,10 +155,10 @@ class Job:
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, parts.path + path, content, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
-            if answer.status >= 400:
-                raise DriverError(f"{what} answered {answer.status}: {text[:200]!r}", definite=answer.status < 500)
+            response = connection.getresponse()
+            text = response.read()
+            if response.status >= 400:
+                raise DriverError(f"{what} answered {response.status}: {text[:200]!r}", definite=response.status < 500)
             return json.loads(text)
         except (OSError, http.client.HTTPException, ValueError) as e:
             raise DriverError(f"{what}: {e or type(e).__name__}", definite=looks) from e

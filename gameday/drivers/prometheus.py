@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from gameday.asking import answer
 from gameday.errors import ConfigError, DriverError
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, PENDING, Json
 
@@ -117,7 +118,13 @@ class Alerts:
             yield from group["rules"]
 
     def _ask(self, method: str, url: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Any:
-        """The answer's JSON; {} for an empty one, and for a status that is fine."""
+        """The answer's JSON; {} for an empty one, and for a status that is fine. All of it is there within twice
+        timeout_s, which each of its pieces has."""
+        what = f"{method} {url}{path}"
+        looks = method == "GET"
+        return answer(lambda: self._asked(method, url, path, body, fine), 2 * self.timeout_s, what, definite=looks)
+
+    def _asked(self, method: str, url: str, path: str, body: Json, fine: tuple[int, ...]) -> Any:
         parts = urlsplit(url)
         what = f"{method} {url}{path}"
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -127,12 +134,12 @@ class Alerts:
             connection.request(
                 method, parts.path.rstrip("/") + path, content, {"Content-Type": "application/json"} if content else {}
             )
-            answer = connection.getresponse()
-            text = answer.read(ANSWER_MAX_BYTES)
-            if answer.status in fine:
+            response = connection.getresponse()
+            text = response.read(ANSWER_MAX_BYTES)
+            if response.status in fine:
                 return {}
-            if answer.status >= http.client.BAD_REQUEST:
-                raise DriverError(f"{what} answered {answer.status}: {text[:200]!r}", definite=answer.status < 500)
+            if response.status >= http.client.BAD_REQUEST:
+                raise DriverError(f"{what} answered {response.status}: {text[:200]!r}", definite=response.status < 500)
             return json.loads(text) if text else {}
         except (OSError, http.client.HTTPException, ValueError) as e:
             raise DriverError(f"{what}: {e or type(e).__name__}", definite=method == "GET") from e

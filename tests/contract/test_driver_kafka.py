@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -124,6 +125,34 @@ def test_heads_are_the_highest_ids_and_follow_the_log(broker: str, topic: str, s
     assert hop.heads() == {BTC: 100, ETH: 50}
     send([trade(101), trade(3)])
     assert hop.heads() == {BTC: 101, ETH: 50}
+
+
+def test_an_open_transaction_is_no_end_that_is_waited_for(broker: str, topic: str) -> None:
+    """heads() and digest() give what consumers may read, and return, while other partitions go on; once it is
+    committed it counts, and what was aborted never does."""
+    plain = Producer({"bootstrap.servers": broker, "log_level": 0})
+    for key in range(1, 11):
+        plain.produce(topic, json.dumps(trade(key)).encode(), partition=0)
+        plain.produce(topic, json.dumps(trade(key, ETH)).encode(), partition=1)
+    assert plain.flush(30) == 0
+    open_ = Producer({"bootstrap.servers": broker, "transactional.id": f"open-{uuid4()}", "log_level": 0})
+    open_.init_transactions(30)
+    open_.begin_transaction()
+    for key in range(11, 16):
+        open_.produce(topic, json.dumps(trade(key)).encode(), partition=0)
+    assert open_.flush(30) == 0
+    hop = kafka.Hop(broker, [topic])
+    began = time.monotonic()
+    assert hop.heads() == {BTC: 10, ETH: 10}
+    assert hop.digest(Window({BTC: 0, ETH: 0}, {BTC: 10, ETH: 10}))[0].groups[BTC].keys == 10
+    assert time.monotonic() - began < 2 * log.READ_WITHIN_S
+    open_.commit_transaction(30)
+    assert hop.heads()[BTC] == 15
+    open_.begin_transaction()
+    open_.produce(topic, json.dumps(trade(16)).encode(), partition=0)
+    assert open_.flush(30) == 0
+    open_.abort_transaction(30)
+    assert hop.heads()[BTC] == 15
 
 
 def test_an_intact_window_is_tallied_exactly(broker: str, topic: str, send: Send) -> None:

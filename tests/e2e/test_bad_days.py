@@ -190,7 +190,13 @@ def test_abort_ends_a_run_from_any_terminal(stack_state: State, stack: Stack, tm
     ("phase", "number", "code"),
     [
         (DOWN, signal.SIGINT, 130),
-        *only_in("trades", ("the stack is well", signal.SIGINT, 130), (DOWN, signal.SIGTERM, 3)),
+        *only_in(
+            "trades",
+            ("the stack is well", signal.SIGINT, 130),
+            (DOWN, signal.SIGTERM, 3),
+            (DOWN, signal.SIGHUP, 3),
+            (DOWN, signal.SIGQUIT, 3),
+        ),
     ],
 )
 def test_an_interrupt_mends_at_once(

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from compose import supervisor
 from gameday import reconciler, sampler
 from gameday.journal import Entry, Journal
 from gameday.model import Act
@@ -442,6 +443,25 @@ def test_the_reconciler_goes_on_when_its_log_goes_nowhere(env: dict[str, str], t
         finally:
             process.kill()
             process.wait()
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_the_supervisor_goes_on_when_its_log_goes_nowhere(env: dict[str, str]) -> None:
+    """A full disk under its log ends no platform: it comes up, obeys and ends well."""
+    state = State(Path(env["GAMEDAY_STATE"]))
+    state.servers.mkdir()
+    supervisor.specification(state).write_text("[]")
+    command = [sys.executable, "-m", "compose.supervisor", str(state.root)]
+    with FULL.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=subprocess.PIPE)
+    try:
+        until(lambda: process.poll() is not None or state.supervisor_socket.exists(), ENDS_WITHIN_S, what="its socket")
+        assert supervisor.ask(state, op="status")["processes"] == {}
+        supervisor.ask(state, op="shutdown")
+        _, errors = process.communicate(timeout=ENDS_WITHIN_S)
+    finally:
+        process.kill()
+        process.wait()
     assert (process.returncode, errors) == (0, b"")
 
 

@@ -34,6 +34,9 @@ Span: TypeAlias = tuple[int, int]
 READ_WITHIN_S = 5.0
 """For the log's bounds, and for the next record of a log that has more."""
 
+READ_RECORDS_S_MIN = 5_000
+"""Beyond READ_WITHIN_S a reading may take as long as this rate needs: a tenth of what a busy machine's is."""
+
 TAIL_RECORDS = 5_000
 """How much of each partition's end is read at first; doubled until it suffices."""
 
@@ -67,6 +70,7 @@ CLIENT: Mapping[str, Any] = {
 READER: Mapping[str, Any] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",  # as the platform's consumers; so is the end that is asked
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
     "allow.auto.create.topics": False,
@@ -233,8 +237,9 @@ class Hop:
         with self._lock, _errors(self.brokers):
             with Cluster(self.brokers, READ_WITHIN_S) as cluster:
                 leaders = cluster.leaders(self.topics)
-                starts, ends = cluster.offsets(leaders, since_us // 1000), cluster.offsets(leaders, LATEST)
-            spans = {slot: (start if start >= 0 else ends[slot], ends[slot]) for slot, start in starts.items()}
+                starts = cluster.offsets(leaders, since_us // 1000)
+                ends = cluster.offsets(leaders, LATEST, committed=True)
+            spans = {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
             whole = _Piece.join([_EMPTY, *self._read(spans).values()])
         rows = 0
         sample: list[Json] = []
@@ -308,28 +313,39 @@ class Hop:
         """(lowest offset, end) of every partition."""
         with Cluster(self.brokers, READ_WITHIN_S) as cluster:
             leaders = cluster.leaders(self.topics)
-            lows, ends = cluster.offsets(leaders, EARLIEST), cluster.offsets(leaders, LATEST)
+            lows, ends = cluster.offsets(leaders, EARLIEST), cluster.offsets(leaders, LATEST, committed=True)
         return {slot: (lows[slot], end) for slot, end in ends.items()}
 
     def _read(self, spans: Mapping[Slot, Span]) -> dict[Slot, _Piece]:
-        """The records of each span. Raises DriverError when a log that has more gives nothing for READ_WITHIN_S."""
+        """The records of each span. Raises DriverError when a log that has more gives nothing for READ_WITHIN_S, or
+        the whole takes longer than its size explains, naming a partition and how far it came. Partitions that have
+        been read, and go on growing, win the others no time.
+        """
         reading = {slot: [_EMPTY] for slot in spans}
         left = {slot: stop for slot, (start, stop) in spans.items() if start < stop}
+        came = {slot: spans[slot][0] for slot in left}
+        records = sum(stop - came[slot] for slot, stop in left.items())
+        deadline = time.monotonic() + READ_WITHIN_S + records / READ_RECORDS_S_MIN
         self._consumer.assign([TopicPartition(*slot, spans[slot][0]) for slot in left])
         try:
             patience = time.monotonic() + READ_WITHIN_S
             while left:
-                batch: list[Any] = self._consumer.consume(BATCH_RECORDS, min(BATCH_WITHIN_S, _left(patience)))
+                left_s = min(patience, deadline) - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError(_unread(left, came))
+                batch: list[Any] = self._consumer.consume(BATCH_RECORDS, min(BATCH_WITHIN_S, left_s))
                 fresh: dict[Slot, list[Any]] = {}
                 for message in batch:
                     slot = (message.topic(), message.partition())
                     error, stop = message.error(), left.get(slot, -1)
+                    ended = _ended(error)
                     if error is None and message.offset() < stop:
                         fresh.setdefault(slot, []).append(message)
-                    if _ended(error) or error is None:
+                        came[slot] = message.offset() + 1
                         patience = time.monotonic() + READ_WITHIN_S
-                        if message.offset() >= (stop if error else stop - 1):
-                            left.pop(slot, None)
+                    if (ended or error is None) and slot in left and message.offset() >= stop - (error is None):
+                        del left[slot]
+                        patience = time.monotonic() + READ_WITHIN_S
                 for slot, messages in fresh.items():
                     reading[slot].append(self._parse(messages))
         finally:
@@ -402,11 +418,11 @@ def _ended(error: KafkaError | None) -> bool:
     return error.code() == KafkaError._PARTITION_EOF
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
+def _unread(left: Mapping[Slot, int], came: Mapping[Slot, int]) -> str:
+    """Which partition kept a reading waiting, and how far it came."""
+    slot, stop = next(iter(left.items()))
+    more = f", and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"{slot[0]}/{slot[1]} gives nothing beyond offset {came[slot]} of {stop}{more}: timed out"
 
 
 @contextmanager

@@ -3,7 +3,8 @@ them.
 
 By hand, because a client library's own reconnecting, caching and retrying would be measured instead of the brokers, and
 because a library that crashes takes the sampler with it. Reading the log itself is the library's work: see log.py.
-Versions are the oldest that Kafka 4 still speaks (KIP-896); all are older than compact encodings.
+Versions are the oldest that Kafka 4 still speaks (KIP-896) and that can say what is asked; all are older than compact
+encodings.
 """
 
 from __future__ import annotations
@@ -92,12 +93,17 @@ class Cluster:
                 found[topic, partition] = leader
         return dict(sorted(found.items()))
 
-    def offsets(self, leaders: Mapping[Slot, int], at_ms: int) -> dict[Slot, int]:
-        """Partition -> the first offset not older than at_ms (-1: none is so young), or see LATEST, EARLIEST."""
+    def offsets(self, leaders: Mapping[Slot, int], at_ms: int, committed: bool = False) -> dict[Slot, int]:
+        """Partition -> the first offset not older than at_ms (-1: none is so young), or see LATEST, EARLIEST.
+
+        committed: LATEST is the end for who reads what is committed: the beginning of the oldest open transaction.
+        """
         found: dict[Slot, int] = {}
         for leader, slots in self._by_leader(leaders).items():
             wanted = _topics({slot: struct.pack(">iq", slot[1], at_ms) for slot in slots})
-            answer = self._ask(self._addresses[leader], LIST_OFFSETS, 1, struct.pack(">i", -1) + wanted)
+            head = struct.pack(">ib", -1, committed)
+            answer = self._ask(self._addresses[leader], LIST_OFFSETS, 2, head + wanted)
+            answer.int32()
             for topic in answer.each():
                 partition, error, _stamp, offset = answer.take(">ihqq")
                 self._check(error, f"{topic}/{partition}")
