@@ -290,6 +290,59 @@ def test_a_signal_ends_a_run_with_its_results_written(run: Runs, tmp_path: Path,
     assert written(tmp_path / "r.json") == "pass"
 
 
+INTERPRETED = """
+import fcntl, os, sys, termios
+from pathlib import Path
+import tasks.run
+from gameday import codec, console, signals
+from gameday.polling import until
+from tests.unit.test_interpreter import Script
+
+folder, step, terminal = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "terminal"
+
+def lasts(*_):
+    (folder / "begun").touch()
+    until(lambda: (folder / "go").exists(), within_s=60, what="the test")
+
+def store(run, result):
+    (folder / "result").write_text(f"{result.verdict}: {result.why}")
+
+codec.save_evidence = lasts if step == "save" else lambda *_: None
+tasks.run.store = store
+console.tolerate()
+signals.obey()
+if terminal:
+    os.setsid()
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+Script({step: lasts}).run()
+"""
+"""A run with stand-ins for its steps, one of which lasts; what it stores is in a file."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, "a closed terminal"], ids=str)
+@pytest.mark.parametrize(("step", "told"), [("wait", "unknown: aborted: "), ("save", "pass: as promised")])
+def test_a_process_that_is_told_to_end_leaves_its_result(
+    zygote: Zygote, env: dict[str, str], tmp_path: Path, number: signal.Signals | str, step: str, told: str
+) -> None:
+    """For real, from outside: while a fault is held, and while the verdict is drawn, which goes on."""
+    master, slave = pty.openpty()
+    how = "terminal" if isinstance(number, str) else "signal"
+    child = zygote.start(INTERPRETED, str(tmp_path), step, how, env=env, stdout=slave, stderr=slave)
+    os.close(slave)
+    until((tmp_path / "begun").exists, within_s=ENDS_WITHIN_S, what="the step")
+    if isinstance(number, str):
+        os.close(master)
+    else:
+        os.kill(child.pid, number)
+    if step == "save":
+        (tmp_path / "go").touch()
+    assert child.wait() == 3
+    name = number.name if isinstance(number, signal.Signals) else "SIGHUP"
+    assert (tmp_path / "result").read_text() == (told + name if step == "wait" else told)
+    if not isinstance(number, str):
+        os.close(master)
+
+
 def test_an_interrupted_run_does_not_say_that_all_is_mended_when_it_is_not(run: Runs, env: dict[str, str]) -> None:
     """What the journal has open is named, with the remedy."""
     me = Process.me()
