@@ -90,7 +90,7 @@ def up(state: State, report: Report, replace: Mapping[str, Sequence[str]] = {}) 
 
 def down(state: State, report: Report = lambda _: None) -> None:
     """Stop everything of this stack, even of one half dead. Data, configuration and logs stay."""
-    if not state.root.is_dir():
+    if not state.check().root.is_dir():
         report("nothing is up")
         return
     with _alone(state):
@@ -259,10 +259,7 @@ def _strays(state: State) -> Iterator[Process]:
 @contextlib.contextmanager
 def _alone(state: State) -> Iterator[None]:
     """One `up` or `down` of a stack at a time."""
-    try:
-        state.ensure()
-    except OSError as e:
-        raise GamedayError(f"no state folder at {state.root}: {e.strerror}. Remedy: set GAMEDAY_STATE") from e
+    state.ensure()
     with alone(state.root, "another `gameday up` or `gameday down`"):
         yield
 

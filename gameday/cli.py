@@ -77,6 +77,7 @@ def settings(
         os.environ["GAMEDAY_CONFIG"] = str(config.resolve())
     if state is not None:
         os.environ["GAMEDAY_STATE"] = str(state.resolve())
+    State.default().check()
 
 
 # ---- the embedded stack ------------------------------------------------------------------------------------

@@ -345,7 +345,7 @@ def load(path: Path | None = None, state: State | None = None) -> StackConfig:
     """Read, fill in ${NAME}, check. Raises ConfigError (exit 2), or NotUp (exit 3) when a name is only known once the
     stack is up."""
     path = path or default_path()
-    env = {**read_env((state or State.default()).env), **os.environ}
+    env = {**read_env((state or State.default()).check().env), **os.environ}
     try:
         raw = tomllib.loads(path.read_text())
     except FileNotFoundError as e:

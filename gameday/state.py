@@ -19,10 +19,19 @@ metrics/                      gameday.prom; board.json, what it was made of
 from __future__ import annotations
 
 import os
+import pwd
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ROOT", "State"]
+from gameday.errors import ConfigError
+
+__all__ = ["ROOT", "RUNBOOKS", "State"]
+
+RUNBOOKS = "runbooks"
+"""The runbooks' folder in the checkout, unless gameday.toml names another."""
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: gameday is always an editable install."""
@@ -40,8 +49,41 @@ class State:
         return cls(Path(os.environ.get("GAMEDAY_STATE") or ROOT / ".gameday").resolve())
 
     def ensure(self) -> State:
-        """Create the folder, private to its owner (0700)."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Create the folder, private to its owner (0700). Raises as `check` does, and when it can't be made."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as e:
+            raise ConfigError(f"no state folder at {self.root}: {e.strerror}. Remedy: set GAMEDAY_STATE") from e
+        return self.check()
+
+    def check(self) -> State:
+        """Raise ConfigError when the folder is somebody else's, or others may write in it: whoever can put files there
+        chooses what is started and killed, and which files of ours are written over. One that isn't there is fine.
+
+        Root is no exception: what it leaves in a user's folder that user can't change, and a link that the user left
+        there leads root anywhere.
+        """
+        try:
+            found = self.root.stat()
+        except FileNotFoundError:
+            return self
+        except OSError as e:
+            raise ConfigError(
+                f"the state folder {self.root} can't be looked at: {e.strerror}. Remedy: set GAMEDAY_STATE"
+            ) from e
+        if not stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"the state folder {self.root} is no folder. Remedy: set GAMEDAY_STATE")
+        owner, mode = _user(found.st_uid), f"{stat.S_IMODE(found.st_mode):04o}"
+        if found.st_uid != os.geteuid():
+            raise ConfigError(
+                f"the state folder {self.root} (mode {mode}) belongs to {owner}, and this is {_user(os.geteuid())}. "
+                f"Remedy: run it as {owner}, or set GAMEDAY_STATE to a folder of your own"
+            )
+        if found.st_mode & OTHERS_WRITE:
+            raise ConfigError(
+                f"others than its owner {owner} may write in the state folder {self.root} (mode {mode}). Remedy: "
+                f"see that nobody did, then chmod go-w {self.root}"
+            )
         return self
 
     @property
@@ -141,3 +183,11 @@ class State:
 
     def history(self, test: str) -> Path:
         return self.nights / "tests" / f"{test}.html"
+
+
+def _user(uid: int) -> str:
+    """A user as errors name it."""
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (user id {uid})"
+    except KeyError:
+        return f"user id {uid}"
