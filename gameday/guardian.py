@@ -157,6 +157,11 @@ class Guardian:
         return process is not None and not process.stopped
 
     @property
+    def why(self) -> str:
+        """What its end means for its run: aborted, and the reason, where there is one more to tell."""
+        return _aborted(self.end)
+
+    @property
     def end(self) -> str | None:
         """Why it isn't alive: aborted, its time to live ended, its run ended, its death, frozen. None: it is alive."""
         if self.alive:
@@ -235,6 +240,8 @@ class Guardian:
 
     def _order(self, order: Json, within_s: float) -> Json:
         with self._lock:
+            if self._end is not None:
+                raise GamedayError(_aborted(self._end))
             if self._silent or not self.alive:
                 raise GamedayError(
                     f"aborted: the guardian of run {self._run} is gone: {self.end or 'frozen or silent'}"
@@ -248,6 +255,8 @@ class Guardian:
     def _answer(self, within_s: float, what: str) -> Json:
         """The next answer; what the guardian refused is raised as the error that it met there."""
         answer = self._read(within_s)
+        if answer is None and self._end is not None:
+            raise GamedayError(_aborted(self._end))
         if answer is None:
             raise GamedayError(
                 f"aborted: the guardian of run {self._run} did not answer {what!r}: "
@@ -647,6 +656,10 @@ def _of_error(error: Exception) -> Json:
         "type": type(error).__name__,
         "definite": error.definite if isinstance(error, DriverError) else None,
     }
+
+
+def _aborted(end: str | None) -> str:
+    return ABORTED if end == ABORTED else f"{ABORTED}: {end}"
 
 
 def _as_error(answer: Json) -> GamedayError:

@@ -17,7 +17,7 @@ from gameday import codec, conditions, signals, timings
 from gameday.asking import answer
 from gameday.errors import DriverError, GamedayError
 from gameday.faults.ask import Ask
-from gameday.guardian import ABORTED, Guardian
+from gameday.guardian import Guardian
 from gameday.model import (
     INACTIVE,
     Act,
@@ -230,8 +230,7 @@ class Run:
         if self.guardian is None:
             raise Halt(Verdict.UNKNOWN, f"run {self.id} has not taken the stack")
         if not self.guardian.alive:
-            end = self.guardian.end
-            raise Halt(Verdict.UNKNOWN, end if end == ABORTED else f"{ABORTED}: {end}")
+            raise Halt(Verdict.UNKNOWN, self.guardian.why)
         return self.guardian
 
     def still_broken(self) -> None:

@@ -56,6 +56,6 @@ def test_make_test_runs_every_layer_of_its_suite() -> None:
     assert " ".join(line.partition(f"run {SHORT} ")[2] for line in lines).split() == list(SUITES[SHORT].layers)
 
 
-def test_the_table_of_durations_knows_every_suite() -> None:
-    """Continuous integration plans by it."""
-    assert set(json.loads((ROOT / "tests" / "durations.json").read_text())) == set(SUITES)
+def test_the_table_of_durations_knows_no_other_suite() -> None:
+    """Continuous integration plans by it, and says which suites it doesn't know."""
+    assert json.loads((ROOT / "tests" / "durations.json").read_text()).keys() <= SUITES.keys()
