@@ -9,8 +9,10 @@ import contextlib
 import functools
 import os
 import signal
+import socket
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,6 +36,20 @@ STATE, PARENT, START_TICKS = 0, 1, 19
 
 STOPPED = ("T", "t")
 """The kernel's letters for a process that SIGSTOP, or a debugger, has frozen."""
+
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP = 4, 20, 0x301
+NLMSG_ERROR, NLMSG_DONE, NLMSG_HEAD = 2, 3, 16
+TCP_LISTEN = 1 << 10
+"""Of linux/netlink.h, linux/sock_diag.h and linux/tcp.h."""
+
+DIAG_REQUEST = struct.Struct("=IHHIIBBBBI48x")
+"""nlmsghdr and inet_diag_req_v2: family, protocol, nothing more about it, its states, any socket."""
+
+DIAG_ANSWER = struct.Struct("=4xH62xI")
+"""Of inet_diag_msg the socket's own port, in the network's order, and its inode."""
+
+DIAG_WITHIN_S = 1.0
+DIAG_BYTES = 1 << 16
 
 LISTENS = "0A"
 """A socket's state in /proc/net/tcp; proc(5)."""
@@ -170,15 +186,46 @@ def listening() -> Mapping[int, frozenset[str]]:
     """TCP port -> the sockets that listen on it, on any address of this machine. A socket is told as a process's
     descriptor names it: "socket:[INODE]"."""
     found: dict[int, set[str]] = {}
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        except FileNotFoundError:
-            continue
-        for fields in map(str.split, lines):
-            if fields[3] == LISTENS:
-                found.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(f"socket:[{fields[9]}]")
+    try:
+        pairs = [pair for family in (socket.AF_INET, socket.AF_INET6) for pair in _asked(family)]
+    except OSError:  # a kernel, or a container, without that question
+        pairs = [pair for table in ("tcp", "tcp6") for pair in _read(table)]
+    for port, inode in pairs:
+        found.setdefault(port, set()).add(f"socket:[{inode}]")
     return {port: frozenset(names) for port, names in found.items()}
+
+
+def _asked(family: int) -> Iterator[tuple[int, int]]:
+    """(port, inode) of each listening socket, asked of the kernel: its table in /proc has every connection of the last
+    minute, which are tens of thousands where probes connect anew each time. See sock_diag(7)."""
+    request = DIAG_REQUEST.pack(
+        DIAG_REQUEST.size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 0, 0, family, socket.IPPROTO_TCP, 0, 0, TCP_LISTEN
+    )
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(DIAG_WITHIN_S)
+        kernel.sendto(request, (0, 0))
+        for _ in range(ROUNDS_MAX):
+            data = kernel.recv(DIAG_BYTES)
+            while data:
+                size, kind = struct.unpack_from("=IH", data)
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", data, NLMSG_HEAD)[0], "sock_diag")
+                port, inode = DIAG_ANSWER.unpack_from(data, NLMSG_HEAD)
+                yield socket.ntohs(port), inode
+                data = data[(size + 3) & ~3 :]
+
+
+def _read(table: str) -> Iterator[tuple[int, int]]:
+    """The same from /proc/net; nothing where there is no such table."""
+    try:
+        lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    except FileNotFoundError:
+        return
+    for fields in map(str.split, lines):
+        if fields[3] == LISTENS:
+            yield int(fields[1].rpartition(":")[2], 16), int(fields[9])
 
 
 def sockets(pid: int) -> frozenset[str]:
