@@ -39,7 +39,8 @@ class Tape(Log):
 def run(ledger: Any) -> Run:
     heads: dict[str, Mapping[Group, int]] = {"exchange": {A: 1000, NEW: 20}, "silver": {A: 990, NEW: 15}}
     baseline = Baseline(Marks(0, 0, heads), 0.3, 1.0, {A: 2.5, NEW: 1.0})
-    return cast("Run", SimpleNamespace(baseline=baseline, groups=(A, NEW), stack=SimpleNamespace(ledger=ledger)))
+    stack = SimpleNamespace(ledger=ledger)
+    return cast("Run", SimpleNamespace(baseline=baseline, groups=(A, NEW), stack=stack, lasts=lambda: None))
 
 
 @pytest.mark.parametrize(
