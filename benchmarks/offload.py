@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -142,7 +142,7 @@ def session(running: Servers, jars: Path) -> Iterator[Any]:
         ".type": "jdbc",
         ".uri": f"jdbc:postgresql://{parts.hostname}:{parts.port}{parts.path}",
         ".jdbc.user": parts.username,
-        ".jdbc.password": parts.password,
+        ".jdbc.password": unquote(parts.password or ""),
         ".jdbc.schema-version": "V1",
         ".warehouse": f"s3://{BUCKET}/warehouse",
         ".io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
@@ -184,7 +184,7 @@ def append_by_spark(spark: Any, running: Servers, offload: Offload) -> None:
         "host": client.hostname,
         "port": client.port,
         "username": client.username,
-        "password": client.password,
+        "password": unquote(client.password or ""),
     }
     found = running.sql("SELECT venue, symbol, min(trade_id), max(trade_id) FROM trades.silver_raw GROUP BY 1, 2")
     ranges = [

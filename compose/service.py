@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gameday import address
 from gameday.process import descendants, listening, sockets
 from gameday.state import ROOT
 
@@ -128,12 +129,12 @@ def _s3_client(url: str, timeout_s: float) -> Any:
     import boto3  # only here: the supervisor of a stack without S3 needs no client
     from botocore.config import Config
 
-    parts = urlsplit(url)
+    at = address.of(url)
     return boto3.client(
         "s3",
-        endpoint_url=f"http://{parts.hostname}:{parts.port}",
-        aws_access_key_id=parts.username,
-        aws_secret_access_key=parts.password,
+        endpoint_url=f"http://{at.host}:{at.port}",
+        aws_access_key_id=at.user,
+        aws_secret_access_key=at.password,
         region_name="us-east-1",
         config=Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries={"total_max_attempts": 1}),
     )

@@ -1,7 +1,7 @@
 """gameday.toml -> StackConfig: the only reader of configuration. ${NAME} comes from the environment, else from the
-state folder's stack.env.
+state folder's stack.env; between :// and @ it is percent-encoded, so a password may hold anything.
 
-Every error names the file, the key, the value and what would be right.
+Every error names the file, the key, the value without its password and what would be right.
 """
 
 from __future__ import annotations
@@ -12,23 +12,35 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from gameday import address
 from gameday.errors import ConfigError, NotUp
 from gameday.state import ROOT, State
 
 __all__ = [
     "AlertsConfig",
     "ArchiveConfig",
+    "Brokers",
     "ChannelConfig",
     "ComponentConfig",
     "DriverConfig",
     "HostConfig",
+    "Http",
     "JobConfig",
     "LinkConfig",
     "MetricsConfig",
+    "Postgres",
     "PrefectConfig",
     "ProbeConfig",
     "PublicConfig",
@@ -48,6 +60,9 @@ __all__ = [
 
 VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 
+USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/@]*)@")
+"""Where an address's user and password stand, as long as nothing is filled in."""
+
 BLOCK = re.compile(r"\$\{prefect:([A-Za-z0-9_-]+)\}")
 """A secret that Prefect keeps. Only where nothing but telling people depends on it: healing needs no server."""
 
@@ -57,6 +72,12 @@ TELLING = ("channels", "prefect.alert_url")
 
 SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
 """Keys whose values are secrets, or addresses that may hold one."""
+
+
+Http = Annotated[str, AfterValidator(address.http)]
+Postgres = Annotated[str, AfterValidator(address.postgres)]
+Brokers = Annotated[str, AfterValidator(address.brokers)]
+"""The types of settings that are addresses, here and in a driver's class."""
 
 
 class Strict(BaseModel):
@@ -205,14 +226,21 @@ class PublicConfig(Strict):
 class PrefectConfig(Strict):
     """The Prefect server that gameday's flows report to, and when the night starts."""
 
-    api_url: str
-    ui_url: str | None = None
+    api_url: Http
+    ui_url: Http | None = None
     alert_url: SecretStr | None = None
     """Where Prefect tells that gameday itself is in trouble: a run crashed or fell silent, a night did not begin."""
     work_pool: str = "gameday"
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
     late_max_s: float = 900.0
+
+    @field_validator("ui_url")
+    @classmethod
+    def _public(cls, url: str | None) -> str | None:
+        if url and address.of(url).user is not None:
+            raise ValueError("must be without user and password, for it is in every report and message")
+        return url
 
 
 class TrendConfig(Strict):
@@ -245,10 +273,10 @@ class MetricsConfig(Strict):
     @classmethod
     def _http(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            parts = urlsplit(url.get_secret_value())
-            port = parts.port  # raises ValueError when it is none
-            if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-                raise ValueError("must be the address of a push gateway, such as http://host:9091")
+            try:
+                address.http(url.get_secret_value())
+            except ValueError:
+                raise ValueError("must be the address of a push gateway, such as http://host:9091") from None
         return url
 
 
@@ -299,6 +327,12 @@ class StackConfig(Strict):
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
     runbook: RunbookConfig | None = None
 
+    @field_validator("history")
+    @classmethod
+    def _database(cls, dsn: SecretStr) -> SecretStr:
+        address.postgres(dsn.get_secret_value())
+        return dsn
+
 
 def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
     """A setting of a channel as its driver takes it: secrets opened, Prefect's blocks filled in by `secret`.
@@ -314,7 +348,9 @@ def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
     text = value.get_secret_value()
     if missing := VARIABLE.search(text):
         raise ConfigError(f"{where} needs ${{{missing[1]}}}, which is not set. Remedy: export {missing[1]}=…")
-    return BLOCK.sub(lambda match: secret(match[1]), text)
+    filled = _replaced(BLOCK, text, lambda match: secret(match[1]))
+    _parsed(filled, where)
+    return filled
 
 
 def _hidden(value: Any) -> Any:
@@ -376,6 +412,8 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
 def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -> Any:
     """Replace ${NAME} in every string."""
     if isinstance(value, dict):
+        for key in value:
+            _known(key, ".".join(at) or "a name", path)
         return {k: _fill(v, env, path, (*at, k)) for k, v in value.items()}
     if isinstance(value, list):
         return [_fill(v, env, path, at) for v in value]
@@ -390,10 +428,10 @@ def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -
             f"mends a stack must not need Prefect. Remedy: ${{NAME}} from the environment"
         )
 
-    def one(match: re.Match[str]) -> str:
+    def one(match: re.Match[str]) -> str | None:
         name = match[1]
         if name not in env and told:
-            return match[0]
+            return None
         if name not in env:
             raise NotUp(
                 f"{path}: {where} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or "
@@ -401,7 +439,49 @@ def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -
             )
         return env[name]
 
-    return VARIABLE.sub(one, value)
+    _known(value, where, path)
+    filled = _replaced(VARIABLE, value, one)
+    if not told or not (BLOCK.search(value) or VARIABLE.search(filled)):
+        _parsed(filled, f"{path}: {where}")
+    return filled
+
+
+def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str | None]) -> str:
+    """The text with each match replaced, percent-encoded where it is an address's user or password; None: it stays."""
+    login = USERINFO.match(text)
+    end = login.end(1) if login else 0
+
+    def one(match: re.Match[str]) -> str:
+        found = value(match)
+        if found is None:
+            return match[0]
+        return address.encoded(found) if match.start() < end else found
+
+    return pattern.sub(one, text)
+
+
+def _known(text: str, where: str, path: Path) -> None:
+    """ConfigError for a ${…} of a form that isn't filled in: as it stands it would be a part of an address or name."""
+    rest = BLOCK.sub("", VARIABLE.sub("", text))
+    if "${" in rest:
+        form = re.match(r"\$\{[^}]*\}?", rest[rest.index("${") :])
+        raise ConfigError(
+            f"{path}: {where} has {form[0] if form else rest!r}, which gameday doesn't fill in. Remedy: ${{NAME}}, of "
+            "capitals, digits and _, with a value in the environment; there are no defaults"
+        )
+
+
+def _parsed(text: str, where: str) -> None:
+    """ConfigError when what begins as an address is none. where: as the error names it."""
+    if not address.looks_like_one(text):
+        return
+    try:
+        address.of(text)
+    except ValueError as e:
+        raise ConfigError(
+            f"{where} is {address.hidden(text)!r}, which is no address: {e}. Remedy: percent-encode what is special in "
+            "its user and password (# is %23), or let ${NAME} stand for them there: that is encoded as it is filled in"
+        ) from None
 
 
 def _cross_check(config: StackConfig, path: Path) -> None:

@@ -1,12 +1,60 @@
-"""The errors that gameday raises on purpose. Each names the thing, its value and the remedy."""
+"""The errors that gameday raises on purpose. Each names the thing, its value and the remedy; none tells a password."""
 
-__all__ = ["Busy", "ConfigError", "DriverError", "GamedayError", "NotUp", "TooLate", "Undelivered"]
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = [
+    "HIDDEN",
+    "Busy",
+    "ConfigError",
+    "DriverError",
+    "GamedayError",
+    "NotUp",
+    "TooLate",
+    "Undelivered",
+    "masked",
+]
+
+HIDDEN = "***"
+
+WORD = re.compile(r"\S+")
+
+NAMED = re.compile(r"\b((?:ssl)?password|passwd)=(?:'(?:[^'\\]|\\.)*'|[^\s&]*)", re.IGNORECASE)
+"""A password in libpq's other form, or among an address's parameters."""
+
+
+def masked(text: str, secrets: Iterable[str] = ()) -> str:
+    """The text as it may be shown: without the passwords in its addresses, and without these secrets.
+
+    The only place that hides them: every GamedayError goes through it, and so does what is logged of other errors.
+    """
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, HIDDEN)
+    if "://" in text:
+        text = WORD.sub(lambda word: _without_login(word[0]), text)
+    return NAMED.sub(rf"\1={HIDDEN}", text)
+
+
+def _without_login(word: str) -> str:
+    """Up to its last @: what may be a password is rather hidden too far than not far enough."""
+    before, _, rest = word.partition("://")
+    login, at, host = rest.rpartition("@")
+    if not at:
+        return word
+    user, colon, _ = login.partition(":")
+    return f"{before}://{user}:{HIDDEN}@{host}" if colon and user else f"{before}://{HIDDEN}@{host}"
 
 
 class GamedayError(Exception):
     """Anything gameday can explain. `exit_code` is what the command line ends with (design: 2 usage, 3 no verdict)."""
 
     exit_code = 3
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(masked(message))
 
 
 class ConfigError(GamedayError):

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from gameday import claim, errors, lease, stops
-from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.errors import ConfigError, DriverError, GamedayError, TooLate, masked
 from gameday.journal import Entry, Journal
 from gameday.mending import HEAL_WITHIN_S, LOOK_EVERY_S, Mended, heal_now, is_held, mend, take_to_mend, unserved
 from gameday.model import Act, Json
@@ -644,7 +644,8 @@ def _reply(answer: Json) -> None:
 
 def _log(event: str, **fields: Json) -> None:
     """One JSON line on stderr. A full disk must not keep a guardian from healing."""
-    line = json.dumps({"event": event, "timestamp": time.time(), "pid": os.getpid(), **fields}, default=str)
+    told = {name: masked(value) if isinstance(value, str) else value for name, value in fields.items()}
+    line = json.dumps({"event": event, "timestamp": time.time(), "pid": os.getpid(), **told}, default=str)
     with contextlib.suppress(OSError):
         os.write(2, line.encode() + b"\n")
 
@@ -652,7 +653,7 @@ def _log(event: str, **fields: Json) -> None:
 def _of_error(error: Exception) -> Json:
     """An error as an answer; see _as_error."""
     return {
-        "error": str(error) or repr(error),
+        "error": masked(str(error) or repr(error)),
         "type": type(error).__name__,
         "definite": error.definite if isinstance(error, DriverError) else None,
     }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from gameday import lease
-from gameday.errors import Busy, GamedayError, NotUp, TooLate
+from gameday.errors import Busy, GamedayError, NotUp, TooLate, masked
 from gameday.journal import Entry, Journal
 from gameday.model import Act
 from gameday.polling import until
@@ -181,7 +181,7 @@ class _Pending:
     def _put_off(self, error: Exception) -> None:
         self.due_s = time.monotonic() + min(RETRY_FIRST_S * 2**self.attempts, RETRY_MAX_S)
         self.attempts += 1
-        self.error = str(error) or repr(error)
+        self.error = masked(str(error) or repr(error))
 
 
 def abort(state: State) -> list[Act]:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from gameday import codec, conditions, signals, timings
 from gameday.asking import answer
-from gameday.errors import DriverError, GamedayError
+from gameday.errors import DriverError, GamedayError, masked
 from gameday.faults.ask import Ask
 from gameday.guardian import Guardian
 from gameday.model import (
@@ -141,6 +141,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """One line for whoever watches, and for the run's own log. Neither can keep the run from going on."""
+        text = masked(text)
         self._log(text)
         try:
             self._say(text)

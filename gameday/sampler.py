@@ -26,7 +26,7 @@ from math import ceil
 from pathlib import Path
 
 from gameday import samplelog
-from gameday.errors import DriverError, GamedayError, TooLate
+from gameday.errors import DriverError, GamedayError, TooLate, masked
 from gameday.model import Sample
 from gameday.polling import until
 from gameday.process import yield_cpu
@@ -326,7 +326,7 @@ class Lane:
         kind = text[:60]
         if kind not in self._complaints and len(self._complaints) < 20:
             self._complaints.add(kind)
-            _say(f"{self.spec.series}: {text[:500]}")
+            _say(masked(f"{self.spec.series}: {text}")[:500])
 
     def _write(self, line: bytes) -> None:
         os.write(self._fd, line)

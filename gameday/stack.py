@@ -590,7 +590,7 @@ def _offered(module: ModuleType, cls: str, where: str) -> Any:
 
 @functools.cache
 def _hints(made: type) -> Mapping[str, Any]:
-    return get_type_hints(made)
+    return get_type_hints(made, include_extras=True)
 
 
 @functools.cache

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions, runbook, shell
+from gameday import address, conditions, runbook, shell
 from gameday.config import read_env
-from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.errors import ConfigError, DriverError, GamedayError, TooLate, masked
 from gameday.model import Act, Await, Heal, Inject, Step
 from gameday.polling import until
 from gameday.ports import Held
@@ -47,7 +46,6 @@ COLUMNS = "250"
 
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|KEY")
 NOT_FOUND = re.compile(r"^sh: (?:line )?\d+: (\S+?):(?: command)? not found$", re.MULTILINE)
-HIDDEN = "***"
 
 
 def moment(plan: Sequence[Inject | Await | Heal]) -> int:
@@ -163,7 +161,7 @@ def _once(run: Run, block: Block, within_s: float) -> Step:
         ended = shell.run(block.text, env, ROOT, within_s, watch=run.lasts)
     except DriverError as e:
         return Step(block.kind, block.title, None, str(e), 0.0)
-    output = _hide(ended.output, _secrets(run.stack))
+    output = masked(ended.output, _secrets(run.stack))
     _log(run, block, output, ended)
     why = block.mismatch(output, ended.status)
     if not why:
@@ -247,13 +245,8 @@ def _secrets(stack: Stack) -> list[str]:
     drawn: Mapping[str, str] = read_env(stack.state.env)
     named = [value for name, value in {**drawn, **given}.items() if SECRET_NAME.search(name)]
     found = {part for value in named for part in (value, value.partition(":")[2])}
-    for address in (*given.values(), stack.config.history.get_secret_value()):
+    for text in (*given.values(), stack.config.history.get_secret_value()):
         with suppress(ValueError):
-            found.add(urlsplit(address).password or "")
+            found.add(address.of(text).password or "")
+    found |= {address.encoded(secret) for secret in found}
     return sorted(found - {""}, key=len, reverse=True)
-
-
-def _hide(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, HIDDEN)
-    return text

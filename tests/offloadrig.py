@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, TopicPartition
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka, postgres, seaweedfs
 from compose.service import Service
+from gameday.drivers.clickhouse import literal
 from gameday.drivers.s3 import Rights
 from gameday.polling import until
 from gameday.state import ROOT, State
@@ -35,7 +36,8 @@ from tests.contract.conftest import serving
 
 __all__ = ["BUCKET", "DAY_US", "FIRST_US", "PASSWORD", "TOPIC", "Offload", "Servers", "fired", "names", "servers"]
 
-PASSWORD = "only-for-tests-of-offload"
+PASSWORD = "only for tests: p@ss'w/rd?#[%41]"
+"""Whatever is special in an address is in it."""
 BUCKET = "lake"
 TOPIC = "market.crypto.trades."
 VENUES = ("binance", "kraken", "coinbase")
@@ -107,7 +109,7 @@ def servers(folder: Path, brokers: str = "", database: str = "") -> Iterator[Ser
         brokers = brokers or running.enter_context(_broker(folder))
         database = database or running.enter_context(_database(folder))
         kafka.create_topics(brokers, {f"{TOPIC}{venue}": PARTITIONS for venue in VENUES})
-        url = f"http://gameday:{PASSWORD}@127.0.0.1:{web}"
+        url = clickhouse.url(web, PASSWORD)
         schema.query(url, f"CREATE DATABASE {schema.DATABASE}")
         for statement in schema.statements("", files=("bronze.sql", "silver.sql")):
             schema.query(url, statement)
@@ -238,7 +240,7 @@ class Offload:
         path = table.location().removeprefix("s3://")
         metadata = table.metadata_location.removeprefix(f"{table.location()}/")
         return (
-            f"icebergS3('http://127.0.0.1:{self.servers.s3_port}/{path}/', 'offload', '{PASSWORD}', "
+            f"icebergS3('http://127.0.0.1:{self.servers.s3_port}/{path}/', 'offload', {literal(PASSWORD)}, "
             f"SETTINGS iceberg_metadata_file_path = '{metadata}')"
         )
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from compose.servers import LOOPBACK
 from compose.service import Service, python
+from gameday.address import encoded
 
-__all__ = ["main", "process"]
+__all__ = ["main", "process", "url"]
 
 COMMON = Path(__file__).with_suffix(".xml")
 """What every ClickHouse of the platform is told, also one in a container."""
@@ -78,6 +79,11 @@ def process(folder: Path, port: int, password: str, after: tuple[str, ...] = (),
         ready=f"http://127.0.0.1:{port}/ping",
         after=after,
     )
+
+
+def url(port: int, password: str) -> str:
+    """Where its user reaches it."""
+    return f"http://gameday:{encoded(password)}@127.0.0.1:{port}"
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from compose.servers import LOOPBACK, Report
 from compose.service import Service
+from gameday.address import encoded
 from gameday.errors import GamedayError
 from gameday.state import State
 
@@ -113,7 +114,7 @@ def process(state: State, name: str, port: int, user: str, password: str, listen
 
 def url(port: int, user: str, password: str, database: str) -> str:
     """The connection string."""
-    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+    return f"postgresql://{encoded(user)}:{encoded(password)}@127.0.0.1:{port}/{database}"
 
 
 def create_database(server: str, name: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from compose.servers import LOOPBACK
 from compose.service import READY_BUCKET, Service
+from gameday.address import encoded
 
 __all__ = ["PARTS", "process", "url"]
 
@@ -51,7 +52,7 @@ def process(
 
 def url(port: int, user: str, password: str) -> str:
     """Where an identity reaches it: s3://ACCESS_KEY:SECRET_KEY@HOST:PORT."""
-    return f"s3://{user}:{password}@127.0.0.1:{port}"
+    return f"s3://{encoded(user)}:{encoded(password)}@127.0.0.1:{port}"
 
 
 def _identities(bucket: str, admin_password: str, offload_password: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
+from gameday import address
 from gameday.errors import ConfigError, Undelivered
 from gameday.model import Json
 
@@ -30,8 +31,10 @@ def post(what: str, url: str, body: Json, headers: Mapping[str, str], within_s: 
 
     what: the name in errors, which never tell the address: it may hold a secret.
     """
-    sent = {**headers, "Content-Type": "application/json", "User-Agent": "gameday"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), sent, method="POST")
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    sent = {**address.of(url).login, **headers, "Content-Type": "application/json", "User-Agent": "gameday"}
+    request = urllib.request.Request(bare, json.dumps(body).encode(), sent, method="POST")
     try:
         with _OPENER.open(request, timeout=within_s):
             return
@@ -61,8 +64,11 @@ def again_s(retry_after: str | None) -> float | None:
 
 def web_address(url: str, key: str) -> None:
     """ConfigError unless it is an http(s) address. It is not shown: it may hold a secret."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        at = address.of(url)
+    except ValueError:
+        at = None
+    if at is None or at.scheme not in ("http", "https") or not at.host:
         raise ConfigError(f"{key} is no HTTP address. Remedy: https://host/path")
 
 

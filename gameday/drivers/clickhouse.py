@@ -5,20 +5,21 @@ numpy is imported by what computes with it: who only asks for the heads does wit
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import urlencode
 
+from gameday import address
+from gameday.config import Http
 from gameday.drivers._post import Kept
-from gameday.errors import ConfigError, DriverError
+from gameday.errors import ConfigError, DriverError, masked
 from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Tally, Window
 
-__all__ = ["Bars", "Hop"]
+__all__ = ["Bars", "Hop", "literal"]
 
 CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
@@ -59,14 +60,11 @@ class _Server:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in PORTS or not parts.hostname:
-            raise ConfigError(f"ClickHouse url {url!r} is not http://user:password@host:port")
-        port = parts.port or PORTS[parts.scheme]
-        known = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
-        self._where = f"{parts.hostname}:{port}"
-        self._headers = {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"}
-        self._kept = Kept(parts.hostname, port, parts.scheme == "https", CONNECT_WITHIN_S)
+        at = address.of(url)
+        port = at.port or PORTS[at.scheme]
+        self._where = f"{at.host}:{port}"
+        self._login = replace(at, user=at.user or "default").login
+        self._kept = Kept(at.host, port, at.scheme == "https", CONNECT_WITHIN_S)
 
     def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
         """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
@@ -78,7 +76,7 @@ class _Server:
             "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
         }
         try:
-            status, body = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode(), self._headers)
+            status, body = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode(), self._login)
             text = body.decode(errors="replace")
             if status != http.client.OK:
                 raise self._error(text or f"status {status}")
@@ -88,7 +86,7 @@ class _Server:
             raise self._error(str(e) or type(e).__name__) from e
 
     def _error(self, reason: str) -> DriverError:
-        return DriverError(f"ClickHouse at {self._where}: {' '.join(reason.split())[:300]}", definite=True)
+        return DriverError(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
 
 
 @dataclass
@@ -103,7 +101,7 @@ class Hop:
     the role of the server, for the start of its process.
     """
 
-    url: str
+    url: Http
     view: str
     table: str
     raw: str | None = None
@@ -232,7 +230,7 @@ class Hop:
                 ends = self._server.rows(sql, LOOK_WITHIN_S)
                 self._after = {(t, p): int(end) - TAIL_ROWS for t, p, end in ends}
             known = [f"({_is(topic, t)} AND {partition} = {p} AND {offset} > {o})" for (t, p), o in self._after.items()]
-            pairs = ", ".join(f"({_text(t)}, {p})" for t, p in self._after)
+            pairs = ", ".join(f"({literal(t)}, {p})" for t, p in self._after)
             fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
             sql = (
                 f"SELECT {self._group}, {topic}, {partition}, max({self._sql['id']}), max({offset}) "
@@ -290,7 +288,7 @@ class Bars:
     has venue, symbol, interval (see bars.INTERVALS_US), bucket (the start, as a DateTime), n, first_id, last_id, open,
     high, low, close, volume."""
 
-    url: str
+    url: Http
     table: str
     source: str
     name: str = "gold"
@@ -362,8 +360,8 @@ class Bars:
             )
             price, key = c["price"], c["id"]
             sql = f"""
-                SELECT {c["venue"]}, {c["symbol"]}, {_text(interval)}, intDiv({c["time_us"]}, {length_us}) * {length_us}
-                AS b,
+                SELECT {c["venue"]}, {c["symbol"]}, {literal(interval)},
+                    intDiv({c["time_us"]}, {length_us}) * {length_us} AS b,
                     toInt64(count()), toInt64(min({key})), toInt64(max({key})), argMin({price}, {key}), max({price}),
                     min({price}), argMax({price}, {key}), sum({c["quantity"]})
                 FROM {self.source} WHERE {where} GROUP BY 1, 2, b"""
@@ -395,10 +393,10 @@ def _either(conditions: Iterable[str]) -> str:
 
 
 def _is(column: str, text: str) -> str:
-    return f"{column} = {_text(text)}"
+    return f"{column} = {literal(text)}"
 
 
-def _text(text: str) -> str:
-    """A string literal."""
+def literal(text: str) -> str:
+    """A string of ClickHouse's SQL, whatever is in it: what comes from outside is written no other way."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -16,7 +16,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from gameday.errors import ConfigError, DriverError
+from gameday import address
+from gameday.config import Http
+from gameday.errors import DriverError
 
 __all__ = ["Probe"]
 
@@ -35,15 +37,10 @@ class Probe:
     <...>.<field>.
     """
 
-    url: str
+    url: Http
     timeout_s: float
     fields: Sequence[str] = ()
     ok: int = 200
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"probe url {self.url!r} is no HTTP address. Remedy: http://host:port/path")
 
     def read(self) -> Mapping[str, float]:
         """{"": 1.0, ".<field>": value}. Raises DriverError when the whole answer is not there within timeout_s, or is
@@ -71,8 +68,9 @@ class Probe:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         host = parts.netloc.rpartition("@")[2]
-        request = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n"
-        return kind, parts.hostname or "", parts.port, request.encode("ascii")
+        headers = {"Host": host, "Accept-Encoding": "identity", "Connection": "close", **address.of(self.url).login}
+        lines = (f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "")
+        return kind, parts.hostname or "", parts.port, "\r\n".join(lines).encode("ascii")
 
     def _numbers(self, body: bytes) -> dict[str, float]:
         if not self.fields:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gameday.config import Http
 from gameday.drivers.clickhouse import Hop as Rows
-from gameday.errors import ConfigError, DriverError
+from gameday.drivers.clickhouse import literal
+from gameday.errors import ConfigError, DriverError, masked
 from gameday.model import Columns, Commit, Digest, Group, Tally, Window
 
 if TYPE_CHECKING:
@@ -53,11 +55,11 @@ class Archive:
 
     catalog: Mapping[str, str]
     table: str
-    clickhouse: str
+    clickhouse: Http
     position: str = "offload.position"
     ids: str = "offload.ids"
     columns: Mapping[str, str] = field(default_factory=dict)
-    endpoint: str | None = None
+    endpoint: Http | None = None
     name: str = "archive"
     _loaded: list[Any] = field(default_factory=list, init=False, repr=False)
     _place: list[Any] = field(default_factory=list, init=False, repr=False)
@@ -194,7 +196,7 @@ class Archive:
         files = {path: str(maker) for maker, path in self._files(table) if maker in ids}
         if not files:
             return {}
-        known, made = (", ".join(f"'{one}'" for one in names) for names in (files, files.values()))
+        known, made = (", ".join(map(literal, names)) for names in (files, files.values()))
         venue, symbol = (self.columns.get(name, name) for name in ("venue", "symbol"))
         group = f"transform({PATH}, [{known}], [{made}], ''), concat({venue}, '\\n', {symbol})"
         with self._masked():
@@ -240,7 +242,7 @@ class Archive:
             chosen = [path for maker, path in files if maker in line]
         found: dict[Group, int] = dict(known or {})
         if chosen:
-            names = ", ".join(f"'{name}'" for name in chosen)
+            names = ", ".join(map(literal, chosen))
             with self._masked():
                 top = self._rows_of(table).tops(f"{PATH} IN ({names})")
             found.update({group: max(head, found.get(group, 0)) for group, head in top.items()})
@@ -253,25 +255,21 @@ class Archive:
         location = urlsplit(table.metadata.location)
         folder = f"{endpoint.rstrip('/')}/{location.netloc}{location.path}"
         pinned = table.metadata_location.removeprefix(table.metadata.location).lstrip("/")
-        made = f"icebergS3('{folder}/', '{key}', '{secret}', SETTINGS iceberg_metadata_file_path = '{pinned}')"
+        where = ", ".join(map(literal, (f"{folder}/", key, secret)))
+        made = f"icebergS3({where}, SETTINGS iceberg_metadata_file_path = {literal(pinned)})"
         return Rows(self.clickhouse, "final", made, columns=self.columns, name=self.name)
 
-    def _masked(self) -> _Masked:
-        return _Masked(self.catalog[SECRET])
-
-
-@dataclass(frozen=True)
-class _Masked:
-    """Takes a secret out of the errors that pass; a server may quote the statement that it refuses."""
-
-    secret: str
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DriverError) and self.secret in str(error):
-            raise DriverError(str(error).replace(self.secret, "…"), definite=error.definite) from None
+    @contextmanager
+    def _masked(self) -> Iterator[None]:
+        """Takes the store's secret out of the errors that pass; a server may quote the statement that it refuses."""
+        secret = self.catalog[SECRET]
+        try:
+            yield
+        except DriverError as e:
+            told = masked(str(e), (secret, literal(secret)[1:-1]))
+            if told == str(e):
+                raise
+            raise DriverError(told, definite=e.definite) from None
 
 
 def _group(name: str) -> Group:

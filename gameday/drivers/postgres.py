@@ -12,6 +12,7 @@ import psycopg
 from psycopg import pq
 from psycopg.sql import SQL, Composable, Identifier
 
+from gameday.config import Postgres
 from gameday.errors import DriverError
 from gameday.model import Position
 
@@ -25,7 +26,7 @@ class Probe:
     """`select 1` on a fresh connection. Through libpq's non-blocking calls: its own timeout counts whole seconds, two
     at least, and covers the connecting alone."""
 
-    dsn: str
+    dsn: Postgres
     timeout_s: float
 
     def read(self) -> Mapping[str, float]:
@@ -65,7 +66,7 @@ class Mirror:
     """The row of `table` whose column `key` is `row` holds a position in its column `position`: a JSON object, slot ->
     next position."""
 
-    dsn: str
+    dsn: Postgres
     table: str
     key: str
     row: str
@@ -84,7 +85,7 @@ class TimeMirror:
     """The row of `table` whose column `key` is `row` says in its column `time` up to when the job has exported, by the
     rows' own time (timestamp or timestamptz; without a zone it is UTC)."""
 
-    dsn: str
+    dsn: Postgres
     table: str
     key: str
     row: str

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from gameday import address
 from gameday.asking import answer
+from gameday.config import Http
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Hindrance, JobRun, Json
 
@@ -27,14 +29,12 @@ RUNS_MAX = 200
 class Job:
     """api_url: http://host:port/api. deployment: "flow/deployment"."""
 
-    api_url: str
+    api_url: Http
     deployment: str
 
     def __post_init__(self) -> None:
-        if urlsplit(self.api_url).scheme != "http" or self.deployment.count("/") != 1:
-            raise ConfigError(
-                f"job {self.deployment!r} at {self.api_url!r}. Remedy: deployment = 'flow/deployment', an http address"
-            )
+        if self.deployment.count("/") != 1:
+            raise ConfigError(f"job {self.deployment!r} at {self.api_url}. Remedy: deployment = 'flow/deployment'")
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
         """Ask for one run now, with this environment; its id. The same key asks for the same run again."""
@@ -147,14 +147,16 @@ class Job:
 
     def _asked(self, method: str, path: str, body: Json, looks: bool, what: str) -> Any:
         parts = urlsplit(self.api_url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+        headers = {"Content-Type": "application/json", **address.of(self.api_url).login}
         try:
             connection.connect()
         except OSError as e:
             raise DriverError(f"{what}: {e}", definite=True) from e
         try:
             content = None if body is None else json.dumps(body)
-            connection.request(method, parts.path + path, content, {"Content-Type": "application/json"})
+            connection.request(method, parts.path + path, content, headers)
             response = connection.getresponse()
             text = response.read()
             if response.status >= 400:

@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from gameday import address
 from gameday.asking import answer
-from gameday.errors import ConfigError, DriverError
+from gameday.config import Http
+from gameday.errors import DriverError
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, PENDING, Json
 
 __all__ = ["Alerts"]
@@ -32,15 +34,9 @@ can be prolonged only by who knows when it began."""
 class Alerts:
     """url: Prometheus', http://host:port. alertmanager: the same; empty: nothing is silenced."""
 
-    url: str
+    url: Http
     timeout_s: float
-    alertmanager: str = ""
-
-    def __post_init__(self) -> None:
-        for key, url in (("url", self.url), ("alertmanager", self.alertmanager)):
-            parts = urlsplit(url)
-            if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-                raise ConfigError(f"alerts.{key} {url!r} is no HTTP address. Remedy: http://host:port")
+    alertmanager: Http = ""
 
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
         """Where several rules have this name the worst state, and the oldest judgement."""
@@ -130,10 +126,9 @@ class Alerts:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_s)
         content = None if body is None else json.dumps(body)
+        kind_of = {"Content-Type": "application/json"} if content else {}
         try:
-            connection.request(
-                method, parts.path.rstrip("/") + path, content, {"Content-Type": "application/json"} if content else {}
-            )
+            connection.request(method, parts.path.rstrip("/") + path, content, {**kind_of, **address.of(url).login})
             response = connection.getresponse()
             text = response.read(ANSWER_MAX_BYTES)
             if response.status in fine:

@@ -14,6 +14,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
+from gameday.config import Http
 from gameday.errors import DriverError
 
 __all__ = ["Rights"]
@@ -36,7 +37,7 @@ class Rights:
     from its side what it may do.
     """
 
-    endpoint: str
+    endpoint: Http
     bucket: str
     key: str
     secret: str

@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from gameday import address
+from gameday.config import Http
 from gameday.drivers._post import Kept
 from gameday.errors import DriverError
 from gameday.model import EMPTY, TRADE_FIELDS, Columns, Digest, Group, Tally, Window
@@ -34,7 +36,7 @@ class Hop:
     """url: the simulator's; GET /tape gives its tape and {"heads": {venue: {symbol: highest id}}}. trades: where to
     find the function from (tape, venue, symbol, lo, hi) to the trades lo < id <= hi, as "package.module:name"."""
 
-    url: str
+    url: Http
     trades: str
     name: str = "exchange"
 
@@ -101,7 +103,7 @@ class Hop:
     def _tape(self) -> dict[str, Any]:
         target = f"{urlsplit(self.url).path.rstrip('/')}/tape"
         try:
-            status, body = self._server.ask("GET", target, ASK_WITHIN_S)
+            status, body = self._server.ask("GET", target, ASK_WITHIN_S, headers=self._address.login)
             if status != 200:
                 raise DriverError(f"GET {self.url}/tape answered {status}", definite=True)
             tape: dict[str, Any] = json.loads(body)
@@ -111,8 +113,11 @@ class Hop:
 
     @cached_property
     def _server(self) -> Kept:
-        parts = urlsplit(self.url)
-        return Kept(parts.hostname or "", parts.port)
+        return Kept(self._address.host, self._address.port, self._address.scheme == "https")
+
+    @cached_property
+    def _address(self) -> address.Address:
+        return address.of(self.url)
 
     @cached_property
     def _function(self) -> Trades:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from gameday import address as addresses
+from gameday.config import Http
 from gameday.errors import DriverError
 from gameday.model import Json
 
@@ -26,8 +28,8 @@ class Host:
     None: this machine does. address: its host as its links' clients call it, for proxies that listen on every address
     ("[::]:9101"); None: the one in url. names: unused, for a proxy is no component. Offers Links and Shape."""
 
-    url: str
-    vantage: str | None = None
+    url: Http
+    vantage: Http | None = None
     address: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,7 +97,9 @@ class Host:
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=ANSWER_S)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.request(
+                method, path, None if body is None else json.dumps(body), dict(addresses.of(self.url).login)
+            )
             response = connection.getresponse()
             text = response.read()
             if response.status >= http.client.BAD_REQUEST and response.status not in fine:

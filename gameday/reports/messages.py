@@ -4,13 +4,13 @@ it gets there courier.py's, how it looks in a chat or pager that channel's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from gameday.codec import dumps
+from gameday.errors import masked
 from gameday.model import Act, Finding, Json, Measure, Message, RunResult, Step, Trend, Verdict, merge
 from gameday.reports.words import against, clock, dispositions, interval, label, parameters, plain
 
@@ -35,9 +35,6 @@ DETAIL_KEPT_S = 12 * 3_600.0
 
 BETWEEN_S = 120.0
 """From the end of one run to the taking of the stack by the next one: recording, telling, Prefect."""
-
-USERINFO = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*@")
-"""The user and password of an address, where an error quotes one."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ def flood(message: Message, before: Sequence[Message]) -> bool:
 
 def scrubbed(text: str) -> str:
     """Text from the platform without control characters and without the passwords of addresses."""
-    return USERINFO.sub("…@", plain(text))
+    return masked(plain(text))
 
 
 # ---- one run -----------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tests.offloadrig import Offload, Servers
 
 START_WITHIN_S = 60.0
-PASSWORD = "for-tests"
+PASSWORD = "for tests: p@ss'w/rd?#[%41]"
+"""Whatever is special in an address is in it."""
 NUMBERS = count()
 
 
@@ -80,7 +81,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL, with user and password, of a running ClickHouse without tables."""
     (port,) = free_ports(1)
     with serving(clickhouse.process(tmp_path_factory.mktemp("clickhouse"), port, PASSWORD)):
-        yield f"http://gameday:{PASSWORD}@127.0.0.1:{port}"
+        yield clickhouse.url(port, PASSWORD)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import clickhouse_connect
@@ -41,7 +41,7 @@ def client(warehouse: str) -> Iterator[Client]:
     """The platform's tables and the way through them, without the feed and without gold's refreshing."""
     parts = urlsplit(warehouse)
     made = clickhouse_connect.get_client(
-        host=parts.hostname, port=parts.port or 0, username=parts.username, password=parts.password or ""
+        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
     )
     made.command("CREATE DATABASE trades")
     for statement in statements("127.0.0.1:1"):

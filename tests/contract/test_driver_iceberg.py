@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from gameday import checks
+from gameday.address import encoded
 from gameday.digest import TRADE_FIELDS
 from gameday.drivers.clickhouse import Hop as Silver
 from gameday.drivers.iceberg import Archive
@@ -330,12 +331,13 @@ def test_a_store_that_is_away_is_an_error_that_tells_no_secret(offload: Offload)
     with nobody() as port:
         for table in (
             archive(offload, **{"s3.endpoint": f"http://127.0.0.1:{port}"}),
-            archive(offload, uri=f"postgresql+psycopg://app:{PASSWORD}@127.0.0.1:{port}/postgres"),
+            archive(offload, uri=f"postgresql+psycopg://app:{encoded(PASSWORD)}@127.0.0.1:{port}/postgres"),
         ):
             with pytest.raises(DriverError) as caught:
                 table.heads()
             assert caught.value.definite
             assert PASSWORD not in str(caught.value)
+            assert encoded(PASSWORD) not in str(caught.value)
 
 
 def test_what_a_catalog_lacks_is_named() -> None:

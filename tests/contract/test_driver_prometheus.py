@@ -19,7 +19,7 @@ from compose.ports import free_ports
 from compose.servers import alertmanager, prometheus
 from compose.trades.processes import RULES
 from gameday.drivers.prometheus import Alerts
-from gameday.errors import ConfigError, DriverError
+from gameday.errors import DriverError
 from gameday.model import ELSEWHERE, FIRING, INACTIVE
 from gameday.polling import until
 from gameday.silence import Silence
@@ -291,9 +291,3 @@ def test_a_prometheus_that_does_not_answer_is_an_error() -> None:
     with pytest.raises(DriverError, match="refused") as caught:
         Alerts("http://127.0.0.1:1", 1.0).state("BrokerDown", BROKER)
     assert caught.value.definite
-
-
-def test_an_address_that_is_none_is_refused() -> None:
-    """When the configuration is read, not at night."""
-    with pytest.raises(ConfigError, match="alertmanager 'here' is no HTTP address"):
-        Alerts("http://127.0.0.1:1", 1.0, "here")

@@ -46,6 +46,7 @@ def stack(tables: str, tmp_path: Path) -> Stack:
     """The example's, with this ClickHouse."""
     names = set(config.VARIABLE.findall(EXAMPLE.read_text()))
     values: dict[str, Any] = dict.fromkeys(names, "127.0.0.1:1") | {"K2_CLICKHOUSE_URL": tables}
+    values |= {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/gameday", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
     (tmp_path / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     state = State(tmp_path)
     return Stack(config.load(EXAMPLE, state), state, EXAMPLE)

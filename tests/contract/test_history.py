@@ -16,10 +16,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Literal
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from gameday import codec, database, history
+from gameday.address import encoded
 from gameday.cli import app
 from gameday.config import VARIABLE, MetricsConfig, RetentionConfig, TrendConfig
 from gameday.errors import GamedayError
@@ -30,6 +32,7 @@ from gameday.state import ROOT, State
 from tasks.compare import compare
 from tasks.publish import publish
 from tasks.run import Night
+from tests.contract.conftest import PASSWORD
 from tests.unit import evidence
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -108,15 +111,16 @@ def test_what_was_missed_is_copied_in_later(dsn: str, tmp_path: Path) -> None:
 
 def test_a_refusal_names_the_place_without_the_password(dsn: str) -> None:
     """A wrong password, or a user without the right to create tables: the error says where, and keeps the secret."""
-    wrong = dsn.replace(":for-tests@", ":not-the-password@")
+    wrong = dsn.replace(f":{encoded(PASSWORD)}@", ":not-the-password@")
     with pytest.raises(GamedayError, match=r"127\.0\.0\.1:\d+/own\d+.*Remedy") as refused:
         history.migrate(wrong)
     assert "not-the-password" not in str(refused.value)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("CREATE ROLE reader LOGIN PASSWORD 'for-tests'")
+        connection.execute(SQL("CREATE ROLE reader LOGIN PASSWORD {}").format(Literal(PASSWORD)))
     with pytest.raises(GamedayError, match="permission denied") as denied:
         history.migrate(dsn.replace("//tester:", "//reader:"))
-    assert "for-tests" not in str(denied.value)
+    assert PASSWORD not in str(denied.value)
+    assert encoded(PASSWORD) not in str(denied.value)
 
 
 # ---- a run beside its history ------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ def test_without_postgres_a_run_stays_as_it_is(dsn: str, tmp_path: Path) -> None
     """No trend, no finding, no other verdict; it is said."""
     said: list[str] = []
     result = passes(1)[0]
-    away = dsn.replace(":for-tests@", ":not-the-password@")
+    away = dsn.replace(f":{encoded(PASSWORD)}@", ":not-the-password@")
     assert compared(away, State(tmp_path), result, said) == result
     assert len(said) == 1
     assert "not compared with its own history" in said[0]

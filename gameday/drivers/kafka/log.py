@@ -21,6 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from gameday.config import Brokers
 from gameday.digest import SIDES, TRADE_FIELDS, row_hash, tally
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
@@ -135,7 +136,7 @@ class Hop:
     is counted as malformed.
     """
 
-    brokers: str
+    brokers: Brokers
     topics: Sequence[str]
     keys: Mapping[str, str] = field(default_factory=dict)
     venues: Mapping[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gameday.config import Brokers
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.model import Position
@@ -19,7 +20,7 @@ ASK_WITHIN_S = 0.9
 class Probe:
     """An ApiVersions request on a fresh connection to the broker at `address`, host:port."""
 
-    address: str
+    address: Brokers
     timeout_s: float
 
     def read(self) -> Mapping[str, float]:
@@ -34,7 +35,7 @@ class Cursor:
     """A consumer group's committed offsets, and the log's ends. Slots are "topic/partition"; one never committed is
     absent. brokers: "host:port,…"."""
 
-    brokers: str
+    brokers: Brokers
     group: str
     topics: Sequence[str]
 
@@ -53,7 +54,7 @@ class Cursor:
 class Lag:
     """A Probe: how many records a consumer group has not committed yet."""
 
-    brokers: str
+    brokers: Brokers
     group: str
     topics: Sequence[str]
     timeout_s: float
@@ -71,7 +72,7 @@ class Lag:
 class Serving:
     """A Probe: every partition has a leader, and the leader hands out the partition's last record."""
 
-    brokers: str
+    brokers: Brokers
     topics: Sequence[str]
     timeout_s: float
 
