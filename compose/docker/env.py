@@ -8,6 +8,7 @@ gameday is told by the environment: set -a; . compose/.env; set +a.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,9 @@ __all__ = ["EXAMPLE", "draw", "main", "write"]
 
 EXAMPLE = ROOT / "compose" / "env.example"
 TARGET = ROOT / "compose" / ".env"
+PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
+"""Compose writes a password into an address as it is."""
+
 STATE = ROOT / ".gameday-docker"
 
 
@@ -47,6 +51,11 @@ def draw(known: Mapping[str, str]) -> dict[str, str]:
     found = {name: value or drawn.get(name) or places.get(name, "") for name, value in found.items()}
     if empty := [name for name, value in found.items() if not value]:
         raise GamedayError(f"{', '.join(empty)} can't be drawn. Remedy: give them a value in {EXAMPLE.name}")
+    if wrong := [n for n, v in found.items() if n.endswith("_PASSWORD") and not PLAIN.fullmatch(v)]:
+        raise GamedayError(
+            f"{', '.join(wrong)} has a character that is special in an address, to Compose or to a shell. Remedy: "
+            "letters, digits, . _ ~ and - alone, or nothing, and it is drawn"
+        )
     return found
 
 
@@ -56,8 +65,8 @@ def write(path: Path, known: Mapping[str, str] = {}) -> dict[str, str]:
     values = draw({**read_env(path), **known})
     state, stack = State(Path(values["GAMEDAY_STATE"])), Path(values["STACK_FOLDER"])
     mounted = [stack / name for name in ("engine", "prometheus", "exchange", *(f"handler-{venue}" for venue in VENUES))]
+    state.ensure()
     for folder in (
-        state.root,
         state.points(""),
         state.metrics,
         *mounted,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from compose.servers import kafka, postgres
 from compose.trades.processes import TOPICS
@@ -35,13 +36,13 @@ def platform() -> None:
     """Topics first, for views read them; deployments last, for their runs need all the rest."""
     kafka.create_topics(os.environ["OFFLOAD_BROKERS"], TOPICS)
     url = os.environ["OFFLOAD_CLICKHOUSE_URL"].replace(CLICKHOUSE_LINK, CLICKHOUSE)
-    _run("pipelines.trades.schema", "--url", url, "--brokers", READERS_BROKERS)
+    _run("pipelines.trades.schema", "--brokers", READERS_BROKERS, env={"CLICKHOUSE_URL": url})
     _run("pipelines.trades.offload", "--prepare")
     _run("pipelines.trades.offload.flow")
 
 
-def _run(module: str, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
+def _run(module: str, *arguments: str, env: Mapping[str, str] = {}) -> None:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], env={**os.environ, **env}, check=False)
     if done.returncode:
         raise GamedayError(f"python -m {module} ended with {done.returncode}, for the reason above")
 

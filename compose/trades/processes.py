@@ -160,7 +160,7 @@ def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[
         "gameday-postgres": lambda: _databases(_history(env, "postgres"), "gameday", "prefect"),
         "platform-postgres": lambda: _databases(_platform(env, "postgres"), "platform", "lake"),
         "kafka": lambda: kafka.create_topics(broker, TOPICS),
-        "clickhouse": lambda: _run("pipelines.trades.schema", *_feed(env), env=_flows_env(state)),
+        "clickhouse": lambda: _run("pipelines.trades.schema", *_feed(env), env=_reader(env)),
         "seaweedfs": lambda: _run("pipelines.trades.offload", "--prepare", env=_offload_env(env)),
         "prefect-worker": lambda: _run("deployments.register", env={**api, **_flows_env(state)}),
         "offload-worker": lambda: _run("pipelines.trades.offload.flow", env={**api, **_offload_env(env)}),
@@ -236,7 +236,7 @@ def _points(folder: Path) -> dict[str, str]:
 def _consumer_watch(folder: Path, env: Mapping[str, str]) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     arguments = ("-m", "pipelines.trades.consumer_watch", *_feed(env))
-    return python("consumer-watch", folder, *arguments, after=("clickhouse",))
+    return python("consumer-watch", folder, *arguments, env=_reader(env), after=("clickhouse",))
 
 
 def _pager(folder: Path, port: int) -> Service:
@@ -327,12 +327,17 @@ def _databases(server: str, *names: str) -> None:
 
 
 def _clickhouse(env: Mapping[str, str], port: str = "CLICKHOUSE_PORT") -> str:
-    return f"http://gameday:{env['CLICKHOUSE_PASSWORD']}@127.0.0.1:{env[port]}"
+    return clickhouse.url(int(env[port]), env["CLICKHOUSE_PASSWORD"])
 
 
 def _feed(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Where ClickHouse is, and the broker as ClickHouse reaches it."""
-    return ("--url", _clickhouse(env), "--brokers", f"127.0.0.1:{env['LINK_BROKER_CLICKHOUSE_PORT']}")
+    """The broker as ClickHouse reaches it."""
+    return ("--brokers", f"127.0.0.1:{env['LINK_BROKER_CLICKHOUSE_PORT']}")
+
+
+def _reader(env: Mapping[str, str]) -> dict[str, str]:
+    """Where ClickHouse is. No argument: those are for all to see."""
+    return {"CLICKHOUSE_URL": _clickhouse(env)}
 
 
 def _run(module: str, *arguments: str, env: Mapping[str, str]) -> None:

@@ -1,5 +1,5 @@
-"""Keeps ClickHouse's consumer alive: python -m pipelines.trades.consumer_watch --url http://USER:PASSWORD@HOST:PORT
---brokers HOST:PORT.
+"""Keeps ClickHouse's consumer alive: python -m pipelines.trades.consumer_watch --brokers HOST:PORT, and
+the environment's CLICKHOUSE_URL.
 
 Two defects of the client in ClickHouse 26.9 stop a consumer for good, and either comes with an ordinary restart of the
 broker. One that was told of no brokers forgets them and loses its partitions (librdkafka issue 5301); taking the
@@ -18,6 +18,7 @@ import time
 
 import structlog
 
+from pipelines.trades.addresses import CLICKHOUSE, HTTP, given
 from pipelines.trades.schema import DATABASE, SchemaError, query
 
 __all__ = ["Watch", "main"]
@@ -113,13 +114,13 @@ class Watch:
 def main() -> int:
     """Watch until SIGTERM."""
     parser = argparse.ArgumentParser(description="Renews ClickHouse's consumer when it has stopped for good.")
-    parser.add_argument("--url", required=True, help="http://USER:PASSWORD@HOST:PORT")
     parser.add_argument("--brokers", required=True, help="HOST:PORT,…: as ClickHouse reaches them")
     options = parser.parse_args()
+    url = given(parser, CLICKHOUSE, HTTP, "http://USER:PASSWORD@HOST:PORT")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watch = Watch(options.url, options.brokers)
+    watch = Watch(url, options.brokers)
     while not stop.wait(LOOK_EVERY_S):
         watch.look()
     return 0

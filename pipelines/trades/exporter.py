@@ -10,7 +10,6 @@ at once a second, whoever asks: what does not answer holds up nobody.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from pipelines.trades.addresses import DSN, given
 from pipelines.trades.lines import log_json
 
 __all__ = ["Lag", "main", "render"]
@@ -36,8 +36,7 @@ ANSWER_WAIT_S = 1.0
 KEPT_S = 900.0
 """How far back it is known when records were written: what is further behind counts as that far."""
 
-DSN = "OFFLOAD_MIRROR_DSN"
-"""No argument: those are for all to see."""
+MIRROR = "OFFLOAD_MIRROR_DSN"
 
 Line = tuple[str, dict[str, str], float]
 """A sample: name, labels, value."""
@@ -205,9 +204,7 @@ def main() -> int:
     options = parser.parse_args()
     log_json()
     broker = Broker(options.brokers, options.group, options.topics.split(","))
-    dsn = os.environ.get(DSN, "")
-    if not dsn:
-        parser.error(f"{DSN} is not set. Remedy: postgresql://USER:PASSWORD@HOST:PORT/DATABASE of offload_watermarks")
+    dsn = given(parser, MIRROR, DSN, "postgresql://USER:PASSWORD@HOST:PORT/DATABASE of offload_watermarks")
     table = (dsn, options.offload_table, options.offload_interval_s)
     looks = Looks(
         {

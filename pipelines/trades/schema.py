@@ -1,5 +1,5 @@
-"""Create the platform's ClickHouse objects: python -m pipelines.trades.schema --url http://USER:PASSWORD@HOST:PORT
---brokers HOST:PORT.
+"""Create the platform's ClickHouse objects: python -m pipelines.trades.schema --brokers HOST:PORT, and the
+environment's CLICKHOUSE_URL.
 
 The objects are the .sql files beside this one. Idempotent: what is as it should be is left alone, and readers of the
 log are only rebuilt when their SQL or the brokers have changed. Tables with data are never dropped.
@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import re
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from pipelines.trades.addresses import BROKERS, CLICKHOUSE, HTTP, given
 
 __all__ = ["DATABASE", "SchemaError", "apply", "main", "query", "statements"]
 
@@ -55,7 +58,7 @@ def statements(brokers: str, files: Sequence[str] = FILES) -> Iterator[str]:
 
 def apply(url: str, brokers: str) -> bool:
     """Make the objects what the files say; whether anything had to be done. SchemaError when that can't be."""
-    if "'" in brokers or not all(part.rpartition(":")[2].isdecimal() for part in brokers.split(",")):
+    if not re.fullmatch(BROKERS, brokers):
         raise SchemaError(f"--brokers is {brokers!r}. Remedy: HOST:PORT, several separated by commas")
     wanted = list(statements(brokers))
     print_ = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
@@ -87,24 +90,24 @@ def query(url: str, sql: str) -> str:
             return str(answer.read().decode(errors="replace")).rstrip("\n")
     except urllib.error.HTTPError as e:
         text = e.read().decode(errors="replace").strip()
-        remedy = "the user and password in --url" if e.code in (401, 403, 516) else "see the server's message"
+        remedy = f"the user and password in {CLICKHOUSE}" if e.code in (401, 403, 516) else "see the server's message"
         raise SchemaError(
             f"ClickHouse refused (HTTP {e.code}): {sql.splitlines()[0][:100]} …: {text[:1000]}. Remedy: {remedy}"
         ) from e
     except OSError as e:
         raise SchemaError(
-            f"no ClickHouse at {parts.hostname}:{parts.port}: {e}. Remedy: start it, or mend --url"
+            f"no ClickHouse at {parts.hostname}:{parts.port}: {e}. Remedy: start it, or mend {CLICKHOUSE}"
         ) from e
 
 
 def main() -> int:
     """Exit 1 when the server refuses or doesn't answer."""
     parser = argparse.ArgumentParser(description="Create the trades platform's tables and views in ClickHouse.")
-    parser.add_argument("--url", required=True, help="http://USER:PASSWORD@HOST:PORT")
     parser.add_argument("--brokers", required=True, help="HOST:PORT,... as ClickHouse reaches them")
     options = parser.parse_args()
+    url = given(parser, CLICKHOUSE, HTTP, "http://USER:PASSWORD@HOST:PORT")
     try:
-        changed = apply(options.url, options.brokers)
+        changed = apply(url, options.brokers)
     except SchemaError as e:
         sys.stderr.write(f"schema: {e}\n")
         return 1

@@ -34,6 +34,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka
 from compose.service import Service, answers
+from gameday.address import encoded
 from gameday.polling import until
 from pipelines.trades import consumer_watch, schema
 from pipelines.trades.tape import SYMBOLS, trades
@@ -42,7 +43,8 @@ from tests.suites import only_in
 ROOT = Path(__file__).resolve().parents[2]
 VENUES = tuple(SYMBOLS)
 TOPIC = "market.crypto.trades."
-PASSWORD = "only-here"
+PASSWORD = "only here: p@ss'w/rd?#[%41]"
+"""Whatever is special in an address is in it."""
 RATE = 150.0
 WAIT_S = 120.0
 COLUMNS = ("id", "price", "quantity", "side", "time_us")
@@ -64,7 +66,7 @@ class Rig:
 
     @property
     def url(self) -> str:
-        return f"http://gameday:{PASSWORD}@127.0.0.1:{self.ports['clickhouse']}"
+        return clickhouse.url(self.ports["clickhouse"], PASSWORD)
 
     def start(self, name: str) -> None:
         spec = self.specs[name]
@@ -564,6 +566,6 @@ def test_the_schema_says_what_is_wrong(rig: Rig) -> None:
     with pytest.raises(schema.SchemaError, match=rf"no ClickHouse at 127\.0\.0\.1:{nobody}.*Remedy"):
         schema.apply(f"http://127.0.0.1:{nobody}", rig.broker)
     with pytest.raises(schema.SchemaError, match=r"(?s)refused.*password"):
-        schema.apply(rig.url.replace(PASSWORD, "wrong"), rig.broker)
+        schema.apply(rig.url.replace(encoded(PASSWORD), "wrong"), rig.broker)
     with pytest.raises(schema.SchemaError, match=r"--brokers is 'nonsense'"):
         schema.apply(rig.url, "nonsense")

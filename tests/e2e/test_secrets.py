@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from gameday.address import encoded
 from gameday.config import load, read_env
 from gameday.state import State
 from tests.e2e.command import gameday
@@ -56,6 +58,18 @@ def test_no_server_logs_a_secret(stack_state: State, run: Path, secrets: list[st
     logs = list(stack_state.servers.glob("*/*.log"))
     assert logs
     found = [str(path) for path, data in texts(*logs) for secret in secrets if secret.encode() in data]
+    assert found == []
+
+
+def test_no_process_has_a_secret_among_its_arguments(stack_state: State, secrets: list[str]) -> None:
+    """Every user of the machine can read them. Of all that runs, with what the stack's own processes have started."""
+    told = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            told[path.parent.name] = path.read_bytes()
+    assert sum(str(stack_state.root).encode() in line for line in told.values()) >= 5
+    forms = {form.encode() for secret in secrets for form in (secret, encoded(secret))}
+    found = [line.replace(b"\0", b" ")[:60] for line in told.values() if any(form in line for form in forms)]
     assert found == []
 
 

@@ -137,6 +137,27 @@ def test_every_name_is_in_the_example() -> None:
     assert known - used == {"GAMEDAY_CONFIG"}  # gameday reads it
 
 
+@pytest.mark.parametrize("path", [COMPOSE, LOCAL], ids=["images", "local"])
+def test_no_argument_tells_a_secret(path: Path) -> None:
+    """Every user of the machine can read them: neither what Compose fills in nor what a shell does."""
+    for name, service in services(path).items():
+        passed = {k for k, v in (service.get("environment") or {}).items() if "PASSWORD}" in str(v)}
+        told = [str(service.get(key) or "") for key in ("command", "entrypoint")]
+        told.append(str((service.get("healthcheck") or {}).get("test") or ""))
+        assert [text for text in told if "_PASSWORD}" in text] == [], name
+        lines = [line for part in service.get("command") or () for line in part.splitlines()]
+        script = "".join(line for line in lines if not line.startswith("echo "))  # the shell's own: no process
+        assert [v for v in passed if f"${v}" in script] == [], name
+
+
+@pytest.mark.parametrize("password", ["pa#ss", "pa/ss", "pa ss", "pa$ss", "pa'ss", "pa%41"])
+def test_a_password_that_compose_would_take_for_something_else_is_refused(password: str) -> None:
+    """It fills in an address as it stands, and so does the shell that reads compose/.env."""
+    with pytest.raises(GamedayError, match=r"PLATFORM_PG_PASSWORD.*Remedy") as raised:
+        env.draw({"PLATFORM_PG_PASSWORD": password})
+    assert password not in str(raised.value)
+
+
 def test_the_example_has_no_secret() -> None:
     """They are drawn."""
     assert not [name for name, value in read_env(env.EXAMPLE).items() if name.endswith("_PASSWORD") and value]

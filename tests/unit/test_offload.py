@@ -57,6 +57,22 @@ def test_a_group_that_was_set_back_moves_no_position() -> None:
     assert window({"t/0": 10}, {"t/0": 5}) == "false"
 
 
+def test_a_topic_is_a_string_whatever_is_in_it() -> None:
+    """It is quoted, not pasted."""
+    assert window({}, {"it's\\/0": 5}) == r"((topic = 'it\'s\\' AND partition = 0 AND offset >= 0 AND offset < 5))"
+
+
+@pytest.mark.parametrize("name", ["CLICKHOUSE_URL", "CATALOG_DSN", "MIRROR_DSN"])
+@pytest.mark.parametrize("password", ["pa#ss", "pa/ss", "pa?ss", "pa[ss", "pa@ss", "pa%ss", "pa ss"])
+def test_a_password_that_is_not_encoded_is_told_and_not_shown(name: str, password: str) -> None:
+    """Before a client takes a piece of it for the port, and tells that."""
+    good = GOOD[f"OFFLOAD_{name}"]
+    bad = good.replace(good.partition("://")[2].partition("@")[0], f"reader:{password}")
+    with pytest.raises(ConfigError, match=f"OFFLOAD_{name} is not as it must be") as raised:
+        Settings.of({**GOOD, f"OFFLOAD_{name}": bad})
+    assert "pa" + password[2] not in str(raised.value)
+
+
 def test_a_window_is_half_open_in_each_partition() -> None:
     """start <= offset < end; partitions without news are left out."""
     found = window({"a.b/0": 3}, {"a.b/0": 5, "a.b/1": 0, "c/2": 7})

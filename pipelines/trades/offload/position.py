@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from clickhouse_connect.driver.binding import format_str
+
 __all__ = ["Position", "further", "size", "step", "window"]
 
 Position = Mapping[str, int]
@@ -39,6 +41,6 @@ def window(start: Position, end: Position) -> str:
             topic, _, partition = key.rpartition("/")
             first = start.get(key, 0)
             ranges.append(
-                f"(topic = '{topic}' AND partition = {partition} AND offset >= {first} AND offset < {offset})"
+                f"(topic = {format_str(topic)} AND partition = {partition} AND offset >= {first} AND offset < {offset})"
             )
     return f"({' OR '.join(ranges)})" if ranges else "false"

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from pipelines.trades.addresses import BROKERS, DSN, HTTP
+
 __all__ = ["ConfigError", "OffloadError", "Settings"]
 
 
@@ -94,11 +96,9 @@ class Settings:
 
 
 NUMBER = r"[1-9][0-9]*"
-HTTP = r"https?://[^/]+:[0-9]+"
-DSN = r"postgresql://[^/]+/[^/]+"
 SHAPES: Mapping[str, str] = {
     "clickhouse_url": HTTP,
-    "brokers": r"[^,\s]+:[0-9]+(,[^,\s]+:[0-9]+)*",
+    "brokers": BROKERS,
     "topics": r"[\w.-]+(,[\w.-]+)*",
     "s3_endpoint": HTTP,
     "s3_access_key": r".+",

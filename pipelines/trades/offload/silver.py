@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import clickhouse_connect
 import pyarrow as pa
 import urllib3.exceptions
+from clickhouse_connect.driver.binding import format_str
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -121,7 +122,7 @@ class Silver:
             if not found:
                 return None
             ids = " OR ".join(
-                f"(venue = {_text(venue)} AND symbol = {_text(symbol)} AND trade_id BETWEEN {lo} AND {hi})"
+                f"(venue = {format_str(venue)} AND symbol = {format_str(symbol)} AND trade_id BETWEEN {lo} AND {hi})"
                 for venue, symbol, lo, hi in found
             )
             query = f"SELECT {COLUMNS} FROM {KEPT} WHERE ({ids}) AND {inside}"
@@ -140,8 +141,3 @@ class Silver:
                 f"ClickHouse at {self._settings.clickhouse} does not give rows: {why}. "
                 "Remedy: start it, or mend OFFLOAD_CLICKHOUSE_URL or the link to it"
             ) from e
-
-
-def _text(value: str) -> str:
-    """A string literal."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,31 @@
+"""What the pipeline's programs take for an address. One that holds a password comes by the environment, for arguments
+are for all to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+__all__ = ["BROKERS", "CLICKHOUSE", "DSN", "HTTP", "given"]
+
+CLICKHOUSE = "CLICKHOUSE_URL"
+
+LOGIN = r"(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*"
+HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:,'\\\[\]]+)"
+HTTP = rf"https?://(?:{LOGIN}@)?{HOST}:[0-9]{{1,5}}"
+DSN = rf"postgresql://(?:{LOGIN}@)?{HOST}(?::[0-9]{{1,5}})?/[^/\s]+"
+"""As RFC 3986 has them: what is special in a password is percent-encoded."""
+
+BROKERS = rf"{HOST}:[0-9]{{1,5}}(?:,{HOST}:[0-9]{{1,5}})*"
+
+
+def given(parser: argparse.ArgumentParser, name: str, pattern: str, example: str) -> str:
+    """The environment's value of that name. Ends the program with exit code 2, and without telling the value, when it
+    is missing or no such address."""
+    value = os.environ.get(name, "")
+    if not re.fullmatch(pattern, value):
+        state = "no such address" if value else "not set"
+        parser.error(f"{name} is {state}. Remedy: {example}, with what is special in the password percent-encoded")
+    return value
