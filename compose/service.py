@@ -35,7 +35,7 @@ class Service:
     folder: its own folder; it holds <name>.log, and is the working directory unless cwd says otherwise. ready: a URL
     whose scheme is the protocol that must answer (http, kafka, postgresql, s3), None: it is ready when it exists.
     after: names that must be ready before its first start. stop_signal: what ends it in good order within grace_s.
-    user: runs as this user when started by root. niceness: what may be late yields to what may not.
+    user: runs under this user and group id when started by root. niceness: what may be late yields to what may not.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Service:
     after: tuple[str, ...] = ()
     stop_signal: int = signal.SIGTERM
     grace_s: float = 10.0
-    user: str | None = None
+    user: int | None = None
     niceness: int = 0
 
     @property

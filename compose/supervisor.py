@@ -16,7 +16,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import pwd
 import signal
 import socket
 import socketserver
@@ -186,7 +185,7 @@ class Child:
                 self._hurry = False
                 try:
                     self._spawn()
-                except (OSError, KeyError) as e:
+                except OSError as e:
                     self._error, self._want = str(e), False
                     log.error("can't be started", process=self.spec.name, error=str(e))
                     self._changed.notify_all()
@@ -215,9 +214,8 @@ class Child:
     def _spawn(self) -> None:
         spec, parent = self.spec, os.getpid()
         who: dict[str, Any] = {}
-        if spec.user and os.geteuid() == 0:
-            user = pwd.getpwnam(spec.user)
-            who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        if spec.user is not None and os.geteuid() == 0:
+            who = {"user": spec.user, "group": spec.user, "extra_groups": []}
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         prctl = _libc.prctl
 

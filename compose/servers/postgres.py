@@ -1,7 +1,8 @@
 """PostgreSQL from the binaries of a wheel: password only, loopback only, back at once after a kill.
 
-PostgreSQL refuses to run as root: then it runs as `nobody`, with binaries and data in a folder of their own that
-`nobody` can reach, wherever checkout and state folder lie. Databases beside the first are made by `create_database`.
+PostgreSQL refuses to run as root: then it runs under a user id that no account and no other stack has, with binaries
+and data in a folder of their own that it can reach, wherever checkout and state folder lie. As `nobody` it could be
+read and killed by whatever else runs so. Databases beside the first are made by `create_database`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ from gameday.state import State
 
 __all__ = ["create_database", "get", "home", "process", "remove", "url"]
 
-USER = "nobody"
+MAKER = "nobody"
+"""Who makes root's data: initdb refuses a user without an account. A second later they are the server's own."""
+
+IDS = range(61_184, 65_520)
+"""User ids that systemd keeps for services without an account (DynamicUser), so that no account has one."""
+
 ROOTS_HOME = Path("/var/lib/gameday")
 """Where binaries and data lie when root starts the stack."""
 
@@ -51,7 +57,7 @@ def home(state: State) -> Path:
 
 
 def get(state: State, report: Report) -> None:
-    """As root, copy the binaries to where `nobody` can run them; else there is nothing to get, the wheel has all."""
+    """As root, copy the binaries to where others can run them; else there is nothing to get, the wheel has all."""
     if os.geteuid() != 0:
         return
     target = home(state) / "pgserver" / "pginstall"
@@ -95,9 +101,12 @@ def process(state: State, name: str, port: int, user: str, password: str, listen
         (where / "data").rename(where / f"data.{time.time_ns()}")
     folder.mkdir(parents=True, exist_ok=True)
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _give(where)
+    owner = _owner(state)
     if not (where / "data").exists():
+        _give(where, _maker())
         _initdb(state, where, user, password)
+    if owner is not None and where.stat().st_uid != owner:
+        _give(where, owner, *where.rglob("*"))
     argv = [str(_programs(state) / "postgres"), "-D", str(where / "data"), "-p", str(port)]
     for setting in (f"listen_addresses={listen}", *SETTINGS):
         argv += ["-c", setting]
@@ -108,7 +117,7 @@ def process(state: State, name: str, port: int, user: str, password: str, listen
         ready=url(port, user, password, "postgres"),
         env={"LC_ALL": "C"},
         stop_signal=signal.SIGINT,  # "fast"; SIGTERM is "smart" and waits for every client
-        user=USER if os.geteuid() == 0 else None,
+        user=owner,
     )
 
 
@@ -137,11 +146,11 @@ def _initdb(state: State, where: Path, user: str, password: str) -> None:
     with tempfile.NamedTemporaryFile("w", dir=where, prefix="password") as secret:
         secret.write(password + "\n")
         secret.flush()
-        _give(Path(secret.name))
+        _give(Path(secret.name), _maker())
         initdb = [str(_programs(state) / "initdb"), "-D", str(part), "-U", user, "--pwfile", secret.name]
         initdb += ["--auth=scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync"]
         environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)}
-        done = subprocess.run(initdb, env=environment, cwd=where, capture_output=True, text=True, **_as_user())
+        done = subprocess.run(initdb, env=environment, cwd=where, capture_output=True, text=True, **_as_maker())
     if done.returncode:
         raise GamedayError(f"initdb of {where.name} failed ({done.returncode}): {done.stderr.strip()[-1000:]}")
     part.rename(where / "data")
@@ -159,15 +168,23 @@ def _programs(state: State) -> Path:
     return base / "pginstall" / "bin"
 
 
-def _as_user() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    user = pwd.getpwnam(USER)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+def _owner(state: State) -> int | None:
+    """The user id that root's servers of this stack run under; None: the user's own."""
+    return IDS[int(home(state).name, 16) % len(IDS)] if os.geteuid() == 0 else None
 
 
-def _give(path: Path) -> None:
-    """Let the server's user own it."""
-    with contextlib.suppress(KeyError):
-        if who := _as_user():
-            os.chown(path, who["user"], who["group"])
+def _maker() -> int | None:
+    return pwd.getpwnam(MAKER).pw_uid if os.geteuid() == 0 else None
+
+
+def _as_maker() -> dict[str, Any]:
+    maker = _maker()
+    return {} if maker is None else {"user": maker, "group": maker, "extra_groups": []}
+
+
+def _give(path: Path, owner: int | None, *below: Path) -> None:
+    """Let that user own it, and these; it last, so that what was interrupted is done again."""
+    if owner is None:
+        return
+    for one in (*below, path):
+        os.chown(one, owner, owner, follow_symlinks=False)

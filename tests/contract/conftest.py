@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ NUMBERS = count()
 @contextmanager
 def serving(service: Service) -> Iterator[subprocess.Popen[bytes]]:
     """The service's process once it is ready; it is stopped when the block ends."""
-    user = pwd.getpwnam(service.user) if service.user and os.geteuid() == 0 else None
+    user = service.user if os.geteuid() == 0 else None
     with service.log.open("ab") as log:
         process = subprocess.Popen(
             service.argv,
@@ -40,8 +39,9 @@ def serving(service: Service) -> Iterator[subprocess.Popen[bytes]]:
             stderr=log,
             cwd=service.cwd or service.folder,
             env={**os.environ, **service.env},
-            user=user.pw_uid if user else None,
-            group=user.pw_gid if user else None,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
     try:
 

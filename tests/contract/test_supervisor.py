@@ -479,7 +479,7 @@ def test_a_process_can_run_as_another_user(stack: Stack) -> None:
     """`user` is honoured when root supervises, and the death signal holds for it too."""
     folder = stack.state.servers / "a"
     folder.mkdir(parents=True)
-    stack.specs.append(Service("a", ("/bin/sleep", "600"), str(folder), user="nobody", cwd="/"))
+    stack.specs.append(Service("a", ("/bin/sleep", "600"), str(folder), user=65534, cwd="/"))
     stack.launch()
     process = stack.process("a")
     assert Path(f"/proc/{process.pid}").stat().st_uid == 65534

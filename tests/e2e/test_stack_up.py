@@ -525,7 +525,7 @@ def test_specifications_survive_json(tmp_path: Path) -> None:
     """What up writes is what the supervisor reads."""
     import dataclasses
 
-    spec = Service("a", ("b", "c"), str(tmp_path), ready="http://x:1/", env={"E": "1"}, after=("z",), user="nobody")
+    spec = Service("a", ("b", "c"), str(tmp_path), ready="http://x:1/", env={"E": "1"}, after=("z",), user=61184)
     assert Service.from_json(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
 
 

@@ -169,8 +169,8 @@ class Theirs:
     def _service(self, service: Service, address: int, ports: Iterable[int]) -> dict[str, Any]:
         made = self._container(service.argv, service.env, address, ports)
         made["working_dir"] = service.cwd or service.folder
-        if service.user:
-            made["user"] = "65534:65534"
+        if service.user is not None:
+            made["user"] = f"{service.user}:{service.user}"
         return made
 
     def _container(
