@@ -30,8 +30,6 @@ CARRY_OUT_S = len(KINDS) * KIND_S
 OURS, EXPECT = "gameday", "expect"
 SHELL = "sh"
 
-FENCE = re.compile(r"^(?P<indent>\s*)(?P<ticks>`{3,}|~{3,})\s*(?P<info>[^`]*?)\s*$")
-HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
 VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
 
 
@@ -111,23 +109,26 @@ def parse(text: str, name: str) -> tuple[Block, ...]:
 
 
 def _parts(text: str, name: str) -> Iterator[tuple[int, str] | _Fence]:
-    """Headings (level, words) and fenced blocks, in their order."""
-    opened: re.Match[str] | None = None
-    began, inside = 0, list[str]()
-    for number, line in enumerate(text.splitlines(), start=1):
-        fence = FENCE.match(line)
-        if opened is None:
-            if fence:
-                opened, began, inside = fence, number, []
-            elif heading := HEADING.match(line):
-                yield len(heading[1]), heading[2]
-        elif fence and not fence["info"] and fence["ticks"].startswith(opened["ticks"]):
-            yield _Fence(began, opened["info"], "\n".join(inside))
-            opened = None
-        else:
-            inside.append(line.removeprefix(opened["indent"]))
-    if opened is not None:
-        raise ConfigError(f"{name}:{began}: this fence has no end. Remedy: {opened['ticks']} on a line of its own")
+    """Headings (level, words) and fenced blocks, in their order, as Markdown has them: also in a list, whose items are
+    steps. What stands in a comment, in indented code, in another fence or in a quotation is text: an example."""
+    from markdown_it import MarkdownIt  # only here: who asks for a run's bounds reads no runbook
+
+    level = quoted = 0
+    for token in MarkdownIt("commonmark").parse(text if text.endswith("\n") else f"{text}\n"):
+        quoted += {"blockquote_open": 1, "blockquote_close": -1}.get(token.type, 0)
+        if token.type == "heading_open":
+            level = int(token.tag[1]) if token.level == 0 else 0
+        elif token.type == "inline" and level:
+            yield level, token.content
+            level = 0
+        elif token.type == "fence" and not quoted:
+            assert token.map is not None
+            began, end = token.map
+            if end - began != token.content.count("\n") + 2:  # its two fences
+                raise ConfigError(
+                    f"{name}:{began + 1}: this fence has no end. Remedy: {token.markup} on a line of its own"
+                )
+            yield _Fence(began + 1, token.info.strip(), token.content.removesuffix("\n"))
 
 
 def _block(fence: _Fence, language: str, words: list[str], section: str, title: str, here: str) -> Block:

@@ -48,7 +48,7 @@ from gameday.ports import (
     Store,
     Symptoms,
 )
-from gameday.state import ROOT, State
+from gameday.state import ROOT, RUNBOOKS, State
 from gameday.stops import Stop
 
 __all__ = ["ARCHIVE", "OfItsOwn", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
@@ -233,9 +233,19 @@ class Stack:
 
     def runbook(self, test: str) -> Path:
         """Where the test's runbook lies."""
+        return self._runbooks / f"{test}.md"
+
+    @property
+    def runbooks_shown(self) -> str:
+        """The runbooks' folder as an engineer is sent there: from the checkout on where it lies in that."""
+        folder = self._runbooks
+        return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
+
+    @property
+    def _runbooks(self) -> Path:
         config = self.config.runbook
-        folder = ROOT / "runbooks" if config is None or config.folder is None else self.path.parent / config.folder
-        return folder.resolve() / f"{test}.md"
+        folder = ROOT / RUNBOOKS if config is None or config.folder is None else self.path.parent / config.folder
+        return folder.resolve()
 
     # ---- the stream ----------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ from gameday import diagnose
 from gameday.model import Message, RunResult, Verdict
 from gameday.reports import messages
 from gameday.run import Run
-from gameday.state import ROOT
 from tasks.telling import now, places, tell
 
 
@@ -18,8 +17,8 @@ from tasks.telling import now, places, tell
 def notify(run: Run, result: RunResult) -> None:
     """To the run's log, which Prefect and the terminal show. A fail goes to people at once, unless the night has told
     the same or enough; a pass goes to pagers, which it quiets; the night tells the rest."""
-    runbook = ROOT / "runbooks" / f"{run.name}.md"
-    advice = "" if result.verdict in (Verdict.PASS, Verdict.SKIPPED) else f". Runbook: {runbook.relative_to(ROOT)}"
+    read_on = f". Runbook: {run.stack.runbooks_shown}/{run.name}.md"
+    advice = "" if result.verdict in (Verdict.PASS, Verdict.SKIPPED) else read_on
     run.say(f"{run.name}: {str(result.verdict).upper()}: {result.why}{advice}")
 
     def wanted(told: Sequence[Message]) -> Sequence[Message]:

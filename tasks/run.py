@@ -26,7 +26,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from gameday import checks, codec, console, diagnose, signals
-from gameday.errors import GamedayError
+from gameday.errors import GamedayError, masked
 from gameday.model import (
     Await,
     Evidence,
@@ -111,6 +111,7 @@ class Night:
 
     def tell(self, text: str) -> None:
         """To whoever watches this night, and to Prefect. What goes wrong with that is nothing that a run could mend."""
+        text = masked(text)
         for tell in (self.say, _to_prefect):
             try:
                 if tell is not None:
@@ -174,7 +175,7 @@ class Night:
     def _write(self, stack: Stack) -> Path:
         folder = stack.state.night(self.id)
         runs = self.judged()
-        codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings))
+        codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings, stack.runbooks_shown))
         try:
             self._pages(stack, folder, runs)
         except OSError as e:
@@ -205,6 +206,7 @@ class Night:
             pages,
             findings=self.findings,
             prefect=stack.config.prefect.ui_url,
+            runbooks=stack.runbooks_shown,
             diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages if evidence is not None},
         )
 

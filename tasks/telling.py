@@ -20,7 +20,6 @@ from gameday.model import Finding, Message, RunResult, Verdict
 from gameday.reports import messages
 from gameday.reports.messages import Places
 from gameday.stack import Stack
-from gameday.state import ROOT
 
 __all__ = ["machine", "now", "places", "secret", "tell", "tell_night"]
 
@@ -78,8 +77,7 @@ def places(stack: Stack, night: str, test: str | None, flow: bool = True) -> Pla
     )
     runbook = None
     if test is not None:
-        path = ROOT / "runbooks" / f"{test}.md"
-        runbook = f"{_folder(public.runbooks_url)}{test}.md" if public.runbooks_url else str(path.relative_to(ROOT))
+        runbook = f"{_folder(public.runbooks_url or stack.runbooks_shown)}{test}.md"
     context = FlowRunContext.get() if flow else None
     run = context.flow_run if context is not None else None
     ui = stack.config.prefect.ui_url

@@ -17,6 +17,7 @@ from gameday.model import Act, Digest, Evidence, Finding, Group, Json, Measure, 
 from gameday.reports import page, svg, words
 from gameday.reports.results import complete
 from gameday.reports.timeline import timeline
+from gameday.state import RUNBOOKS
 
 __all__ = ["render"]
 
@@ -69,12 +70,13 @@ def render(
     prefect: str | None = None,
     links: Mapping[str, str] | None = None,
     diagnoses: Mapping[str, Sequence[str]] | None = None,
+    runbooks: str = RUNBOOKS,
 ) -> Path:
     """Write the night's page to `out`, whole or not at all; `out`.
 
     runs: each with its evidence, or None where a run ended before it had any: the page then says what is known.
     findings: the night's own. prefect: the address of Prefect's UI; links: run id -> the run's page there.
-    diagnoses: run id -> sentences on what happened, for whoever reads the page first.
+    diagnoses: run id -> sentences on what happened, for whoever reads the page first. runbooks: their folder.
     """
     shown = [_run(n, complete(r), e, links or {}, diagnoses or {}) for n, (r, e) in enumerate(runs, 1)]
     alike = Counter(run["label"] for run in shown)
@@ -91,6 +93,7 @@ def render(
         bad=sorted((run for run in shown if run["advice"]), key=lambda run: -run["verdict"]),
         findings=[_finding(finding) for finding in findings],
         prefect=page.web(prefect),
+        runbooks=runbooks,
     )
 
 

@@ -27,10 +27,13 @@ NOT_MEASURED = Measure(None, None, "the run ended before this could be measured"
 SCHEMA = Path(__file__).with_name("results.schema.json")
 
 
-def to_json(night: str, results: Sequence[RunResult], findings: Sequence[Finding] = ()) -> Json:
+def to_json(
+    night: str, results: Sequence[RunResult], findings: Sequence[Finding] = (), runbooks: str | None = None
+) -> Json:
     """{"night": night, "results": [RunResult…], "findings": [Finding…]} in the order given; valid by `schema()`.
 
-    findings: what belongs to the night and to no single run (the selftest, the digest of the whole history).
+    findings: what belongs to the night and to no single run (the selftest, the digest of the whole history). runbooks:
+    the folder that the engineer is sent to.
 
     A run that ended early still carries every measure and every kind of count, so that readers need no special case.
     """
@@ -38,6 +41,7 @@ def to_json(night: str, results: Sequence[RunResult], findings: Sequence[Finding
         "night": night,
         "results": [encode(complete(result)) for result in results],
         "findings": [encode(finding) for finding in findings],
+        **({} if runbooks is None else {"runbooks": runbooks}),
     }
 
 

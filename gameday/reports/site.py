@@ -16,7 +16,7 @@ from gameday.errors import GamedayError
 from gameday.model import Evidence, Finding, RunResult, Verdict
 from gameday.reports import page, plot, words
 from gameday.reports.results import complete, verdict
-from gameday.state import State
+from gameday.state import RUNBOOKS, State
 
 __all__ = ["NIGHTS_MAX", "refresh", "write"]
 
@@ -36,6 +36,7 @@ class _Night:
     results: tuple[RunResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     trouble: str | None = None
+    runbooks: str = RUNBOOKS
 
 
 @dataclass
@@ -59,6 +60,7 @@ def write(
     prefect: str | None = None,
     links: Mapping[str, str] | None = None,
     diagnoses: Mapping[str, Sequence[str]] | None = None,
+    runbooks: str = RUNBOOKS,
 ) -> Path:
     """Write a night's page (see `html.render`), and again the index and the pages of its tests; the night's page.
 
@@ -74,6 +76,7 @@ def write(
         prefect=prefect,
         links=links,
         diagnoses=diagnoses,
+        runbooks=runbooks,
     )
     _around(state, {result.test for result, _ in runs})
     return out
@@ -92,7 +95,8 @@ def _around(state: State, touched: set[str] | None) -> Path:
         touched = {path.stem for path in state.history("x").parent.glob("*.html")} | {key[0] for key in histories}
     for test in touched:
         if page.stem(test):
-            _write_test(state, test, [h for key, h in histories.items() if key[0] == test])
+            runbooks = next((n.runbooks for n in nights if any(r.test == test for r in n.results)), RUNBOOKS)
+            _write_test(state, test, [h for key, h in histories.items() if key[0] == test], runbooks)
     return _write_index(state, nights, older, histories)
 
 
@@ -113,9 +117,10 @@ def _read(path: Path) -> _Night:
             raise GamedayError(f"{path} is no object. Remedy: it was changed by hand; restore it or delete it")
         results = decode(tuple[RunResult, ...], told.get("results"), str(path))
         findings = decode(tuple[Finding, ...], told.get("findings", []), str(path))
+        runbooks = decode(str, told.get("runbooks", RUNBOOKS), str(path))
     except GamedayError as e:
         return _Night(night, trouble=str(e))
-    return _Night(night, tuple(complete(result) for result in results), findings)
+    return _Night(night, tuple(complete(result) for result in results), findings, runbooks=runbooks)
 
 
 def _histories(nights: Sequence[_Night]) -> dict[tuple[str, str], _History]:
@@ -217,12 +222,13 @@ def _night(night: _Night) -> dict[str, Any]:
 # ---- a test ----------------------------------------------------------------------------------------------------------
 
 
-def _write_test(state: State, test: str, histories: Sequence[_History]) -> Path:
+def _write_test(state: State, test: str, histories: Sequence[_History], runbooks: str) -> Path:
     ordered = sorted(histories, key=_order)
     return page.write(
         state.history(test),
         "test.html.j2",
         test=test,
+        runbooks=runbooks,
         stacks=sorted({history.newest.stack for history in ordered}),
         nights_max=NIGHTS_MAX,
         histories=[_history(n, history) for n, history in enumerate(ordered, 1)],

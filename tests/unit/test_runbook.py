@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +18,16 @@ from deployments.scaffold import RUNBOOK
 from flows import catalogue, parameters
 from gameday.config import load
 from gameday.errors import ConfigError
-from gameday.model import Heal
+from gameday.model import Heal, Verdict
 from gameday.reports.runbook import filled
 from gameday.runbook import RECOVERY, SECTIONS, VERIFY, Block, parse, read
-from gameday.state import ROOT
-from tasks.run import definition
+from gameday.stack import Stack
+from gameday.state import ROOT, State
+from tasks.notify import notify
+from tasks.run import Night, definition
 from tasks.runbook import moment
+from tasks.telling import places
+from tests.unit import evidence
 
 PAGE = """# Broker down
 
@@ -66,6 +72,37 @@ def test_blocks_have_their_section_title_text_and_expectation() -> None:
     assert [p.pattern for p in asked.expects] == ["^no\\b", "since \\d+"]
     assert (asked.line, asked.variables) == (15, frozenset({"BROKER"}))
     assert (answers.kind, answers.text, answers.expects) == (VERIFY, "ask", ())
+
+
+BLOCK = "```sh gameday\nrm -rf /\n```"
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        f"<!--\n{BLOCK}\n-->",
+        f"<!-- not any more:\n\n{BLOCK}\n\n-->",
+        f"Write it so:\n\n    {BLOCK.replace(chr(10), chr(10) + '    ')}",
+        f"- A block is\n\n      {BLOCK.replace(chr(10), chr(10) + '      ')}",
+        f"````markdown\n{BLOCK}\n````",
+        f"~~~\n{BLOCK}\n~~~",
+        f"> {BLOCK.replace(chr(10), chr(10) + '> ')}",
+        f"<pre>\n{BLOCK}\n</pre>",
+    ],
+    ids=["comment", "long comment", "indented", "indented in a list", "fence", "tildes", "quotation", "html"],
+)
+def test_an_example_is_not_carried_out(example: str) -> None:
+    """What Markdown doesn't show as a block of its own is text; a block beside it is still one."""
+    real = "### It answers\n\n```sh gameday\nask\n```"
+    found = parse(f"## Verify\n\n### As an example\n\n{example}\n\n{real}\n", "x.md")
+    assert [(b.title, b.text) for b in found] == [("It answers", "ask")]
+
+
+def test_a_heading_in_an_example_is_none() -> None:
+    """The block below it belongs to the page's own."""
+    page = "## Verify\n### T\n<!--\n## Recovery\n-->\n> ### U\n\n```sh gameday\nask\n```\n"
+    (block,) = parse(page, "x.md")
+    assert (block.kind, block.title, block.line) == (VERIFY, "T", 8)
 
 
 def test_a_block_is_meant_for_the_parameters_that_it_names() -> None:
@@ -138,6 +175,35 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 # ---- the runbooks of this repository -----------------------------------------------------------------------
 
 TESTS = catalogue()
+
+
+def test_an_engineer_is_sent_to_the_folder_that_is_configured(tmp_path: Path) -> None:
+    """In messages, in the line that ends a run, on the pages of a night and of a test: where the blocks come from."""
+    stack, runbook = stack_with_runbooks(tmp_path), f"{tmp_path}/ours/broker_restart.md"
+    assert places(stack, "n", "broker_restart", flow=False).runbook == runbook
+    here = Night("20260101T020000-n", results=[replace(evidence.broker_restart()[0], verdict=Verdict.FAIL)])
+    here.write(stack)
+    assert runbook in stack.state.report(here.id).read_text()
+    assert runbook in stack.state.history("broker_restart").read_text()
+    said: list[str] = []
+    run: Any = SimpleNamespace(name="broker_restart", stack=stack, night="n", trusted=False, say=said.append)
+    notify.fn(run, here.results[0])
+    assert said[0].endswith(f"Runbook: {runbook}")
+
+
+def test_the_repository_s_own_folder_is_named_from_the_checkout_on(tmp_path: Path) -> None:
+    """As it is without a folder under [runbook]."""
+    assert places(stack_with_runbooks(tmp_path, folder=None), "n", "x", flow=False).runbook == "runbooks/x.md"
+
+
+def stack_with_runbooks(tmp_path: Path, folder: str | None = "ours") -> Stack:
+    text = (ROOT / "compose" / "trades" / "gameday.toml").read_text()
+    path, state = tmp_path / "gameday.toml", State(tmp_path)
+    path.write_text(text.replace("[runbook.env]", f'[runbook]\nfolder = "{folder}"\n[runbook.env]') if folder else text)
+    names = set(re.findall(r"\$\{([A-Z0-9_]+)\}", text)) - {"PAGER_TOKEN"}
+    state.env.write_text("".join(f"{name}=1\n" for name in names))
+    loaded = load(path, state)
+    return Stack(loaded.model_copy(update={"channels": {}}), state, path)
 
 
 def text(name: str) -> str:
