@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compose.trades import processes
 from gameday import config
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.stack import Stack
@@ -296,3 +297,18 @@ def test_any_text_is_an_address_or_none(text: str) -> None:
     parts = urlsplit(f"http://{text}")
     if "," not in parts.netloc:
         assert parts.port is None or parts.port <= 65_535
+
+
+def test_what_the_stack_starts_has_no_password_among_its_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer watch, the exporter, and all that is run once to prepare a server."""
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(processes, "_run", lambda *arguments, env: started.append(arguments))
+    drawn = dict.fromkeys(processes.PORTS, "1") | dict.fromkeys(processes.SECRETS, "hunter2")
+    for name in ("clickhouse", "seaweedfs", "prefect-worker", "offload-worker"):
+        processes.preparations(State(tmp_path), drawn)[name]()
+    started.append(processes._consumer_watch(tmp_path, drawn).argv)
+    started.append(processes._exporter(tmp_path, State(tmp_path), drawn).argv)
+    assert len(started) == 6
+    assert [line for line in started if "hunter2" in " ".join(line)] == []
