@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gameday.state import ROOT
+from tests.durations import known
 from tests.suites import LAYERS, SHORT, SUITES
 
 COLLECT = """
@@ -58,4 +59,4 @@ def test_make_test_runs_every_layer_of_its_suite() -> None:
 
 def test_the_table_of_durations_knows_no_other_suite() -> None:
     """Continuous integration plans by it, and says which suites it doesn't know."""
-    assert json.loads((ROOT / "tests" / "durations.json").read_text()).keys() <= SUITES.keys()
+    assert known().keys() <= SUITES.keys()
