@@ -81,11 +81,11 @@ def topic(broker: str) -> str:
     server.create_topics(broker, {name: 2})
 
     def led() -> bool:
-        """A broker's metadata name a new partition's leader before that leader knows that it is one."""
+        """A broker knows a new topic a little after its controller has made it, and names a partition's leader before
+        that leader knows that it is one."""
         with Cluster(broker, 5.0) as cluster:
-            leaders = cluster.leaders([name])
             try:
-                return len(cluster.offsets(leaders, LATEST)) == 2
+                return len(cluster.offsets(cluster.leaders([name]), LATEST)) == 2
             except DriverError:
                 return False
 
@@ -146,8 +146,8 @@ def test_an_open_transaction_is_no_end_that_is_waited_for(broker: str, topic: st
     assert hop.heads() == {BTC: 10, ETH: 10}
     assert hop.digest(Window({BTC: 0, ETH: 0}, {BTC: 10, ETH: 10}))[0].groups[BTC].keys == 10
     assert time.monotonic() - began < 2 * log.READ_WITHIN_S
-    open_.commit_transaction(30)
-    assert hop.heads()[BTC] == 15
+    open_.commit_transaction(30)  # the broker writes its marks after it has answered
+    until(lambda: hop.heads()[BTC] == 15, within_s=10, what="what was committed")
     open_.begin_transaction()
     open_.produce(topic, json.dumps(trade(16)).encode(), partition=0)
     assert open_.flush(30) == 0

@@ -247,9 +247,8 @@ def test_where_the_rest_stands(stack: Stack) -> None:
     """Addresses where the configuration has them, else paths."""
     places = telling.places(stack, "n", "broker_restart")
     assert places.report == "https://reports.example/nights/n/report.html"
-    bare = SimpleNamespace(
-        config=stack.config.model_copy(update={"public": type(stack.config.public)()}), state=stack.state
-    )
+    config = stack.config.model_copy(update={"public": type(stack.config.public)()})
+    bare = SimpleNamespace(config=config, state=stack.state, runbooks_shown=stack.runbooks_shown)
     found = telling.places(bare, "n", "broker_restart")  # type: ignore[arg-type]
     assert found.report == str(stack.state.night("n") / "report.html")
     assert found.runbook == "runbooks/broker_restart.md"
