@@ -75,8 +75,8 @@ class Journal:
     def bit(self, act_id: str, proof: str) -> None:
         self._append({"rec": "bit", "id": act_id, "proof": proof})
 
-    def undone(self, act_id: str, at_ns: int) -> None:
-        self._append({"rec": "undone", "id": act_id, "at_ns": at_ns})
+    def undone(self, act_id: str, at_ns: int, why: str) -> None:
+        self._append({"rec": "undone", "id": act_id, "at_ns": at_ns, "why": why})
 
     def healed(self, act_id: str, at_ns: int, by: str, why: str) -> None:
         self._append({"rec": "healed", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
@@ -187,7 +187,7 @@ def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
             case "bit":
                 act = replace(act, proof=record["proof"])
             case "undone":
-                act = replace(act, undone_ns=record["at_ns"])
+                act = replace(act, undone_ns=record["at_ns"], healed_why=record.get("why"))
             case "healed" if act.healed_ns is None:
                 act = replace(act, healed_ns=record["at_ns"], healed_by=record["by"], healed_why=record["why"])
         found[act.id] = replace(entry, act=act)

@@ -25,6 +25,9 @@ SILENCES = "/api/v2/silences"
 STATES: Mapping[str, float] = {"inactive": INACTIVE, "pending": PENDING, "firing": FIRING}
 ANSWER_MAX_BYTES = 8 << 20
 
+TEMPLATE = "{{"
+"""In the value of a rule's label: it is filled in when the alert is active."""
+
 BEGINS_IN_MS = 100
 """A silence that begins in the past gets Alertmanager's own time for its beginning, finer than its API tells; and one
 can be prolonged only by who knows when it began."""
@@ -57,7 +60,7 @@ class Alerts:
 
     def unlike(self, alert: str, labels: Mapping[str, str]) -> str | None:
         rules = [rule["labels"] for rule in self._named(alert)]
-        fixed = [{name: its[name] for name in labels if name in its} for its in rules]
+        fixed = [{n: its[n] for n in labels if n in its and TEMPLATE not in its[n]} for its in rules]
         if any(its.items() <= labels.items() for its in fixed):
             return None
         return f"its rule says {' or '.join(map(_shown, fixed))}"

@@ -178,6 +178,7 @@ def test_labels_that_a_rule_sets_otherwise_are_found_before_it_fires(well: tuple
     assert alerts.unlike("BrokerDown", BROKER) is None
     assert alerts.unlike("BrokerDown", {"component": "redpanda"}) == "its rule says component=broker"
     assert alerts.unlike("ClickHouseDown", {"component": "any"}) is None
+    assert alerts.unlike("ConsumerBehind", {"component": "any"}) is None  # a template
 
 
 def test_a_rule_that_says_nothing_is_not_taken_for_a_silent_alert(well: tuple[Platform, Alerts]) -> None:

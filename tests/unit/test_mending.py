@@ -161,3 +161,18 @@ def test_a_journal_without_undone_is_read_as_before(memory: Memory) -> None:
     assert memory.journal.open_acts() == []
     (act,) = memory.journal.acts("r1")
     assert (act.undone, act.undone_ns) == (True, None)
+
+
+def test_why_it_was_undone_is_kept_until_it_serves(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runbook's step mends it, and the plan's end finds that it serves: it was the runbook."""
+    memory.strike(Stop("web"))
+    stack = cast(Stack, memory)
+    lacks: list[str | None] = [CRASHES]
+    monkeypatch.setattr("gameday.mending.unserved", lambda *_: lacks[0])
+    mend(stack, "r1", "by the runbook: Start it", WITHIN_S, serves_within_s=0.0)
+    (act,) = memory.journal.open_acts()
+    assert (act.undone, act.healed_ns) == (True, None)
+    lacks[0] = None
+    mend(stack, "r1", "the end of the plan", WITHIN_S, serves_within_s=0.0)
+    (healed,) = memory.journal.acts("r1")
+    assert (healed.healed_by, healed.healed_why) == ("r1", "by the runbook: Start it")
