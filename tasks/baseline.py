@@ -22,14 +22,15 @@ def baseline(run: Run) -> None:
     """Measure delay and rates over the last BASELINE_S, once the stack was well throughout, then mark heads, positions
     and identities. Halt(unknown) when it is not well for so long, or a hop does not answer.
 
-    What was sampled before this step counts: the seconds of preflight, and those in which an earlier run of the night,
-    whose fault was mended and drained, was judged.
+    What was sampled since the run began counts, the seconds of preflight among them. What was sampled before does not:
+    then an earlier run of the night was judged, whose digests make everything slower; a slower normal would be a wider
+    bound for all that is called good.
     """
     ailing: list[str] = []
 
     def normal() -> bool:
         now = run.now()
-        began_ns = min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns)
+        began_ns = max(run.began_ns, min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns))
         ailing[:] = conditions.ailing(now, BASELINE_S)
         return not ailing and now.at_ns - began_ns >= BASELINE_S * 1e9
 

@@ -37,7 +37,7 @@ def sampled(seconds: float, answers: Callable[[float], float | None] = lambda t:
     return Now(AT_S * S, samples, "broker", (A,), (A,), "silver", "exchange", 5.0)
 
 
-def run_that_sees(*looks: Now) -> Any:
+def run_that_sees(*looks: Now, began_ns: int = 0) -> Any:
     """A run; what it sees at each look, the last one for good."""
     seen: Iterator[Now] = iter(looks)
     state = SimpleNamespace(last=looks[0])
@@ -54,6 +54,7 @@ def run_that_sees(*looks: Now) -> Any:
         test=SimpleNamespace(archive=False),
         stack=SimpleNamespace(config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"]), cursors={})),
         baseline=None,
+        began_ns=began_ns,
     )
 
 
@@ -88,3 +89,11 @@ def test_a_stack_that_was_not_well_meanwhile_is_not_normal() -> None:
     run = run_that_sees(sampled(BASELINE_S + 5, lambda t: None if t < AT_S - BASELINE_S + 1 else 1.0))
     with pytest.raises(Halt, match="broker did not answer"):
         baseline.fn(run)
+
+
+def test_what_was_sampled_while_another_run_was_judged_does_not_count() -> None:
+    """The run began two seconds ago: what its sampler saw before is no normal, however well all was."""
+    run = run_that_sees(sampled(20.0), began_ns=(AT_S - 2) * S)
+    with pytest.raises(Halt, match="it was not sampled for so long"):
+        baseline.fn(run)
+    assert run.baseline is None
