@@ -75,8 +75,8 @@ class Journal:
     def bit(self, act_id: str, proof: str) -> None:
         self._append({"rec": "bit", "id": act_id, "proof": proof})
 
-    def undone(self, act_id: str, at_ns: int, why: str) -> None:
-        self._append({"rec": "undone", "id": act_id, "at_ns": at_ns, "why": why})
+    def undone(self, act_id: str, at_ns: int, by: str, why: str) -> None:
+        self._append({"rec": "undone", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
 
     def healed(self, act_id: str, at_ns: int, by: str, why: str) -> None:
         self._append({"rec": "healed", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
@@ -174,7 +174,10 @@ class Journal:
 
 
 def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
-    """Take one record into the entries found so far. The first healing counts; what belongs to no act is left out."""
+    """Take one record into the entries found so far. The first healing counts; what belongs to no act is left out.
+
+    Who sees that what was undone serves may be another than who undid it: by and why stay the undo's.
+    """
     if record["rec"] == "act":
         act = Act(**{name: record[name] for name in NOTED})
         owner, guardian = Process.parse(record["owner"]), Process.parse(record["guardian"])
@@ -186,10 +189,13 @@ def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
                 act = replace(act, done_ns=record["at_ns"])
             case "bit":
                 act = replace(act, proof=record["proof"])
-            case "undone":
-                act = replace(act, undone_ns=record["at_ns"], healed_why=record.get("why"))
+            case "undone" if act.undone_ns is None:
+                by, why = record.get("by"), record.get("why")
+                act = replace(act, undone_ns=record["at_ns"], healed_by=by, healed_why=why)
             case "healed" if act.healed_ns is None:
-                act = replace(act, healed_ns=record["at_ns"], healed_by=record["by"], healed_why=record["why"])
+                known = act.healed_by is not None and act.undone_ns == record["at_ns"]
+                by, why = (act.healed_by, act.healed_why) if known else (record["by"], record["why"])
+                act = replace(act, healed_ns=record["at_ns"], healed_by=by, healed_why=why)
         found[act.id] = replace(entry, act=act)
 
 

@@ -155,11 +155,10 @@ class _Pending:
             if self.served_s is None:
                 if lacks := unserved(stack, self.act):
                     self.error = lacks
-                    self._note_undone(journal, why)
+                    self._note_undone(journal, by, why)
                     return False
                 self.served_s = time.monotonic()
-            own = self.act.run == by and self.act.undone_ns is not None  # then why it was undone is known already
-            journal.healed(self.act.id, self.undone_ns, by, (own and self.act.healed_why) or why)
+            journal.healed(self.act.id, self.undone_ns, by, why)
         except Exception as e:  # noqa: BLE001 - as above
             self._put_off(e)
             self.look_s = self.due_s
@@ -172,11 +171,11 @@ class _Pending:
             return now_s > self.served_s + NOTE_WITHIN_S
         return self.undone_ns is not None and now_s >= serves_until_s
 
-    def _note_undone(self, journal: Journal, why: str) -> None:
+    def _note_undone(self, journal: Journal, by: str, why: str) -> None:
         """Once; where it can't be noted, whoever looks next undoes it again, which does no harm."""
         if not self.noted and self.act.undone_ns is None and self.undone_ns is not None:
             with contextlib.suppress(GamedayError):
-                journal.undone(self.act.id, self.undone_ns, why)
+                journal.undone(self.act.id, self.undone_ns, by, why)
                 self.noted = True
 
     def _put_off(self, error: Exception) -> None:

@@ -70,6 +70,26 @@ def test_the_first_healing_counts(journal: Journal) -> None:
     assert journal.acts("r1")[0].healed_by == "the reconciler"
 
 
+def test_who_undid_it_has_mended_it(journal: Journal) -> None:
+    """Whoever sees first that it serves, and says so: another hand's mending never becomes the run's own."""
+    journal.begin(entry())
+    journal.undone("r1-1", 9, "another hand", "no longer in effect")
+    assert [a.healed_ns for a in journal.open_acts()] == [None]
+    journal.healed("r1-1", 9, "r1", "the end of the plan")
+    journal.healed("r1-1", 9, "another hand", "no longer in effect")
+    (act,) = journal.acts("r1")
+    assert (act.healed_ns, act.healed_by, act.healed_why) == (9, "another hand", "no longer in effect")
+
+
+def test_who_undid_it_once_more_has_mended_it(journal: Journal) -> None:
+    """What a dead run has undone did not come to serve, and the reconciler started it again."""
+    journal.begin(entry())
+    journal.undone("r1-1", 9, "r1", "aborted")
+    journal.healed("r1-1", 12, "the reconciler", "its guardian was gone")
+    (act,) = journal.acts("r1")
+    assert (act.undone_ns, act.healed_ns, act.healed_by) == (9, 12, "the reconciler")
+
+
 def test_time_to_live_and_another_boot_expire(journal: Journal) -> None:
     """An act is past its time when its deadline has passed, or when the machine was started anew."""
     assert not entry(ttl_s=60).expired
