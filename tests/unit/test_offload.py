@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,3 +131,15 @@ def test_a_wrong_variable_is_named_and_not_shown(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} is not as it must be") as error:
         Settings.of({**GOOD, name: value})
     assert value not in str(error.value).partition("Remedy")[0]
+
+
+def test_a_run_imports_no_pandas() -> None:
+    """A run's process is mostly imports; pyarrow takes pandas along wherever it is installed, unless it is told."""
+    program = """
+import sys
+from pipelines.trades.offload import waiting
+waiting.import_less()
+from pipelines.trades.offload import engine
+sys.exit("pandas" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
