@@ -69,6 +69,8 @@ broker.heartbeat.interval.ms=300
 controller.quorum.election.timeout.ms=100
 controller.quorum.fetch.timeout.ms=200
 controller.quorum.election.backoff.max.ms=50
+# Twice a second the one controller would write a record that says nothing, and sync it.
+metadata.max.idle.interval.ms=10000
 """
 """The platform's documented settings of one node; listeners and folders are added."""
 
