@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = [
     "boot_id",
     "boot_ns",
     "descendants",
+    "families",
     "listening",
     "sockets",
     "yield_cpu",
@@ -164,19 +165,25 @@ class Process:
         return os.pidfd_open(self.pid)
 
 
-def descendants(root: int) -> list[Process]:
-    """All living processes below root, nearest first, as seen in one walk through /proc."""
+def families() -> Mapping[int, Sequence[Process]]:
+    """pid -> its living children, of all that have some, as seen in one walk through /proc."""
     here = boot_id()
-    children: dict[int, list[Process]] = {}
+    found: dict[int, list[Process]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (stat := _stat(int(entry))) is not None:
-            children.setdefault(int(stat[PARENT]), []).append(Process(int(entry), int(stat[START_TICKS]), here))
+            found.setdefault(int(stat[PARENT]), []).append(Process(int(entry), int(stat[START_TICKS]), here))
+    return found
+
+
+def descendants(root: int, known: Mapping[int, Sequence[Process]] | None = None) -> list[Process]:
+    """All living processes below root, nearest first. known: what families() has just told; None: it is asked."""
+    children = dict(families() if known is None else known)
     found: list[Process] = []
     queue = [root]
     for _ in range(ROUNDS_MAX):
         if not queue:
             break
-        below = children.pop(queue.pop(0), [])
+        below = children.pop(queue.pop(0), ())
         found += below
         queue += [p.pid for p in below]
     return found

@@ -10,16 +10,19 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.model import Json
 from gameday.polling import until
-from gameday.process import STOPPED, Process, boot_id, descendants, listening, sockets
+from gameday.process import STOPPED, Process, boot_id, descendants, families, listening, sockets
 from gameday.unix import reachable
 
 __all__ = ["Host"]
+
+T = TypeVar("T")
 
 ANSWER_S = 5.0
 """The supervisor answers `status` in milliseconds."""
@@ -38,12 +41,27 @@ FREEZE_WITHIN_S = 2.0
 
 
 @dataclass
-class _Look:
-    """The supervisor's last answer about its processes, or why there was none, and when it was asked."""
+class _Look(Generic[T]):
+    """The last answer to a question that many ask at once, or why there was none, and when it was asked."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     asked_ns: int = -1
-    answer: Mapping[str, Json] | DriverError = field(default_factory=dict)
+    answer: T | DriverError | None = None
+
+    def get(self, ask: Callable[[], T]) -> T:
+        """Who waits here while another asks, who began after he came, has that answer: who asks for every component
+        at once is answered by one look or two."""
+        came_ns = time.monotonic_ns()
+        with self.lock:
+            if self.asked_ns < came_ns:
+                self.asked_ns = time.monotonic_ns()
+                try:
+                    self.answer = ask()
+                except DriverError as e:
+                    self.answer = e
+            if isinstance(self.answer, DriverError):
+                raise self.answer
+            return cast("T", self.answer)
 
 
 @dataclass
@@ -70,7 +88,8 @@ class Host:
 
     socket: str
     names: Mapping[str, str] = field(default_factory=dict)
-    _look: _Look = field(default_factory=_Look, init=False, repr=False, compare=False)
+    _look: _Look[Mapping[str, Json]] = field(default_factory=_Look, init=False, repr=False, compare=False)
+    _walk: _Look[Mapping[int, Sequence[Process]]] = field(default_factory=_Look, init=False, repr=False, compare=False)
     _ports: _Ports = field(default_factory=_Ports, init=False, repr=False, compare=False)
 
     # ---- Host ------------------------------------------------------------------------------------------------
@@ -100,11 +119,13 @@ class Host:
         if who is None:
             return False
         root = who[0]
-        own = frozenset().union(*(sockets(process.pid) for process in _tree(root)))
-        self._ports.owners[component] = (root, own)
         now = listening().get(port, frozenset())
         if not now or root.stopped:
             return False
+        own = sockets(root.pid)
+        if not now <= own:  # a child listens, or a stranger; to find all children takes a walk through /proc
+            own = own.union(*(sockets(process.pid) for process in self._tree(root)))
+        self._ports.owners[component] = (root, own)
         return True if now <= own else None
 
     # ---- Lives -----------------------------------------------------------------------------------------------
@@ -154,7 +175,7 @@ class Host:
         root = found[0]
 
         def frozen() -> bool:
-            running = [p for p in _tree(root) if not p.stopped]
+            running = [p for p in self._tree(root) if not p.stopped]
             for process in running:  # parents first: a frozen one starts no more children
                 self._send(component, process, signal.SIGSTOP)
             return not running
@@ -168,7 +189,7 @@ class Host:
         root = found[0]
 
         def running() -> bool:
-            frozen = [p for p in _tree(root) if p.stopped]
+            frozen = [p for p in self._tree(root) if p.stopped]
             for process in reversed(frozen):
                 self._send(component, process, signal.SIGCONT)
             return not frozen
@@ -178,7 +199,7 @@ class Host:
     def paused(self, component: str) -> bool:
         """Whether any process of the component is frozen."""
         found = self._process(component)
-        return found is not None and any(p.stopped for p in _tree(found[0]))
+        return found is not None and any(p.stopped for p in self._tree(found[0]))
 
     # ---- the supervisor --------------------------------------------------------------------------------------
 
@@ -205,19 +226,12 @@ class Host:
         return (process, status) if process.alive else None
 
     def _status(self) -> Mapping[str, Json]:
-        """What the supervisor says of all of its processes. Who waits here while another looks that began after he had
-        asked has its answer: who asks for every component at once is answered by one look or two."""
-        asked_ns = time.monotonic_ns()
-        with self._look.lock:
-            if self._look.asked_ns < asked_ns:
-                self._look.asked_ns = time.monotonic_ns()
-                try:
-                    self._look.answer = self._ask({"op": "status", "ready": False})
-                except DriverError as e:
-                    self._look.answer = e
-            if isinstance(self._look.answer, DriverError):
-                raise self._look.answer
-            return self._look.answer
+        """What the supervisor says of all of its processes."""
+        return self._look.get(lambda: self._ask({"op": "status", "ready": False}))
+
+    def _tree(self, root: Process) -> list[Process]:
+        """The process and all below it (Postgres's backends), parents first."""
+        return [p for p in (root, *descendants(root.pid, self._walk.get(families))) if p.alive]
 
     def _ask(self, order: Mapping[str, Json], timeout_s: float = ANSWER_S) -> Mapping[str, Json]:
         """One order and its answer. Raises DriverError: definite when nobody listens, or the supervisor refused."""
@@ -259,8 +273,3 @@ class Host:
             until(condition, FREEZE_WITHIN_S, every_s=0.002, what=what)  # type: ignore[arg-type]
         except TooLate as e:
             raise DriverError(str(e), definite=False) from e
-
-
-def _tree(root: Process) -> list[Process]:
-    """The process and all below it (Postgres's backends), parents first."""
-    return [p for p in (root, *descendants(root.pid)) if p.alive]
