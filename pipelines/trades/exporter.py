@@ -10,6 +10,7 @@ at once a second, whoever asks: what does not answer holds up nobody.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import threading
 import time
@@ -23,11 +24,15 @@ from typing import Any
 import psycopg
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 from pipelines.trades.addresses import DSN, given
 from pipelines.trades.lines import log_json
 
-__all__ = ["Lag", "main", "render"]
+__all__ = ["Lag", "Looks", "main"]
 
 LOOK_EVERY_S = 1.0
 ANSWER_WAIT_S = 1.0
@@ -132,34 +137,26 @@ def offload(dsn: str, table: str, interval_s: float) -> Iterator[Line]:
             yield f"offload_{name}", where, float(value)
 
 
-def render(lines: Sequence[Line]) -> str:
-    """Prometheus' text format; all are gauges. Lines of one name stand together."""
-    text, told = [], set()
-    for name, labels, value in sorted(lines, key=lambda line: line[0]):
-        if name not in told:
-            told.add(name)
-            text.append(f"# TYPE {name} gauge")
-        shown = ",".join(f'{key}="{v}"' for key, v in labels.items())
-        text.append(f"{name}{{{shown}}} {value!r}" if shown else f"{name} {value!r}")
-    return "".join(f"{line}\n" for line in text)
-
-
-def textfiles(folder: Path | None) -> str:
+def textfiles(folder: Path | None) -> bytes:
     """What other programs have left there, as it is."""
     found = sorted(folder.glob("*.prom")) if folder is not None else []
-    return "".join(path.read_text().rstrip("\n") + "\n" for path in found)
+    return b"".join(path.read_bytes().rstrip(b"\n") + b"\n" for path in found)
 
 
-class Looks:
-    """The last look at each part: what it told, or that it did not answer."""
+class Looks(Collector):
+    """The last look at each part: what it told, or that it did not answer. All are gauges."""
 
     def __init__(self, parts: dict[str, tuple[Callable[[], Iterator[Line]], type[Exception]]]) -> None:
         self._lines: dict[str, list[Line]] = {}
         for name, (look, silent) in parts.items():
             threading.Thread(target=self._keep, args=(name, look, silent), name=name, daemon=True).start()
 
-    def lines(self) -> list[Line]:
-        return [line for lines in list(self._lines.values()) for line in lines]
+    def collect(self) -> Iterator[Metric]:
+        """Lines of one name are one metric."""
+        found: dict[str, Metric] = {}
+        for name, labels, value in itertools.chain.from_iterable(list(self._lines.values())):
+            found.setdefault(name, Metric(name, "", "gauge")).add_sample(name, labels, value)
+        yield from found.values()
 
     def _keep(self, name: str, look: Callable[[], Iterator[Line]], silent: type[Exception]) -> None:
         pause, well = threading.Event(), True
@@ -177,19 +174,20 @@ class Looks:
 
 def server(host: str, port: int, looks: Looks, folder: Path | None) -> ThreadingHTTPServer:
     """Listening, and not yet answering."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(looks)
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0
 
         def do_GET(self) -> None:
-            status, text = 200, ""
+            status, data = 200, b""
             if self.path == "/metrics":
-                text = render(looks.lines()) + textfiles(folder)
+                data = generate_latest(registry) + textfiles(folder)
             elif self.path != "/healthz":
-                status, text = 404, f"no {self.path}. Remedy: GET /metrics\n"
-            data = text.encode()
+                status, data = 404, f"no {self.path}. Remedy: GET /metrics\n".encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -13,12 +13,17 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import aiohttp
 import structlog
 from aiohttp import web
 from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 import failpoints
 from failpoints import point
@@ -79,7 +84,7 @@ class Backoff:
         await asyncio.sleep(wait_s)
 
 
-class Handler:
+class Handler(Collector):
     """One venue's handler. `run` never returns; it is cancelled."""
 
     def __init__(
@@ -93,6 +98,8 @@ class Handler:
         self._log = log.bind(venue=venue.NAME)
         self._sink: Sink | None = None
         self._connected = False
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
         self._acked_s = time.monotonic()
         self._counts = dict.fromkeys(
             ("connects", "disconnects", "filled", "holes", "rejected", "restarts", "produced", "acked"), 0
@@ -311,18 +318,18 @@ class Handler:
         )
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(text="\n".join(self._lines()) + "\n", content_type="text/plain")
+        text = generate_latest(self._registry) + "".join(f"{line}\n" for line in failpoints.metrics()).encode()
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
-    def _lines(self) -> Iterator[str]:
-        """Prometheus' text format."""
+    def collect(self) -> Iterator[Metric]:
+        """What it counts, and how far it is, when Prometheus asks."""
         venue, now_us, sink = self._venue.NAME, time.time_ns() // 1000, self._sink
         counts = dict(self._counts)
         if sink is not None:
             counts["produced"] += sink.produced
             counts["acked"] += sink.acked
         for name, count in counts.items():
-            yield f"# TYPE feed_handler_{name}_total counter"
-            yield f'feed_handler_{name}_total{{venue="{venue}"}} {count}'
+            yield _of_each(CounterMetricFamily, name, ("venue",), {(venue,): count})
         gauges: dict[str, float] = {
             "connected": int(self._connected),
             "reconnects": max(0, counts["connects"] - 1),
@@ -330,17 +337,26 @@ class Handler:
             "last_ack_age_seconds": round(time.monotonic() - max(self._acked_s, sink.acked_s if sink else 0.0), 3),
         }
         for name, gauge in gauges.items():
-            yield f"# TYPE feed_handler_{name} gauge"
-            yield f'feed_handler_{name}{{venue="{venue}"}} {gauge}'
-        yield "# TYPE feed_handler_last_id gauge"
-        for symbol, place in self._places.items():
-            yield f'feed_handler_last_id{{venue="{venue}",symbol="{symbol}"}} {place.trade_id}'
-        yield "# TYPE feed_handler_lag_seconds gauge"
-        for symbol, place in self._places.items():
-            if place.trade_id:
-                lag_s = (now_us - place.exchange_us) / 1e6
-                yield f'feed_handler_lag_seconds{{venue="{venue}",symbol="{symbol}"}} {lag_s:.6f}'
-        yield from failpoints.metrics()
+            yield _of_each(GaugeMetricFamily, name, ("venue",), {(venue,): gauge})
+        by_symbol = ("venue", "symbol")
+        places = {(venue, symbol): place for symbol, place in self._places.items()}
+        last_ids = {of: place.trade_id for of, place in places.items()}
+        yield _of_each(GaugeMetricFamily, "last_id", by_symbol, last_ids)
+        lags_s = {of: (now_us - place.exchange_us) / 1e6 for of, place in places.items() if place.trade_id}
+        yield _of_each(GaugeMetricFamily, "lag_seconds", by_symbol, lags_s)
+
+
+def _of_each(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    labels: Sequence[str],
+    values: Mapping[Any, float],
+) -> Metric:
+    """The metric feed_handler_<name>, with a value for each tuple of the labels' values."""
+    found = kind(f"feed_handler_{name}", "", labels=labels)
+    for of, value in values.items():
+        found.add_metric(of, value)
+    return found
 
 
 async def _serve(handler: Handler, host: str, port: int) -> None:

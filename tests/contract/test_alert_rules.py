@@ -130,7 +130,7 @@ def kinds(url: str) -> set[str]:
 
 def test_the_exporter_tells_lag_offload_and_what_others_left(exporter: str) -> None:
     """Records and seconds behind, of each partition; the watermark; the file that gameday writes."""
-    lag = f'broker_consumer_lag_records{{topic="{TOPIC}",partition="0",group="{GROUP}"}}'
+    lag = f'broker_consumer_lag_records{{group="{GROUP}",partition="0",topic="{TOPIC}"}}'
     until(lambda: lag in told(exporter) and "offload_watermark_up" in told(exporter), WITHIN_S, what="a first look")
     first = told(exporter)
     assert first[lag] == 5.0

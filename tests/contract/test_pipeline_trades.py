@@ -331,7 +331,7 @@ def test_a_producer_that_fails_begins_again_without_loss(rig: Rig) -> None:
     def restarts() -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{rig.ports['kraken']}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
-        return int(next(x for x in lines if x.startswith("feed_handler_restarts_total")).split()[-1])
+        return int(float(next(x for x in lines if x.startswith("feed_handler_restarts_total")).split()[-1]))
 
     before = restarts()
     limit("100")

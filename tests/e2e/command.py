@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -42,13 +43,19 @@ def running(
     output = state.root / f"output-{os.urandom(4).hex()}.txt"
     with output.open("w") as file:
         process = subprocess.Popen(
-            _command(arguments), env=_environment(state, env), stdout=file, stderr=file, text=True
+            _command(arguments), env=_environment(state, env), stdout=file, stderr=file, text=True, preexec_fn=_heed
         )
         try:
             yield process, output
         finally:
             process.kill()
             process.wait()
+
+
+def _heed() -> None:
+    """Signals that the tests' own process was told to ignore (nohup, a job in the background) end this command."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def seen(process: subprocess.Popen[str], output: Path, text: str) -> None:

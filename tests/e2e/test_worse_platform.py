@@ -5,8 +5,10 @@ A stack of its own, because its history is damaged for good.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.query import QueryResult
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from compose.trades.processes import processes
 from compose.up import clean, down, up
@@ -22,6 +24,7 @@ from flows import catalogue
 from gameday import codec
 from gameday.config import read_env
 from gameday.model import Verdict
+from gameday.polling import until
 from gameday.run import Run, new_id
 from gameday.stack import open_stack
 from gameday.state import ROOT, State
@@ -39,6 +42,9 @@ WITHIN_S = 450
 
 IN_VAIN_S = 20.0
 """How long recovery is awaited where none can come."""
+
+BROKER_S = 60.0
+"""Until a broker that was started again tells where a partition ends."""
 
 RESENT = 40
 """How many of a partition's last trades are sent again."""
@@ -192,8 +198,14 @@ def resend(state: State, topic: str) -> None:
     brokers = f"127.0.0.1:{read_env(state.env)['KAFKA_DIRECT_PORT']}"
     reader = Consumer({"bootstrap.servers": brokers, "group.id": "resend", "enable.auto.commit": False})
     writer = Producer({"bootstrap.servers": brokers, "acks": "all"})
+
+    def ends(partition: int) -> tuple[int, int] | None:
+        with suppress(KafkaException):  # the broker has only just been started, and does not know the topic yet
+            return reader.get_watermark_offsets(TopicPartition(topic, partition), 5)
+        return None
+
     for partition in range(4):
-        low, end = reader.get_watermark_offsets(TopicPartition(topic, partition), 20)
+        low, end = until(functools.partial(ends, partition), BROKER_S, what=f"partition {partition}")
         first = max(low, end - RESENT)
         reader.assign([TopicPartition(topic, partition, first)])
         for message in reader.consume(end - first, 10) if end > first else ():
