@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
-from gameday.config import StackConfig, default_path, load, revealed
+from gameday.config import StackConfig, default_path, folder_of_tests, load, revealed
 from gameday.state import ROOT
 
 if TYPE_CHECKING:
@@ -34,22 +35,27 @@ def register(config: StackConfig) -> list[str]:
 
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=config.prefect.work_pool, type="process"))
-    names = [_deploy(config, module, "on-demand") for module in catalogue()]
-    names.append(_deploy(config, "nightly", "nightly", Cron(config.prefect.cron, timezone=config.prefect.timezone)))
+    folder = folder_of_tests()
+    names = [_deploy(config, folder / f"{name}.py", "on-demand") for name in catalogue()]
+    nightly, cron = ROOT / "flows" / "nightly.py", Cron(config.prefect.cron, timezone=config.prefect.timezone)
+    names.append(_deploy(config, nightly, "nightly", cron))
     alert_url = config.prefect.alert_url
     opened = None if alert_url is None else SecretStr(revealed(alert_url, secret, "prefect.alert_url"))
     return [*names, *automate(opened)]
 
 
-def _deploy(config: StackConfig, module: str, name: str, schedule: Any = None) -> str:
+def _deploy(config: StackConfig, path: Path, name: str, schedule: Any = None) -> str:
+    """path: the file with the flow, which is named after it."""
     from prefect.flows import Flow
 
-    found = cast("Flow[..., Any]", Flow.from_source(source=str(ROOT), entrypoint=f"flows/{module}.py:{module}"))
+    source = ROOT if path.is_relative_to(ROOT) else path.parent
+    entrypoint = f"{path.relative_to(source)}:{path.stem}"
+    found = cast("Flow[..., Any]", Flow.from_source(source=str(source), entrypoint=entrypoint))
     found.to_deployment(
         name=name,
         work_pool_name=config.prefect.work_pool,
         parameters={"stack": str(default_path().resolve())},
-        tags=["gameday", config.name, module],
+        tags=["gameday", config.name, path.stem],
         schedule=schedule,
     ).apply()  # type: ignore[union-attr]
     return f"{found.name}/{name}"

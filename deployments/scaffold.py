@@ -1,4 +1,4 @@
-"""The two files of a new failure test, for `gameday new NAME`: flows/NAME.py and runbooks/NAME.md."""
+"""The two files of a new failure test, for `gameday new NAME`, in the folders that gameday.toml names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from gameday.errors import ConfigError
-from gameday.state import ROOT
 
 __all__ = ["scaffold"]
 
@@ -78,14 +77,15 @@ When, and to whom.
 """
 
 
-def scaffold(name: str) -> tuple[Path, Path]:
+def scaffold(name: str, tests: Path, runbooks: Path) -> tuple[Path, Path]:
     """Write both files; a ConfigError when the name is no stem or one of the files is there already."""
     stem = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", stem):
         raise ConfigError(
             f"{name!r} is no name for a failure test. Remedy: lower case words joined by _: broker_disk_full"
         )
-    flow, runbook = ROOT / "flows" / f"{stem}.py", ROOT / "runbooks" / f"{stem}.md"
+    runbooks.mkdir(parents=True, exist_ok=True)
+    flow, runbook = tests / f"{stem}.py", runbooks / f"{stem}.md"
     for path in (flow, runbook):
         if path.exists():
             raise ConfigError(f"{path} exists already. Remedy: another name, or edit it")

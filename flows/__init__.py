@@ -1,16 +1,23 @@
-"""The failure tests, one a file, and the night that runs them. `catalogue` is the only list of them there is."""
+"""The failure tests, one a file, in a folder a platform; and the night that runs them. `catalogue` is the only list of
+them there is: the files of the folder that a stack's gameday.toml names."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.util
 import inspect
-import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gameday.errors import ConfigError
+from gameday.config import folder_of_tests
+from gameday.errors import ConfigError, GamedayError
 from gameday.model import FailureTest, Json
-from gameday.stack import function, near
+from gameday.stack import near
+from gameday.state import ROOT
 from tasks.definition import definition, looking
 
 if TYPE_CHECKING:
@@ -18,41 +25,79 @@ if TYPE_CHECKING:
 
 __all__ = ["catalogue", "definitions", "find", "parameters"]
 
+HERE = Path(__file__).resolve().parent
 
-def catalogue() -> dict[str, Flow[..., Any]]:
-    """Every failure test by name, in the order of their files' docstrings ("Failure test 1: ...")."""
+
+def catalogue(stack: Path | None = None) -> dict[str, Flow[..., Any]]:
+    """Every failure test by name, in the order of their files' docstrings ("Failure test 1: ...").
+
+    stack: its gameday.toml; the default one's when left out.
+    """
     from prefect.flows import Flow
 
     from tasks.run import as_flow
 
     flows: dict[str, Flow[..., Any]] = {}
-    for name in _names():
-        made = function(f"flows.{name}:{name}")
+    for name, module in _modules(stack):
+        made = _of(module, name)
         if not isinstance(made, Flow):  # it was imported by who only looked
             made = as_flow(made)
-            setattr(sys.modules[f"flows.{name}"], name, made)
+            setattr(module, name, made)
         flows[name] = made
-    return dict(sorted(flows.items(), key=lambda item: _place(item[0])))
+    return flows
 
 
-def definitions() -> dict[str, Callable[..., FailureTest]]:
+def definitions(stack: Path | None = None) -> dict[str, Callable[..., FailureTest]]:
     """The same as plain functions. Needs no Prefect where nobody has asked for the flows yet."""
     with looking():
-        found = {name: definition(function(f"flows.{name}:{name}")) for name in _names()}
-    return dict(sorted(found.items(), key=lambda item: _place(item[0])))
+        return {name: definition(_of(module, name)) for name, module in _modules(stack)}
 
 
-def _names() -> Iterator[str]:
-    return (module.name for module in pkgutil.iter_modules(__path__) if module.name != "nightly")
+def _modules(stack: Path | None) -> Iterator[tuple[str, ModuleType]]:
+    """Name and module of each failure test, in their order."""
+    files = (path for path in folder_of_tests(stack).glob("*.py") if not path.name.startswith("_"))
+    modules = {path.stem: _load(path) for path in files}
+    yield from sorted(modules.items(), key=lambda item: (item[1].__doc__ or "", item[0]))
 
 
-def _place(name: str) -> tuple[str, str]:
-    return sys.modules[f"flows.{name}"].__doc__ or "", name
+def _load(path: Path) -> ModuleType:
+    """A file as a module: of this package where it lies in it, else of its own, under a name that no other has."""
+    ours = path.is_relative_to(HERE)
+    folder = hashlib.md5(str(path.parent).encode(), usedforsecurity=False).hexdigest()[:8]
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts) if ours else f"failure_tests_{folder}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        if ours:
+            return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except GamedayError:
+        sys.modules.pop(name, None)
+        raise
+    except Exception as e:
+        sys.modules.pop(name, None)
+        raise ConfigError(f"{path} can't be imported: {type(e).__name__}: {e}. Remedy: mend that file") from e
 
 
-def find(name: str) -> Flow[..., Any]:
+def _of(module: ModuleType, name: str) -> Any:
+    """The failure test that its file is named after."""
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise ConfigError(
+            f"{module.__file__} has no function {name!r}. Remedy: a failure test is the function of its file's name, "
+            "with @failure_test before it (gameday new NAME writes one)"
+        ) from None
+
+
+def find(name: str, stack: Path | None = None) -> Flow[..., Any]:
     """One failure test, by its name with underscores or dashes; a ConfigError with near names when there is none."""
-    known = catalogue()
+    known = catalogue(stack)
     try:
         return known[name.replace("-", "_")]
     except KeyError:

@@ -63,7 +63,8 @@ def choose(tests: Sequence[str] | None, variants: Variants, stack: Stack | None 
     """The flows and parameter sets of a night. Of those that the stack can't carry out only the first is in it, to say
     why, where no other can either; all are in all."""
     chosen: list[tuple[Flow[..., Any], dict[str, Json]]] = []
-    for one in [find(name) for name in tests] if tests else catalogue().values():
+    path = None if stack is None else stack.path
+    for one in [find(name, path) for name in tests] if tests else catalogue(path).values():
         sets = list(definition(one)().nightly)
         if stack is not None and variants != "all":
             sets = [params for params in sets if _can_run(stack, definition(one)(**params))] or sets[:1]
@@ -139,7 +140,7 @@ def carry_out(chosen: Chosen, opened: Stack, stack: str, commit: bool = False) -
         if any(r.verdict is not Verdict.SKIPPED for r in here.results):
             _whole_history(here, opened)
             write_back(here, opened, commit)
-            if {one.name for one, _ in chosen} >= {one.name for one in catalogue().values()}:
+            if {one.name for one, _ in chosen} >= {one.name for one in catalogue(opened.path).values()}:
                 here.completed = datetime.now(UTC)
     finally:
         night.reset(token)

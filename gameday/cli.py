@@ -443,10 +443,11 @@ def selftest(as_json: AsJson = False) -> None:
 
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g. broker_disk_full.")]) -> None:
-    """Write the two files of a new failure test: flows/NAME.py and runbooks/NAME.md."""
+    """Write the two files of a new failure test: NAME.py and NAME.md, in the folders that gameday.toml names."""
     from deployments.scaffold import scaffold
+    from gameday.config import folder_of_runbooks, folder_of_tests
 
-    for path in scaffold(name):
+    for path in scaffold(name, folder_of_tests(), folder_of_runbooks()):
         out.print(str(path), markup=False)
 
 

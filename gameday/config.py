@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +26,7 @@ from pydantic import (
 
 from gameday import address
 from gameday.errors import ConfigError, NotUp
-from gameday.state import ROOT, State
+from gameday.state import ROOT, RUNBOOKS, TESTS, State
 
 __all__ = [
     "AlertsConfig",
@@ -73,6 +73,8 @@ TELLING = ("channels", "prefect.alert_url")
 SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
 """Keys whose values are secrets, or addresses that may hold one."""
 
+
+Table = TypeVar("Table", bound=BaseModel)
 
 Http = Annotated[str, AfterValidator(address.http)]
 Postgres = Annotated[str, AfterValidator(address.postgres)]
@@ -280,6 +282,13 @@ class MetricsConfig(Strict):
         return url
 
 
+class TestsConfig(Strict):
+    """The stack's own failure tests. folder: where they lie, NAME.py with a function NAME each, relative to
+    gameday.toml; those of the trades platform when left out."""
+
+    folder: Path | None = None
+
+
 class RunbookConfig(Strict):
     """That the blocks of the runbooks are carried out during a run; without this table they are only read by people.
 
@@ -325,6 +334,7 @@ class StackConfig(Strict):
     metrics: MetricsConfig = MetricsConfig()
     watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
+    tests: TestsConfig = TestsConfig()
     runbook: RunbookConfig | None = None
 
     @field_validator("history")
@@ -382,8 +392,43 @@ def load(path: Path | None = None, state: State | None = None) -> StackConfig:
     stack is up."""
     path = path or default_path()
     env = {**read_env((state or State.default()).check().env), **os.environ}
+    return parse(_raw(path), env, path)
+
+
+def folder_of_tests(path: Path | None = None) -> Path:
+    """Where the failure tests of a gameday.toml lie. Nothing else of it is looked at: also of a stack that is not up.
+    A ConfigError where there is no such folder."""
+    path = path or default_path()
+    folder = _table(TestsConfig, "tests", path).folder
+    found = placed(folder, path, TESTS)
+    if not found.is_dir():
+        raise ConfigError(f"{path}: tests.folder is {str(folder)!r}, and there is no folder {found}. Remedy: make it")
+    return found
+
+
+def folder_of_runbooks(path: Path | None = None) -> Path:
+    """The same of the runbooks, which need not be there."""
+    path = path or default_path()
+    return placed(_table(RunbookConfig, "runbook", path).folder, path, RUNBOOKS)
+
+
+def placed(folder: Path | None, path: Path, default: str) -> Path:
+    """A folder that a gameday.toml names relative to itself; default: in the checkout, where it names none."""
+    return (ROOT / default if folder is None else path.parent / folder).resolve()
+
+
+def _table(kind: type[Table], name: str, path: Path) -> Table:
+    """One table of the document, as it stands."""
     try:
-        raw = tomllib.loads(path.read_text())
+        return kind.model_validate(_raw(path).get(name, {}))
+    except ValidationError as e:
+        raise _wrong(e, path, name) from e
+
+
+def _raw(path: Path) -> Mapping[str, Any]:
+    """The document as TOML gives it."""
+    try:
+        return tomllib.loads(path.read_text())
     except FileNotFoundError as e:
         raise ConfigError(f"no configuration at {path}. Remedy: --config FILE, or GAMEDAY_CONFIG=FILE") from e
     except (OSError, UnicodeDecodeError) as e:
@@ -392,7 +437,6 @@ def load(path: Path | None = None, state: State | None = None) -> StackConfig:
         ) from e
     except tomllib.TOMLDecodeError as e:
         raise ConfigError(f"{path} is not TOML: {e}. Remedy: mend that line") from e
-    return parse(raw, env, path)
 
 
 def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
@@ -400,13 +444,18 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
     try:
         config = StackConfig.model_validate(_fill(raw, env, path, ()))
     except ValidationError as e:
-        problems = "; ".join(
-            f"{'.'.join(map(str, p['loc']))}: {p['msg'].lower()} (got {shown(str(p['loc'][-1:]), p['input'])})"
-            for p in e.errors()
-        )
-        raise ConfigError(f"{path}: {problems}. Remedy: see README, 'Point it at your own stack'") from e
+        raise _wrong(e, path) from e
     _cross_check(config, path)
     return config
+
+
+def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
+    """All that is wrong, with the keys, of the document or of one table in it."""
+    problems = "; ".join(
+        f"{'.'.join(map(str, (*table, *p['loc'])))}: {p['msg'].lower()} (got {shown(str(p['loc'][-1:]), p['input'])})"
+        for p in error.errors()
+    )
+    return ConfigError(f"{path}: {problems}. Remedy: see README, 'Point it at your own stack'")
 
 
 def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -> Any:

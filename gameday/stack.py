@@ -244,8 +244,7 @@ class Stack:
     @property
     def _runbooks(self) -> Path:
         config = self.config.runbook
-        folder = ROOT / RUNBOOKS if config is None or config.folder is None else self.path.parent / config.folder
-        return folder.resolve()
+        return configuration.placed(None if config is None else config.folder, self.path, RUNBOOKS)
 
     # ---- the stream ----------------------------------------------------------------------------------------
 

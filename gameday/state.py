@@ -26,10 +26,10 @@ from pathlib import Path
 
 from gameday.errors import ConfigError
 
-__all__ = ["ROOT", "RUNBOOKS", "State"]
+__all__ = ["ROOT", "RUNBOOKS", "TESTS", "State"]
 
-RUNBOOKS = "runbooks"
-"""The runbooks' folder in the checkout, unless gameday.toml names another."""
+TESTS, RUNBOOKS = "flows/trades", "runbooks/trades"
+"""The folders of the failure tests and of their runbooks in the checkout, unless gameday.toml names others."""
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 

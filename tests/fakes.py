@@ -330,3 +330,23 @@ def embedded_env(config: Path) -> str:
     some text."""
     names = sorted(set(VARIABLE.findall(config.read_text())))
     return "".join(f"{name}={1 if name.endswith('PORT') else 'nothing'}\n" for name in names)
+
+
+OWN_TEST = '''"""Failure test 1: ours."""
+
+from gameday.checks import INTACT, recovered
+from gameday.faults.restart import Restart
+from gameday.model import FailureTest, Inject
+from tasks.definition import failure_test
+
+
+@failure_test
+def ours(how: str = "sigkill") -> FailureTest:
+    """Does ours come back?
+
+    Args:
+        how: as restart has it.
+    """
+    return FailureTest(plan=(Inject(Restart("broker", how=how)),), mttr_max_s=60, checks=(*INTACT, recovered))
+'''
+"""A failure test that a stack has of its own: ours.py."""

@@ -14,7 +14,7 @@ import pytest
 from flows import catalogue
 from gameday.state import ROOT
 from tests.contract.test_automations import Prefect
-from tests.fakes import write_config
+from tests.fakes import OWN_TEST, write_config
 
 SECRET = "xoxb-kept-by-prefect"
 
@@ -35,8 +35,8 @@ def run(api_url: str, *argv: str, **env: str) -> str:
     return done.stdout
 
 
-def deployments(prefect: Prefect) -> dict[str, Any]:
-    ours = {"deployments": {"tags": {"all_": ["gameday", "toy"]}}}
+def deployments(prefect: Prefect, stack: str = "toy") -> dict[str, Any]:
+    ours = {"deployments": {"tags": {"all_": ["gameday", stack]}}}
     return {found["tags"][-1]: found for found in prefect.ask("/deployments/filter", ours)}
 
 
@@ -84,3 +84,18 @@ def test_a_night_s_progress_is_an_artifact_that_grows(prefect_api_url: str, tmp_
     assert [(one["type"], one["data"], one["description"]) for one in found] == [
         ("progress", 100.0, "2 of 2 tests done: all")
     ]
+
+
+def test_failure_tests_of_a_stack_s_own_are_registered(prefect_api_url: str, tmp_path: Path) -> None:
+    """From the folder that its gameday.toml names, outside the checkout. The last test here: a server has
+    one night, which is this stack's from now on."""
+    path = write_config(tmp_path)
+    text = path.read_text().replace("http://127.0.0.1:1/api", prefect_api_url, 1).replace('"toy"', '"own"', 1)
+    path.write_text(f'{text}\n[tests]\nfolder = "failures"\n')
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "ours.py").write_text(OWN_TEST)
+    run(prefect_api_url, "-m", "deployments.register", GAMEDAY_CONFIG=str(path))
+    found = deployments(Prefect(prefect_api_url), "own")
+    assert set(found) == {"ours", "nightly"}
+    assert found["ours"]["entrypoint"] == "ours.py:ours"
+    assert found["ours"]["parameter_openapi_schema"]["properties"]["how"]["description"].strip() == "as restart has it."

@@ -251,5 +251,5 @@ def test_where_the_rest_stands(stack: Stack) -> None:
     bare = SimpleNamespace(config=config, state=stack.state, runbooks_shown=stack.runbooks_shown)
     found = telling.places(bare, "n", "broker_restart")  # type: ignore[arg-type]
     assert found.report == str(stack.state.night("n") / "report.html")
-    assert found.runbook == "runbooks/broker_restart.md"
+    assert found.runbook == "runbooks/trades/broker_restart.md"
     assert found.prefect is None

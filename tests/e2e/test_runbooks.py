@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gameday.config import default_path
-from gameday.state import ROOT, State
+from gameday.state import ROOT, RUNBOOKS, State
 from tests.e2e.command import gameday, results
 
 RUN_S = 400
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.suite("trades"), pytest.mark.timeout(RUN_S + 60)]
 @pytest.fixture
 def books(tmp_path: Path) -> Path:
     """The runbooks of the repository, to be spoilt; gameday.toml beside them names them."""
-    shutil.copytree(ROOT / "runbooks", tmp_path / "runbooks")
+    shutil.copytree(ROOT / RUNBOOKS, tmp_path / "runbooks")
     text = default_path().read_text()
     assert "[runbook.env]" in text
     (tmp_path / "gameday.toml").write_text(

@@ -78,7 +78,7 @@ from prefect.flows import Flow
 from tasks.definition import definition
 looked = definitions()
 flows = catalogue()
-from flows.broker_restart import broker_restart
+from flows.trades.broker_restart import broker_restart
 assert isinstance(broker_restart, Flow) and flows["broker_restart"] is broker_restart
 assert all(definition(flow) is looked[name] for name, flow in flows.items())
 assert list(looked) == list(flows) == list(definitions())

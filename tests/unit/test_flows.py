@@ -1,18 +1,20 @@
 """The failure tests as data, and what the night makes of them."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import catalogue, find, parameters
+from flows import catalogue, definitions, find, parameters
 from flows.nightly import choose, too_late
-from gameday.config import PrefectConfig
+from gameday.config import PrefectConfig, default_path
 from gameday.errors import ConfigError
 from gameday.faults.isolate import Isolate
 from gameday.model import FailureTest, Heal, Inject
 from gameday.state import ROOT
 from tasks.run import definition, question
+from tests.fakes import OWN_TEST
 
 PREFECT = PrefectConfig(api_url="http://127.0.0.1:1/api")
 DUE = datetime(2026, 1, 2, 2, 0, tzinfo=UTC)
@@ -20,7 +22,7 @@ DUE = datetime(2026, 1, 2, 2, 0, tzinfo=UTC)
 
 def test_the_catalogue_is_the_files_in_their_order() -> None:
     """Adding a failure test is adding a file."""
-    files = {p.stem for p in (ROOT / "flows").glob("*.py")} - {"__init__", "nightly"}
+    files = {p.stem for p in (ROOT / "flows" / "trades").glob("*.py")} - {"__init__"}
     assert set(catalogue()) == files
     assert list(catalogue())[:3] == ["broker_restart", "clickhouse_restart", "feed_handler_crash"]
 
@@ -72,6 +74,8 @@ def test_variants_are_those_that_the_stack_can_run() -> None:
     """Where no link can be cut, a partition isolates; all is all the same; a test that can't run at all is shown."""
 
     class Stack:
+        path = default_path()
+
         def misses(self, test: FailureTest) -> list[str]:
             faults = [step.fault for step in test.plan if isinstance(step, Inject)]
             return [] if all(isinstance(fault, Isolate) for fault in faults) else ["a link"]
@@ -94,3 +98,53 @@ def test_a_late_night_does_not_start(late: timedelta, skipped: bool) -> None:
 def test_a_night_that_was_asked_for_is_never_late() -> None:
     """Only what a schedule started has a due time."""
     assert too_late(None, DUE, PREFECT) is None
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The gameday.toml of a stack that has failure tests of its own, outside the checkout."""
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "ours.py").write_text(OWN_TEST)
+    (tmp_path / "failures" / "_helpers.py").write_text("raise ValueError('no failure test')\n")
+    path = tmp_path / "gameday.toml"
+    path.write_text('[tests]\nfolder = "failures"\n')
+    return path
+
+
+def test_a_stack_has_failure_tests_of_its_own(own: Path) -> None:
+    """They are those of its folder, and no others."""
+    assert list(definitions(own)) == list(catalogue(own)) == ["ours"]
+    assert parameters(find("ours", own), {"how": "graceful"}) == {"how": "graceful"}
+    with pytest.raises(ConfigError, match=r"no failure test 'broker_restart'\. Known: ours"):
+        find("broker_restart", own)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def ours(:\n", r"ours\.py can't be imported: SyntaxError.*Remedy"),
+        ("import nothing_like_it\n", r"ours\.py can't be imported: ModuleNotFoundError.*nothing_like_it"),
+        ("def other():\n    pass\n", r"ours\.py has no function 'ours'.*Remedy"),
+    ],
+)
+def test_a_file_that_is_no_failure_test_is_named(own: Path, text: str, message: str) -> None:
+    """With what is wrong with it; mended, it is found."""
+    path = own.parent / "failures" / "ours.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        definitions(own)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('folder = "nowhere"', r"tests\.folder is 'nowhere', and there is no folder .*nowhere"),
+        ("folder = 3", r"tests\.folder: .*path.*got 3"),
+        ('folders = "failures"', r"tests\.folders: .*not permitted"),
+    ],
+)
+def test_a_folder_of_failure_tests_that_is_wrong_is_named(own: Path, table: str, message: str) -> None:
+    """With the key and its value."""
+    own.write_text(f"[tests]\n{table}\n")
+    with pytest.raises(ConfigError, match=message):
+        catalogue(own)

@@ -9,7 +9,7 @@ import pytest
 
 from flows import catalogue
 from flows.nightly import choose
-from flows.offload_failure import offload_failure
+from flows.trades.offload_failure import offload_failure
 from gameday import checks, config
 from gameday.errors import ConfigError
 from gameday.faults.ambush import Ambush

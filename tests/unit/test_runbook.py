@@ -22,7 +22,7 @@ from gameday.model import Heal, Verdict
 from gameday.reports.runbook import filled
 from gameday.runbook import RECOVERY, SECTIONS, VERIFY, Block, parse, read
 from gameday.stack import Stack
-from gameday.state import ROOT, State
+from gameday.state import ROOT, RUNBOOKS, State
 from tasks.notify import notify
 from tasks.run import Night, definition
 from tasks.runbook import moment
@@ -193,7 +193,7 @@ def test_an_engineer_is_sent_to_the_folder_that_is_configured(tmp_path: Path) ->
 
 def test_the_repository_s_own_folder_is_named_from_the_checkout_on(tmp_path: Path) -> None:
     """As it is without a folder under [runbook]."""
-    assert places(stack_with_runbooks(tmp_path, folder=None), "n", "x", flow=False).runbook == "runbooks/x.md"
+    assert places(stack_with_runbooks(tmp_path, folder=None), "n", "x", flow=False).runbook == f"{RUNBOOKS}/x.md"
 
 
 def stack_with_runbooks(tmp_path: Path, folder: str | None = "ours") -> Stack:
@@ -207,7 +207,7 @@ def stack_with_runbooks(tmp_path: Path, folder: str | None = "ours") -> Stack:
 
 
 def text(name: str) -> str:
-    return (ROOT / "runbooks" / f"{name}.md").read_text()
+    return (ROOT / RUNBOOKS / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize("name", list(TESTS))
@@ -221,7 +221,7 @@ def test_a_runbook_has_all_that_the_person_on_call_looks_for(name: str) -> None:
 @pytest.mark.parametrize("name", list(TESTS))
 def test_every_variant_of_the_night_is_diagnosed_and_verified(name: str) -> None:
     """Each parameter set has blocks of both kinds; and no block is meant for none of them."""
-    blocks = read(ROOT / "runbooks" / f"{name}.md")
+    blocks = read(ROOT / RUNBOOKS / f"{name}.md")
     function = definition(TESTS[name])
     used: set[int] = set()
     for params in function().nightly:
@@ -234,7 +234,7 @@ def test_every_variant_of_the_night_is_diagnosed_and_verified(name: str) -> None
 @pytest.mark.parametrize("name", list(TESTS))
 def test_blocks_name_parameters_that_the_test_has(name: str) -> None:
     """With values that it takes; and what else they read is in gameday.toml."""
-    blocks = read(ROOT / "runbooks" / f"{name}.md")
+    blocks = read(ROOT / RUNBOOKS / f"{name}.md")
     for block in blocks:
         for parameter, values in (block.only or {}).items():
             for value in values:
@@ -251,7 +251,7 @@ def test_recovery_is_carried_out_only_where_a_plan_ends_what_it_holds(name: str)
     for params in function().nightly:
         plan = function(**params).plan
         at = moment(plan)
-        for block in read(ROOT / "runbooks" / f"{name}.md"):
+        for block in read(ROOT / RUNBOOKS / f"{name}.md"):
             if block.kind == RECOVERY and block.meant_for(bound(function, dict(params))):
                 assert at < len(plan)
                 assert isinstance(plan[at], Heal)
@@ -260,7 +260,7 @@ def test_recovery_is_carried_out_only_where_a_plan_ends_what_it_holds(name: str)
 def test_what_is_stopped_is_started_by_its_runbook() -> None:
     """A component that was stopped stays so until somebody starts it: both tests that stop one are mended by hand."""
     for name in ("feed_handler_crash", "object_store_outage"):
-        blocks = read(ROOT / "runbooks" / f"{name}.md")
+        blocks = read(ROOT / RUNBOOKS / f"{name}.md")
         assert any(b.kind == RECOVERY and b.meant_for({"how": "stop"}) for b in blocks)
 
 

@@ -1,0 +1,1 @@
+"""The failure tests of the reference platform of trades, one a file."""
