@@ -1,18 +1,23 @@
-"""The end of a night: one digest of the whole history, from the first trade to now."""
+"""The end of a night: every hop that keeps its history, held against the ledger from the first record to now."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import ahead, checks
+from gameday import ahead, checks, codec
 from gameday.asking import answer
-from gameday.errors import GamedayError
-from gameday.model import Digest, Evidence, Finding, Verdict, Window, merge
-from gameday.ports import Ledger
+from gameday.errors import DriverError, GamedayError
+from gameday.model import EMPTY, Columns, Digest, Evidence, Finding, Group, Verdict, Window, merge
+from gameday.ports import Archive, BarsHop, Hop, Ledger, Log
 from gameday.run import HEADS_WITHIN_S
-from gameday.stack import Stack
+from gameday.stack import ARCHIVE, Stack
+from gameday.state import State
 from tasks.run import Night
 
 ANSWER_WITHIN_S = 600.0
@@ -20,11 +25,15 @@ ANSWER_WITHIN_S = 600.0
 
 WHOLE = (checks.no_loss, checks.no_duplicates, checks.unchanged)
 
+BELOW = -(1 << 62)
+"""Below every id: nothing should lie under the first one either."""
+
 
 @task(name="whole history", cache_policy=NO_CACHE)
 def close_night(here: Night, stack: Stack) -> None:
-    """Adds the finding `history` to the night: what users query, and the archive, against the ledger, over all ids up
-    to what each shows. Hops that keep only their newest records are judged inside each run's window."""
+    """Adds the finding `history` to the night. What users query, what is made from it, and the archive are held against
+    the ledger from the first id on; every other table from the place that the last night noted, for it may forget what
+    is older. A log is judged inside each run's window: to read a day of it takes too long."""
     try:
         here.findings.append(_whole(stack))
     except Exception as e:  # noqa: BLE001 - whatever keeps it from being told, the night has its results
@@ -32,8 +41,11 @@ def close_night(here: Night, stack: Stack) -> None:
         here.findings.append(Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {reason}"))
 
 
-def _asked(name: str, digest: Callable[[], Sequence[Digest]]) -> Sequence[Digest]:
-    return answer(digest, ANSWER_WITHIN_S, f"the digest of {name}")
+@dataclass(frozen=True)
+class Noted:
+    """What one night leaves to the next. places: table -> group -> up to which id it was right."""
+
+    places: Mapping[str, Mapping[Group, int]] = field(default_factory=dict)
 
 
 def _whole(stack: Stack) -> Finding:
@@ -41,30 +53,161 @@ def _whole(stack: Stack) -> Finding:
         why = f"not judged here: {stack.config.stream.hops[0]} keeps only its newest records"
         return Finding("history", Verdict.SKIPPED, why)
     ledger, visible = stack.config.stream.hops[0], stack.config.stream.visible
-    tables = {name: stack.hops[name] for name in (ledger, visible)}
-    heads = {name: answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}") for name, hop in tables.items()}
-    groups = heads[ledger]
-    hi = {g: min(h[g] for h in heads.values() if g in h) for g in groups}  # what a table doesn't know, it lacks
+    kept = [name for name, hop in stack.hops.items() if name == visible or isinstance(hop, BarsHop)]
+    heads = {name: _heads(name, stack.hops[name]) for name in (ledger, visible)}
     seen = answer(partial(ahead.heads_of, stack, archive=True), HEADS_WITHIN_S, "the heads of all hops")
     surplus = answer(partial(ahead.beyond, stack, seen), HEADS_WITHIN_S, "the ledger's heads")
-    window = Window(lo=dict.fromkeys(groups, 0), hi=hi)
-    given = [_asked(name, partial(hop.digest, window)) for name, hop in tables.items()]
-    digests = tuple(d for found in given for d in found if d.stream == "trades")
-    if (archive := stack.archive) is not None:
-        heads_now = answer(archive.heads, HEADS_WITHIN_S, "the heads of the archive")
-        exported = Window(lo=dict.fromkeys(groups, 0), hi=heads_now)  # the ledger has none of foreign groups
-        right = _asked(ledger, partial(stack.ledger.digest, exported))[0].groups
-        held = _asked("the archive", partial(archive.digest, exported))
-        digests += (Digest("archive", ledger, "final", right), *held)
-    evidence = Evidence("history", {}, stack.name, visible=visible, ledger=ledger, window=window, digests=digests)
-    findings = [check(evidence) for check in WHOLE]
+    noted, findings, notes = _since_last_night(stack, [n for n in stack.hops if n not in (ledger, *kept)], heads)
+    for name in kept:
+        findings += _judged(name, partial(_from_the_first, stack, name, heads))
+    if stack.archive is not None:
+        findings += _judged("the archive", partial(_archived, stack, stack.archive))
     if surplus:
         findings.append(Finding("surplus", Verdict.FAIL, "; ".join(ahead.told(surplus, ledger))))
     verdict = merge([f.verdict for f in findings])
-    records = sum(window.hi.values())
-    why = (
-        "; ".join(f.why for f in findings if f.verdict is verdict)
-        if verdict is not Verdict.PASS
-        else f"all {records:,} records are right, from the first on"
+    if verdict is Verdict.PASS:
+        records = sum(min(head, heads[visible].get(g, head)) for g, head in heads[ledger].items())
+        why = "; ".join([f"all {records:,} records are right, from the first on", *notes])
+    else:
+        why = "; ".join(f.why for f in findings if f.verdict is verdict)
+    return Finding("history", verdict, why, codec.encode(noted))
+
+
+def _heads(name: str, hop: Hop | BarsHop) -> Mapping[Group, int]:
+    return answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}")
+
+
+def _asked(name: str, digest: Callable[[], Sequence[Digest]]) -> Sequence[Digest]:
+    return answer(digest, ANSWER_WITHIN_S, f"the digest of {name}")
+
+
+def _judged(name: str, ask: Callable[[], Evidence]) -> list[Finding]:
+    """What the checks say of one hop; one that gives no answer hides nothing of the others."""
+    try:
+        evidence = ask()
+    except DriverError as e:
+        return [Finding(name, Verdict.UNKNOWN, f"{name} could not be judged: {e}")]
+    return [check(evidence) for check in WHOLE]
+
+
+# ---- from the first id on ----------------------------------------------------------------------------------
+
+
+def _from_the_first(stack: Stack, name: str, heads: Mapping[str, Mapping[Group, int]]) -> Evidence:
+    """One hop's evidence, up to what all of ledger, visible hop and that one show."""
+    known = [*heads.values(), _heads(name, stack.hops[name])]
+    truth = heads[stack.config.stream.hops[0]]
+    hi = {g: min(h[g] for h in known if g in h) for g in truth}  # what a table doesn't know, it lacks
+    return _held(stack, name, Window(dict.fromkeys(hi, BELOW), hi))
+
+
+def _held(stack: Stack, name: str, window: Window) -> Evidence:
+    """One hop's digests of a window, the ledger's first."""
+    ledger, hop = stack.config.stream.hops[0], stack.hops[name]
+    if isinstance(hop, BarsHop):
+        bars = answer(partial(hop.held, window), ANSWER_WITHIN_S, f"the bars of {name}")
+        right = answer(partial(_bars, stack.ledger, bars, window), ANSWER_WITHIN_S, f"the bars of {ledger}")
+        digests = [right, *hop.digests(bars)]
+    else:
+        right = _asked(ledger, partial(stack.ledger.digest, window))[0]
+        digests = [right, *(d for d in _asked(name, partial(hop.digest, window)) if d.stream == right.stream)]
+    return _evidence(stack, window, digests)
+
+
+def _bars(ledger: Hop, held: Columns, window: Window) -> Digest:
+    assert isinstance(ledger, Ledger)
+    return ledger.bars(held, window)
+
+
+def _archived(stack: Stack, archive: Archive) -> Evidence:
+    """The archive's digest over all that it has; the ledger has none of foreign groups."""
+    ledger = stack.config.stream.hops[0]
+    heads = answer(archive.heads, HEADS_WITHIN_S, "the heads of the archive")
+    window = Window(dict.fromkeys(heads, BELOW), heads)
+    right = _asked(ledger, partial(stack.ledger.digest, window))[0]
+    held = _asked("the archive", partial(archive.digest, window))
+    return _evidence(stack, window, [Digest(ARCHIVE, ledger, "final", right.groups), *held])
+
+
+def _evidence(stack: Stack, window: Window, digests: Sequence[Digest]) -> Evidence:
+    """For the checks. No id below 1 should exist, so none is expected there."""
+    expected = Window({g: max(0, lo) for g, lo in window.lo.items()}, window.hi)
+    stream = stack.config.stream
+    return Evidence(
+        "history",
+        {},
+        stack.name,
+        visible=stream.visible,
+        ledger=stream.hops[0],
+        window=expected,
+        digests=tuple(digests),
     )
-    return Finding("history", verdict, why)
+
+
+# ---- since the last night ----------------------------------------------------------------------------------
+
+
+def _since_last_night(
+    stack: Stack, names: Sequence[str], heads: Mapping[str, Mapping[Group, int]]
+) -> tuple[Noted, list[Finding], list[str]]:
+    """These tables, from the place on that the last night noted: what this one notes, what the checks found, and what
+    is to be said beside a pass.
+
+    A table that has forgotten that place keeps less than lies between two nights, and is left to each run's window.
+    One that is not right keeps its place: it is not right tomorrow either, unless it is mended.
+    """
+    order, visible = list(stack.hops), stack.config.stream.visible
+    truth = heads[order[0]]
+    tables = [name for name in names if not isinstance(stack.hops[name], Log)]
+    before = _noted(stack.state).places if tables else {}
+    places: dict[str, Mapping[Group, int]] = {}
+    findings: list[Finding] = []
+    notes: list[str] = []
+    for name in tables:
+        past = before.get(name, {})
+        try:
+            before_it = order.index(name) < order.index(visible)  # what is visible has passed it
+            shown = heads[visible] if before_it else _heads(name, stack.hops[name])
+            hi = {g: min(head, shown.get(g, head)) for g, head in truth.items()}
+            known = {g: place for g, place in past.items() if 0 < place <= hi.get(g, 0)}
+            window = Window({g: place - 1 for g, place in known.items()}, {g: hi[g] for g in known})
+            evidence = _held(stack, name, window)
+        except DriverError as e:
+            findings.append(Finding(name, Verdict.UNKNOWN, f"{name} could not be judged: {e}"))
+            places[name] = past
+            continue
+        reach = {g for g, place in known.items() if evidence.digests[-1].groups.get(g, EMPTY).lo == place}
+        found = [check(_only(evidence, reach)) for check in WHOLE] if reach else []
+        right = all(f.verdict is Verdict.PASS for f in found)
+        places[name] = hi if right else {**hi, **past}
+        findings += found
+        notes.append(f"{name} {_reached(reach, known)}")
+    return Noted(places), findings, notes
+
+
+def _reached(reach: Collection[Group], known: Collection[Group]) -> str:
+    if not known:
+        return "is judged from the next night on"
+    if not reach:
+        return "has forgotten the last night's place, and is not judged"
+    if len(reach) < len(known):
+        return f"is right since the last night in {len(reach)} of {len(known)} streams; where the others were it forgot"
+    return "is right since the last night"
+
+
+def _only(evidence: Evidence, groups: Collection[Group]) -> Evidence:
+    """The same, of these groups."""
+    assert evidence.window is not None
+    lo, hi = ({g: at for g, at in side.items() if g in groups} for side in (evidence.window.lo, evidence.window.hi))
+    digests = tuple(replace(d, groups={g: t for g, t in d.groups.items() if g in groups}) for d in evidence.digests)
+    return replace(evidence, window=Window(lo, hi), digests=digests)
+
+
+def _noted(state: State) -> Noted:
+    """What the newest night noted that noted anything."""
+    for path in reversed(state.published()):
+        with suppress(GamedayError, KeyError, TypeError):
+            for finding in codec.read_json(path)["findings"]:
+                if finding["check"] == "history" and finding["evidence"]:
+                    return codec.decode(Noted, finding["evidence"], str(path))
+    return Noted()

@@ -311,7 +311,7 @@ class Bars:
         from gameday import bars
 
         held = self._held(window)
-        made = self._made(bars.spans(held, window))
+        made = bars.overlapping(self._made(bars.spans(held, window)), window)
         key = ("venue", "symbol", "interval", "bucket_us")
         left = {k: i for i, k in enumerate(zip(*(made[name].tolist() for name in key), strict=True))}
         beside = [left.pop(k, -1) for k in zip(*(held[name].tolist() for name in key), strict=True)]

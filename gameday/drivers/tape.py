@@ -74,22 +74,26 @@ class Hop:
         from gameday import bars
 
         tape = self._tape()
-        really = {name: held[name][held["n"] > 0] for name in bars.BAR_COLUMNS}
-        parts: list[Columns] = []
-        for (venue, symbol, interval), (lo, hi) in bars.spans(really, window).items():
-            made = bars.from_trades(self._made(tape, (venue, symbol), lo, hi), bars.INTERVALS_US[interval])
-            rows = len(made["n"])
-            named = {
-                "venue": np.full(rows, venue),
-                "symbol": np.full(rows, symbol),
-                "interval": np.full(rows, interval),
-            }
-            parts.append({**named, **made})
-        return bars.digest(
-            self.name, {name: np.concatenate([part[name] for part in parts]) for name in bars.BAR_COLUMNS}
-        )
+        spans = bars.spans(held, window)
+        made: list[Columns] = []
+        for venue, symbol in window.hi:
+            mine = {interval: spans[venue, symbol, interval] for interval in bars.INTERVALS_US}
+            lo, hi = min(lo for lo, _ in mine.values()), max(hi for _, hi in mine.values())
+            parts: dict[str, list[Columns]] = {interval: [] for interval in mine}
+            for chunk in self._chunks(tape, (venue, symbol), lo, hi):
+                for interval, (first, last) in mine.items():
+                    inside = (chunk["id"] > first) & (chunk["id"] <= last)
+                    trades = {name: column[inside] for name, column in chunk.items()}
+                    parts[interval].append(bars.from_trades(trades, bars.INTERVALS_US[interval]))
+            for interval, found in parts.items():
+                whole = bars.joined(found)
+                names = {"venue": venue, "symbol": symbol, "interval": interval}
+                made.append({**{n: np.full(len(whole["n"]), v) for n, v in names.items()}, **whole})
+        every = {name: np.concatenate([part[name] for part in made]) for name in bars.BAR_COLUMNS}
+        return bars.digest(self.name, bars.overlapping(every, window))
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
+        lo = max(0, lo)  # the first trade has the id 1
         end = min(hi, _heads(tape).get(group, lo))
         for start in range(lo, end, CHUNK_ROWS):
             yield self._made(tape, group, start, min(start + CHUNK_ROWS, end))
@@ -98,6 +102,7 @@ class Hop:
         """The trades lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
         had = _heads(tape)
         venue, symbol = group if group in had else next(iter(had))
+        lo = max(0, lo)
         return self._function(tape, venue, symbol, lo, max(lo, min(hi, had.get(group, lo))))
 
     def _tape(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
@@ -21,8 +22,9 @@ from gameday.digest import TRADE_FIELDS, row_hash, tally
 from gameday.drivers.clickhouse import Bars, Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
-from gameday.model import Columns, Digest, Group, Tally, Window
+from gameday.model import Columns, Digest, Group, Tally, Verdict, Window
 from pipelines.trades.schema import statements
+from tasks.closing import close_night
 from tests.contract.sockets import saying
 
 INT64 = 2**63
@@ -248,13 +250,14 @@ LO, HI = 500, 2400
 @pytest.fixture
 def made(client: Client, warehouse: str, ledger: Tape) -> Iterator[Bars]:
     """Silver with 3000 trades of the tape, gold with the bars of the first 2500."""
+    client.command("TRUNCATE TABLE trades.silver_heads")  # whatever other tests have left
     rows = ledger.rows(BTC, 0, 3000)
     put(client, BTC, list(zip(*(rows[name].tolist() for name in TRADE_FIELDS), strict=True)))
     upto = {name: column[:2500] for name, column in rows.items()}
     for interval, length_us in bars.INTERVALS_US.items():
         put_bars(client, interval, bars.from_trades(upto, length_us))
     yield Bars(warehouse, "trades.gold", "trades.silver")
-    for table in ("gold_raw", "silver_raw", "bronze"):
+    for table in ("gold_raw", "silver_raw", "silver_heads", "bronze"):
         client.command(f"TRUNCATE TABLE trades.{table}")
 
 
@@ -317,6 +320,71 @@ def test_a_changed_bar_shows_at_the_table_alone(client: Client, made: Bars, ledg
     assert found["exchange"] == found["silver"]
     differing = {g for g in found["gold"] if found["gold"][g] != found["silver"][g]}
     assert differing == {(*BTC, "1h")}
+
+
+@pytest.mark.parametrize("change", ["first_id = 0", "last_id = 1000000000000000", "first_id = 1000000000000000"])
+def test_a_bar_of_ids_that_never_were_shows_at_the_table_alone(
+    client: Client, made: Bars, ledger: Tape, change: str
+) -> None:
+    """Nothing is made of them: neither a trade 0, nor one that silver could not have yet, nor bars of other ids."""
+    buckets = made.held(Window({BTC: LO}, {BTC: HI}))
+    minutes = sorted(buckets["bucket_us"][buckets["interval"] == "1m"].tolist())
+    client.command(
+        f"ALTER TABLE trades.gold_raw UPDATE {change} WHERE interval = '1m'"
+        f" AND toUnixTimestamp(bucket) = {minutes[1] // 10**6}",
+        settings={"mutations_sync": 2},
+    )
+    found = compare(made, ledger)
+    assert found["exchange"] == found["silver"]
+    assert {g for g in found["exchange"] if found["gold"].get(g) != found["silver"][g]} == {(*BTC, "1m")}
+    assert abs(found["gold"][*BTC, "1m"].keys - found["silver"][*BTC, "1m"].keys) <= 1
+
+
+# ---- the end of a night: all that is kept ----------------------------------------------------------------------------
+
+
+def history(warehouse: str, made: Bars, ledger: Tape) -> tuple[Verdict, str]:
+    """What a night's end says of silver and gold."""
+    hops = {"exchange": ledger, "silver": silver(warehouse), "gold": made}
+    config = SimpleNamespace(stream=SimpleNamespace(hops=list(hops), visible="silver"))
+    here: Any = SimpleNamespace(findings=[])
+    stack: Any = SimpleNamespace(name="s", config=config, hops=hops, ledger=ledger, archive=None)
+    close_night.fn(here, stack)
+    (found,) = here.findings
+    return found.verdict, found.why
+
+
+CLOSED = "interval = '1m' AND first_id = (SELECT min(first_id) FROM trades.gold_raw WHERE interval = '1m')"
+
+
+def test_the_whole_history_of_bars_is_right(warehouse: str, made: Bars, ledger: Tape) -> None:
+    """As far as gold shows it."""
+    found = history(warehouse, made, ledger)
+    assert found == (Verdict.PASS, "all 3,000 records are right, from the first on")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (f"UPDATE high = high + toDecimal128('0.00000001', 8) WHERE {CLOSED}", "gold has at least 1 bar unlike"),
+        (f"DELETE WHERE {CLOSED}", "gold has 1 bar fewer than exchange"),
+        (f"UPDATE first_id = 0 WHERE {CLOSED}", "gold has at least 1 bar unlike"),
+    ],
+)
+def test_a_bar_closed_long_ago_is_judged_by_the_nights_history(
+    client: Client, warehouse: str, made: Bars, ledger: Tape, command: str, why: str
+) -> None:
+    """No run's window reaches back to it. The hop that differs is the guilty one."""
+    client.command(f"ALTER TABLE trades.gold_raw {command}", settings={"mutations_sync": 2})
+    verdict, told = history(warehouse, made, ledger)
+    assert (verdict, told.startswith(why)) == (Verdict.FAIL, True), told
+
+
+def test_a_trade_0_that_never_was_is_found_in_silver(client: Client, warehouse: str, made: Bars, ledger: Tape) -> None:
+    """It lies below every window."""
+    put(client, BTC, trades([0]))
+    verdict, told = history(warehouse, made, ledger)
+    assert (verdict, "silver (raw) has 1 trade too many: binance/BTCUSDT (1)" in told) == (Verdict.FAIL, True), told
 
 
 def test_a_trade_lost_before_silver_shows_at_the_source(client: Client, made: Bars, ledger: Tape) -> None:

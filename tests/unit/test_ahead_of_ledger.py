@@ -70,3 +70,5 @@ def test_the_ledger_knows_nothing_of_what_it_never_had(ledger: driver.Hop) -> No
     assert (groups[BTC].rows, groups[DOGE]) == (100, EMPTY)
     assert len(ledger.rows(BTC, 90, 10**15)["id"]) == 10
     assert len(ledger.rows(DOGE, 0, 5)["id"]) == 0
+    assert ledger.rows(BTC, -2, 1)["id"].tolist() == [1], "there is no trade 0"
+    assert ledger.digest(Window({BTC: -1}, {BTC: 5}))[0].groups[BTC].rows == 5

@@ -54,6 +54,36 @@ def test_bars_are_compared_from_the_first_id_to_the_last_that_any_of_them_names(
     assert spans[*BTC, "1h"] == (100, 200)
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 10**12), st.integers(1, 10**9), st.integers(0, 5 * MINUTE_US)), max_size=60),
+    st.integers(1, 20),
+)
+def test_bars_made_in_parts_are_those_made_at_once(rows: list[tuple[int, int, int]], size: int) -> None:
+    """A whole history doesn't fit into memory; a bar may lie in several parts."""
+    whole = columns(rows)
+    parts = [{n: c[at : at + size] for n, c in whole.items()} for at in range(0, len(rows), size)]
+    joined = bars.joined([bars.from_trades(part, MINUTE_US) for part in parts])
+    for name, column in bars.from_trades(whole, MINUTE_US).items():
+        assert joined[name].tolist() == column.tolist()
+
+
+def test_a_bar_is_not_believed_below_the_first_id_nor_beyond_its_source() -> None:
+    """Else the ledger would make a trade 0, or one that the source could not have yet, and the source were guilty."""
+    window = Window({BTC: 100}, {BTC: 200})
+    assert bars.spans(held(("1m", 0, 0, 120)), window)[*BTC, "1m"] == (0, 200)
+    wrong = held(("1m", 0, 90, 120), ("1m", MINUTE_US, 121, 10**15))
+    beside = {f"source_{name}": wrong[name] for name in bars.BAR_FIELDS[1:]}
+    beside |= {"n": np.array([1, 1]), "source_last_id": np.array([120, 230])}
+    assert bars.spans({**wrong, **beside}, window)[*BTC, "1m"] == (89, 230)
+
+
+def test_only_bars_that_hold_an_id_of_the_window_are_compared() -> None:
+    """By their own ids: what a damaged bar names brings no others in."""
+    made = held(("1m", 0, 1, 100), ("1m", 1, 101, 120), ("1m", 2, 200, 230), ("1m", 3, 231, 240))
+    kept = bars.overlapping(made, Window({BTC: 100}, {BTC: 200}))
+    assert kept["first_id"].tolist() == [101, 200]
+
+
 def test_the_digest_groups_by_interval_and_tells_bars_by_their_start() -> None:
     """Two groups, one bar told twice."""
     found = bars.digest("gold", held(("1m", MINUTE_US, 1, 2), ("1m", MINUTE_US, 1, 2), ("1d", 0, 1, 2)))

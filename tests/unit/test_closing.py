@@ -1,12 +1,20 @@
-"""The end of a night: the whole history of what users query, held against the ledger."""
+"""The end of a night: every hop that keeps its history, held against the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from gameday.model import Digest, Group, Tally, Verdict, Window
+import pytest
+
+from gameday import codec
+from gameday.errors import DriverError
+from gameday.model import Digest, Finding, Group, Tally, Verdict, Window
+from gameday.reports import results
+from gameday.state import State
 from tasks.closing import close_night
 
 A: Group = ("binance", "BTCUSDT")
@@ -14,17 +22,22 @@ B: Group = ("kraken", "BTC/USD")
 
 
 class Table:
-    """Groups with the ids 1 to so many, as the ledger or as another hop."""
+    """Groups with the ids 1 to so many, as the ledger or as another hop. without: ids that it lacks, of A."""
 
-    def __init__(self, name: str, **groups: int) -> None:
+    def __init__(self, name: str, without: tuple[int, ...] = (), **groups: int) -> None:
         self.name, self.ids = name, {group: groups[group[0]] for group in (A, B) if group[0] in groups}
+        self.without = without
 
     def heads(self) -> Mapping[Group, int]:
         return self.ids
 
     def digest(self, window: Window) -> list[Digest]:
-        kept = {g: min(n, window.hi[g]) for g, n in self.ids.items() if g in window.hi}
-        return [Digest("trades", self.name, "final", {g: Tally(n, n, 1, n, 7 * n) for g, n in kept.items()})]
+        found = {}
+        for group, head in self.ids.items():
+            if group in window.hi:
+                ids = range(max(1, window.lo[group] + 1), min(head, window.hi[group]) + 1)
+                found[group] = tally([i for i in ids if group != A or i not in self.without])
+        return [Digest("trades", self.name, "final", {g: t for g, t in found.items() if t.rows})]
 
     def rows(self, *_: Any) -> Any:
         raise AssertionError("only digests are compared")
@@ -32,29 +45,135 @@ class Table:
     bars = rows
 
 
-def told(silver: Table) -> tuple[Verdict, str]:
-    """What a night's end says of this silver, beside a bronze that keeps only what is recent."""
-    ledger = Table("exchange", binance=10, kraken=5)
-    stream = SimpleNamespace(hops=["exchange", "bronze", "silver"], visible="silver")
-    hops = {"exchange": ledger, "bronze": Table("bronze", binance=1), "silver": silver}
+def tally(ids: list[int]) -> Tally:
+    return Tally(len(ids), len(ids), min(ids, default=0), max(ids, default=0), 7 * sum(ids))
+
+
+class Ledger(Table):
+    """A table that knows what its bars should be: ten of A, of a sum that tells their content."""
+
+    def bars(self, held: Any, window: Window) -> Any:
+        return bars(self.name, 77)
+
+
+class Gold:
+    """Bars of A with this sum, made from silver."""
+
+    def __init__(self, content: int) -> None:
+        self.content = content
+
+    def heads(self) -> Mapping[Group, int]:
+        return {A: 10, B: 5}
+
+    def held(self, _: Window) -> Any:
+        return {}
+
+    def digests(self, _: Any) -> list[Digest]:
+        return [bars("silver", 77), bars("gold", self.content)]
+
+
+def bars(hop: str, content: int) -> Digest:
+    return Digest("bars", hop, "final", {(*A, "1m"): Tally(10, 10, 60, 600, content)})
+
+
+def night(tmp_path: Path, **hops: Any) -> Finding:
+    """What a night's end says of these hops; it leaves its results to the next."""
+    ledger = Ledger("exchange", binance=10, kraken=5)
+    stream = SimpleNamespace(hops=["exchange", *hops], visible="silver")
     stack: Any = SimpleNamespace(
-        name="s", config=SimpleNamespace(stream=stream), hops=hops, ledger=ledger, archive=None
+        name="s",
+        config=SimpleNamespace(stream=stream),
+        hops={"exchange": ledger, **hops},
+        ledger=ledger,
+        archive=None,
+        state=State(tmp_path),
     )
     here: Any = SimpleNamespace(findings=[])
     close_night.fn(here, stack)
     (found,) = here.findings
+    number = len(list(stack.state.nights.glob("*"))) if stack.state.nights.exists() else 0
+    path = stack.state.night(f"night-{number}") / "results.json"
+    codec.write_json(path, results.to_json(path.parent.name, [], [found]))
+    return replace(found)
+
+
+def told(tmp_path: Path, silver: Table) -> tuple[Verdict, str]:
+    """What a night's end says of this silver, beside a bronze that keeps only what is recent."""
+    found = night(tmp_path, bronze=Table("bronze", binance=1), silver=silver)
     return found.verdict, found.why
 
 
-def test_what_users_query_is_held_against_the_ledger() -> None:
+def test_what_users_query_is_held_against_the_ledger(tmp_path: Path) -> None:
     """A table that keeps only its newest records is not judged; what silver doesn't show yet isn't either."""
-    assert told(Table("silver", binance=9, kraken=5)) == (
+    verdict, why = told(tmp_path, Table("silver", binance=9, kraken=5))
+    assert (verdict, why) == (
         Verdict.PASS,
-        "all 14 records are right, from the first on",
+        "all 14 records are right, from the first on; bronze is judged from the next night on",
     )
 
 
-def test_a_group_that_is_missing_altogether_is_lost() -> None:
+def test_a_group_that_is_missing_altogether_is_lost(tmp_path: Path) -> None:
     """It has no head there: that is no reason to leave it out."""
-    verdict, why = told(Table("silver", binance=10))
+    verdict, why = told(tmp_path, Table("silver", binance=10))
     assert (verdict, "5 trades fewer" in why) == (Verdict.FAIL, True), why
+
+
+SILVER = Table("silver", binance=10, kraken=5)
+
+
+@pytest.mark.parametrize(("content", "verdict"), [(77, Verdict.PASS), (78, Verdict.FAIL)])
+def test_what_is_made_from_records_is_judged_from_the_first_on(tmp_path: Path, content: int, verdict: Verdict) -> None:
+    """A closed bar that was changed long before any run's window is found, and the hop that differs is guilty."""
+    found = night(tmp_path, silver=SILVER, gold=Gold(content))
+    assert found.verdict is verdict
+    assert (verdict is Verdict.PASS) or found.why.startswith("gold has at least 1 bar unlike exchange's"), found.why
+
+
+def test_a_table_is_judged_back_to_the_place_that_the_last_night_noted(tmp_path: Path) -> None:
+    """What it lost since is told every night, until it is mended."""
+    early = Table("silver", binance=5, kraken=3)
+    assert night(tmp_path, bronze=Table("bronze", binance=5, kraken=3), silver=early).verdict is Verdict.PASS
+    for _ in range(2):
+        found = night(tmp_path, bronze=Table("bronze", (7,), binance=10, kraken=5), silver=SILVER)
+        assert (found.verdict, found.why) == (
+            Verdict.FAIL,
+            "bronze has 1 trade fewer than exchange: binance/BTCUSDT (1)",
+        )
+    found = night(tmp_path, bronze=Table("bronze", binance=10, kraken=5), silver=SILVER)
+    assert found.why == "all 15 records are right, from the first on; bronze is right since the last night"
+
+
+def test_a_table_that_has_forgotten_the_last_nights_place_is_not_judged(tmp_path: Path) -> None:
+    """It keeps less than lies between two nights: what is older than that is no loss. It is told."""
+    early = Table("silver", binance=5, kraken=3)
+    night(tmp_path, bronze=Table("bronze", binance=5, kraken=3), silver=early)
+    forgot = Table("bronze", tuple(range(8)), binance=10, kraken=5)
+    found = night(tmp_path, bronze=forgot, silver=SILVER)
+    assert found.verdict is Verdict.PASS
+    assert "bronze is right since the last night in 1 of 2 streams; where the others were it forgot" in found.why
+
+
+def test_a_hop_that_does_not_answer_hides_nothing_of_the_others(tmp_path: Path) -> None:
+    """Gold is damaged, bronze is away: that is a fail. With nothing else wrong it is unknown."""
+
+    class Away(Table):
+        def digest(self, window: Window) -> list[Digest]:
+            raise DriverError("bronze is away", definite=True)
+
+    away = Away("bronze", binance=10, kraken=5)
+    assert night(tmp_path, bronze=away, silver=SILVER, gold=Gold(78)).verdict is Verdict.FAIL
+    found = night(tmp_path, bronze=away, silver=SILVER, gold=Gold(77))
+    assert (found.verdict, "bronze is away" in found.why) == (Verdict.UNKNOWN, True)
+
+
+def test_an_id_below_the_first_is_too_many(tmp_path: Path) -> None:
+    """Nobody made a trade 0; the archive, silver and gold are asked for what lies below, too."""
+
+    class Below(Table):
+        def digest(self, window: Window) -> list[Digest]:
+            (digest,) = super().digest(window)
+            more = tally([*([0] if window.lo[A] < 0 else []), *range(1, 11)])
+            return [replace(digest, groups={**digest.groups, A: more})]
+
+    found = night(tmp_path, silver=Below("silver", binance=10, kraken=5))
+    assert (found.verdict, found.why) == (Verdict.FAIL, "silver has 1 trade too many: binance/BTCUSDT (1)")
