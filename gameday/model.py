@@ -221,7 +221,8 @@ class Evidence:
     job that fills it; then commits has the one before the first act and all since, jobs the job's runs, struck those
     that the test itself has asked for. alert: the platform's alert that the test is about; it must fire within
     alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained before it went on;
-    None: it did not come to that. symptoms: what only one technology can tell, by name; checks/ tell who reads which.
+    None: it did not come to that. symptoms: what only one technology can tell, by name; a hop's is "<hop>.<name>", so
+    that none overwrites another's. checks/ tell who reads which.
     """
 
     test: str
@@ -251,6 +252,11 @@ class Evidence:
     alert_within_s: float | None = None
     recovered: bool | None = None
     symptoms: Mapping[str, Json] = field(default_factory=dict)
+
+    def by_hop(self, symptom: str) -> dict[str, Json]:
+        """Hop -> what it tells under this name; {}: none tells it."""
+        parts = {name: name.rpartition(".") for name in self.symptoms}
+        return {hop: self.symptoms[name] for name, (hop, _, own) in parts.items() if own == symptom}
 
     @property
     def touched(self) -> frozenset[str]:

@@ -158,7 +158,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class Symptoms(Protocol):
-    """A hop that can tell more than digests: Evidence.symptoms, merged from all hops."""
+    """A hop that can tell more than digests: Evidence.symptoms, each under "<hop>.<name>"."""
 
     @property
     def tells(self) -> Collection[str]:

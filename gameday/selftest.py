@@ -214,7 +214,7 @@ class History:
                 "silver.not_first": 0,
                 "bronze.ingest_gap_s": {"trades.binance": 2.5, "trades.kraken": 0.4},
                 "bronze.first_after_start": dict(slots),
-                "late": {"rows": 3, "unknown": 0},
+                "broker.late": {"rows": 3, "unknown": 0},
                 "lives": {"handler-binance": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
                 **self.symptoms,
             },
@@ -401,7 +401,7 @@ def _plants() -> tuple[Plant, ...]:
     told("a later offset kept", {"silver.not_first": 1}, "first_kept")
     told("the watermark ahead", {"bronze.first_after_start": {_SLOTS[0]: 503, _SLOTS[1]: 700}}, "resumed")
     told("the watermark back", {"bronze.first_after_start": {_SLOTS[0]: 0, _SLOTS[1]: 700}}, "resumed")
-    told("an unknown late trade", {"late": {"rows": 3, "unknown": 1}}, "unchanged")
+    told("an unknown late trade", {"broker.late": {"rows": 3, "unknown": 1}}, "unchanged")
     told("ingestion paused", {"bronze.ingest_gap_s": {"trades.binance": 31.0}}, "continuous")
     found.append(
         Plant("the watermark stuck", lambda h: h.positions.update({_SLOTS[0]: 500}), {"offsets_advance": fail})

@@ -187,11 +187,11 @@ class Stack:
         silent = self.archive is not None and not self.archive.placed and self.mirror is None
         means = {
             "first_kept": (
-                "silver.not_first" in told,
+                "not_first" in told,
                 "no hop tells which row of a re-sent one it keeps: hops.*.first",
             ),
-            "continuous": ("bronze.ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
-            "resumed": ("bronze.first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
+            "continuous": ("ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
+            "resumed": ("first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
             "order": (any(isinstance(hop, Log) for hop in hops), "no hop is a log"),
             "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),
             "upstream_flows": (bool(config.cursors), "the log's ends are not known: cursors"),

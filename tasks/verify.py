@@ -261,18 +261,22 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
     for name, hop in run.stack.hops.items():
         if isinstance(hop, Symptoms):
             try:
-                found |= _asked(run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
+                told = _asked(run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
+                late = {"late": _late(run, told["late"])} if "late" in told else {}
             except DriverError as e:
                 trouble[name] = str(e)
                 found.setdefault("untold", []).append(name)
-    late = found.get("broker.late")
-    if late is not None:
-        sample = late["sample"]
-        unknown = _asked(run, "the ledger's rows of re-sent records", lambda: _unknown(run, sample))
-        place = next((name for name, hop in run.stack.hops.items() if isinstance(hop, Log)), None)
-        counted = {"rows": late["rows"], "looked_at": len(sample), "unknown": len(unknown)}
-        found["late"] = {**counted, "hop": place, "named": unknown[:LATE_NAMED]}
+                continue
+            found |= {f"{name}.{symptom}": value for symptom, value in {**told, **late}.items()}
     return found
+
+
+def _late(run: Run, late: Json) -> Json:
+    """What was sent again from before the window, as the ledger judges it."""
+    sample = late["sample"]
+    unknown = _asked(run, "the ledger's rows of re-sent records", lambda: _unknown(run, sample))
+    counted = {"rows": late["rows"], "looked_at": len(sample), "unknown": len(unknown)}
+    return {**counted, "named": unknown[:LATE_NAMED]}
 
 
 def _asked(run: Run, what: str, ask: Callable[[], T]) -> T:

@@ -9,8 +9,9 @@ INGEST_GAP_MAX_S = 30.0
 
 
 def continuous(evidence: Evidence) -> Finding:
-    """Compares the largest gap in ingestion time of each topic (symptom bronze.ingest_gap_s) with the promise."""
-    gaps = evidence.symptoms.get("bronze.ingest_gap_s")
+    """Compares the largest gap in ingestion time of each topic (symptom ingest_gap_s) with the promise."""
+    told = evidence.by_hop("ingest_gap_s").items()
+    gaps = {t if len(told) == 1 else f"{t} at {hop}": gap_s for hop, each in told for t, gap_s in each.items()}
     if not gaps:
         return Finding("continuous", Verdict.UNKNOWN, "there is nothing to judge: no hop tells its ingestion times")
     worst = max(gaps, key=lambda topic: float(gaps[topic]))

@@ -10,16 +10,16 @@ __all__ = ["resumed"]
 
 def resumed(evidence: Evidence) -> Finding:
     """Per slot: the first offset taken in since the consumer's present start, or since a link of it was mended (symptom
-    bronze.first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken
+    first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken
     in again."""
-    first = evidence.symptoms.get("bronze.first_after_start")
+    first = {(hop, slot): n for hop, each in evidence.by_hop("first_after_start").items() for slot, n in each.items()}
     if not first:
         return Finding("resumed", Verdict.UNKNOWN, "there is nothing to judge: no consumer started since the baseline")
     moments = _moments(evidence)
     if not moments:
         return Finding("resumed", Verdict.UNKNOWN, "when the consumer came back is not known: it was never seen silent")
     wrong, judged = [], 0
-    for slot, offset in sorted(first.items()):
+    for (_, slot), offset in sorted(first.items()):
         committed = [c for c in (_committed(evidence, slot, moment) for moment in moments) if c is not None]
         if not committed:
             continue
@@ -32,7 +32,7 @@ def resumed(evidence: Evidence) -> Finding:
         return Finding("resumed", Verdict.FAIL, why + rest, wrong)
     if not judged:
         return Finding("resumed", Verdict.UNKNOWN, "no committed position was seen before the consumer came back")
-    return Finding("resumed", Verdict.PASS, f"{judged} of {judged} slots went on from the committed offset", first)
+    return Finding("resumed", Verdict.PASS, f"{judged} of {judged} slots went on from the committed offset")
 
 
 def _sentence(slot: str, committed: int, first: int) -> str:

@@ -13,9 +13,10 @@ def unchanged(evidence: Evidence) -> Finding:
     found = finding("unchanged", evidence, "changed", damages, "all {records} records are as they were")
     if found.verdict is Verdict.FAIL:
         return found
-    late = evidence.symptoms.get("late") or {}
-    if late.get("unknown"):
-        at = f"{late['hop']}: " if late.get("hop") else ""
+    for hop, late in evidence.by_hop("late").items():
+        if not late.get("unknown"):
+            continue
+        at = f"{hop}: " if hop else ""
         named = late.get("named") or []
         more = f", and {late['unknown'] - len(named)} more" if late["unknown"] > len(named) > 0 else ""
         why = f"{at}{late['unknown']} of {late['rows']} records re-sent from before the window are not the ledger's"
@@ -35,7 +36,7 @@ def _untold(evidence: Evidence) -> str | None:
     """Why it isn't known what was sent again from before the window."""
     if mute := evidence.symptoms.get("untold"):
         return f"what was sent again from before the window is not known: {', '.join(mute)} did not tell"
-    late = evidence.symptoms.get("late") or {}
-    if late.get("looked_at", late.get("rows", 0)) < late.get("rows", 0):
-        return f"only {late['looked_at']} of {late['rows']} records re-sent from before the window were looked at"
+    for late in evidence.by_hop("late").values():
+        if late.get("looked_at", late.get("rows", 0)) < late.get("rows", 0):
+            return f"only {late['looked_at']} of {late['rows']} records re-sent from before the window were looked at"
     return None

@@ -160,24 +160,23 @@ class Hop:
         return _columns(self._server.rows(sql, DIGEST_WITHIN_S), ("venue", "symbol"), TRADE_FIELDS)
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """bronze.ingest_gap_s: topic -> the longest time without an insert, from the baseline until now.
-        bronze.first_after_start: "topic/partition" -> lowest offset inserted since the server's start, where that came
-        after the baseline. silver.not_first: ids in the window of which another row than that with the lowest offset
-        is kept."""
+        """ingest_gap_s: topic -> the longest time without an insert, from the baseline until now. first_after_start:
+        "topic/partition" -> lowest offset inserted since the server's start, where that came after the baseline.
+        not_first: ids in the window of which another row than that with the lowest offset is kept."""
         found: dict[str, Json] = {}
         if self.log:
-            found["bronze.ingest_gap_s"] = self._ingest_gaps(self.log, since_us)
+            found["ingest_gap_s"] = self._ingest_gaps(self.log, since_us)
             start_us = started_us.get(self.component)
             if start_us is not None:
-                found["bronze.first_after_start"] = self._first_after(self.log, start_us)
+                found["first_after_start"] = self._first_after(self.log, start_us)
         if self.first:
-            found["silver.not_first"] = self._not_first(self.first, window)
+            found["not_first"] = self._not_first(self.first, window)
         return found
 
     @property
     def tells(self) -> frozenset[str]:
         """The symptoms that it can tell, as it is configured."""
-        told = [(self.log, ("bronze.ingest_gap_s", "bronze.first_after_start")), (self.first, ("silver.not_first",))]
+        told = [(self.log, ("ingest_gap_s", "first_after_start")), (self.first, ("not_first",))]
         return frozenset(name for configured, names in told if configured for name in names)
 
     def tops(self, where: str = "true", within_s: float = DIGEST_WITHIN_S) -> dict[Group, int]:

@@ -191,17 +191,17 @@ def test_rows_are_distinct_and_in_the_order_of_ids(client: Client, warehouse: st
 
 
 def test_the_row_with_the_lowest_offset_is_the_first(client: Client, warehouse: str, group: Group) -> None:
-    """silver.not_first counts the ids of which another is kept."""
+    """not_first counts the ids of which another is kept."""
     put(client, group, trades(range(1, 6)), first_offset=50)
     window = Window({}, {group: 5})
-    assert silver(warehouse).symptoms(window, 0, {}) == {"silver.not_first": 0}
+    assert silver(warehouse).symptoms(window, 0, {}) == {"not_first": 0}
     wrong = [(*group, 2, Decimal(1), Decimal(1), 0, 1, TOPIC, 0, 40)]
     client.insert("trades.bronze", wrong, column_names=INSERTED)
-    assert silver(warehouse).symptoms(window, 0, {}) == {"silver.not_first": 0}
+    assert silver(warehouse).symptoms(window, 0, {}) == {"not_first": 0}
     client.command(
         "ALTER TABLE trades.silver_raw DELETE WHERE offset = 40 AND trade_id = 2", settings={"mutations_sync": 2}
     )
-    assert silver(warehouse).symptoms(window, 0, {}) == {"silver.not_first": 1}
+    assert silver(warehouse).symptoms(window, 0, {}) == {"not_first": 1}
 
 
 def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, warehouse: str, group: Group) -> None:
@@ -214,11 +214,11 @@ def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, war
         values = f"({', '.join(_literal(v) for v in row[0][:-1])}, fromUnixTimestamp64Micro({row[0][-1]}))"
         client.command(f"INSERT INTO trades.bronze ({columns}) VALUES {values}")
     found = bronze(warehouse).symptoms(Window({}, {}), now_us - 45 * 10**6, {"clickhouse": now_us - 30 * 10**6})
-    assert found["bronze.ingest_gap_s"][topic] == pytest.approx(28.0)
-    assert found["bronze.first_after_start"][f"{topic}/0"] == 48
+    assert found["ingest_gap_s"][topic] == pytest.approx(28.0)
+    assert found["first_after_start"][f"{topic}/0"] == 48
     silent = bronze(warehouse).symptoms(Window({}, {}), now_us - 10**6, {})
-    assert silent["bronze.ingest_gap_s"][topic] == pytest.approx(1.0, abs=60)
-    assert "bronze.first_after_start" not in silent
+    assert silent["ingest_gap_s"][topic] == pytest.approx(1.0, abs=60)
+    assert "first_after_start" not in silent
     assert json.dumps(found)
 
 

@@ -251,7 +251,7 @@ def test_what_is_no_record_is_counted_and_never_rounded(
     hop = kafka.Hop(broker, [topic])
     trades, _ = digests(hop, {}, {BTC: 3})
     assert (trades[BTC].keys, trades[BTC].sum) == (2, hashes([1, 3]))
-    assert hop.symptoms(Window({BTC: 0}, {BTC: 3}), START_US - 1_000_000, {})["broker.malformed"] == 1
+    assert hop.symptoms(Window({BTC: 0}, {BTC: 3}), START_US - 1_000_000, {})["malformed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_late_rows_are_those_produced_since_then_with_ids_from_before(broker: st
     since_us = START_US + 100 * SPACING_US + 1_000_000
     send([trade(k, _stamp_us=since_us + 5_000) for k in (7, 8, 101)])
     found = kafka.Hop(broker, [topic]).symptoms(Window({BTC: 100}, {BTC: 101}), since_us, {})
-    assert found["broker.late"]["rows"] == 2
-    assert found["broker.late"]["sample"] == [[*BTC, 7, hashes([7])], [*BTC, 8, hashes([8])]]
+    assert found["late"]["rows"] == 2
+    assert found["late"]["sample"] == [[*BTC, 7, hashes([7])], [*BTC, 8, hashes([8])]]
     assert json.dumps(found)
 
 

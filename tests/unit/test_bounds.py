@@ -376,10 +376,9 @@ def test_records_that_the_ledger_does_not_know_are_named() -> None:
         "rows": 5,
         "unknown": 3,
         "looked_at": 5,
-        "hop": "broker",
         "named": ["binance/BTCUSDT 7", "binance/BTCUSDT 9"],
     }
-    told = checks.unchanged(replace(NOTHING, symptoms={"late": late})).why
+    told = checks.unchanged(replace(NOTHING, symptoms={"broker.late": late})).why
     assert told == (
         "broker: 3 of 5 records re-sent from before the window are not the ledger's: "
         "binance/BTCUSDT 7, binance/BTCUSDT 9, and 1 more"

@@ -230,11 +230,11 @@ class Hop:
     @property
     def tells(self) -> frozenset[str]:
         """The symptoms that it can tell."""
-        return frozenset({"broker.late", "broker.malformed"})
+        return frozenset({"late", "malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """broker.late: records produced since the baseline whose id was at every hop by then, with their hashes, for
-        the ledger to judge. broker.malformed: messages since then that are no record."""
+        """late: records produced since the baseline whose id was at every hop by then, with their hashes, for the
+        ledger to judge. malformed: messages since then that are no record."""
         with self._lock, _errors(self.brokers):
             with Cluster(self.brokers, READ_WITHIN_S) as cluster:
                 leaders = cluster.leaders(self.topics)
@@ -250,7 +250,7 @@ class Hop:
             rows += len(late)
             pairs = zip(late.columns["id"].tolist(), late.hashes.tolist(), strict=True)
             sample += [[*group, key, value] for key, value in pairs][: SAMPLE_ROWS_MAX - len(sample)]
-        return {"broker.late": {"rows": rows, "sample": sample}, "broker.malformed": whole.malformed}
+        return {"late": {"rows": rows, "sample": sample}, "malformed": whole.malformed}
 
     def _records(self, window: Window) -> dict[Slot, _Piece]:
         """Every record that may be in the window: from the end, back until no earlier one can be.
