@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from gameday import samplelog
 from gameday.errors import GamedayError
 from gameday.model import Evidence, Json, Sample
 
@@ -33,7 +34,6 @@ __all__ = [
     "read_json",
     "read_samples",
     "save_evidence",
-    "series_name",
     "write_json",
 ]
 
@@ -118,28 +118,32 @@ def load_evidence(folder: Path) -> Evidence:
 
 
 def read_samples(folder: Path) -> dict[str, list[Sample]]:
-    """All series in a folder of sampler files, each in the order sent; {} when there is no such folder.
+    """All series in a folder of sampler files (samplelog.py), each in the order sent; {} when there is no such folder.
 
-    A file's first line is {"series": prefix}, each other line [at_ns, took_ns, {suffix: value} or null]. A reading that
-    was not answered is a Sample without value in every series of its file; so is a suffix that an answer left out.
     A last line that was cut (the sampler was killed while writing) is left out. Raises GamedayError on any other broken
     line.
     """
     series: dict[str, list[Sample]] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        prefix, readings = _readings(path)
-        suffixes = list(dict.fromkeys(suffix for _, _, values in readings if values for suffix in values)) or [""]
-        for suffix in suffixes:
-            samples = series.setdefault(series_name(prefix, suffix), [])
-            samples.extend(Sample(at, took, values.get(suffix) if values else None) for at, took, values in readings)
-    for samples in series.values():
-        samples.sort(key=lambda sample: sample.at_ns)
+        for name, samples in _parsed(path).series.items():
+            known = series.setdefault(name, [])
+            known += samples
+            if len(known) > len(samples):
+                known.sort(key=samplelog.sent)
     return series
 
 
-def series_name(prefix: str, suffix: str) -> str:
-    """The name of one series of a probe: "" is the probe itself, ".connects" is appended, anything else after a "/"."""
-    return prefix + suffix if not suffix or suffix.startswith(".") else f"{prefix}/{suffix}"
+def _parsed(path: Path) -> samplelog.Parser:
+    parser = samplelog.Parser()
+    try:
+        parser.feed(path.read_bytes())
+    except OSError as e:
+        raise GamedayError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
+    except (ValueError, TypeError, KeyError) as e:
+        raise GamedayError(
+            f"{path} is not a file of samples: {e}. Remedy: it was changed; delete the run's folder"
+        ) from e
+    return parser
 
 
 # ---- encoding -------------------------------------------------------------------------------------------------------
@@ -239,25 +243,3 @@ def _expect(types_: type | tuple[type, ...], value: Json, at: str) -> Any:
 def _refuse(at: str, value: Json, expected: str) -> typing.NoReturn:
     text = repr(value)
     raise GamedayError(f"{at} is {text if len(text) <= 80 else text[:77] + '...'}, expected {expected}")
-
-
-# ---- the sampler's files --------------------------------------------------------------------------------------------
-
-
-def _readings(path: Path) -> tuple[str, list[tuple[int, int, dict[str, float] | None]]]:
-    """A sampler file's prefix and readings. A file without its first line yet has none."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as e:
-        raise GamedayError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
-    whole = lines[:-1]  # what follows the last newline is "" or a line cut short
-    if not whole:
-        return path.stem, []
-    try:
-        prefix = json.loads(whole[0])["series"]
-        readings = [(at, took, values) for at, took, values in map(json.loads, whole[1:])]
-    except (ValueError, TypeError, KeyError) as e:
-        raise GamedayError(
-            f"{path} is not a file of samples: {e}. Remedy: it was changed; delete the run's folder"
-        ) from e
-    return prefix, readings

@@ -143,7 +143,6 @@ class Tail:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[Path, tuple[samplelog.Parser, int]] = {}
-        self._samples: dict[str, list[Sample]] = {}
         self._known: dict[Path, tuple[int, int]] = {}
 
     @property
@@ -172,12 +171,7 @@ class Tail:
                     self._known[path] = found.st_dev, found.st_ino
                 file.seek(offset)
                 data = file.read()
-            for name, sample in parser.feed(data):
-                samples = self._samples.setdefault(name, [])
-                if samples and sample.at_ns < samples[-1].at_ns:  # lines come in the order in which readings ended
-                    bisect.insort(samples, sample, key=_sent)
-                else:
-                    samples.append(sample)
+            parser.feed(data)
             self._files[path] = (parser, offset + len(data))
         return bool(self._files)
 
@@ -188,15 +182,12 @@ class Tail:
         self.update()
         now = time.monotonic_ns()
         since, forget = now - int(seconds * 1e9), now - int(KEEP_S * 1e9)
-        found = {}
-        for name, samples in self._samples.items():
-            del samples[: bisect.bisect_left(samples, forget, key=_sent)]
-            found[name] = samples[bisect.bisect_left(samples, since, key=_sent) :]
+        found: dict[str, list[Sample]] = {}
+        for parser, _ in self._files.values():
+            for name, samples in parser.series.items():
+                del samples[: bisect.bisect_left(samples, forget, key=samplelog.sent)]
+                found[name] = samples[bisect.bisect_left(samples, since, key=samplelog.sent) :]
         return found
-
-
-def _sent(sample: Sample) -> int:
-    return sample.at_ns
 
 
 def _end(log: Path) -> str:

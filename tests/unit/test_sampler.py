@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gameday import codec, samplelog, sampler
 from gameday.errors import DriverError
@@ -74,7 +77,7 @@ def wait_for(tail: Tail, name: str, count: int) -> list[Sample]:
 
 
 def test_a_failed_reading_is_a_missing_value_in_every_series_seen_so_far() -> None:
-    """Before anything was seen it goes to the bare prefix; so does, in its own series, what an answer leaves out."""
+    """So is what an answer leaves out. What failed before the first answer counts in every series of that one."""
     parser = samplelog.Parser()
     lines = [
         samplelog.opening("p"),
@@ -84,18 +87,36 @@ def test_a_failed_reading_is_a_missing_value_in_every_series_seen_so_far() -> No
         samplelog.reading(7, 9, None),
         samplelog.reading(20, 1, {"x": 9.0}),
     ]
-    found = list(parser.feed(b"".join(lines)))
-    assert found == [
-        ("p", Sample(1, 2, None)),
-        ("p/x", Sample(3, 1, 7.0)),
-        ("p/x", Sample(5, 1, 8.0)),
-        ("p.y", Sample(5, 1, 1.0)),
-        ("p/x", Sample(7, 9, None)),
-        ("p.y", Sample(7, 9, None)),
-        ("p/x", Sample(20, 1, 9.0)),
-        ("p.y", Sample(20, 1, None)),
-    ]
+    parser.feed(b"".join(lines[:2]))
+    assert parser.series == {"p": [Sample(1, 2, None)]}
+    parser.feed(b"".join(lines[2:]))
+    assert parser.series == {
+        "p/x": [
+            Sample(1, 2, None),
+            Sample(3, 1, 7.0),
+            Sample(5, 1, 8.0),
+            Sample(7, 9, None),
+            Sample(20, 1, 9.0),
+        ],
+        "p.y": [Sample(5, 1, 1.0), Sample(7, 9, None), Sample(20, 1, None)],
+    }
     assert parser.readings == 5
+
+
+VALUES = st.none() | st.dictionaries(st.sampled_from(["", "x", ".y", "x/z"]), st.floats(0, 9), max_size=3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), VALUES), max_size=12))
+def test_a_run_and_its_verdict_read_the_same_series(readings: list[tuple[int, dict[str, float] | None]]) -> None:
+    """However the file grew: from its beginning, which the one saw before it knew what the probe has."""
+    now = time.monotonic_ns()
+    lines = [samplelog.opening("p"), *(samplelog.reading(now + at, 1, values) for at, values in readings)]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "0.jsonl").open("ab", buffering=0) as file:
+        tail = Tail(Path(folder))
+        for line in lines:
+            file.write(line)
+            tail.update()
+        assert tail.recent(60) == codec.read_samples(Path(folder))
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])
@@ -103,8 +124,9 @@ def test_the_parser_gives_the_same_samples_however_the_file_is_cut(size: int) ->
     """A reader that comes in the middle of a line sees it once it is whole; a torn last line is never seen."""
     data = samplelog.opening("p") + b"".join(samplelog.reading(n, 1, {"x": float(n)}) for n in range(50)) + b"[51, 1, {"
     parser = samplelog.Parser()
-    found = [s for at in range(0, len(data), size) for s in parser.feed(data[at : at + size])]
-    assert [s.at_ns for _, s in found] == list(range(50))
+    for at in range(0, len(data), size):
+        parser.feed(data[at : at + size])
+    assert {name: [s.at_ns for s in samples] for name, samples in parser.series.items()} == {"p/x": list(range(50))}
 
 
 def test_a_value_that_json_cannot_carry_is_refused() -> None:
