@@ -191,7 +191,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class Marks:
-    """The stack at one moment: hop -> group -> highest id, cursor -> position and end, component -> identity."""
+    """The stack at one moment: hop -> group -> highest id, cursor -> position and end, component -> identity; hop ->
+    slot -> up to where it had taken in the log, asked after the positions."""
 
     at_ns: int
     at_us: int
@@ -199,6 +200,7 @@ class Marks:
     positions: Mapping[str, Position] = field(default_factory=dict)
     ends: Mapping[str, Position] = field(default_factory=dict)
     identities: Mapping[str, Json] = field(default_factory=dict)
+    delivered: Mapping[str, Position] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

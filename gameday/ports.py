@@ -25,6 +25,7 @@ __all__ = [
     "Channel",
     "Cursor",
     "Delayed",
+    "Delivers",
     "Desires",
     "Fault",
     "Held",
@@ -168,6 +169,16 @@ class Symptoms(Protocol):
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """since_us: the run's baseline, wall clock. started_us: component -> when its present process started, or a
         link of it was mended, wall clock."""
+        ...
+
+
+@runtime_checkable
+class Delivers(Protocol):
+    """A hop whose rows know their place in the log: what a consumer has delivered, whatever it says it has
+    committed."""
+
+    def delivered(self) -> Position:
+        """Slot -> the offset after the highest that it holds; {}: its rows know none."""
         ...
 
 

@@ -37,7 +37,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
-from gameday.ports import UNDER_WAY_MAX_S, Asks, Held, Job, Trap
+from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Trap
 from gameday.runbook import CARRY_OUT_S
 from gameday.sampler import Sampler, Tail
 from gameday.silence import Silence
@@ -424,8 +424,13 @@ def marks(stack: Stack) -> Marks:
             ends[name] = answer(cursor.end, HEADS_WITHIN_S, f"the end of {name}")
         except DriverError:
             continue
+    delivered: dict[str, Mapping[str, int]] = {}
+    for name, hop in stack.hops.items():
+        if isinstance(hop, Delivers):
+            with suppress(DriverError):
+                delivered[name] = answer(hop.delivered, HEADS_WITHIN_S, f"what {name} has taken in")
     identities = {role: stack.host(role).identity(role) for role in stack.config.components}
-    return Marks(at_ns, at_us, heads, positions, ends, identities)
+    return Marks(at_ns, at_us, heads, positions, ends, identities, delivered)
 
 
 def in_the_way(job: Job) -> tuple[JobRun, ...]:

@@ -96,7 +96,8 @@ class Timeline:
 
     gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
     end. alert: when it fires; judged: whether its rule is looked at. mirror_late_s: how long after a commit the mirror
-    tells it. archive_back: the archive shows an older commit.
+    tells it. archive_back: the archive shows an older commit. moved: by how much another hand moves the first slot's
+    committed offset while the component is down.
     """
 
     down: tuple[float, float] = (0.02, 2.0)
@@ -112,6 +113,7 @@ class Timeline:
     judged: bool = True
     mirror_late_s: float = 0.4
     archive_back: tuple[float, float] = (0.0, 0.0)
+    moved: int = 0
 
 
 TRUTH_S: Mapping[str, float] = {"impact": 0.02, "restore": 2.4, "mttr": 2.4, "drain": 2.96}
@@ -132,7 +134,10 @@ class History:
     archive: Rows
     timeline: Timeline = field(default_factory=Timeline)
     symptoms: dict[str, Json] = field(default_factory=dict)
+    offsets: Rows = field(default_factory=lambda: _offsets())
+    """Those that bronze has."""
     positions: dict[str, int] = field(default_factory=dict)
+    delivered: dict[str, int] = field(default_factory=dict)
     identities: dict[str, Json] = field(default_factory=dict)
     stepped_s: int = 0
     last_commit: Callable[[Commit], Commit] = lambda commit: commit
@@ -176,6 +181,7 @@ class History:
             positions={"ch": {s: p + 90 for s, p in slots.items()} | self.positions},
             ends={"ch": {s: p + 100 for s, p in slots.items()}},
             identities={**before.identities, "handler-binance": {"pid": 9}, **self.identities},
+            delivered={"bronze": {s: p + 95 for s, p in slots.items()} | self.delivered},
         )
         known = Evidence(
             test="selftest",
@@ -199,6 +205,8 @@ class History:
                 _digest("trades", "bronze", "raw", self.bronze),
                 _digest("trades", "silver", "raw", self.silver_raw),
                 _digest("trades", "silver", "final", self.silver),
+                _digest("offsets", "broker", "log", _offsets()),
+                _digest("offsets", "bronze", "raw", self.offsets),
                 _digest("bars", "exchange", "final", {g: _bars(rows) for g, rows in truth.items()}),
                 _digest("bars", "gold", "final", self.gold),
                 _digest("archive", "exchange", "final", _between(truth, CUTS[0], TRADES)),
@@ -214,6 +222,7 @@ class History:
                 "silver.not_first": 0,
                 "bronze.ingest_gap_s": {"trades.binance": 2.5, "trades.kraken": 0.4},
                 "bronze.first_after_start": dict(slots),
+                "bronze.last_before_start": {s: p - 1 for s, p in slots.items()},
                 "broker.late": {"rows": 3, "unknown": 0},
                 "lives": {"handler-binance": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
                 **self.symptoms,
@@ -403,6 +412,29 @@ def _plants() -> tuple[Plant, ...]:
     told("the watermark back", {"bronze.first_after_start": {_SLOTS[0]: 0, _SLOTS[1]: 700}}, "resumed")
     told("an unknown late trade", {"broker.late": {"rows": 3, "unknown": 1}}, "unchanged")
     told("ingestion paused", {"bronze.ingest_gap_s": {"trades.binance": 31.0}}, "continuous")
+
+    def moved(name: str, by: int, spoil: Callable[[History], None]) -> None:
+        def both(history: History) -> None:
+            history.timeline = replace(history.timeline, moved=by)
+            history.symptoms["bronze.first_after_start"] = {_SLOTS[0]: 500 + by, _SLOTS[1]: 700}
+            spoil(history)
+
+        found.append(Plant(name, both, {"resumed": fail}))
+
+    def skip(history: History) -> None:
+        slot = ("trades.binance", "0")
+        history.offsets[slot] = {"id": np.delete(history.offsets[slot]["id"], range(100, 163))}
+
+    moved("offsets moved on while nobody consumed", 63, skip)
+    moved("offsets moved back while nobody consumed", -63, lambda history: None)
+    taken = {s: p + 20 for s, p in zip(_SLOTS, (500, 700), strict=True)}
+    found.append(
+        Plant(
+            "offsets moved in place of a consumer",
+            lambda h: h.delivered.update(taken),
+            {"offsets_advance": unknown},
+        )
+    )
     found.append(
         Plant("the watermark stuck", lambda h: h.positions.update({_SLOTS[0]: 500}), {"offsets_advance": fail})
     )
@@ -527,6 +559,12 @@ def _trades() -> Rows:
     return found
 
 
+def _offsets() -> Rows:
+    """Each slot's offsets in the log, from below the committed ones on."""
+    slots = zip(_SLOTS, (400, 600), strict=True)
+    return {tuple(slot.split("/")): {"id": np.arange(start, start + 2 * TRADES)} for slot, start in slots}
+
+
 def _bars(rows: Columns) -> dict[str, np.ndarray]:
     """Bars of BAR_IDS trades each."""
     starts = np.arange(0, len(rows["id"]), BAR_IDS)
@@ -569,6 +607,9 @@ def _samples(timeline: Timeline) -> Samples:
     def constant(value: float) -> Callable[[float], float]:
         return lambda t: value
 
+    def place(committed: float, by: int) -> Callable[[float], float]:
+        return lambda t: committed + by * (t > sum(timeline.down) / 2)
+
     def log(start: int) -> Callable[[float], float]:
         return lambda t: float(int(start + RATE * (_frozen(t, timeline.log_frozen) + INJECT_S)))
 
@@ -596,7 +637,7 @@ def _samples(timeline: Timeline) -> Samples:
         sample(timings.series_of("head", "silver", group), 20, visible(stall))
     for slot, start, committed in zip(_SLOTS, (100, 300), (500, 700), strict=True):
         sample(f"end/ch/{slot}", 10, log(start))
-        sample(f"position/ch/{slot}", 10, constant(committed))
+        sample(f"position/ch/{slot}", 10, place(committed, timeline.moved if slot == _SLOTS[0] else 0))
         sample(f"serving/{slot}", 2, lambda t: None if _within(t, timeline.unserved) else 1.0)
     return found
 

@@ -11,12 +11,14 @@ COMMITTED_WITHIN_S = 5.0
 
 def offsets_advance(evidence: Evidence) -> Finding:
     """Judged per slot whose log grew since the recovery: the position must have passed what was there, and moved,
-    unless all that is beyond it has only just come. A cursor that did not answer is unknown."""
+    unless all that is beyond it has only just come. A cursor that did not answer is unknown; so is a position beyond
+    recovery while no hop that knows its rows' places has taken in anything from there: it may have been moved."""
     healed, ends = evidence.healed, evidence.ends
     if healed is None or ends is None:
         return Finding("offsets_advance", Verdict.UNKNOWN, "positions were not marked after recovery and after drain")
     judged = 0
     stuck: list[dict[str, object]] = []
+    moved: list[str] = []
     for cursor, log in ends.ends.items():
         for slot, end in sorted(log.items()):
             before = healed.ends.get(cursor, {}).get(slot)
@@ -28,6 +30,10 @@ def offsets_advance(evidence: Evidence) -> Finding:
             judged += 1
             if now is None or now < before or (was is not None and now <= was):
                 stuck.append({"cursor": cursor, "slot": slot, "was": was, "now": now, "end_at_recovery": before})
+                continue
+            had = {hop: taken[slot] for hop, taken in ends.delivered.items() if slot in taken}
+            if had and (most := max(had.values())) <= before and most < now:
+                moved.append(f"{cursor} stands at {now} in {slot}, but {' and '.join(had)} had only {most}")
     if stuck:
         one = stuck[0]
         at = "never committed" if one["now"] is None else f"stands at {one['now']}"
@@ -37,6 +43,9 @@ def offsets_advance(evidence: Evidence) -> Finding:
     known = evidence.baseline.marks.ends if evidence.baseline else {}
     if mute := sorted(set(known) - (set(healed.ends) & set(ends.ends))):
         return Finding("offsets_advance", Verdict.UNKNOWN, f"{', '.join(mute)} did not tell positions after recovery")
+    if moved:
+        why = f"{moved[0]}: whether that was consumed is not known"
+        return Finding("offsets_advance", Verdict.UNKNOWN, why, moved)
     if not judged:
         return Finding("offsets_advance", Verdict.UNKNOWN, "there is nothing to judge: no log grew after the recovery")
     why = f"{judged} of {judged} slots that grew were committed beyond the recovery"

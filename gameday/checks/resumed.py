@@ -1,8 +1,11 @@
-"""Did the consumer go on exactly where it had committed?"""
+"""Did the consumer go on exactly where it had committed, and had it delivered all that lies before?"""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from gameday.model import Evidence, Finding, Json, Sample, Verdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gameday.model import EMPTY, Evidence, Finding, Json, Sample, Verdict
 from gameday.timings import outage, probes
 
 __all__ = ["resumed"]
@@ -10,34 +13,74 @@ __all__ = ["resumed"]
 
 def resumed(evidence: Evidence) -> Finding:
     """Per slot: the first offset taken in since the consumer's present start, or since a link of it was mended (symptom
-    first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken
-    in again."""
+    first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken in
+    again.
+
+    The committed position is not believed: anybody may move it while nobody consumes. It must not be lower than it was
+    seen before, nor lie beyond what the consumer had delivered (symptom last_before_start), unless the hop's offsets
+    are the log's all the same: then nothing between the two was a record.
+    """
     first = {(hop, slot): n for hop, each in evidence.by_hop("first_after_start").items() for slot, n in each.items()}
     if not first:
         return Finding("resumed", Verdict.UNKNOWN, "there is nothing to judge: no consumer started since the baseline")
     moments = _moments(evidence)
     if not moments:
         return Finding("resumed", Verdict.UNKNOWN, "when the consumer came back is not known: it was never seen silent")
-    wrong, judged = [], 0
-    for (_, slot), offset in sorted(first.items()):
-        committed = [c for c in (_committed(evidence, slot, moment) for moment in moments) if c is not None]
+    last = evidence.by_hop("last_before_start")
+    wrong: list[_Wrong] = []
+    open_: list[str] = []
+    judged = 0
+    for (hop, slot), offset in sorted(first.items()):
+        committed = [c for c in (_committed(s, moments) for s in _positions(evidence, slot)) if c is not None]
         if not committed:
             continue
         judged += 1
-        if offset not in committed:
-            wrong.append({"slot": slot, "committed": committed[-1], "first": offset})
+        if not any(offset in c.at and offset >= c.highest for c in committed):
+            wrong.append(_Wrong(slot, max(committed[-1].at[-1], committed[-1].highest), offset, "committed"))
+            continue
+        delivered = last.get(hop, {}).get(slot, offset - 1) + 1
+        if offset > delivered:
+            missing = _lacks(evidence, hop, slot)
+            if missing is None:
+                open_.append(f"{slot}: {hop} had only {delivered} of the {offset} that were committed")
+            elif missing:
+                wrong.append(_Wrong(slot, delivered, offset, "delivered"))
     if wrong:
-        why = _sentence(wrong[0]["slot"], wrong[0]["committed"], wrong[0]["first"])
         rest = f", and {len(wrong) - 1} more of {judged} slots" if len(wrong) > 1 else ""
-        return Finding("resumed", Verdict.FAIL, why + rest, wrong)
+        figures = [{"slot": w.slot, w.what: w.expected, "first": w.first} for w in wrong]
+        return Finding("resumed", Verdict.FAIL, wrong[0].sentence + rest, figures)
+    if open_:
+        why = f"{open_[0]}, and whether records lie between is not known"
+        return Finding("resumed", Verdict.UNKNOWN, why, open_)
     if not judged:
         return Finding("resumed", Verdict.UNKNOWN, "no committed position was seen before the consumer came back")
-    return Finding("resumed", Verdict.PASS, f"{judged} of {judged} slots went on from the committed offset")
+    figures_ = {slot: offset for (_, slot), offset in first.items()}
+    return Finding("resumed", Verdict.PASS, f"{judged} of {judged} slots went on from the committed offset", figures_)
 
 
-def _sentence(slot: str, committed: int, first: int) -> str:
-    what = f"skipped {first - committed} records" if first > committed else f"took {committed - first} records again"
-    return f"{slot}: {what} (committed {committed}, went on at {first})"
+@dataclass(frozen=True)
+class _Wrong:
+    """A slot that went on elsewhere than it should. what: whether it should by what was committed, or delivered."""
+
+    slot: str
+    expected: int
+    first: int
+    what: str
+
+    @property
+    def sentence(self) -> str:
+        by = self.first - self.expected
+        did = f"skipped {by} records" if by > 0 else f"took {-by} records again"
+        moved = ": its committed offset was ahead" if self.what == "delivered" else ""
+        return f"{self.slot}: {did} ({self.what} {self.expected}, went on at {self.first}{moved})"
+
+
+@dataclass(frozen=True)
+class _Committed:
+    """What one consumer had committed in a slot. at: at each moment; highest: the highest before the first of them."""
+
+    at: tuple[int, ...]
+    highest: int
 
 
 def _moments(evidence: Evidence) -> list[int]:
@@ -66,10 +109,27 @@ def _other(began: Mapping[str, Json], identity: Json, evidence: Evidence) -> boo
     return began.get(evidence.component or "") != identity
 
 
-def _committed(evidence: Evidence, slot: str, before_ns: int) -> int | None:
-    """The last position committed in this slot that was seen by then, by whichever cursor has the slot."""
-    last: Sample | None = None
-    for name, samples in evidence.samples.items():
-        if name.startswith("position/") and name.split("/", 2)[2] == slot:
-            last = next((s for s in reversed(samples) if s.value is not None and s.counts_ns <= before_ns), last)
-    return None if last is None or last.value is None or last.value < 0 else int(last.value)
+def _positions(evidence: Evidence, slot: str) -> list[Sequence[Sample]]:
+    """The samples of the positions in this slot, one series a consumer."""
+    names = [n for n in evidence.samples if n.startswith("position/") and n.split("/", 2)[2:] == [slot]]
+    return [evidence.samples[name] for name in names]
+
+
+def _committed(samples: Sequence[Sample], moments: Sequence[int]) -> _Committed | None:
+    """None: nothing had been committed by then, as far as was seen."""
+    told = [s for s in samples if s.value is not None]
+    last = [next((s for s in reversed(told) if s.counts_ns <= moment), None) for moment in moments]
+    at = tuple(int(s.value) for s in last if s is not None and s.value is not None and s.value >= 0)
+    before = [int(s.value) for s in told if s.value is not None and s.counts_ns <= moments[0]]
+    return _Committed(at, max(before, default=0)) if at else None
+
+
+def _lacks(evidence: Evidence, hop: str, slot: str) -> bool | None:
+    """Whether a hop lacks offsets of this slot that the log has, in the run's window; None: no digest tells."""
+    topic, _, partition = slot.rpartition("/")
+    offsets = [d for d in evidence.digests if d.stream == "offsets"]
+    held = next((d for d in offsets[1:] if d.hop == hop), None)
+    if held is None or (topic, partition) not in offsets[0].groups:
+        return None
+    right, own = offsets[0].groups[topic, partition], held.groups.get((topic, partition), EMPTY)
+    return (right.keys, right.sum) != (own.keys, own.sum)

@@ -17,7 +17,7 @@ from gameday import address
 from gameday.config import Http
 from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Tally, Window
+from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Position, Tally, Window
 
 __all__ = ["Bars", "Hop", "literal"]
 
@@ -159,16 +159,25 @@ class Hop:
         sql = f"SELECT {repeats}{fields} FROM {self.table} WHERE {where} ORDER BY {self._sql['id']}"
         return _columns(self._server.rows(sql, DIGEST_WITHIN_S), ("venue", "symbol"), TRADE_FIELDS)
 
+    def delivered(self) -> Position:
+        """Slot -> the offset after the highest that it holds; {} for a table without places in a log."""
+        if self.log is None:
+            return {}
+        self._log_heads(self.log)
+        with self._lock:
+            return {f"{topic}/{partition}": end + 1 for (topic, partition), end in self._after.items()}
+
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """ingest_gap_s: topic -> the longest time without an insert, from the baseline until now. first_after_start:
-        "topic/partition" -> lowest offset inserted since the server's start, where that came after the baseline.
-        not_first: ids in the window of which another row than that with the lowest offset is kept."""
+        "topic/partition" -> lowest offset inserted since the server's start, where that came after the baseline;
+        last_before_start: the highest inserted before. not_first: ids in the window of which another row than that
+        with the lowest offset is kept."""
         found: dict[str, Json] = {}
         if self.log:
             found["ingest_gap_s"] = self._ingest_gaps(self.log, since_us)
             start_us = started_us.get(self.component)
             if start_us is not None:
-                found["first_after_start"] = self._first_after(self.log, start_us)
+                found |= self._around(self.log, start_us)
         if self.first:
             found["not_first"] = self._not_first(self.first, window)
         return found
@@ -176,7 +185,7 @@ class Hop:
     @property
     def tells(self) -> frozenset[str]:
         """The symptoms that it can tell, as it is configured."""
-        told = [(self.log, ("ingest_gap_s", "first_after_start")), (self.first, ("not_first",))]
+        told = [(self.log, ("ingest_gap_s", "first_after_start", "last_before_start")), (self.first, ("not_first",))]
         return frozenset(name for configured, names in told if configured for name in names)
 
     def tops(self, where: str = "true", within_s: float = DIGEST_WITHIN_S) -> dict[Group, int]:
@@ -248,13 +257,17 @@ class Hop:
         sql = f"SELECT {topic}, arrayMax(arrayDifference({times})) FROM {self.table} GROUP BY 1"
         return {name: gap_us / 1e6 for name, gap_us in self._server.rows(sql, DIGEST_WITHIN_S)}
 
-    def _first_after(self, log: Mapping[str, str], start_us: int) -> dict[str, int]:
+    def _around(self, log: Mapping[str, str], start_us: int) -> dict[str, Json]:
         us = f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"
-        sql = (
-            f"SELECT {log['topic']}, {log['partition']}, min({log['offset']}) "
-            f"FROM {self.table} WHERE {us} >= {start_us} GROUP BY 1, 2"
-        )
-        return {f"{t}/{p}": int(offset) for t, p, offset in self._server.rows(sql, DIGEST_WITHIN_S)}
+        offset = f"toInt64({log['offset']})"
+        after, before = f"minIf({offset}, {us} >= {start_us})", f"maxIf({offset}, {us} < {start_us})"
+        counts = f"countIf({us} >= {start_us}), countIf({us} < {start_us})"
+        sql = f"SELECT {log['topic']}, {log['partition']}, {after}, {before}, {counts} FROM {self.table} GROUP BY 1, 2"
+        rows = self._server.rows(sql, DIGEST_WITHIN_S)
+        return {
+            "first_after_start": {f"{t}/{p}": int(first) for t, p, first, _, later, _ in rows if later},
+            "last_before_start": {f"{t}/{p}": int(last) for t, p, _, last, _, earlier in rows if earlier},
+        }
 
     def _not_first(self, first: Mapping[str, str], window: Window) -> int:
         where, key = self._inside(window), f"tuple({self._group}, {self._sql['id']})"

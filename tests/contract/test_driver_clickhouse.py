@@ -216,6 +216,9 @@ def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, war
     found = bronze(warehouse).symptoms(Window({}, {}), now_us - 45 * 10**6, {"clickhouse": now_us - 30 * 10**6})
     assert found["ingest_gap_s"][topic] == pytest.approx(28.0)
     assert found["first_after_start"][f"{topic}/0"] == 48
+    assert found["last_before_start"][f"{topic}/0"] == 20
+    assert bronze(warehouse).delivered()[f"{topic}/0"] == 59
+    assert silver(warehouse).delivered() == {}
     silent = bronze(warehouse).symptoms(Window({}, {}), now_us - 10**6, {})
     assert silent["ingest_gap_s"][topic] == pytest.approx(1.0, abs=60)
     assert "first_after_start" not in silent

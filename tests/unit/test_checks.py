@@ -234,6 +234,16 @@ def test_what_has_only_just_come_need_not_be_committed(grew_at_s: float, told_at
     assert checks.offsets_advance(evidence).verdict is verdict
 
 
+@pytest.mark.parametrize(("taken", "verdict"), [(12, PASS), (10, PASS), (9, UNKNOWN), (4, UNKNOWN), (None, PASS)])
+def test_a_position_that_nobody_has_consumed_up_to_is_no_proof(taken: int | None, verdict: Verdict) -> None:
+    """Another hand can commit for a consumer that stands still: the consumer's hop then has nothing new."""
+    delivered = {} if taken is None else {"bronze": {"t/0": taken}, "other": {"u/0": 7}}
+    ends = replace(marked({"t/0": 12}, {"t/0": 12}), delivered=delivered)
+    found = checks.offsets_advance(replace(EMPTY, healed=marked({"t/0": 5}, {"t/0": 9}), ends=ends))
+    assert found.verdict is verdict
+    assert verdict is PASS or f"ch stands at 12 in t/0, but bronze had only {taken}" in found.why
+
+
 def test_a_consumer_that_did_not_tell_its_positions_is_unknown() -> None:
     """Known before the act, and out of reach afterwards: what the other one did says nothing of it."""
     before = Baseline(Marks(0, 0, ends={"ch": {"t/0": 5}, "other": {"u/0": 7}}), 0.1, 1.0, {})
@@ -339,6 +349,42 @@ def test_resumed(first: Mapping[str, int] | None, verdict: Verdict, told: str) -
     found = checks.resumed(replace(outage(position__ch__t__0=COMMITTED), symptoms=symptoms))
     assert found.verdict is verdict
     assert told in found.why
+
+
+MOVED_ON, MOVED_BACK = (each([500.0] * 14 + [to] * 26) for to in (563.0, 437.0))
+
+
+def offsets(hop: str, *missing: int) -> Digest:
+    """The places 400 to 999 of slot t/0, but for these."""
+    ids = [n for n in range(400, 1000) if n not in missing]
+    return Digest("offsets", hop, "raw", {("t", "0"): Tally(len(ids), len(ids), 400, 999, sum(ids))})
+
+
+@pytest.mark.parametrize(
+    ("position", "first", "digests", "verdict", "told"),
+    [
+        (MOVED_ON, 563, (offsets("broker"), offsets("bronze", *range(500, 563))), FAIL,
+         "t/0: skipped 63 records (delivered 500, went on at 563: its committed offset was ahead)"),
+        (MOVED_ON, 563, (offsets("broker"), offsets("bronze")), PASS, "1 of 1 slots"),  # none of them was a record
+        (MOVED_ON, 563, (), UNKNOWN, "t/0: bronze had only 500 of the 563 that were committed"),
+        (MOVED_BACK, 437, (), FAIL, "t/0: took 63 records again (committed 500, went on at 437)"),
+        (COMMITTED, 500, (), PASS, "1 of 1 slots"),
+    ],
+)  # fmt: skip
+def test_an_offset_that_another_hand_has_committed_is_not_believed(
+    position: list[Sample], first: int, digests: tuple[Digest, ...], verdict: Verdict, told: str
+) -> None:
+    """It is held against what the consumer had delivered, and had committed itself."""
+    symptoms = {"bronze.first_after_start": {"t/0": first}, "bronze.last_before_start": {"t/0": 499}}
+    found = checks.resumed(replace(outage(position__ch__t__0=position), symptoms=symptoms, digests=digests))
+    assert (found.verdict, told in found.why) == (verdict, True), found.why
+
+
+def test_a_cursor_that_never_answered_is_no_slot() -> None:
+    """Its bare name is a series of silence; the checks that look for its slots say unknown."""
+    mute = outage(position__ch=each([None] * 40), end__ch=each([None] * 40))
+    assert checks.resumed(replace(mute, symptoms={"bronze.first_after_start": {"t/0": 500}})).verdict is UNKNOWN
+    assert checks.upstream_flows(mute).verdict is UNKNOWN
 
 
 def test_resumed_knows_the_last_commit_of_a_consumer_that_ended_well() -> None:
