@@ -1,10 +1,13 @@
-"""A question to a server ends in its time, whatever its driver, a library or the server does. What is asked is the
-callers'.
+"""A question to a server ends in its time, whatever its driver, a library or the server does; and the server is left
+nothing of one that was given up. What is asked is the callers'.
 """
 
 from __future__ import annotations
 
+import os
 import queue
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -12,9 +15,12 @@ from typing import TypeVar
 
 from gameday.errors import DriverError
 
-__all__ = ["answer"]
+__all__ = ["answer", "give_up"]
 
 T = TypeVar("T")
+
+AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing resets the connection."""
 
 LOOK_EVERY_S = 0.5
 
@@ -53,3 +59,13 @@ def answer(
         if error is not None:
             raise error
         return found  # type: ignore[return-value]  # the other half of the pair says that it is an answer
+
+
+def give_up(descriptor: int) -> None:
+    """Make the closing of this socket end its connection at the server too, at once.
+
+    An ordinary end has to be read by the server: one that is frozen or too busy for that keeps each connection that was
+    given up, and they were more than a thousand.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)

@@ -38,7 +38,7 @@ from gameday.process import Process, boot_ns
 from gameday.stack import Stack, fault_from, fault_kind, open_stack
 from gameday.state import State
 
-__all__ = ["ABORTED", "Guardian"]
+__all__ = ["ABORTED", "OUT_OF_TIME", "Guardian"]
 
 START_WITHIN_S = 60.0
 """Until a guardian is ready: it may have to displace a dead run's and to mend what that left."""
@@ -76,6 +76,9 @@ LINE_BYTES_MAX = 1 << 20
 
 ABORTED = "aborted"
 """Why a guardian ended that was told to from elsewhere."""
+
+OUT_OF_TIME = "its time to live ended"
+"""Why a guardian ended whose run was still under way."""
 
 DISPLACED = "the stack was taken over from another machine"
 
@@ -349,7 +352,7 @@ class _Keeper:
             if stop.why is not None:
                 return stop.why
             if left_s <= 0:
-                return "its time to live ended"
+                return OUT_OF_TIME
             ready = {descriptor for descriptor, _ in poll.poll(min(left_s, TICK_S) * 1000)}
             if 0 in ready:
                 data = os.read(0, PIPE_BYTES)

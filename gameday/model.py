@@ -141,6 +141,9 @@ alert/<name>                       the platform's alert of that name, of the str
 archive/head/<group>               the highest id that the archive's newest commit has, archive/position/<slot> up to
                                    where it has the log; mirror/<slot>: the same, as the job's mirror tells it;
                                    mirror/time_us where that tells a time
+machine/cpu, /memory, /io          for how many seconds, since this machine's start, some task has waited for it (PSI,
+                                   where the kernel has that); machine/stolen: how many went to other machines;
+                                   machine/late: how late the sampler itself was at worst since the sample before
 """
 
 
@@ -315,13 +318,27 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """That something came too late, or not for too long, between from_ns and to_ns. over_s: by how much; None: that
+    can't be told."""
+
+    from_ns: int
+    to_ns: int
+    over_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One check's judgement. why: one sentence with the figures. evidence: the figures themselves, for the report."""
+    """One check's judgement. why: one sentence with the figures. evidence: the figures themselves, for the report.
+
+    timed: of a fail that rests on nothing but time, on which: a machine that had none left then is the other suspect.
+    """
 
     check: str
     verdict: Verdict
     why: str
     evidence: Json = None
+    timed: Timed | None = None
 
 
 Check: TypeAlias = Callable[[Evidence], Finding]

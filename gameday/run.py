@@ -13,11 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from gameday import codec, conditions, signals, timings
+from gameday import codec, conditions, machine, signals, timings
 from gameday.asking import answer
 from gameday.errors import DriverError, GamedayError, masked
 from gameday.faults.ask import Ask
-from gameday.guardian import Guardian
+from gameday.guardian import OUT_OF_TIME, Guardian
 from gameday.model import (
     INACTIVE,
     Act,
@@ -34,6 +34,7 @@ from gameday.model import (
     Marks,
     Now,
     Step,
+    Timed,
     Verdict,
     Window,
 )
@@ -106,6 +107,8 @@ class Run:
         """What its night has still to run, this test first: what people are told before anything is broken."""
         self.trusted = True
         """Whether the checks of its night caught every planted fault."""
+        self.doing = "beginning"
+        """What it is at, in words that complete "while it was …"."""
         self.once_back: Callable[[], None] | None = None
         """What may begin beside this run once nothing of the platform's recovery is measured any more."""
         self.guardian: Guardian | None = None
@@ -152,6 +155,7 @@ class Run:
 
     def enter(self, step: str) -> None:
         """Note in the run's own log that this step begins."""
+        self.doing = f"at the step {step!r}"
         self._log(f"step: {step}")
 
     def _log(self, text: str) -> None:
@@ -231,8 +235,23 @@ class Run:
         if self.guardian is None:
             raise Halt(Verdict.UNKNOWN, f"run {self.id} has not taken the stack")
         if not self.guardian.alive:
-            raise Halt(Verdict.UNKNOWN, self.guardian.why)
+            raise Halt(Verdict.UNKNOWN, self._over(self.guardian))
         return self.guardian
+
+    def _over(self, guardian: Guardian) -> str:
+        """Why this run no longer holds the stack; of one whose time ended, what had taken it."""
+        if guardian.end != OUT_OF_TIME:
+            return guardian.why
+        took_s = (time.monotonic_ns() - self.began_ns) / 1e9
+        busy = self.busy(self.began_ns)
+        return f"{guardian.why} after {took_s:.0f} s, while it was {self.doing}" + (
+            f"; the machine was busy ({busy})" if busy else ""
+        )
+
+    def busy(self, since_ns: int) -> str | None:
+        """How short of time the machine was since then, in words, if it was for half of that time."""
+        samples = codec.read_samples(self.stack.state.samples(self.id))
+        return machine.busy(samples, Timed(since_ns, time.monotonic_ns()))
 
     def still_broken(self) -> None:
         """Halt(unknown) when a fault that this run holds is over: another hand mended it, so nothing can be proved.

@@ -1,7 +1,8 @@
 """The sampler: a process of its own that asks every probe many times a second, and the run's two handles on it.
 
 Open loop on the monotonic clock: ticks come at absolute times whatever the answers do, each probe has workers of its
-own, and a reading that outlives its deadline is written as no answer whether or not its thread ever returns. One worker
+own, and a reading that outlives its deadline is written as no answer whether or not its thread ever returns. At most
+IN_FLIGHT_MAX questions of a probe are open at a time. One worker
 of each probe sleeps until the next tick and sends the reading itself; only while one is unanswered at its probe's next
 tick does the loop send another worker, so a well probe costs one wake-up a reading. What the samples mean is
 timings.py's and conditions.py's. Run as `python -m gameday.sampler --config FILE --state FOLDER --run ID`; ends on
@@ -21,11 +22,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gameday import samplelog
+from gameday.drivers.machine import Probe as Machine
 from gameday.errors import DriverError, GamedayError, TooLate, masked
 from gameday.model import Sample
 from gameday.polling import until
@@ -42,10 +44,22 @@ STOP_WITHIN_S = 5.0
 KEEP_S = 120.0
 """How far back a Tail remembers."""
 
-WORKERS_MAX = 64
-"""Readings of one probe in flight, even when its driver breaks its word and never returns; beyond it a reading counts
-as unanswered.
-"""
+IN_FLIGHT_MAX = 2
+"""Questions of one probe that are open at the same time: a server that is slow must not be made slower by who asks."""
+
+SECOND_AFTER = 0.5
+"""The second question is asked when the first has waited for this share of its deadline: were both asked at once, an
+answer to neither would leave the whole deadline unseen."""
+
+OVERDUE_S = 0.5
+"""A reading that has not ended so long after its deadline is lost, for its driver breaks its word: another takes its
+place."""
+
+WORKERS_MAX = 8
+"""Of one probe, with those that are lost."""
+
+MACHINE_RATE_HZ = 4.0
+MACHINE_WITHIN_S = 1.0
 
 NICENESS = -5
 """Where the system permits it: a busy machine must not look like a slow platform. Its session is its own for that."""
@@ -197,20 +211,51 @@ def _end(log: Path) -> str:
 # ---- the process -------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Lateness:
+    """How late the sampler itself was: the longest that one of its ticks was kept, since it was asked last."""
+
+    worst_ns: int = 0
+
+    def note(self, late_ns: int) -> None:
+        """Called by every worker at every tick; that two at once may forget one costs less than a lock."""
+        if late_ns > self.worst_ns:
+            self.worst_ns = late_ns
+
+    def taken_s(self) -> float:
+        worst_ns, self.worst_ns = self.worst_ns, 0
+        return worst_ns / 1e9
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """The machine as a probe: what it says of itself, and how late the sampler was on it ("late", in seconds)."""
+
+    lateness: Lateness
+    machine: Machine = field(default_factory=Machine)
+
+    def read(self) -> Mapping[str, float]:
+        return {**self.machine.read(), "late": self.lateness.taken_s()}
+
+
 class Lane:
     """One probe: its file, its workers, its readings in flight.
 
     At any time at most one worker has the turn: it sleeps until the next tick, and sends the reading that is due then.
     The turn is free while that reading is in flight; it goes to the same worker again, or, when the next tick comes
     first, to another one, by `tend`. So a reading that hangs costs its probe a worker, and no other probe anything.
+
+    A tick that finds IN_FLIGHT_MAX readings open joins them: it is as good as asked, and is answered when the next of
+    them is, or never. Only of an answer that says no more than that there is one: what else a server tells may be older
+    than the tick, so such a tick stays a gap.
     """
 
-    def __init__(self, spec: ProbeSpec, path: Path, first_ns: int) -> None:
+    def __init__(self, spec: ProbeSpec, path: Path, first_ns: int, lateness: Lateness) -> None:
         self.spec = spec
         self.period_ns = int(1e9 / spec.rate_hz)
         self.timeout_ns = int(spec.timeout_s * 1e9)
         self._due_ns = first_ns
-        self._workers_max = min(WORKERS_MAX, ceil(spec.rate_hz * spec.timeout_s) + 4)
+        self._lateness = lateness
         self._lock = threading.Lock()
         self._workers = 0
         self._idle: list[threading.Lock] = []
@@ -218,6 +263,10 @@ class Lane:
         self._over = False
         self._number = 0
         self._flying: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
+        """The readings that a worker is at: those of _flying that have not merely joined, and those that are late."""
+        self._bare = True
+        """Whether its answers say no more than that there is one, and counters of the same moment."""
         self._complaints: set[str] = set()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._write(samplelog.opening(spec.series))
@@ -245,18 +294,27 @@ class Lane:
             for bell in self._idle:
                 bell.release()
 
+    def _open(self, now_ns: int) -> list[int]:
+        """When the readings were sent that still keep a connection, as far as drivers keep their word."""
+        lost_ns = self.timeout_ns + int(OVERDUE_S * 1e9)
+        return [at for at in self._asked.values() if now_ns - at <= lost_ns]
+
     def _send_another(self, now_ns: int) -> None:
-        """Give the turn to an idle worker or a new one; when all are in flight, this reading is unanswered."""
-        if self._idle:
-            self._taken = True
-            self._idle.pop().release()
-        elif self._workers < self._workers_max:
-            self._taken = True
-            self._workers += 1
-            threading.Thread(target=self._work, name=self.spec.series, daemon=True).start()
-        else:
-            self._move_on(now_ns)
-            self._write(samplelog.reading(now_ns, 0, None))
+        """Give the turn to an idle worker or a new one; where too many are open, this tick joins them."""
+        sent = self._open(now_ns)
+        early = self._bare and any(now_ns - at < SECOND_AFTER * self.timeout_ns for at in sent)
+        if len(sent) < IN_FLIGHT_MAX and not early:
+            if self._idle:
+                self._taken = True
+                self._idle.pop().release()
+                return
+            if self._workers < WORKERS_MAX:
+                self._taken = True
+                self._workers += 1
+                threading.Thread(target=self._work, name=self.spec.series, daemon=True).start()
+                return
+        self._move_on(now_ns)
+        self._flying[self._number] = now_ns
 
     def _move_on(self, now_ns: int) -> None:
         """To the next tick that is not yet past: a tick that could not be kept is a gap, never two at once."""
@@ -273,8 +331,9 @@ class Lane:
             begun = self._begin()
             if begun is None:
                 return
-            line = self._ask(begun[1])
-            if not self._end(begun[0], line, bell):
+            number, at_ns = begun
+            line, values = self._ask(at_ns)
+            if not self._end(number, line, values, bell):
                 bell.acquire()
 
     def _begin(self) -> tuple[int, int] | None:
@@ -283,34 +342,48 @@ class Lane:
             if self._over:
                 return None
             at_ns = time.monotonic_ns()
+            self._lateness.note(at_ns - self._due_ns)
             self._move_on(at_ns)
-            self._flying[self._number] = at_ns
+            self._flying[self._number] = self._asked[self._number] = at_ns
             self._taken = False
             return self._number, at_ns
 
-    def _end(self, number: int, line: bytes, bell: threading.Lock) -> bool:
-        """Write what a reading brought, unless its deadline has passed; whether its worker has the turn again."""
+    def _end(self, number: int, line: bytes, values: Mapping[str, float] | None, bell: threading.Lock) -> bool:
+        """Write what a reading brought, unless its deadline has passed, and with it those that have joined it; whether
+        its worker has the turn again."""
         with self._lock:
+            now_ns = time.monotonic_ns()
+            del self._asked[number]
             if self._flying.pop(number, None) is not None and not self._over:
                 self._write(line)
-            if self._taken:
+                self._settle_joined(values, now_ns)
+            if self._taken or len(self._open(now_ns)) >= IN_FLIGHT_MAX:
                 self._idle.append(bell)
                 return self._over
             self._taken = True
             return True
 
-    def _ask(self, at_ns: int) -> bytes:
-        """One reading's line."""
+    def _settle_joined(self, values: Mapping[str, float] | None, now_ns: int) -> None:
+        """What one reading brought is what those have that have joined."""
+        if values is not None:
+            self._bare = all(suffix[:1] in ("", ".") for suffix in values)
+        for joined in [n for n in self._flying if n not in self._asked]:
+            at_ns = self._flying.pop(joined)
+            if values is None or self._bare:
+                self._write(samplelog.reading(at_ns, now_ns - at_ns, values))
+
+    def _ask(self, at_ns: int) -> tuple[bytes, Mapping[str, float] | None]:
+        """One reading's line and values; None: it was not answered in time, or not as it should be."""
         try:
             values = self.spec.probe.read()
             took_ns = time.monotonic_ns() - at_ns
             if took_ns <= self.timeout_ns:
-                return samplelog.reading(at_ns, took_ns, values)
+                return samplelog.reading(at_ns, took_ns, values), values
         except DriverError as e:
             self._complain(str(e))
         except Exception as e:  # noqa: BLE001 - of whatever a driver dies, the component gave no answer
             self._complain(f"{type(e).__name__}: {e}")
-        return samplelog.reading(at_ns, time.monotonic_ns() - at_ns, None)
+        return samplelog.reading(at_ns, time.monotonic_ns() - at_ns, None), None
 
     def _complain(self, text: str) -> None:
         """Each kind of trouble once: an outage must not write twenty lines a second."""
@@ -323,8 +396,9 @@ class Lane:
         os.write(self._fd, line)
 
 
-def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int]) -> None:
-    """Ask all probes until one of the file descriptors `stop` has something to read or is closed.
+def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int], lateness: Lateness) -> None:
+    """Ask all probes until one of the file descriptors `stop` has something to read or is closed. lateness: where each
+    tick notes how late it was.
 
     folder appears in one piece, with every probe's file in it.
     """
@@ -334,7 +408,7 @@ def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int]) -> Non
     lanes = []
     for number, spec in enumerate(specs):  # spread over the period, so that the probes don't wait for each other's turn
         offset_ns = int(1e9 / spec.rate_hz * number / len(specs))
-        lanes.append(Lane(spec, building / f"{number}.jsonl", begin_ns + offset_ns))
+        lanes.append(Lane(spec, building / f"{number}.jsonl", begin_ns + offset_ns, lateness))
     building.rename(folder)
     every_ns = min((LOOK_EVERY_NS_MAX, *(lane.period_ns // 2 for lane in lanes)))
     try:
@@ -365,6 +439,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GamedayError as e:
         _say(str(e))
         return e.exit_code
+    lateness = Lateness()
+    specs.append(ProbeSpec("machine", Suspect(lateness), MACHINE_RATE_HZ, MACHINE_WITHIN_S))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     yield_cpu(NICENESS)
     gc.collect()
@@ -374,7 +450,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.set_wakeup_fd(end)
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run heals, and is watched, first
-    sample(specs, stack.state.samples(options.run), (sys.stdin.fileno(), ended))
+    sample(specs, stack.state.samples(options.run), (sys.stdin.fileno(), ended), lateness)
     return 0
 
 

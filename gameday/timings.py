@@ -22,6 +22,7 @@ __all__ = [
     "BOUND_BEFORE_BASELINE_S",
     "Delays",
     "Goodness",
+    "Relapse",
     "bound_s",
     "coverage",
     "delays",
@@ -232,9 +233,18 @@ def outage(evidence: Evidence) -> tuple[int | None, int | None]:
     return (link.done_ns, link.healed_ns) if link is not None else (None, None)
 
 
-def relapse(evidence: Evidence) -> str | None:
-    """What the component did once its backlog was drained that shows it was not back for good, in words: silent again,
-    or started once more. None: nothing, or it was never back."""
+@dataclass(frozen=True)
+class Relapse:
+    """That a component was not back for good, in words. silent_ns: from when to when it was silent again; None: it was
+    started once more."""
+
+    why: str
+    silent_ns: tuple[int, int] | None = None
+
+
+def relapse(evidence: Evidence) -> Relapse | None:
+    """What the component did once its backlog was drained that shows it was not back for good: silent again, or started
+    once more. None: nothing, or it was never back."""
     drain = evidence.measures.get("drain")
     if drain is None or drain.high_s is None or evidence.inject_ns is None or evidence.archive:
         return None
@@ -248,10 +258,11 @@ def relapse(evidence: Evidence) -> str | None:
             end_ns = int(at[start + times] if len(up) else at[-1])
             if times >= RELAPSE_TIMES and end_ns - int(at[start]) > _bound_s(evidence) * NS:
                 clock_ns = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
-                return f"{answer.series} was silent again after {(int(at[start]) - clock_ns) / NS:.1f} s"
+                why = f"{answer.series} was silent again after {(int(at[start]) - clock_ns) / NS:.1f} s"
+                return Relapse(why, (int(at[start]), end_ns))
     then, now = ((m.identities if m else {}).get(evidence.component or "") for m in (evidence.healed, evidence.ends))
     if then is not None and now is not None and then != now:
-        return f"{evidence.component} was started once more after it was back"
+        return Relapse(f"{evidence.component} was started once more after it was back")
     return None
 
 

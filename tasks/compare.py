@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import history, trend
+from gameday import history, machine, trend
 from gameday.errors import GamedayError
-from gameday.model import RunResult
+from gameday.model import Evidence, RunResult, Timed, Verdict
 from gameday.run import Run
 
 __all__ = ["compare"]
@@ -28,4 +30,18 @@ def compare(run: Run, result: RunResult, runs: int) -> RunResult:
     except GamedayError as e:
         run.say(f"{run.name}: not compared with its own history: {e}")
         return result
-    return trend.judged(result, trend.of(result, past, runs), merged=config.trend.regression == "fail")
+    judged = trend.judged(result, trend.of(result, past, runs), merged=config.trend.regression == "fail")
+    return _excused(judged, run.gathered)
+
+
+def _excused(result: RunResult, evidence: Evidence | None) -> RunResult:
+    """A slow-down is none of the platform's where the machine had no time left for about as long as it was slower."""
+    *others, last = result.findings or (None,)
+    if evidence is None or last is None or (last.check, last.verdict) != (trend.CHECK, Verdict.FAIL):
+        return result
+    seen = [(result.measures[t.measure].high_s or 0.0, t.median_s) for t in result.trends if t.worse]
+    end_ns = (evidence.inject_ns or 0) + int(max(high_s for high_s, _ in seen) * 1e9)
+    over_s = max(high_s - median_s for high_s, median_s in seen)
+    timed = None if evidence.inject_ns is None else Timed(evidence.inject_ns, end_ns, over_s)
+    found = machine.excused(replace(last, timed=timed), evidence.samples)
+    return replace(result, findings=(*(f for f in others if f), found), verdict=found.verdict, why=found.why)

@@ -25,12 +25,15 @@ RESOLVES_WITHIN_S = 30.0
 @task(name="wait", cache_policy=NO_CACHE)
 def wait(run: Run, step: Await) -> None:
     """When the state does not come: Halt(fail) where the bound is the platform's promise, Halt(invalid) when an armed
-    failpoint never fired, else Halt(unknown)."""
+    failpoint never fired, else Halt(unknown); and that too where the machine had no time left meanwhile."""
     what = getattr(step.condition, "__name__", repr(step.condition))
     lacks = ""
 
+    began_ns = time.monotonic_ns()
+
     def come() -> bool:
         nonlocal lacks
+        run.doing = f"waiting for {what!r}" + (f" ({lacks})" if lacks else "")
         run.still_broken()
         now = run.now()
         come = step.condition(now)
@@ -41,6 +44,8 @@ def wait(run: Run, step: Await) -> None:
         until(come, within_s=step.within_s, every_s=AWAIT_EVERY_S, what=what)
     except TooLate as e:
         why = f"waited {step.within_s:g} s for {what!r}, which did not come" + (f": {lacks}" if lacks else "")
+        if busy := run.busy(began_ns):
+            raise Halt(Verdict.UNKNOWN, f"the machine was busy ({busy}): {why}") from e
         if step.promise:
             raise Halt(Verdict.FAIL, why) from e
         if idle := [point for point, times in run.fired().items() if not times]:
@@ -83,6 +88,7 @@ def wait_recovered(run: Run) -> None:
 
     def back() -> Measure | None:
         nonlocal read_s
+        run.doing = "waiting for recovery"
         if not (_exported(run) if run.test.archive else _restored(run, began_ns)):
             return None
         run.seen_back()  # what is left is to see that it stays so

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 
 from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Json, Tally, Verdict
 
-__all__ = ["KINDS", "LISTED", "Damage", "compare", "counts", "finding", "guilty", "judged", "label", "missing_hops"]
+__all__ = [
+    "KINDS",
+    "LISTED",
+    "Damage",
+    "compare",
+    "counts",
+    "finding",
+    "guilty",
+    "judged",
+    "label",
+    "missing_hops",
+    "only_late",
+]
 
 KINDS = ("lost", "doubled", "changed")
 
@@ -77,6 +89,18 @@ def _surplus(evidence: Evidence) -> Iterator[Damage]:
         stream = "archive" if hop == "archive" else "trades"
         for group, *_ in groups:
             yield Damage(stream, hop, BEYOND, evidence.ledger, tuple(group), lost=0, doubled=1, changed=0, told=True)
+
+
+def only_late(evidence: Evidence, damage: Damage) -> bool:
+    """Whether all that is lost may still come: the newest records, of a hop that had not come to the window's end."""
+    if damage.hop not in (evidence.symptoms.get("not_passed") or ()) or evidence.window is None:
+        return False
+    place = (damage.stream, damage.hop, damage.view)
+    held = next(d.groups.get(damage.group, EMPTY) for d in evidence.digests if (d.stream, d.hop, d.view) == place)
+    if damage.stream != "trades":
+        return held.rows > 0  # its ids are others; what it was made from is judged here
+    lo, hi = evidence.window.lo.get(damage.group, 0), evidence.window.hi[damage.group]
+    return damage.lost == hi - max(held.hi, lo)
 
 
 def counts(evidence: Evidence) -> dict[str, dict[str, int]]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+from gameday.machine import since_act
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, NOT_WATCHED, Evidence, Finding, Sample, Verdict
 from gameday.timings import NS
 
@@ -59,20 +60,23 @@ def _fires(evidence: Evidence, name: str, within_s: float, after: list[Sample]) 
     if fired.high_s is None:
         if trouble := _unseen(evidence, after):
             return Finding("alert", Verdict.UNKNOWN, f"{name} was not seen to fire, but {trouble}")
-        return Finding("alert", Verdict.FAIL, f"{name} stayed silent: the on-call engineer would not have known")
+        why = f"{name} stayed silent: the on-call engineer would not have known"
+        return Finding("alert", Verdict.FAIL, why, timed=since_act(evidence))
     took_s = fired.high_s - (evidence.measures["impact"].low_s or 0.0)
     figures = {"alert_s": fired.high_s, "resolve_s": resolved.high_s}
     verdict = Verdict.PASS if took_s <= within_s else Verdict.FAIL
     over = resolved.why if resolved.high_s is None else f"over {resolved.high_s:.1f} s after the end of the harm"
     why = f"{name} fired {took_s:.1f} s after the impact, of {within_s:g} s; {over}"
-    return Finding("alert", verdict, why, figures)
+    timed = since_act(evidence, took_s - within_s, (evidence.inject_ns or 0) + int(fired.high_s * NS))
+    return Finding("alert", verdict, why, figures, timed)
 
 
 def _silent(evidence: Evidence, name: str, after: list[Sample]) -> Finding:
     first = next((s for s in after if s.value == FIRING), None)
     if first is not None:
         after_s = (first.counts_ns - (evidence.inject_ns or 0)) / NS
-        return Finding("alert", Verdict.FAIL, f"{name} fired {after_s:.1f} s after the act, and should page nobody")
+        why = f"{name} fired {after_s:.1f} s after the act, and should page nobody"
+        return Finding("alert", Verdict.FAIL, why, timed=since_act(evidence, to_ns=first.counts_ns))
     if trouble := _unseen(evidence, after):
         return Finding("alert", Verdict.UNKNOWN, f"{name} was not seen to fire, but {trouble}")
     return Finding("alert", Verdict.PASS, f"{name} stayed silent")

@@ -1,5 +1,6 @@
 """Did ingestion never pause for longer than the platform promises?"""
 
+from gameday.machine import since_act
 from gameday.model import Evidence, Finding, Verdict
 
 __all__ = ["INGEST_GAP_MAX_S", "continuous"]
@@ -17,4 +18,4 @@ def continuous(evidence: Evidence) -> Finding:
     worst = max(gaps, key=lambda topic: float(gaps[topic]))
     verdict = Verdict.PASS if gaps[worst] <= INGEST_GAP_MAX_S else Verdict.FAIL
     why = f"the largest gap in ingestion is {gaps[worst]:.1f} s of {INGEST_GAP_MAX_S:g} s ({worst})"
-    return Finding("continuous", verdict, why, gaps)
+    return Finding("continuous", verdict, why, gaps, since_act(evidence, over_s=gaps[worst] - INGEST_GAP_MAX_S))

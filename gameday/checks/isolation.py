@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gameday.checks._damage import compare, label
-from gameday.model import Evidence, Finding, Group, Marks, Verdict
+from gameday.model import Evidence, Finding, Group, Marks, Timed, Verdict
 from gameday.timings import BAD, GOOD, NS, delays, good, groups, series_of
 
 __all__ = ["BEHIND_MAX_S", "GOOD_SHARE_MIN", "isolation"]
@@ -37,12 +37,14 @@ def isolation(evidence: Evidence) -> Finding:
         bad.append(f"good in {math.floor(share * 1000) / 10:.1f} % of samples (at least {GOOD_SHARE_MIN * 100:.0f} %)")
     if behind_s > BEHIND_MAX_S:
         bad.append(f"{label(last)} was {behind_s:.1f} s behind (at most {BEHIND_MAX_S:g} s)")
+    timed: Timed | None = Timed(from_ns, to_ns)
     for damage in compare(evidence):
         if damage.group in others and (damage.lost or damage.doubled or damage.changed):
             bad.append(f"{damage.hop} is not what the ledger says in {label(damage.group)}")
+            timed = None
     figures = {"good_share": share, "behind_max_s": round(behind_s, 3), "streams": len(others), "unseen": unseen}
     if bad:
-        return Finding("isolation", Verdict.FAIL, f"{len(others)} other streams: {', '.join(bad[:4])}", figures)
+        return Finding("isolation", Verdict.FAIL, f"{len(others)} other streams: {', '.join(bad[:4])}", figures, timed)
     if share is None or unseen:
         which = ", ".join(unseen[:3]) or "the other streams"
         return Finding("isolation", Verdict.UNKNOWN, f"too few samples of {which} between inject and restore", figures)

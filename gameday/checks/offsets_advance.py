@@ -1,6 +1,6 @@
 """Did every consumer commit new positions after the recovery?"""
 
-from gameday.model import Evidence, Finding, Marks, Verdict
+from gameday.model import Evidence, Finding, Marks, Timed, Verdict
 from gameday.timings import NS
 
 __all__ = ["offsets_advance"]
@@ -39,7 +39,7 @@ def offsets_advance(evidence: Evidence) -> Finding:
         at = "never committed" if one["now"] is None else f"stands at {one['now']}"
         why = f"{one['cursor']} {at} in {one['slot']}, whose end was {one['end_at_recovery']} at recovery"
         rest = f" and {len(stuck) - 1} more of {judged} slots" if len(stuck) > 1 else ""
-        return Finding("offsets_advance", Verdict.FAIL, why + rest, stuck)
+        return Finding("offsets_advance", Verdict.FAIL, why + rest, stuck, Timed(healed.at_ns, ends.at_ns))
     known = evidence.baseline.marks.ends if evidence.baseline else {}
     if mute := sorted(set(known) - (set(healed.ends) & set(ends.ends))):
         return Finding("offsets_advance", Verdict.UNKNOWN, f"{', '.join(mute)} did not tell positions after recovery")

@@ -1,5 +1,6 @@
 """Did everything around the struck component come back by itself?"""
 
+from gameday.machine import since_act
 from gameday.model import Evidence, Finding, Verdict
 from gameday.timings import probes
 
@@ -11,7 +12,7 @@ LAST_PROBES = 3
 
 def reconnected(evidence: Evidence) -> Finding:
     """Fails when another component is not the process that it was at baseline, or doesn't answer at the end: something
-    had to be started again for it to come back."""
+    had to be started again for it to come back. On a machine without time also watchdogs do that, to what is well."""
     before, after = evidence.baseline, evidence.ends
     if before is None or after is None:
         return Finding("reconnected", Verdict.UNKNOWN, "processes were not marked before and after")
@@ -27,6 +28,6 @@ def reconnected(evidence: Evidence) -> Finding:
             if last and all(s.value is None for s in last):
                 bad.append(f"{component} does not answer ({name.rpartition('/')[2]})")
     if bad:
-        return Finding("reconnected", Verdict.FAIL, ", ".join(bad), bad)
+        return Finding("reconnected", Verdict.FAIL, ", ".join(bad), bad, since_act(evidence))
     why = f"{', '.join(others)} are the same processes as before, and answer"
     return Finding("reconnected", Verdict.PASS, why, others)

@@ -1,7 +1,8 @@
 """Was service restored, and the backlog drained, within the targets, and did it stay?"""
 
 from gameday import timings
-from gameday.model import Evidence, Finding, Measure, Verdict, merge
+from gameday.machine import since_act
+from gameday.model import Evidence, Finding, Measure, Timed, Verdict, merge
 
 __all__ = ["recovered"]
 
@@ -15,12 +16,30 @@ def recovered(evidence: Evidence) -> Finding:
         _judge("drain", evidence.measures.get("drain"), evidence.drain_max_s),
     ]
     if again := timings.relapse(evidence):
-        judged.append((Verdict.FAIL, again))
+        judged.append((Verdict.FAIL, again.why))
     verdict = merge([v for v, _ in judged])
     if verdict is Verdict.PASS and evidence.recovered is False:
         judged.append((Verdict.UNKNOWN, "but the run waited for it in vain"))
         verdict = Verdict.UNKNOWN
-    return Finding("recovered", verdict, ", ".join(why for _, why in judged))
+    started_again = again is not None and again.silent_ns is None
+    timed = None if started_again or verdict is not Verdict.FAIL else _timed(evidence, again)
+    return Finding("recovered", verdict, ", ".join(why for _, why in judged), timed=timed)
+
+
+def _timed(evidence: Evidence, again: timings.Relapse | None) -> Timed | None:
+    """What came too late, and by how much: the time since the act; or the time of a silence afterwards, whatever else
+    was late."""
+    if again is not None and again.silent_ns is not None:
+        return Timed(*again.silent_ns)
+    clock_ns, inject_ns = evidence.clock_ns, evidence.inject_ns
+    targets = (("mttr", clock_ns, evidence.mttr_max_s), ("drain", inject_ns, evidence.drain_max_s))
+    over_s, to_ns = 0.0, 0
+    for name, from_ns, max_s in targets:
+        measure = evidence.measures.get(name)
+        if measure is None or measure.high_s is None or from_ns is None:
+            return since_act(evidence)  # it was never back: nobody can tell how much too late it would have been
+        over_s, to_ns = max(over_s, measure.high_s - max_s), max(to_ns, from_ns + int(measure.high_s * timings.NS))
+    return since_act(evidence, over_s, to_ns)
 
 
 def _judge(name: str, measure: Measure | None, max_s: float) -> tuple[Verdict, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from gameday.model import Evidence, Finding, JobRun, Verdict
+from gameday.model import Evidence, Finding, JobRun, Timed, Verdict
 
 __all__ = ["resumed_on_schedule"]
 
@@ -51,7 +51,17 @@ def resumed_on_schedule(evidence: Evidence) -> Finding:
         return Finding("resumed_on_schedule", verdict, why, figures)
     why = f"wait {wait_s:.1f} s of {interval_s:g} s, work {work_s:.1f} s of {work_max_s:.1f} s ({first.name})"
     verdict = Verdict.PASS if wait_s <= interval_s and work_s <= work_max_s else Verdict.FAIL
-    return Finding("resumed_on_schedule", verdict, why, figures)
+    over_s = max(wait_s - interval_s, work_s - work_max_s)
+    return Finding("resumed_on_schedule", verdict, why, figures, _timed(evidence, from_us, first.ended_us, over_s))
+
+
+def _timed(evidence: Evidence, from_us: int, to_us: int | None, over_s: float) -> Timed | None:
+    """The time from the clock's start to the run's end, by this machine's monotonic clock."""
+    if evidence.baseline is None or to_us is None:
+        return None
+    marks = evidence.baseline.marks
+    from_ns, to_ns = (marks.at_ns + (us - marks.at_us) * 1000 for us in (from_us, to_us))
+    return Timed(from_ns, to_ns, over_s)
 
 
 def _work_s(run: JobRun) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
-from gameday.model import Evidence, Finding, Sample, Verdict
+from gameday.model import Evidence, Finding, Sample, Timed, Verdict
 from gameday.timings import NS, WINDOW_SHARE_MIN, outage
 
 __all__ = ["served"]
@@ -45,7 +45,8 @@ def served(evidence: Evidence) -> Finding:
             unseen.append(slot)
     lasted_s = (until_ns - down_ns) / NS
     if bad:
-        return Finding("served", Verdict.FAIL, f"in {lasted_s:.1f} s: {', '.join(bad[:3])}", figures)
+        why = f"in {lasted_s:.1f} s: {', '.join(bad[:3])}"
+        return Finding("served", Verdict.FAIL, why, figures, Timed(down_ns, until_ns))
     if unseen:
         why = f"{unseen[0]} was asked too rarely in {lasted_s:.1f} s of outage: {figures[unseen[0]]} answered"
         return Finding("served", Verdict.UNKNOWN, why, figures)

@@ -1,6 +1,6 @@
 """Did the log go on growing while the component was down?"""
 
-from gameday.model import Evidence, Finding, Verdict
+from gameday.model import Evidence, Finding, Timed, Verdict
 from gameday.timings import NS, outage
 
 __all__ = ["upstream_flows"]
@@ -32,8 +32,7 @@ def upstream_flows(evidence: Evidence) -> Finding:
     figures = {topic: int(rise) for topic, rise in sorted(rises.items())}
     if still := [topic for topic, rise in figures.items() if rise <= 0]:
         verdict = Verdict.FAIL if lasted_s >= TELLING_S else Verdict.UNKNOWN
-        return Finding(
-            "upstream_flows", verdict, f"{', '.join(still)} took nothing in {lasted_s:.2f} s of outage", figures
-        )
+        why = f"{', '.join(still)} took nothing in {lasted_s:.2f} s of outage"
+        return Finding("upstream_flows", verdict, why, figures, Timed(down_ns, until_ns))
     told = ", ".join(f"{topic} +{rise}" for topic, rise in figures.items())
     return Finding("upstream_flows", Verdict.PASS, f"in {lasted_s:.2f} s of outage: {told}", figures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 
+from gameday.machine import since_act
 from gameday.model import Commit, Evidence, Finding, Group, Sample, Verdict
 from gameday.timings import NS
 
@@ -36,13 +37,15 @@ def watermark(evidence: Evidence) -> Finding:
     bad = [text for slot, samples in sorted(table.items()) if (text := _fell(slot, samples))]
     bad += [text for slot in sorted(mirror) if (text := _ahead(slot, mirror[slot], table.get(slot, ())))]
     bad += [text for slot in sorted(mirror) if (text := _untrue(slot, mirror[slot], evidence))]
+    late = [text for slot in sorted(mirror) if (text := _untold(slot, mirror[slot], evidence))]
     looked = 0
     if times is not None:
         looked, wrong = _times(times, evidence)
         bad += wrong
     newest = evidence.commits[-1]
-    if bad:
-        return Finding("watermark", Verdict.FAIL, "; ".join(bad[:3]), bad)
+    if bad or late:
+        timed = None if bad else since_act(evidence)
+        return Finding("watermark", Verdict.FAIL, "; ".join([*bad, *late][:3]), [*bad, *late], timed)
     if kept and (mute := _mute(evidence, [*mirror.values(), *([times] if times is not None else [])])):
         return Finding("watermark", Verdict.UNKNOWN, mute)
     if times is not None and not looked:
@@ -88,7 +91,7 @@ def _within(commit: Commit, shown: Mapping[Group, int]) -> bool:
 
 
 def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | None:
-    """What the mirror says between the first and the newest known commit must be one's position; and not an old one."""
+    """What the mirror says between the first and the newest known commit must be one's position."""
     positions = [int(c.position[slot]) for c in evidence.commits if slot in c.position]
     told = [s for s in mirror if s.value is not None]
     if not positions or not told:
@@ -97,7 +100,13 @@ def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | No
         value = int(sample.value or 0)
         if positions[0] <= value <= positions[-1] and value not in positions:
             return f"{slot}: the mirror says {value}, which is no commit's position"
-    if evidence.baseline is None:
+    return None
+
+
+def _untold(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | None:
+    """At the end the mirror says no older commit's position than the newest that had time to be told."""
+    told = [s for s in mirror if s.value is not None]
+    if evidence.baseline is None or not told:
         return None
     marks = evidence.baseline.marks
     until_us = marks.at_us + (told[-1].counts_ns - marks.at_ns) // 1000 - int(MIRRORED_WITHIN_S * 1e6)

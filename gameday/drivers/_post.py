@@ -12,15 +12,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
 
 from gameday import address
+from gameday.asking import give_up
 from gameday.errors import ConfigError, Undelivered
 from gameday.model import Json
 
 __all__ = ["Kept", "again_s", "post", "web_address"]
+
+SHORTEST_S = 0.001
+"""Of a socket's patience: none at all would mean that it never waits."""
 
 REFUSED = (400, 413, 415, 422)
 """This body will never be taken. Others of 4xx are about who asks, or where: a person can mend that."""
@@ -103,14 +107,19 @@ class Kept:
     ) -> tuple[int, bytes]:
         """One request's status and body. Raises OSError or HTTPException; then its connection is not used again.
 
-        within_s: for the connecting, unless that has a bound of its own, and for each piece of the answer.
+        within_s: for the connecting, unless that has a bound of its own, and what that leaves for each piece of the
+        answer.
         """
+        deadline = monotonic() + within_s
         connection = self._taken(within_s)
         try:
+            connection.sock.settimeout(max(SHORTEST_S, deadline - monotonic()))
             connection.request(method, target, body, headers)
             response = connection.getresponse()
             answer = response.status, response.read()
         except BaseException:
+            if connection.sock is not None:
+                give_up(connection.sock.fileno())
             connection.close()
             raise
         if connection.sock is not None:  # the server did not ask for its end
@@ -125,10 +134,8 @@ class Kept:
             except IndexError:  # another thread was quicker
                 break
             if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
-                connection.sock.settimeout(within_s)
                 return connection
             connection.close()
         connection = self._kind(self._host, self._port, timeout=min(within_s, self._connect_within_s or within_s))
         connection.connect()
-        connection.sock.settimeout(within_s)
         return connection

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gameday import address
+from gameday.asking import give_up
 from gameday.config import Http
 from gameday.errors import DriverError
 
@@ -54,6 +55,8 @@ class Probe:
             connection.sock.sendall(request)
             status, body = _parsed(_all(connection.sock, deadline))
         except (OSError, http.client.HTTPException) as e:
+            if connection.sock is not None:
+                give_up(connection.sock.fileno())
             raise DriverError(f"GET {self.url}: {e or type(e).__name__}", definite=True) from e
         finally:
             connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import psycopg
 from psycopg import pq
 from psycopg.sql import SQL, Composable, Identifier
 
+from gameday.asking import give_up
 from gameday.config import Postgres
 from gameday.errors import DriverError
 from gameday.model import Position
@@ -45,8 +47,10 @@ class Probe:
             result = connection.get_result()
             if result is None or result.status != pq.ExecStatus.TUPLES_OK:
                 raise self._error(connection.get_error_message())
-        except psycopg.Error as e:
-            raise self._error(str(e)) from e
+        except (psycopg.Error, DriverError) as e:
+            with suppress(psycopg.Error, OSError):  # it may have no socket
+                give_up(connection.socket)
+            raise e if isinstance(e, DriverError) else self._error(str(e)) from e
         finally:
             connection.finish()
         return {"": 1.0}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -17,12 +18,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sampler as benchmark
-from gameday import codec
+from compose.ports import free_ports
+from compose.servers import clickhouse
+from gameday import codec, sampler
+from gameday.drivers.clickhouse import Hop
+from gameday.drivers.http import Probe
 from gameday.errors import GamedayError
 from gameday.polling import until
 from gameday.sampler import Sampler, Tail
-from gameday.stack import Stack, open_stack
+from gameday.stack import ProbeSpec, Stack, _Heads, open_stack
 from gameday.state import ROOT, State
+from tests.contract.conftest import PASSWORD, serving
 from tests.contract.sockets import END_SEEN_S, silent
 
 RUN = "20261123T020000-a_test-0000"
@@ -85,7 +91,8 @@ def test_it_is_started_when_every_probe_has_a_reading_and_leaves_what_it_read(st
         sampler.stop()
     assert not sampler.alive
     found = codec.read_samples(stack.state.samples(RUN))
-    assert set(found) == {
+    assert {"machine/late", "machine/stolen"} <= set(found)
+    assert {name for name in found if not name.startswith("machine/")} == {
         "component/web/answer",
         "component/web/answer.connects",
         "component/hung/answer",
@@ -99,6 +106,58 @@ def test_it_is_started_when_every_probe_has_a_reading_and_leaves_what_it_read(st
     assert 45 < gaps_ms[len(gaps_ms) // 2] < 55
     for samples in found.values():
         assert samples == sorted(samples, key=lambda s: s.at_ns)
+
+
+def test_a_frozen_clickhouse_is_not_buried_under_probes(tmp_path: Path) -> None:
+    """Two connections a probe at most, on the server's side too, however long it answers nothing; awake again, it
+    answers at once."""
+    (port,) = free_ports(1)
+    with serving(clickhouse.process(tmp_path / "clickhouse", port, PASSWORD)) as server:
+        url = clickhouse.url(port, PASSWORD)
+        ping = Probe(f"http://127.0.0.1:{port}/ping", 1.0)
+        table = Hop(url, "final", "one", heads_table="(SELECT 'a' AS venue, 'b' AS symbol, 1 AS trade_id)")
+        specs = (ProbeSpec("component/c/ping", ping, 20.0, 1.0), ProbeSpec("head/silver", _Heads(table), 20.0, 1.0))
+        folder, (ended, end) = tmp_path / "samples", os.pipe()
+        loop = threading.Thread(target=sampler.sample, args=(specs, folder, (ended,), sampler.Lateness()))
+        loop.start()
+        tail = Tail(folder)
+        try:
+            until(lambda: tail.update() and tail.begun, within_s=10, what="the first readings")
+            until(lambda: len(tail.recent(60).get("head/silver/a/b", [])) > 5, within_s=10, what="heads")
+            os.kill(server.pid, signal.SIGSTOP)
+            most = 0
+
+            def silent_for(seconds: float) -> bool:
+                nonlocal most
+                most = max(most, connections(port))
+                unanswered = [s for s in tail.recent(60)["component/c/ping"] if s.value is None]
+                return bool(unanswered) and unanswered[-1].at_ns - unanswered[0].at_ns > seconds * 1e9
+
+            until(lambda: silent_for(8.0), within_s=30, every_s=0.02, what="eight seconds of silence")
+            os.kill(server.pid, signal.SIGCONT)
+            awake_ns = time.monotonic_ns()
+            until(lambda: answered_since(tail, awake_ns), within_s=5, every_s=0.02, what="answers of both probes")
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+            os.close(end)
+            loop.join()
+            os.close(ended)
+    assert 1 <= most <= 2 * len(specs)
+
+
+def answered_since(tail: Tail, at_ns: int) -> bool:
+    series = (tail.recent(60).get(name, []) for name in ("component/c/ping", "head/silver/a/b"))
+    return all(any(s.value is not None and s.at_ns > at_ns for s in samples) for samples in series)
+
+
+def connections(port: int) -> int:
+    """How many connections a server on this port has, as the kernel counts them: also those that nobody accepted."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(local.rpartition(":")[2], 16) == port and state not in IDLE for _, local, _, state, *_ in rows)
+
+
+IDLE = ("0A", "06")
+"""Listening, and over."""
 
 
 def test_sigterm_ends_it(stack: Stack) -> None:

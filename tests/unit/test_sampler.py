@@ -49,7 +49,7 @@ class Scripted:
 def sampling(folder: Path, *specs: ProbeSpec) -> Iterator[Tail]:
     """The sampler's loop over these probes, until the block ends."""
     ended, end = os.pipe()
-    loop = threading.Thread(target=sampler.sample, args=(specs, folder, (ended,)))
+    loop = threading.Thread(target=sampler.sample, args=(specs, folder, (ended,), sampler.Lateness()))
     loop.start()
     tail = Tail(folder)
     try:
@@ -177,6 +177,107 @@ def test_a_hung_probe_delays_no_other_and_its_readings_end_at_their_deadline(tmp
     for samples in (good, bad):
         gaps = sorted(b.at_ns - a.at_ns for a, b in itertools.pairwise(samples))
         assert 15e6 < gaps[len(gaps) // 2] < 25e6
+
+
+@pytest.mark.parametrize(("rate_hz", "timeout_s"), [(50.0, 0.5), (20.0, 1.0), (2.0, 1.0)])
+def test_at_most_two_questions_are_open_at_a_time(tmp_path: Path, rate_hz: float, timeout_s: float) -> None:
+    """Of a server that answers nothing for several deadlines; each tick is told all the same, as unanswered."""
+    probe = Patient(timeout_s)
+    with sampling(tmp_path / "samples", spec(probe, rate_hz=rate_hz, timeout_s=timeout_s)) as tail:
+        until(lambda: probe.ended >= 6, within_s=10 * timeout_s, what="six deadlines")
+        samples = tail.recent(60)["component/a/b"]
+    assert probe.most == min(2, int(rate_hz * timeout_s))
+    assert {s.value for s in samples} == {None}
+    gaps_s = sorted((b.at_ns - a.at_ns) / 1e9 for a, b in itertools.pairwise(samples))
+    assert gaps_s[len(gaps_s) // 2] < 1.3 / rate_hz
+
+
+@dataclass
+class Patient:
+    """Keeps each question for as long as it may, as a driver does that waits for a frozen server."""
+
+    timeout_s: float
+    open: int = 0
+    most: int = 0
+    ended: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    values: Mapping[str, float] = field(default_factory=lambda: {"": 1.0, ".connects": 3.0})
+
+    def read(self) -> Mapping[str, float]:
+        with self.lock:
+            self.open += 1
+            self.most = max(self.most, self.open)
+        try:
+            if not self.released.wait(self.timeout_s):
+                raise DriverError("timed out", definite=True)
+            return self.values
+        finally:
+            with self.lock:
+                self.open -= 1
+                self.ended += 1
+
+
+def test_a_tick_that_could_not_be_asked_is_answered_with_those_that_were(tmp_path: Path) -> None:
+    """So the moment at which a frozen server answers again is known to one period, though it was hardly asked."""
+    probe = Patient(1.0)
+    with sampling(tmp_path / "samples", spec(probe, rate_hz=20, timeout_s=1.0)) as tail:
+        until(lambda: probe.ended >= 2, within_s=5, what="two deadlines")
+        began_ns = time.monotonic_ns()
+        until(lambda: time.monotonic_ns() - began_ns > 0.3e9, within_s=5, what="a few ticks more")
+        probe.released.set()
+        back_ns = time.monotonic_ns()
+        samples = wait_for(tail, "component/a/b.connects", 5)
+        until(lambda: any(s.at_ns > back_ns for s in tail.recent(60)["component/a/b"]), within_s=5, what="the next")
+        samples = tail.recent(60)["component/a/b"]
+    answered = [s for s in samples if s.value is not None]
+    pending = [s for s in answered if s.at_ns < back_ns]
+    assert len(pending) > 5
+    assert all(abs(s.counts_ns - back_ns) < 0.2e9 for s in pending)
+    assert back_ns - pending[-1].at_ns < 0.15e9
+
+
+def test_a_tick_that_could_not_be_asked_has_no_head(tmp_path: Path) -> None:
+    """A head that a slow server tells may be older than the tick: it would show a delay that there was not."""
+    probe = Patient(0.5, values={"kraken/BTC/USD": 41.0})
+    probe.released.set()
+    with sampling(tmp_path / "samples", spec(probe, "head/silver", rate_hz=20, timeout_s=1.0)) as tail:
+        wait_for(tail, "head/silver/kraken/BTC/USD", 3)
+        probe.released = slow = threading.Event()
+        asked = probe.ended
+        began_ns = time.monotonic_ns()
+        until(lambda: time.monotonic_ns() - began_ns > 0.3e9, within_s=5, what="a few ticks")
+        slow.set()
+        until(lambda: probe.ended > asked + 2, within_s=5, what="the slow answers")
+        samples = tail.recent(60)["head/silver/kraken/BTC/USD"]
+    waited = [s for s in samples if s.value is not None and s.took_ns > 0.1e9]
+    assert 1 <= len(waited) <= 2
+
+
+def test_a_driver_that_breaks_its_word_does_not_blind_its_probe(tmp_path: Path) -> None:
+    """Two readings that never return are given up, and others ask again."""
+    probe = Scripted(hangs=True)
+    try:
+        with sampling(tmp_path / "samples", spec(probe, rate_hz=50, timeout_s=0.1)) as tail:
+            until(lambda: probe.asked >= 2, within_s=5, what="two that hang")
+            probe.hangs = False
+            until(lambda: any(s.value for s in tail.recent(60)["component/a/b"]), within_s=5, what="an answer")
+    finally:
+        probe.released.set()
+
+
+def test_how_late_its_ticks_are_is_a_series(tmp_path: Path) -> None:
+    """The worst since the reading before, of all probes; beside it what the machine tells of itself."""
+    lateness = sampler.Lateness()
+    lateness.note(5_000_000)
+    lateness.note(70_000_000)
+    lateness.note(1_000)
+    suspect = sampler.Suspect(lateness)
+    assert suspect.read()["late"] == 0.07
+    assert suspect.read()["late"] == 0.0
+    with sampling(tmp_path / "samples", ProbeSpec("machine", sampler.Suspect(sampler.Lateness()), 50.0, 1.0)) as tail:
+        wait_for(tail, "machine/late", 10)
+        assert "machine/stolen" in tail.recent(60)
 
 
 def test_a_late_answer_is_no_answer_and_is_not_written_twice(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gameday.model import JobRun, Marks, Measure
-from gameday.run import Run
-from tasks.wait import wait_recovered
+from gameday.model import Await, JobRun, Marks, Measure, Now, Verdict
+from gameday.run import Halt, Run
+from tasks.wait import wait, wait_recovered
 
 SEEN = Measure(1.0, 1.1)
 UNSEEN = Measure(1.0, None, "not yet")
@@ -85,3 +85,21 @@ def test_beside_a_job_that_has_to_run_nothing_is_prepared() -> None:
     run.stack = SimpleNamespace(export=lambda: (None, SimpleNamespace(runs=runs)))
     wait_recovered.fn(run)  # type: ignore[arg-type]
     assert run.order == [*["look at the job"] * 3, "prepare the next", "evidence"]
+
+
+@pytest.mark.parametrize(("busy", "verdict"), [("for 9 of 9 s", Verdict.UNKNOWN), (None, Verdict.FAIL)])
+def test_a_promise_that_a_busy_machine_broke_is_no_fail(busy: str | None, verdict: Verdict) -> None:
+    """What was waited for is in the reason, and how busy the machine was."""
+    run: Any = SimpleNamespace(
+        still_broken=lambda: None, now=lambda: None, fired=dict, busy=lambda since_ns: busy, name="t", doing=""
+    )
+    with pytest.raises(Halt, match="'never', which did not come") as raised:
+        wait.fn(run, Await(never, within_s=0.01, promise=True))
+    assert raised.value.verdict is verdict
+    assert ("the machine was busy (for 9 of 9 s)" in str(raised.value)) is (busy is not None)
+    assert run.doing == "waiting for 'never'"
+
+
+def never(now: Now) -> bool:
+    """It never is."""
+    return False

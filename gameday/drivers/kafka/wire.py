@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from gameday.asking import give_up
 from gameday.errors import ConfigError, DriverError
 
 __all__ = ["EARLIEST", "LATEST", "Cluster", "Slot"]
@@ -65,6 +66,8 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
         for connection in self._connections.values():
+            if kind is not None:
+                give_up(connection.fileno())
             connection.close()
 
     def answers(self) -> None:
