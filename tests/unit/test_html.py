@@ -57,7 +57,7 @@ def test_verdicts_come_first(page: Page) -> None:
         "3.1–3.3 s of 120 s",
         "silver lost 13 of",
         "What went wrong, and what to do",
-        "runbooks/clickhouse_restart.md",
+        "runbooks/trades/clickhouse_restart.md",
     ):
         assert words.index(wanted) < first_picture
     assert "gameday run clickhouse_restart -p how=sigkill" in words
