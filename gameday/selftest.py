@@ -206,7 +206,7 @@ class History:
                 _digest("trades", "bronze", "raw", self.bronze),
                 _digest("trades", "silver", "raw", self.silver_raw),
                 _digest("trades", "silver", "final", self.silver),
-                _digest("offsets", "broker", "log", _offsets()),
+                _digest("offsets", "broker", "raw", _offsets()),
                 _digest("offsets", "bronze", "raw", self.offsets),
                 _digest("bars", "exchange", "final", {g: _bars(rows) for g, rows in truth.items()}),
                 _digest("bars", "gold", "final", self.gold),

@@ -8,7 +8,7 @@ ids are contiguous. Which rows differ is diagnose.py's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Json, Tally, Verdict
 
@@ -32,6 +32,9 @@ NOUNS = {"trades": "trade", "archive": "trade", "offsets": "log record", "bars":
 LISTED = ("trades", "archive")
 """The streams whose differing rows are listed."""
 
+KEYED = ("offsets",)
+"""The streams whose rows are nothing but their ids: other sums are other ids."""
+
 GROUPS_NAMED = 3
 
 BEYOND = "beyond the ledger"
@@ -43,7 +46,8 @@ class Damage:
     """What is wrong with one group in one view of one hop. changed is a lower bound: a sum tells that, not how many.
 
     against: the hop (or "the window") that says what is right. told: False when missing or foreign records hide whether
-    the others were changed.
+    the others were changed. replaced: whether what differs are changed records, or lost ones with foreign ones in
+    their place, is not known.
     """
 
     stream: str
@@ -55,6 +59,7 @@ class Damage:
     doubled: int
     changed: int
     told: bool
+    replaced: bool = False
 
 
 def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
@@ -78,7 +83,7 @@ def compare(evidence: Evidence) -> list[Damage]:
         for reference in [r for r, d in judged(evidence) if d is digest]:
             for group in dict.fromkeys([*reference.groups, *digest.groups]):
                 right, held = reference.groups.get(group, EMPTY), digest.groups.get(group, EMPTY)
-                found.append(_against(reference, digest, group, right, held))
+                found.append(_settled(evidence, _against(reference, digest, group, right, held)))
     found += _surplus(evidence)
     return [d for d in found if d.lost or d.doubled or d.changed or not d.told]
 
@@ -148,6 +153,7 @@ def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage]
     pairs = list(judged(evidence))
     records = sum(tally.keys for reference, _ in pairs for tally in reference.groups.values())
     hops = list(dict.fromkeys(digest.hop for _, digest in pairs))
+    damages = list(damages)
     if bad := [d for d in damages if getattr(d, kind)]:
         first = [d for d in bad if (d.hop, d.stream, d.view) == (bad[0].hop, bad[0].stream, bad[0].view)]
         later = list(dict.fromkeys(d.hop for d in bad if d.hop != bad[0].hop))
@@ -157,6 +163,10 @@ def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage]
         return Finding(check, Verdict.UNKNOWN, "there is nothing to compare: no digest has a record")
     if absent := missing_hops(evidence):
         return Finding(check, Verdict.UNKNOWN, f"no digest of {', '.join(absent)}: nothing can be said about it")
+    if kind != "changed" and (open_ := [d for d in damages if d.replaced]):
+        where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in open_[:GROUPS_NAMED]))
+        why = f"whether records were changed, or lost with foreign ones in their place, is not known: {where}"
+        return Finding(check, Verdict.UNKNOWN, why)
     most = max(sum(t.keys for t in reference.groups.values()) for reference, _ in pairs)
     return Finding(check, Verdict.PASS, f"{', '.join(hops)}: {held.format(records=f'{most:,}')}", {"records": most})
 
@@ -185,9 +195,11 @@ def _against_window(digest: Digest, group: Group, held: Tally, expected: int) ->
 
 def _against(reference: Digest, digest: Digest, group: Group, right: Tally, held: Tally) -> Damage:
     lost, foreign = max(0, right.keys - held.keys), max(0, held.keys - right.keys)
-    if right.keys == held.keys and (right.lo, right.hi) != (held.lo, held.hi):
+    differ = right.keys == held.keys and right.sum != held.sum
+    if right.keys == held.keys and ((right.lo, right.hi) != (held.lo, held.hi) or (differ and digest.stream in KEYED)):
         lost, foreign = 1, 1  # as many ids, but not the same ones
     same_ids = not lost and not foreign
+    gapless = right.keys == right.hi - right.lo + 1
     return Damage(
         stream=digest.stream,
         hop=digest.hop,
@@ -198,7 +210,18 @@ def _against(reference: Digest, digest: Digest, group: Group, right: Tally, held
         doubled=foreign + (held.rows - held.keys if digest.unique else 0),
         changed=held.conflicts or int(same_ids and held.sum != right.sum),
         told=same_ids,
+        replaced=same_ids and differ and not gapless,
     )
+
+
+def _settled(evidence: Evidence, damage: Damage) -> Damage:
+    """The damage as the listed rows tell it, where its sums can't."""
+    listed = _rows(evidence, damage) if damage.replaced and damage.stream in LISTED else {}
+    missing, extra, changed = (int((listed.get(n) or {}).get("count", 0)) for n in ("missing", "extra", "changed"))
+    if not missing + extra + changed:
+        return damage
+    same_ids = not missing and not extra
+    return replace(damage, lost=missing, doubled=damage.doubled + extra, changed=changed, told=same_ids, replaced=False)
 
 
 def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
@@ -207,7 +230,11 @@ def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
     noun = NOUNS.get(one.stream, "record") + ("" if total == 1 else "s")
     where = ", ".join(f"{label(d.group)} ({getattr(d, kind)}{_named(evidence, d, kind)})" for d in bad[:GROUPS_NAMED])
     where += f" and {len(bad) - GROUPS_NAMED} more groups" if len(bad) > GROUPS_NAMED else ""
-    view = f"{one.hop} ({one.view})" if sum(d.hop == one.hop for d in evidence.digests) > 1 else one.hop
+    view = (
+        f"{one.hop} ({one.view})"
+        if sum((d.hop, d.stream) == (one.hop, one.stream) for d in evidence.digests) > 1
+        else one.hop
+    )
     if kind == "lost":
         return f"{view} has {total} {noun} fewer than {one.against}: {where}"
     if kind == "doubled":

@@ -36,7 +36,8 @@ ADVICE: Mapping[str, str] = {
     "that component's log.",
     "continuous": "Ingestion stood still for too long. Look at the consumer's reconnect and session time-outs.",
     "upstream_flows": "What lies before the struck component stood still too. Look for back-pressure.",
-    "resumed": "A consumer did not go on from where it had committed. Look at its offset reset policy, and who moved its offsets.",
+    "resumed": "A consumer did not go on from where it had committed. Look at its offset reset policy, and for who "
+    "moved its offsets.",
     "served": "The topic was without a leader. Look at the broker's log around the fault.",
     "snapshots_whole": "A commit to the archive is not what it claims. Stop the job's schedule first, then compare "
     "that snapshot's files with its summary.",

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gameday import checks
+from gameday.digest import row_hash, tally
 from gameday.model import (
     Act,
     Baseline,
@@ -131,6 +133,58 @@ def test_data(check: Check, evidence: Evidence, verdict: Verdict, told: str) -> 
     found = check(evidence)
     assert (found.check, found.verdict) == (check.__name__, verdict)
     assert told in found.why
+
+
+GAPS = {"rows": 3, "keys": 3, "lo": 1, "hi": 7}
+"""Three records, the ids 1 to 7."""
+
+
+def replaced(stream: str = "trades", **symptoms: Any) -> Evidence:
+    """As many records between the same ids, of another sum."""
+    reference, other = (Digest(stream, h, "final", {A: Tally(**GAPS, sum=n)}) for h, n in (("exchange", 5), ("b", 6)))
+    return replace(EMPTY, digests=(reference, other), symptoms=symptoms)
+
+
+def test_one_lost_and_a_foreign_one_in_its_place_is_no_pass() -> None:
+    """Where ids have gaps the sum tells only that something differs; then nobody says that all are there."""
+    verdicts = [check(replaced()).verdict for check in (checks.no_loss, checks.no_duplicates, checks.unchanged)]
+    assert verdicts == [UNKNOWN, UNKNOWN, FAIL]
+    assert "binance/BTCUSDT at b" in checks.no_loss(replaced()).why
+
+
+@pytest.mark.parametrize(
+    ("listed", "verdicts"),
+    [
+        ({"missing": {"count": 1, "ids": [3]}, "extra": {"count": 1, "ids": [5]}}, [FAIL, FAIL, UNKNOWN]),
+        ({"changed": {"count": 2, "ids": [3, 5]}}, [PASS, PASS, FAIL]),
+        ({"trouble": "away"}, [UNKNOWN, UNKNOWN, FAIL]),
+    ],
+)
+def test_the_listed_rows_say_whether_it_was_lost_or_changed(
+    listed: Mapping[str, Any], verdicts: Sequence[Verdict]
+) -> None:
+    """They are fetched wherever a sum differs."""
+    evidence = replaced(differences={"b binance/BTCUSDT": listed})
+    assert [check(evidence).verdict for check in (checks.no_loss, checks.no_duplicates, checks.unchanged)] == verdicts
+
+
+def test_another_sum_of_offsets_is_other_offsets() -> None:
+    """There is nothing in them that could have been changed."""
+    found = checks.no_loss(replaced(stream="offsets"))
+    assert (found.verdict, found.why) == (FAIL, "b has 1 log record fewer than exchange: binance/BTCUSDT (1)")
+
+
+@pytest.mark.xfail(strict=True, reason="issue 21, design 2: a digest has no sum of its keys' hashes yet")
+def test_a_digest_alone_tells_a_lost_record_with_a_foreign_one_in_its_place() -> None:
+    """Loss and surplus, without fetching a row."""
+
+    def digest_of(hop: str, *ids: int) -> Digest:
+        columns = np.array(ids, dtype=np.int64)
+        return Digest("trades", hop, "final", {A: tally(columns, row_hash([columns]))})
+
+    evidence = replace(EMPTY, digests=(digest_of("exchange", 1, 3, 7), digest_of("b", 1, 5, 7)))
+    assert checks.no_loss(evidence).verdict is FAIL
+    assert checks.no_duplicates(evidence).verdict is FAIL
 
 
 def test_counts_and_guilty_name_where_it_began() -> None:
