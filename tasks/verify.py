@@ -24,7 +24,7 @@ from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS
 
-__all__ = ["MARGIN_S", "gather", "judge", "touched", "window"]
+__all__ = ["MARGIN_S", "archived", "gather", "judge", "touched", "window"]
 
 MARGIN_S = 30.0
 """How far before its window a run looks: longer than a consumer, or a merge, holds what it has read."""
@@ -101,15 +101,24 @@ def window(run: Run) -> Window:
     """(lowest head of any hop at baseline, the ledger's head now]; and MARGIN_S of records before it, where the ledger
     knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window."""
     assert run.baseline is not None
-    at_baseline, rates = run.baseline.marks.heads, run.baseline.rates
-    margin_s = MARGIN_S if isinstance(run.stack.ledger, Ledger) else 0.0
+    at_baseline = run.baseline.marks.heads
     return Window(
-        lo={
-            g: max(0, min(heads.get(g, 0) for heads in at_baseline.values()) - ceil(margin_s * rates.get(g, 0.0)))
-            for g in run.groups
-        },
+        lo=_back(run, {g: min(heads.get(g, 0) for heads in at_baseline.values()) for g in run.groups}),
         hi=dict(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads", run.lasts)),
     )
+
+
+def archived(run: Run, commits: Sequence[Commit]) -> Window:
+    """What the commits of a run touched, and the same margin before it."""
+    window = touched(commits)
+    return Window(_back(run, window.lo), window.hi)
+
+
+def _back(run: Run, lo: Mapping[Group, int]) -> dict[Group, int]:
+    """MARGIN_S of records before these ids, where the ledger knows them all."""
+    assert run.baseline is not None
+    margin_s = MARGIN_S if isinstance(run.stack.ledger, Ledger) else 0.0
+    return {g: max(0, at - ceil(margin_s * run.baseline.rates.get(g, 0.0))) for g, at in lo.items()}
 
 
 def _surplus(run: Run) -> dict[str, Json]:
@@ -188,7 +197,7 @@ def _exported(run: Run, trouble: dict[str, str]) -> None:
             logged = _asked(run, "the log's heads before a commit", partial(_logged, run, commit))
             found[number] = replace(commit, right=right, logged=logged)
         run.commits = tuple(found)
-        window = touched(found)
+        window = archived(run, found)
         right = _asked(run, f"{name}'s digest of the commits", partial(_right, ledger, window))
         held = _asked(run, "the archive's digest", lambda: archive.digest(window))
         run.digests += (Digest("archive", name, "final", right), *held)
@@ -308,7 +317,7 @@ def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
     held: Hop
     if hop == ARCHIVE:
         held, _ = run.stack.export()
-        window = touched(evidence.commits)
+        window = archived(run, evidence.commits)
         lo, hi = window.lo.get(group, 0), window.hi[group]
     else:
         assert evidence.window is not None

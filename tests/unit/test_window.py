@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from gameday.model import Baseline, Columns, Digest, Group, Marks, Window
+from gameday.model import Baseline, Columns, Commit, Digest, Group, Marks, Window
 from gameday.run import Run
-from tasks.verify import MARGIN_S, window
+from tasks.verify import MARGIN_S, archived, window
 
 A: Group = ("binance", "BTCUSDT")
 NEW: Group = ("binance", "ETHUSDT")
@@ -51,3 +51,11 @@ def run(ledger: Any) -> Run:
 def test_a_run_looks_a_margin_back_where_the_ledger_knows_all(ledger: Any, lo: Mapping[Group, int]) -> None:
     """From the slowest hop's head at baseline; a record just below it, that the test has harmed, is looked at too."""
     assert window(run(ledger)) == Window(lo, {A: 2000, NEW: 40})
+
+
+@pytest.mark.parametrize(("ledger", "margin"), [(Tape(), int(2.5 * MARGIN_S)), (Log(), 0)], ids=["tape", "log"])
+def test_the_archive_is_looked_at_a_margin_back_too(ledger: Any, margin: int) -> None:
+    """Below the heads of the commit before the run: a row just below them, that the test has harmed, counts."""
+    commits = [Commit("1", 0, {}, {A: 900, NEW: 10}), Commit("2", 0, {}, {A: 1500, NEW: 30})]
+    lo = {A: 900 - margin, NEW: 0 if margin else 10}
+    assert archived(run(ledger), commits) == Window(lo, {A: 1500, NEW: 30})
