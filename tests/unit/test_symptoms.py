@@ -56,6 +56,6 @@ def test_two_hops_that_tell_the_same_symptom_are_both_judged(
     hops: Mapping[str, Mapping[str, Json]], check: Any, why: str, turned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever comes last: what is wrong at one is not overwritten by what is right at the other."""
-    ordered = dict(reversed(hops.items())) if turned else hops
+    ordered = dict(reversed(list(hops.items()))) if turned else hops
     found = check(gathered(ordered, monkeypatch))
     assert (found.verdict, found.why.startswith(why)) == (Verdict.FAIL, True), found.why
