@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from gameday import ahead, checks, codec
 from gameday.asking import answer
 from gameday.errors import DriverError, GamedayError
-from gameday.model import EMPTY, Columns, Digest, Evidence, Finding, Group, Verdict, Window, merge
+from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Verdict, Window, merge
 from gameday.ports import Archive, BarsHop, Hop, Ledger, Log
 from gameday.run import HEADS_WITHIN_S
 from gameday.stack import ARCHIVE, Stack
@@ -49,10 +49,9 @@ class Noted:
 
 
 def _whole(stack: Stack) -> Finding:
-    if not isinstance(stack.ledger, Ledger):
-        why = f"not judged here: {stack.config.stream.hops[0]} keeps only its newest records"
-        return Finding("history", Verdict.SKIPPED, why)
     ledger, visible = stack.config.stream.hops[0], stack.config.stream.visible
+    if not isinstance(stack.ledger, Ledger):
+        return _made(stack, f"not judged here: {ledger} keeps only its newest records")
     kept = [name for name, hop in stack.hops.items() if name == visible or isinstance(hop, BarsHop)]
     heads = {name: _heads(name, stack.hops[name]) for name in (ledger, visible)}
     seen = answer(partial(ahead.heads_of, stack, archive=True), HEADS_WITHIN_S, "the heads of all hops")
@@ -71,6 +70,23 @@ def _whole(stack: Stack) -> Finding:
     else:
         why = "; ".join(f.why for f in findings if f.verdict is verdict)
     return Finding("history", verdict, why, codec.encode(noted))
+
+
+def _made(stack: Stack, others: str) -> Finding:
+    """Without a ledger of the whole history only what is made from another table can be held against that one."""
+    visible = stack.config.stream.visible
+    tables = [name for name, hop in stack.hops.items() if isinstance(hop, BarsHop)]
+    if not tables:
+        return Finding("history", Verdict.SKIPPED, others)
+    heads = {visible: _heads(visible, stack.visible)}
+    findings = [f for name in tables for f in _judged(name, partial(_from_the_first, stack, name, heads))]
+    verdict = merge([f.verdict for f in findings])
+    right = f"{', '.join(tables)}: all as its source gives it, from the first on; the others are {others}"
+    return Finding(
+        "history",
+        verdict,
+        right if verdict is Verdict.PASS else "; ".join(f.why for f in findings if f.verdict is verdict),
+    )
 
 
 def _heads(name: str, hop: Hop | BarsHop) -> Mapping[Group, int]:
@@ -94,9 +110,9 @@ def _judged(name: str, ask: Callable[[], Evidence]) -> list[Finding]:
 
 
 def _from_the_first(stack: Stack, name: str, heads: Mapping[str, Mapping[Group, int]]) -> Evidence:
-    """One hop's evidence, up to what all of ledger, visible hop and that one show."""
+    """One hop's evidence, up to what all of these, the ledger first, and that one show."""
     known = [*heads.values(), _heads(name, stack.hops[name])]
-    truth = heads[stack.config.stream.hops[0]]
+    truth = next(iter(heads.values()))
     hi = {g: min(h[g] for h in known if g in h) for g in truth}  # what a table doesn't know, it lacks
     return _held(stack, name, Window(dict.fromkeys(hi, BELOW), hi))
 
@@ -106,17 +122,14 @@ def _held(stack: Stack, name: str, window: Window) -> Evidence:
     ledger, hop = stack.config.stream.hops[0], stack.hops[name]
     if isinstance(hop, BarsHop):
         bars = answer(partial(hop.held, window), ANSWER_WITHIN_S, f"the bars of {name}")
-        right = answer(partial(_bars, stack.ledger, bars, window), ANSWER_WITHIN_S, f"the bars of {ledger}")
-        digests = [right, *hop.digests(bars)]
+        digests = list(hop.digests(bars))
+        if isinstance(stack.ledger, Ledger):
+            right = answer(partial(stack.ledger.bars, bars, window), ANSWER_WITHIN_S, f"the bars of {ledger}")
+            digests.insert(0, right)
     else:
         right = _asked(ledger, partial(stack.ledger.digest, window))[0]
         digests = [right, *(d for d in _asked(name, partial(hop.digest, window)) if d.stream == right.stream)]
     return _evidence(stack, window, digests)
-
-
-def _bars(ledger: Hop, held: Columns, window: Window) -> Digest:
-    assert isinstance(ledger, Ledger)
-    return ledger.bars(held, window)
 
 
 def _archived(stack: Stack, archive: Archive) -> Evidence:

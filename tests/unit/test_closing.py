@@ -42,8 +42,6 @@ class Table:
     def rows(self, *_: Any) -> Any:
         raise AssertionError("only digests are compared")
 
-    bars = rows
-
 
 def tally(ids: list[int]) -> Tally:
     return Tally(len(ids), len(ids), min(ids, default=0), max(ids, default=0), 7 * sum(ids))
@@ -76,15 +74,16 @@ def bars(hop: str, content: int) -> Digest:
     return Digest("bars", hop, "final", {(*A, "1m"): Tally(10, 10, 60, 600, content)})
 
 
-def night(tmp_path: Path, **hops: Any) -> Finding:
+def night(tmp_path: Path, ledger: type[Table] = Ledger, **hops: Any) -> Finding:
     """What a night's end says of these hops; it leaves its results to the next."""
-    ledger = Ledger("exchange", binance=10, kraken=5)
+    first = ledger("exchange", binance=10, kraken=5)
     stream = SimpleNamespace(hops=["exchange", *hops], visible="silver")
     stack: Any = SimpleNamespace(
         name="s",
         config=SimpleNamespace(stream=stream),
-        hops={"exchange": ledger, **hops},
-        ledger=ledger,
+        hops={"exchange": first, **hops},
+        ledger=first,
+        visible=hops["silver"],
         archive=None,
         state=State(tmp_path),
     )
@@ -127,6 +126,15 @@ def test_what_is_made_from_records_is_judged_from_the_first_on(tmp_path: Path, c
     found = night(tmp_path, silver=SILVER, gold=Gold(content))
     assert found.verdict is verdict
     assert (verdict is Verdict.PASS) or found.why.startswith("gold has at least 1 bar unlike exchange's"), found.why
+
+
+@pytest.mark.parametrize(("content", "verdict"), [(77, Verdict.PASS), (78, Verdict.FAIL)])
+def test_without_a_ledger_bars_are_held_against_their_source(tmp_path: Path, content: int, verdict: Verdict) -> None:
+    """All else is left to the runs, and that is told."""
+    found = night(tmp_path, Table, silver=SILVER, gold=Gold(content))
+    right = "gold: all as its source gives it, from the first on; the others are not judged here: exchange keeps only"
+    expected = right if verdict is Verdict.PASS else "gold has at least 1 bar unlike silver's"
+    assert (found.verdict, found.why.startswith(expected)) == (verdict, True), found.why
 
 
 def test_a_table_is_judged_back_to_the_place_that_the_last_night_noted(tmp_path: Path) -> None:
