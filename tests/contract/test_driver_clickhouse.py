@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,12 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gameday import bars
+from gameday import bars, checks
 from gameday.digest import TRADE_FIELDS, row_hash, tally
 from gameday.drivers.clickhouse import Bars, Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
-from gameday.model import Columns, Digest, Group, Tally, Verdict, Window
+from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
 from pipelines.trades.schema import statements
 from tasks.closing import close_night
 from tests.contract.sockets import saying
@@ -223,6 +224,39 @@ def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, war
     assert silent["ingest_gap_s"][topic] == pytest.approx(1.0, abs=60)
     assert "first_after_start" not in silent
     assert json.dumps(found)
+
+
+@pytest.mark.parametrize(("records", "verdict"), [(True, Verdict.FAIL), (False, Verdict.PASS)], ids=["lost", "none"])
+def test_offsets_moved_while_nobody_consumed_are_told_from_messages_that_are_no_records(
+    client: Client, warehouse: str, group: Group, records: bool, verdict: Verdict
+) -> None:
+    """The consumer had taken in 100 messages, and went on at 163, as is committed: what lay between decides."""
+    topic = f"market.{uuid4()}"
+    put(client, group, trades(range(1, 101)), topic=topic)
+    started_us = int(client.query("SELECT toUnixTimestamp64Micro(now64(6))").result_rows[0][0])
+    put(client, group, trades(range(164, 201)), first_offset=163, topic=topic)
+    window = Window({group: 0}, {group: 200})
+    told = bronze(warehouse).symptoms(window, started_us - 10**6, {"clickhouse": started_us})
+    log = np.arange(200) if records else np.r_[0:100, 163:200]
+    digests = [d for d in bronze(warehouse).digest(window) if d.stream == "offsets"]
+    second = 10**9
+    samples = [Sample(n * second, 1, None if n in (4, 5) else 1.0) for n in range(9)]
+    position = [Sample(n * second, 1, 100.0 if n < 5 else 163.0) for n in range(9)]
+    evidence = Evidence(
+        "t",
+        {},
+        "s",
+        component="ch",
+        acts=(Act("a", "r", 3 * second, 0, "inject", "kill", {}, {}, "r"),),
+        inject_ns=3 * second,
+        samples={"component/ch/ping": samples, f"position/group/{topic}/0": position},
+        digests=(Digest("offsets", "broker", "log", {(topic, "0"): tally(log, row_hash([log]))}), *digests),
+        symptoms={f"bronze.{name}": value for name, value in told.items() if name != "ingest_gap_s"},
+    )
+    mine = {name: {f"{topic}/0": slots[f"{topic}/0"]} for name, slots in evidence.symptoms.items()}
+    found = checks.resumed(replace(evidence, symptoms=mine))
+    assert found.verdict is verdict, found.why
+    assert verdict is Verdict.PASS or "skipped 63 records (delivered 100, went on at 163" in found.why
 
 
 def _literal(value: Any) -> str:

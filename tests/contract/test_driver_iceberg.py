@@ -20,6 +20,7 @@ from gameday.drivers.postgres import Mirror, TimeMirror
 from gameday.drivers.s3 import Rights
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Baseline, Check, Digest, Evidence, Group, Marks, Position, Sample, Verdict, Window
+from tasks.closing import BELOW
 from tasks.verify import touched
 from tests.contract.sockets import nobody
 from tests.offloadrig import BUCKET, DAY_US, FIRST_US, PASSWORD, Offload
@@ -71,7 +72,7 @@ def test_the_newest_commit_tells_heads_and_position(offload: Offload) -> None:
 
 
 def test_its_digest_and_rows_equal_silver_s(offload: Offload) -> None:
-    """The same sums over the same window, computed from the pinned snapshot's files."""
+    """The same sums over the same window, computed from the pinned snapshot's files, from below every id too."""
     exported(offload, 1000, 1)
     exported(offload, 500, 1, *KRAKEN)
     silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
@@ -79,6 +80,8 @@ def test_its_digest_and_rows_equal_silver_s(offload: Offload) -> None:
     (right,), (held,) = silver.digest(window), archive(offload).digest(window)
     assert held.groups == right.groups
     assert (held.stream, held.hop, held.view, held.groups[BTC].rows) == ("archive", "archive", "final", 800)
+    lowest = Window(dict.fromkeys((BTC, KRAKEN), BELOW), window.hi)  # as a night asks
+    assert archive(offload).digest(lowest)[0].groups[BTC].rows == silver.digest(lowest)[0].groups[BTC].rows == 900
     one, other = silver.rows(BTC, 10, 20), archive(offload).rows(BTC, 10, 20)
     assert all(np.array_equal(one[name], other[name]) for name in TRADE_FIELDS)
 
