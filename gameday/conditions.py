@@ -61,12 +61,14 @@ def silent(now: Now) -> bool:
 
 
 def flowing(now: Now) -> bool:
-    """Every stream's visible head rose within the last second and is no further behind the ledger than it may be."""
+    """No stream's visible head stood still within the last second while it lacked something, or is further behind the
+    ledger than it may be."""
     return bool(now.groups) and not _stalled(now, now.groups, SECOND_S) and not _late(now, now.groups)
 
 
 def restored(now: Now) -> bool:
-    """The component answered throughout the last second, and every affected stream's visible head rose within it."""
+    """The component answered throughout the last second, and no affected stream's visible head stood still in it while
+    it lacked something."""
     return answering(now) and not _stalled(now, now.affected, SECOND_S)
 
 
@@ -94,13 +96,14 @@ def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
 
 
 def behind(seconds: float) -> Condition:
-    """Every affected stream's visible head is at least this far behind the ledger. One that isn't shown ages by the
-    clock.
+    """Every affected stream's visible head that lacks something is at least this far behind the ledger, and one is. One
+    that isn't shown ages by the clock.
     """
 
     def condition(now: Now) -> bool:
         lags = [_lag_s(now, group) for group in now.affected]
-        return bool(lags) and all(lag is not None and lag >= seconds for lag in lags)
+        lacking = [lag for lag in lags if lag is None or lag > 0]
+        return bool(lacking) and all(lag is not None and lag >= seconds for lag in lacking)
 
     return _named(condition, f"behind by {seconds:g} s", behind.__doc__)
 
@@ -204,12 +207,19 @@ def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str
 
 
 def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
-    """Which groups' visible heads did not rise, in one sentence."""
+    """Which groups' visible heads did not rise although the ledger had something newer throughout, in one sentence.
+
+    One that shows all that there was when the span began is quiet, and well.
+    """
     still = []
     for group in groups:
-        name = series_of("head", now.visible, group)
-        heads = [s.value for s in _recent(now, name, seconds) if s.value is not None]
-        if len(heads) < 2 or heads[-1] <= heads[0]:
+        shown, had = (
+            [s.value for s in _recent(now, series_of("head", hop, group), seconds) if s.value is not None]
+            for hop in (now.visible, now.ledger)
+        )
+        risen = len(shown) > 1 and shown[-1] > shown[0]
+        quiet = len(shown) > 1 and len(had) > 1 and shown[-1] >= had[0]
+        if not risen and not quiet:
             still.append(group)
     return [f"{now.visible} shows nothing new of {_listed(still)} within {seconds:g} s"] if still else []
 

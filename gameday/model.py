@@ -224,10 +224,11 @@ class Evidence:
     groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
     drain (from inject), mttr (from clock_ns). archive: the hop at which recovery is judged, where the test is about the
     job that fills it; then commits has the one before the first act and all since, jobs the job's runs, struck those
-    that the test itself has asked for. alert: the platform's alert that the test is about; it must fire within
-    alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained before it went on;
-    None: it did not come to that. symptoms: what only one technology can tell, by name; a hop's is "<hop>.<name>", so
-    that none overwrites another's. checks/ tell who reads which.
+    that the test itself has asked for. knows: whether the ledger tells what should exist without asking the platform:
+    then ids that it lacks never were; else none may be left out. alert: the platform's alert that the test is about; it
+    must fire within alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained
+    before it went on; None: it did not come to that. symptoms: what only one technology can tell, by name; a hop's is
+    "<hop>.<name>", so that none overwrites another's. checks/ tell who reads which.
     """
 
     test: str
@@ -237,6 +238,7 @@ class Evidence:
     affected: tuple[Group, ...] = ()
     visible: str = "silver"
     ledger: str = "exchange"
+    knows: bool = False
     mttr_max_s: float = 0.0
     drain_max_s: float = 0.0
     acts: tuple[Act, ...] = ()

@@ -127,6 +127,10 @@ class Log(Hop, Protocol):
         """Group -> the highest id among the records below these offsets."""
         ...
 
+    def firsts(self, since_us: int) -> Mapping[Group, int]:
+        """Group -> the lowest id among the records that came since then, wall clock."""
+        ...
+
 
 @runtime_checkable
 class Archive(Hop, Protocol):

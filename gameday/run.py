@@ -38,7 +38,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
-from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Trap
+from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Ledger, Trap
 from gameday.runbook import CARRY_OUT_S
 from gameday.sampler import Sampler, Tail
 from gameday.silence import Silence
@@ -396,6 +396,7 @@ class Run:
             affected=self.affected,
             visible=stream.visible,
             ledger=stream.hops[0],
+            knows=isinstance(self.stack.ledger, Ledger),
             mttr_max_s=self.test.mttr_max_s,
             drain_max_s=self.test.drain_max_s,
             acts=self.acts,

@@ -567,26 +567,30 @@ def _answers(evidence: Evidence) -> list[Goodness]:
 
 def _rising(evidence: Evidence, group: Group, up_ns: int) -> Goodness:
     """Good from samples on whose head exceeds the highest seen before up_ns, and rises within the second that begins
-    there.
+    there, or has shown all by its end. A group that was quiet in the baseline is not waited for: it is good whenever it
+    shows all that there is.
     """
     name = series_of("head", evidence.visible, group)
     track = _track(evidence.samples.get(name, ()))
     marks = evidence.baseline.marks.heads.get(evidence.visible, {}) if evidence.baseline else {}
     before = track.value[(track.at_ns < up_ns) & ~np.isnan(track.value)]
     highest = max(float(marks.get(group, 0)), float(np.max(before, initial=0)))
-    beyond, value = _placed(name, track, np.where(track.value > highest, GOOD, BAD))  # NaN, no answer, is bad
-    held = _held(beyond, RESTORE_SPAN_S)
+    all_shown = delays(evidence.samples, group, evidence.visible, evidence.ledger).low_s == 0  # NaN, no answer, is not
+    if evidence.baseline and evidence.baseline.rates.get(group) == 0:
+        return _held(_placed(name, track, np.where(all_shown | (track.value > highest), GOOD, BAD))[0], RESTORE_SPAN_S)
+    beyond, order = _placed(name, track, np.where(track.value > highest, GOOD, BAD))  # NaN, no answer, is bad
+    held, value = _held(beyond, RESTORE_SPAN_S), track.value[order]
     end = np.searchsorted(held.at_ns, held.at_ns + int(RESTORE_SPAN_S * NS), side="right") - 1
-    still = (held.status == GOOD) & ~(value[end] > value)
+    still = (held.status == GOOD) & ~(value[end] > value) & ~all_shown[order][end]
     return replace(held, status=np.where(still, BAD, held.status).astype(np.int8))
 
 
-def _placed(name: str, track: _Track, status: npt.NDArray[Any]) -> tuple[Goodness, Floats]:
-    """A series with each sample where it counts, bad ones from when they were sent; and the values in that order."""
+def _placed(name: str, track: _Track, status: npt.NDArray[Any]) -> tuple[Goodness, npt.NDArray[np.intp]]:
+    """A series with each sample where it counts, bad ones from when they were sent; and where in the track each was."""
     at = np.where(status == BAD, track.sent_ns, track.at_ns)
     order = np.argsort(at, kind="stable")
     placed = Goodness(name, at[order], status[order].astype(np.int8), track.period_ns, track.pending_ns)
-    return placed, track.value[order]
+    return placed, order
 
 
 def _held(series: Goodness, span_s: float) -> Goodness:

@@ -152,6 +152,7 @@ def _evidence(stack: Stack, window: Window, digests: Sequence[Digest]) -> Eviden
         stack.name,
         visible=stream.visible,
         ledger=stream.hops[0],
+        knows=True,
         window=expected,
         digests=tuple(digests),
     )

@@ -99,13 +99,31 @@ def judge(run: Run) -> tuple[Finding, ...]:
 
 def window(run: Run) -> Window:
     """(lowest head of any hop at baseline, the ledger's head now]; and MARGIN_S of records before it, where the ledger
-    knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window."""
+    knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window.
+
+    A hop that didn't know a group then, such as a log that looked back only so far, says nothing of where it stood. Of
+    a group that none of them knew all is new that the first hop has had since.
+    """
     assert run.baseline is not None
     at_baseline = run.baseline.marks.heads
-    return Window(
-        lo=_back(run, {g: min(heads.get(g, 0) for heads in at_baseline.values()) for g in run.groups}),
-        hi=dict(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads", run.lasts)),
-    )
+    hi = dict(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads", run.lasts))
+    stood = {g: [heads[g] for heads in at_baseline.values() if g in heads] for g in {**dict.fromkeys(run.groups), **hi}}
+    fresh = {g: hi[g] for g, heads in stood.items() if not heads and g in hi}
+    known = _back(run, {g: min(heads) for g, heads in stood.items() if heads})
+    return Window({**known, **(_firsts(run, fresh) if fresh else {})}, hi)
+
+
+def _firsts(run: Run, fresh: Mapping[Group, int]) -> dict[Group, int]:
+    """Where groups begin that are new since the baseline: before the first record that the first hop has had since; at
+    the head where it tells of none."""
+    assert run.baseline is not None
+    hop, since_us = run.stack.ledger, run.baseline.marks.at_us
+    if isinstance(hop, Log):
+        firsts = _asked(run, "the log's records since the baseline", partial(hop.firsts, since_us))
+    else:
+        everything = Window(dict.fromkeys(fresh, 0), fresh)
+        firsts = {g: t.lo for g, t in _asked(run, "new groups", partial(_right, hop, everything)).items() if t.rows}
+    return {group: firsts.get(group, hi + 1) - 1 for group, hi in fresh.items()}
 
 
 def archived(run: Run, commits: Sequence[Commit]) -> Window:

@@ -1,8 +1,8 @@
 """Digests compared: which hop lacks, repeats or changed how many records of which group. Shared by the checks over
 digests.
 
-The first digest of a stream is the reference for the others; the stream "trades" is also held against the window, whose
-ids are contiguous. Which rows differ is diagnose.py's.
+The first digest of a stream is the reference for the others; that of the stream "trades" is itself held against the
+window, whose ids are contiguous unless the ledger knows of holes. Which rows differ is diagnose.py's.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def compare(evidence: Evidence) -> list[Damage]:
         if digest.stream == "trades" and evidence.window and _is_reference(evidence, digest):
             for group, hi in evidence.window.hi.items():
                 expected = hi - evidence.window.lo.get(group, 0)
-                found.append(_against_window(digest, group, digest.groups.get(group, EMPTY), expected))
+                held = digest.groups.get(group, EMPTY)
+                if evidence.knows and held.rows:  # below its newest nothing lacks: what it hasn't never was
+                    expected = held.keys + max(0, hi - held.hi)
+                found.append(_against_window(digest, group, held, expected))
             continue
         for reference in [r for r, d in judged(evidence) if d is digest]:
             for group in dict.fromkeys([*reference.groups, *digest.groups]):

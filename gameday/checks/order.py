@@ -1,4 +1,4 @@
-"""Does the log hold each group's records in the order of their ids?"""
+"""Does the log hold each group's records, inside each of its partitions, in the order of their ids?"""
 
 from gameday.checks._damage import label
 from gameday.model import Evidence, Finding, Verdict

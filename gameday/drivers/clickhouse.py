@@ -168,13 +168,14 @@ class Hop:
             return {f"{topic}/{partition}": end + 1 for (topic, partition), end in self._after.items()}
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """ingest_gap_s: topic -> the longest time without an insert, from the baseline until now. first_after_start:
-        "topic/partition" -> lowest offset inserted since the server's start, where that came after the baseline;
-        last_before_start: the highest inserted before. not_first: ids in the window of which another row than that
-        with the lowest offset is kept."""
+        """ingest_gap_s: topic -> the longest time since the baseline in which a record waited to be inserted: from the
+        insert before, or since it happened if that was later; ingest_idle_s: the time since its last insert, or since
+        the baseline. first_after_start: "topic/partition" -> lowest offset inserted since the server's start, where
+        that came after the baseline; last_before_start: the highest inserted before. not_first: ids in the window of
+        which another row than that with the lowest offset is kept."""
         found: dict[str, Json] = {}
         if self.log:
-            found["ingest_gap_s"] = self._ingest_gaps(self.log, since_us)
+            found["ingest_gap_s"], found["ingest_idle_s"] = self._ingest_gaps(self.log, since_us)
             start_us = started_us.get(self.component)
             if start_us is not None:
                 found |= self._around(self.log, start_us)
@@ -185,7 +186,8 @@ class Hop:
     @property
     def tells(self) -> frozenset[str]:
         """The symptoms that it can tell, as it is configured."""
-        told = [(self.log, ("ingest_gap_s", "first_after_start", "last_before_start")), (self.first, ("not_first",))]
+        of_log = ("ingest_gap_s", "ingest_idle_s", "first_after_start", "last_before_start")
+        told = [(self.log, of_log), (self.first, ("not_first",))]
         return frozenset(name for configured, names in told if configured for name in names)
 
     def tops(self, where: str = "true", within_s: float = DIGEST_WITHIN_S) -> dict[Group, int]:
@@ -250,12 +252,19 @@ class Hop:
                 self._after[t, p] = max(self._after.get((t, p), 0), int(end))
             return dict(self._heads)
 
-    def _ingest_gaps(self, log: Mapping[str, str], since_us: int) -> dict[str, float]:
-        topic, us = log["topic"], f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"
-        inserts = f"groupUniqArrayIf({us}, {us} > {since_us})"
-        times = f"arraySort(arrayConcat([{since_us}, toUnixTimestamp64Micro(now64(6))], {inserts}))"
-        sql = f"SELECT {topic}, arrayMax(arrayDifference({times})) FROM {self.table} GROUP BY 1"
-        return {name: gap_us / 1e6 for name, gap_us in self._server.rows(sql, DIGEST_WITHIN_S)}
+    def _ingest_gaps(self, log: Mapping[str, str], since_us: int) -> tuple[dict[str, float], dict[str, float]]:
+        us = f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"
+        inserts = f"""
+            SELECT {log["topic"]} AS t, {us} AS u, min({self._sql["time_us"]}) AS happened
+            FROM {self.table} WHERE u > {since_us} GROUP BY t, u"""
+        before = f"lagInFrame(u, 1, {since_us}) OVER (PARTITION BY t ORDER BY u)"
+        waited = f"SELECT t, u, u - greatest({before}, happened) AS w FROM ({inserts})"
+        sql = f"SELECT t, max(w), toUnixTimestamp64Micro(now64(6)) - max(u) FROM ({waited}) GROUP BY t"
+        idle = f"SELECT DISTINCT {log['topic']}, toUnixTimestamp64Micro(now64(6)) - {since_us} FROM {self.table}"
+        found = self._server.rows(sql, DIGEST_WITHIN_S)
+        idle_s = {name: us / 1e6 for name, us in self._server.rows(idle, DIGEST_WITHIN_S)}
+        gaps_s = {**dict.fromkeys(idle_s, 0.0), **{name: max(0, us) / 1e6 for name, us, _ in found}}
+        return gaps_s, {**idle_s, **{name: us / 1e6 for name, _, us in found}}
 
     def _around(self, log: Mapping[str, str], start_us: int) -> dict[str, Json]:
         us = f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"

@@ -206,7 +206,7 @@ def test_the_row_with_the_lowest_offset_is_the_first(client: Client, warehouse: 
 
 
 def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, warehouse: str, group: Group) -> None:
-    """From the baseline to the first, between neighbours, and from the last until now."""
+    """From the baseline to the first, between neighbours, and from the last until now; of records that are old."""
     topic = f"market.{uuid4()}"
     now_us = int(client.query("SELECT toUnixTimestamp64Micro(now64(6))").result_rows[0][0])
     for seconds_ago in (50, 40, 12, 2):
@@ -220,6 +220,7 @@ def test_the_longest_time_without_an_insert_is_told_by_topic(client: Client, war
     assert found["last_before_start"][f"{topic}/0"] == 20
     assert bronze(warehouse).delivered()[f"{topic}/0"] == 59
     assert silver(warehouse).delivered() == {}
+    assert found["ingest_idle_s"][topic] == pytest.approx(2.0, abs=60)
     silent = bronze(warehouse).symptoms(Window({}, {}), now_us - 10**6, {})
     assert silent["ingest_gap_s"][topic] == pytest.approx(1.0, abs=60)
     assert "first_after_start" not in silent
@@ -257,6 +258,21 @@ def test_offsets_moved_while_nobody_consumed_are_told_from_messages_that_are_no_
     found = checks.resumed(replace(evidence, symptoms=mine))
     assert found.verdict is verdict, found.why
     assert verdict is Verdict.PASS or "skipped 63 records (delivered 100, went on at 163" in found.why
+
+
+def test_a_topic_without_records_waits_for_none(client: Client, warehouse: str, group: Group) -> None:
+    """Forty seconds without an insert, and then a record that was a second old: it has waited a second."""
+    topic = f"market.{uuid4()}"
+    now_us = int(client.query("SELECT toUnixTimestamp64Micro(now64(6))").result_rows[0][0])
+    for key, seconds_ago in enumerate((50, 10), start=1):
+        at_us = now_us - seconds_ago * 10**6
+        row = (*group, key, Decimal(1), Decimal(1), 0, at_us - 10**6, topic, 0, key)
+        columns = ", ".join((*INSERTED, "ingested_at"))
+        values = f"({', '.join(_literal(v) for v in row)}, fromUnixTimestamp64Micro({at_us}))"
+        client.command(f"INSERT INTO trades.bronze ({columns}) VALUES {values}")
+    found = bronze(warehouse).symptoms(Window({}, {}), now_us - 60 * 10**6, {})
+    assert found["ingest_gap_s"][topic] == pytest.approx(1.0)
+    assert 10 <= found["ingest_idle_s"][topic] < 70
 
 
 def _literal(value: Any) -> str:

@@ -165,6 +165,34 @@ def test_an_intact_window_is_tallied_exactly(broker: str, topic: str, send: Send
     assert all(t.rows == t.keys == t.hi - t.lo + 1 for t in offsets.values())
 
 
+def test_a_log_keeps_its_order_inside_each_partition_alone(broker: str, topic: str) -> None:
+    """Records of one group that go to both partitions in turn ascend in each of them: that is order. One that is first
+    seen after a higher one of its own partition is not; one that was sent again to the other is a repeat."""
+    producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+
+    def put(keys: Iterable[int], partition: int) -> None:
+        for key in keys:
+            stamp_ms = (START_US + key * SPACING_US) // 1000 + 20
+            producer.produce(topic, json.dumps(trade(key)).encode(), partition=partition, timestamp=stamp_ms)
+        assert producer.flush(30) == 0
+
+    put(range(1, 100, 2), 0)
+    put([*range(2, 101, 2), 51], 1)
+    trades, _ = digests(kafka.Hop(broker, [topic]), {}, {BTC: 100})
+    assert (trades[BTC].rows, trades[BTC].keys, trades[BTC].back) == (101, 100, 0)
+    put([104, 102], 1)
+    trades, _ = digests(kafka.Hop(broker, [topic]), {}, {BTC: 104})
+    assert trades[BTC].back == 1
+
+
+def test_where_groups_begin_that_came_since_is_told(broker: str, topic: str, send: Send) -> None:
+    """The lowest id of each among what was produced since then, however high it is."""
+    since_us = START_US + 1_000_000 * SPACING_US
+    send([trade(k) for k in range(1, 11)])
+    send([trade(k) for k in range(1_000_005, 1_000_010)] + [trade(k, ETH) for k in range(1_000_001, 1_000_004)])
+    assert kafka.Hop(broker, [topic]).firsts(since_us) == {BTC: 1_000_005, ETH: 1_000_001}
+
+
 def test_lost_repeated_changed_and_late_first_sightings_show(broker: str, topic: str, send: Send) -> None:
     """One id missing, one sent twice alike, one sent twice with another price, one after a higher id."""
     ids = [i for i in range(1, 101) if i not in (40, 70)]

@@ -350,6 +350,85 @@ def test_upstream_flows(evidence: Evidence, verdict: Verdict, told: str) -> None
     assert told in found.why
 
 
+def quiet(head: list[Sample], knows: bool, rate: float) -> Evidence:
+    """Topic u takes nothing in the outage; its group's head at the ledger beside it."""
+    base = Baseline(Marks(0, 0, heads={"exchange": {A: 0}}), 0.1, 1.0, {A: rate})
+    ends = {"end__ch__t__0": RISING, "end__ch__u__0": STALLED, "head__exchange__binance__BTCUSDT": head}
+    return replace(outage(**ends), baseline=base, knows=knows)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (quiet(STALLED, knows=True, rate=5.0), PASS),
+        (quiet(STALLED, knows=False, rate=0.0), PASS),
+        (quiet(STALLED, knows=False, rate=5.0), FAIL),
+        (quiet(RISING, knows=True, rate=0.0), FAIL),
+        (quiet([], knows=True, rate=0.0), FAIL),
+    ],
+)
+def test_a_topic_that_nobody_wrote_to_is_quiet(evidence: Evidence, verdict: Verdict) -> None:
+    """Only where the ledger had nothing new, and would have told: one outside, or a stream that was quiet before."""
+    found = checks.upstream_flows(evidence)
+    quiet_only = replace(evidence, samples={n: s for n, s in evidence.samples.items() if "ch/t" not in n})
+    assert found.verdict is (PASS if verdict is PASS else FAIL)
+    assert checks.upstream_flows(quiet_only).verdict is (UNKNOWN if verdict is PASS else FAIL)
+
+
+IDLE = {"bronze.ingest_gap_s": {"a": 0.2, "b": 1.0}, "bronze.ingest_idle_s": {"a": 0.1, "b": 45.0}}
+
+
+def idle(end: list[Sample], position: int | None, **more: Any) -> Evidence:
+    """Nothing of topic b was inserted for 45 s; its log's end by the samples, and where its consumer stands."""
+    positions = {} if position is None else {"b/0": position}
+    ends = Marks(50 * S, 0, ends={"ch": {"b/0": int(end[-1].value or 0)}}, positions={"ch": positions})
+    return replace(EMPTY, symptoms=IDLE, ends=ends, samples={"end/ch/b/0": end}, **more)
+
+
+GROWN = [Sample(at * S, 0, 7.0 if at < 10 else 8.0) for at in range(50)]
+JUST_GROWN = [Sample(at * S, 0, 7.0 if at < 48 else 8.0) for at in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (idle(GROWN, 8), PASS),
+        (idle(JUST_GROWN, 7), PASS),
+        (idle(GROWN, 7), FAIL),
+        (idle(GROWN, None), FAIL),
+        (idle([Sample(0, 0, 0.0)], None), PASS),
+        (replace(EMPTY, symptoms=IDLE), FAIL),
+        (replace(EMPTY, symptoms=IDLE, ends=Marks(50 * S, 0)), FAIL),
+    ],
+)
+def test_a_topic_without_trades_is_no_gap(evidence: Evidence, verdict: Verdict) -> None:
+    """It is one as soon as its log has something that the consumer hasn't taken; for as long as that is so."""
+    assert checks.continuous(evidence).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("ledger", "knows", "verdict"),
+    [
+        (right(rows=8, keys=8), True, PASS),
+        (right(rows=8, keys=8), False, FAIL),
+        (right(rows=8, keys=8, hi=8), True, FAIL),
+        (Tally(0, 0, 0, 0, 0), True, FAIL),
+    ],
+)
+def test_ids_that_the_venue_left_out_are_no_loss(ledger: Tally, knows: bool, verdict: Verdict) -> None:
+    """Where the ledger knows what exists, and is as far as its own head; not where it is the platform's log."""
+    digests = (held("exchange", "final", ledger), held("broker", "log", ledger), held("silver", "final", ledger))
+    evidence = replace(EMPTY, window=Window({A: 0}, {A: 10}), digests=digests, knows=knows)
+    assert checks.no_loss(evidence).verdict is verdict
+
+
+def test_what_the_ledger_has_is_lost_where_ids_have_holes_too() -> None:
+    """A hole of the venue's excuses nothing else."""
+    evidence = history(held("silver", "final", right(rows=7, keys=7)), knows=True)
+    sparse = replace(evidence, digests=(held("exchange", "final", right(rows=8, keys=8)), evidence.digests[1]))
+    assert checks.no_loss(sparse).why.startswith("silver has 1 trade fewer than exchange")
+
+
 def test_a_quiet_topic_in_a_short_outage_proves_nothing() -> None:
     """Half a second without a record may be chance: unknown, not fail."""
     short = outage(end__ch__u__0=STALLED)

@@ -66,6 +66,15 @@ A_STALLED = now({"head/silver/binance/BTCUSDT": STALLED})
 A_DARK = now({"head/silver/binance/BTCUSDT": DARK})
 B_STALLED = now({"head/silver/kraken/BTC/USD": STALLED})
 CATCHING_UP = now({"head/silver/binance/BTCUSDT": last([50.0 + n for n in range(200)])})
+QUIET = now({f"head/{hop}/kraken/BTC/USD": last([7.0] * 200) for hop in ("exchange", "silver")})
+SPARSE = now(
+    {"head/exchange/kraken/BTC/USD": last([7.0] * 195 + [8.0] * 5), "head/silver/kraken/BTC/USD": last([7.0] * 200)}
+)
+A_QUIET = now({f"head/{hop}/binance/BTCUSDT": last([7.0] * 200) for hop in ("exchange", "silver")})
+QUIET_UNSEEN = now({f"head/{hop}/kraken/BTC/USD": last([None] * 200) for hop in ("exchange", "silver")})
+QUIET_AND_LOST = now(
+    {"head/exchange/kraken/BTC/USD": last([9.0] * 200), "head/silver/kraken/BTC/USD": last([7.0] * 200)}
+)
 OTHER_SILENT = now({"component/other/health": last([None] * 40)})
 NO_PROBES, NO_HEADS = without("component/"), without("head/silver")
 NOTHING = replace(WELL, samples={})
@@ -79,6 +88,11 @@ c = conditions
     [
         (c.answering, [WELL, BACK, A_STALLED, OTHER_SILENT], [SILENT, HICCUP, NO_PROBES, NOTHING]),
         (c.silent, [SILENT], [WELL, BACK, HICCUP, OTHER_SILENT, NO_PROBES, NOTHING]),
+        (c.flowing, [QUIET, SPARSE, A_QUIET], [QUIET_UNSEEN, QUIET_AND_LOST]),
+        (c.restored, [QUIET, A_QUIET], []),
+        (c.drained, [QUIET, A_QUIET, SPARSE], [QUIET_AND_LOST]),
+        (c.well(1.9), [QUIET, SPARSE, A_QUIET], [QUIET_UNSEEN, QUIET_AND_LOST]),
+        (c.behind(5), [], [A_QUIET]),
         (c.flowing, [WELL, SILENT], [A_STALLED, B_STALLED, A_DARK, CATCHING_UP, NO_HEADS, NOTHING]),
         (c.restored, [WELL, BACK, CATCHING_UP, B_STALLED], [SILENT, HICCUP, A_STALLED, A_DARK, NO_HEADS, NOTHING]),
         (c.drained, [WELL, BACK], [SILENT, CATCHING_UP, A_STALLED, B_STALLED, A_DARK, NO_HEADS, NOTHING]),

@@ -279,6 +279,37 @@ def test_a_component_that_was_started_once_more_is_a_relapse() -> None:
     assert again == timings.Relapse("broker was started once more after it was back")
 
 
+@pytest.mark.parametrize(("every_s", "rate"), [(1e9, 0.0), (4.0, 0.25)])
+def test_a_quiet_group_keeps_no_recovery_waiting(every_s: float, rate: float) -> None:
+    """One that was quiet in the baseline and has nothing new is back with its component; a sparse one when it shows its
+    next record, however long the one after that takes."""
+    heads = {
+        timings.series_of("head", "exchange", A): series(lambda t: float(1 + int(t / every_s))),
+        timings.series_of("head", "silver", A): series(
+            lambda t: None if 5.02 <= t < 7 else float(1 + int(max(0.0, t - 0.2) / every_s))
+        ),
+    }
+    evidence = story(down=(5.02, 7), frozen=(0, 0), more=heads)
+    assert evidence.baseline is not None
+    evidence = replace(evidence, baseline=replace(evidence.baseline, rates={A: rate}))
+    found = timings.measure(evidence)
+    assert holds(found["restore"], 2.0 if rate == 0 else 3.2), found["restore"]
+    assert found["drain"].measured
+
+
+def test_a_quiet_group_that_lacks_something_is_not_back() -> None:
+    """Its record came during the outage, and isn't shown."""
+    heads = {
+        timings.series_of("head", "exchange", A): series(lambda t: 1.0 if t < 6 else 2.0),
+        timings.series_of("head", "silver", A): series(lambda t: None if 5.02 <= t < 7 else 1.0),
+    }
+    evidence = story(down=(5.02, 7), frozen=(0, 0), more=heads)
+    assert evidence.baseline is not None
+    found = timings.measure(replace(evidence, baseline=replace(evidence.baseline, rates={A: 0.0})))
+    assert not found["restore"].measured
+    assert not found["drain"].measured
+
+
 def test_rows_in_flight_at_impact_are_no_recovery() -> None:
     """Rows that still arrive while the component is silent, and stop before it answers, don't count."""
     late = series(lambda t: float(int(100 * min(t, 6.0))) if t < 9 else 100 * t)

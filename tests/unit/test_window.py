@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gameday.model import Baseline, Columns, Commit, Digest, Group, Marks, Window
+from gameday.model import Baseline, Columns, Commit, Digest, Group, Marks, Tally, Window
 from gameday.run import Run
 from tasks.verify import MARGIN_S, archived, window
 
@@ -59,3 +59,54 @@ def test_the_archive_is_looked_at_a_margin_back_too(ledger: Any, margin: int) ->
     commits = [Commit("1", 0, {}, {A: 900, NEW: 10}), Commit("2", 0, {}, {A: 1500, NEW: 30})]
     lo = {A: 900 - margin, NEW: 0 if margin else 10}
     assert archived(run(ledger), commits) == Window(lo, {A: 1500, NEW: 30})
+
+
+LISTED: Group = ("kraken", "XRP/USD")
+
+
+class Reaching(Log):
+    """A log that did not look back to all of its groups at the baseline."""
+
+    def heads(self) -> Mapping[Group, int]:
+        return {A: 2000, LISTED: 1_000_050}
+
+    def heads_before(self, position: Mapping[str, int]) -> Mapping[Group, int]:
+        raise NotImplementedError
+
+    def firsts(self, since_us: int) -> Mapping[Group, int]:
+        return {A: 1001, LISTED: 1_000_041}
+
+
+class Silent(Reaching):
+    def firsts(self, since_us: int) -> Mapping[Group, int]:
+        return {A: 1001}
+
+
+class Listing(Tape):
+    """An exchange that has listed a group since, whose first id is a million."""
+
+    def heads(self) -> Mapping[Group, int]:
+        return {A: 2000, LISTED: 1_000_050}
+
+    def digest(self, asked: Window) -> Sequence[Digest]:
+        assert asked == Window({LISTED: 0}, {LISTED: 1_000_050})
+        return (Digest("trades", "exchange", "final", {LISTED: Tally(51, 51, 1_000_000, 1_000_050, 7)}),)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "lo"),
+    [(Reaching(), 1_000_040), (Silent(), 1_000_050), (Listing(), 999_999)],
+    ids=["log", "none", "tape"],
+)
+def test_a_group_that_is_new_begins_where_the_log_stood_at_the_baseline(ledger: Any, lo: int) -> None:
+    """Never at zero: a log has forgotten what was there, and an exchange numbers as it likes."""
+    assert window(run(ledger)).lo[LISTED] == lo
+
+
+def test_a_hop_that_did_not_know_a_group_says_nothing_of_where_it_stood() -> None:
+    """A log tells of the groups in its newest records; bronze had the quiet one all the same."""
+    heads: dict[str, Mapping[Group, int]] = {"broker": {A: 1000}, "bronze": {A: 990, LISTED: 1_000_040}}
+    baseline = Baseline(Marks(0, 0, heads), 0.3, 1.0, {})
+    stack = SimpleNamespace(ledger=Reaching())
+    here = cast("Run", SimpleNamespace(baseline=baseline, groups=(A,), stack=stack, lasts=lambda: None))
+    assert window(here).lo == {A: 990, LISTED: 1_000_040}

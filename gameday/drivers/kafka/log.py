@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -174,8 +174,8 @@ class Hop:
             return dict(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """Streams "trades" (view "log": repeats count, `back` tells the order) and "offsets", the places of the same
-        records: groups (topic, partition), ids the offsets."""
+        """Streams "trades" (view "log": repeats count, `back` tells the order inside each partition) and "offsets", the
+        places of the same records: groups (topic, partition), ids the offsets."""
         with self._lock, _errors(self.brokers):
             found = {slot: piece.only(self._within(piece, window)) for slot, piece in self._records(window).items()}
         whole = _Piece.join([_EMPTY, *found.values()])
@@ -184,12 +184,22 @@ class Hop:
         for group in window.hi:
             mine = whole.only(whole.columns["group"] == self._numbers.get(group, -1))
             if len(mine):
-                trades[group] = tally(mine.columns["id"], mine.hashes, ordered=True)
+                trades[group] = replace(tally(mine.columns["id"], mine.hashes), back=self._back(group, found.values()))
         for (topic, partition), piece in found.items():
             if len(piece):
                 offsets = piece.columns["offset"]
                 places[topic, str(partition)] = tally(offsets, row_hash([offsets]))
         return (Digest("trades", self.name, "log", trades), Digest("offsets", self.name, "log", places))
+
+    def _back(self, group: Group, partitions: Iterable[_Piece]) -> int:
+        """How many of the group's ids come after a higher one of their partition. Between partitions a log keeps no
+        order: an id that is in several was sent again, and which of them came first can't be told."""
+        held = [p.columns["id"][p.columns["group"] == self._numbers[group]] for p in partitions]
+        held = [ids for ids in held if len(ids)]
+        if len(held) > 1:
+            known, times = np.unique(np.concatenate([np.unique(ids) for ids in held]), return_counts=True)
+            held = [ids[~np.isin(ids, known[times > 1])] for ids in held]
+        return sum(tally(ids, ids.view(np.uint64), ordered=True).back or 0 for ids in held)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
         """The distinct records lo < id <= hi, in the order of their first occurrence."""
@@ -227,6 +237,17 @@ class Hop:
                 depth *= 2
             return found
 
+    def firsts(self, since_us: int) -> Mapping[Group, int]:
+        """Of what was produced since then."""
+        with self._lock, _errors(self.brokers):
+            whole = self._since(since_us)
+        found = {}
+        for group, number in self._numbers.items():
+            ids = whole.columns["id"][whole.columns["group"] == number]
+            if len(ids):
+                found[group] = int(ids.min())
+        return found
+
     @property
     def tells(self) -> frozenset[str]:
         """The symptoms that it can tell."""
@@ -236,12 +257,7 @@ class Hop:
         """late: records produced since the baseline whose id was at every hop by then, with their hashes, for the
         ledger to judge. malformed: messages since then that are no record."""
         with self._lock, _errors(self.brokers):
-            with Cluster(self.brokers, READ_WITHIN_S) as cluster:
-                leaders = cluster.leaders(self.topics)
-                starts = cluster.offsets(leaders, since_us // 1000)
-                ends = cluster.offsets(leaders, LATEST, committed=True)
-            spans = {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
-            whole = _Piece.join([_EMPTY, *self._read(spans).values()])
+            whole = self._since(since_us)
         rows = 0
         sample: list[Json] = []
         for group, lo in window.lo.items():
@@ -251,6 +267,15 @@ class Hop:
             pairs = zip(late.columns["id"].tolist(), late.hashes.tolist(), strict=True)
             sample += [[*group, key, value] for key, value in pairs][: SAMPLE_ROWS_MAX - len(sample)]
         return {"late": {"rows": rows, "sample": sample}, "malformed": whole.malformed}
+
+    def _since(self, since_us: int) -> _Piece:
+        """Every record that was produced since then."""
+        with Cluster(self.brokers, READ_WITHIN_S) as cluster:
+            leaders = cluster.leaders(self.topics)
+            starts = cluster.offsets(leaders, since_us // 1000)
+            ends = cluster.offsets(leaders, LATEST, committed=True)
+        spans = {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
+        return _Piece.join([_EMPTY, *self._read(spans).values()])
 
     def _records(self, window: Window) -> dict[Slot, _Piece]:
         """Every record that may be in the window: from the end, back until no earlier one can be.
