@@ -87,6 +87,10 @@ class DriverError(GamedayError):
         self.definite = definite
 
 
+class RolledBack(DriverError):
+    """A table no longer leads to a commit that was its newest one: somebody has taken back what was committed."""
+
+
 class Undelivered(GamedayError):
     """A channel did not take a message, as far as can be told: it may be there all the same.
 

@@ -8,6 +8,7 @@ answered; a missing sample is a gap and never interpolated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "bound_s",
     "coverage",
     "delays",
+    "fall",
     "good",
     "groups",
     "is_alert",
@@ -190,6 +192,19 @@ def bound_s(p99_s: float) -> float:
 def sustained_s(bound_s: float) -> float:
     """For how long everything has to be good before the backlog counts as drained."""
     return bound_s + STALL_SHOWS_S
+
+
+def fall(samples: Sequence[Sample]) -> tuple[float, float] | None:
+    """From what to what a series fell first that should never. An answer is held against those that were there when it
+    was asked for: of two that were asked for side by side the later one may be older."""
+    there = sorted((s.counts_ns, s.value) for s in samples if s.value is not None)
+    highest, seen = -math.inf, 0
+    for sample in samples:
+        while seen < len(there) and there[seen][0] <= sample.at_ns:
+            highest, seen = max(highest, there[seen][1]), seen + 1
+        if sample.value is not None and sample.value < highest:
+            return highest, sample.value
+    return None
 
 
 def coverage(samples: Samples, series: str, rate_hz: float, from_ns: int, to_ns: int) -> float:

@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from gameday import ahead, checks, diagnose, machine
 from gameday.asking import answer
 from gameday.digest import TRADE_FIELDS, row_hash
-from gameday.errors import DriverError, TooLate
+from gameday.errors import DriverError, RolledBack, TooLate
 from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.polling import until
 from gameday.ports import BarsHop, Hop, Ledger, Lives, Log, Symptoms
@@ -203,29 +203,41 @@ def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:
 
 def _exported(run: Run, trouble: dict[str, str]) -> None:
     """The archive's commits since the baseline, each beside what ledger and log say of it; the digests of their rows;
-    and the job's runs."""
+    and the job's runs, whether or not the archive could be read."""
     assert run.baseline is not None
-    archive, job = run.stack.export()
+    _, job = run.stack.export()
     try:
-        ledger, name = run.stack.ledger, run.stack.config.stream.hops[0]
-        found: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
-        for number, (before, commit) in enumerate(pairwise(found), start=1):
-            own = Window(before.heads, commit.heads)
-            right = _asked(run, f"{name}'s digest of a commit", partial(_right, ledger, own))
-            logged = _asked(run, "the log's heads before a commit", partial(_logged, run, commit))
-            found[number] = replace(commit, right=right, logged=logged)
-        run.commits = tuple(found)
-        window = archived(run, found)
-        right = _asked(run, f"{name}'s digest of the commits", partial(_right, ledger, window))
-        held = _asked(run, "the archive's digest", lambda: archive.digest(window))
-        run.digests += (Digest("archive", name, "final", right), *held)
-        run.symptoms |= _asked(run, "the rows behind the archive's heads", lambda: _next(run, found))
+        _committed(run)
+    except RolledBack as e:
+        run.symptoms["archive.rolled_back"] = str(e)
+        trouble["archive"] = str(e)
+    except DriverError as e:
+        trouble["archive"] = str(e)
+    try:
         interval_s = job.interval_s()
         since_us = run.baseline.marks.at_us - int(CLEAN_RUNS * (interval_s or 0) * 1e6)
         run.jobs = tuple(r for r in job.runs(since_us) if not r.waits)
         run.symptoms["job.interval_s"] = interval_s
     except DriverError as e:
-        trouble["archive"] = str(e)
+        trouble["the archive's job"] = str(e)
+
+
+def _committed(run: Run) -> None:
+    archive, _ = run.stack.export()
+    ledger, name = run.stack.ledger, run.stack.config.stream.hops[0]
+    found: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
+    run.commits = tuple(found)
+    for number, (before, commit) in enumerate(pairwise(found), start=1):
+        own = Window(before.heads, commit.heads)
+        right = _asked(run, f"{name}'s digest of a commit", partial(_right, ledger, own))
+        logged = _asked(run, "the log's heads before a commit", partial(_logged, run, commit))
+        found[number] = replace(commit, right=right, logged=logged)
+        run.commits = tuple(found)
+    window = archived(run, found)
+    right = _asked(run, f"{name}'s digest of the commits", partial(_right, ledger, window))
+    held = _asked(run, "the archive's digest", lambda: archive.digest(window))
+    run.digests += (Digest("archive", name, "final", right), *held)
+    run.symptoms |= _asked(run, "the rows behind the archive's heads", lambda: _next(run, found))
 
 
 def touched(commits: Sequence[Commit]) -> Window:

@@ -7,20 +7,28 @@ from itertools import pairwise
 
 from gameday.checks._damage import compare, judged, label
 from gameday.model import EMPTY, Commit, Evidence, Finding, Group, Verdict
+from gameday.timings import fall
 
 __all__ = ["snapshots_whole"]
+
+HEAD = "archive/head/"
 
 
 def snapshots_whole(evidence: Evidence) -> Finding:
     """Per commit since the baseline and group: the rows it added equal the ledger's between the heads of two
     consecutive summaries, each once; and the broker has just these heads below the summary's offsets.
 
-    A commit that doesn't say where it is promises no range, and may bring late rows: it is held against the ledger's
-    only where the archive as a whole is not what the ledger says.
+    A table that was rolled back behind the baseline has taken back what it had. A commit that doesn't say where it is
+    promises no range, and may bring late rows: it is held against the ledger's only where the archive as a whole is not
+    what the ledger says.
     """
+    if back := evidence.symptoms.get("archive.rolled_back") or _fell(evidence):
+        return Finding("snapshots_whole", Verdict.FAIL, back)
     pairs = list(pairwise(evidence.commits))
     if not pairs:
-        return Finding("snapshots_whole", Verdict.UNKNOWN, "there is nothing to judge: no commit since the baseline")
+        trouble = (evidence.symptoms.get("trouble") or {}).get("archive")
+        why = f"the commits could not be read: {trouble}" if trouble else "no commit since the baseline"
+        return Finding("snapshots_whole", Verdict.UNKNOWN, f"there is nothing to judge: {why}")
     whole = any(reference.stream == "archive" for reference, _ in judged(evidence))
     damaged = {d.group for d in compare(evidence) if d.stream == "archive" and (d.lost or d.doubled or d.changed)}
     bad, unconfirmed, rows = [], [], 0
@@ -38,6 +46,15 @@ def snapshots_whole(evidence: Evidence) -> Finding:
     right = "each exactly the ledger's, at the broker's offsets" if placed else f"together exactly {evidence.ledger}'s"
     why = f"{len(pairs)} commits added {rows:,} rows, {right}"
     return Finding("snapshots_whole", Verdict.PASS, why, {"commits": len(pairs), "rows": rows})
+
+
+def _fell(evidence: Evidence) -> str | None:
+    """What shows that somebody took back a commit beside the run, in words: a group's highest id that fell."""
+    for name, samples in evidence.samples.items():
+        if name.startswith(HEAD) and (fallen := fall(samples)):
+            had = f"the archive had {name.removeprefix(HEAD)} up to id {fallen[0]:.0f}"
+            return f"{had}, and later to {fallen[1]:.0f}: a commit was taken back"
+    return None
 
 
 def _wrong(before: Commit, commit: Commit, damaged: Collection[Group]) -> list[str]:

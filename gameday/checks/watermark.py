@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from gameday.machine import since_act
 from gameday.model import Commit, Evidence, Finding, Group, Sample, Verdict
-from gameday.timings import NS
+from gameday.timings import NS, fall
 
 __all__ = ["watermark"]
 
@@ -30,7 +30,7 @@ def watermark(evidence: Evidence) -> Finding:
     kept = any(name.startswith("mirror") for name in evidence.samples)
     times = mirror.pop(TIME, None)
     placed = any(_told(s) for s in table.values())
-    if not evidence.commits or not (placed or times is not None):
+    if not (placed or times is not None):
         return Finding(
             "watermark", Verdict.UNKNOWN, "there is nothing to judge: the archive's position was not sampled"
         )
@@ -42,10 +42,13 @@ def watermark(evidence: Evidence) -> Finding:
     if times is not None:
         looked, wrong = _times(times, evidence)
         bad += wrong
-    newest = evidence.commits[-1]
     if bad or late:
         timed = None if bad else since_act(evidence)
         return Finding("watermark", Verdict.FAIL, "; ".join([*bad, *late][:3]), [*bad, *late], timed)
+    if not evidence.commits:
+        trouble = (evidence.symptoms.get("trouble") or {}).get("archive") or "there is none"
+        return Finding("watermark", Verdict.UNKNOWN, f"the archive's commits could not be read: {trouble}")
+    newest = evidence.commits[-1]
     if kept and (mute := _mute(evidence, [*mirror.values(), *([times] if times is not None else [])])):
         return Finding("watermark", Verdict.UNKNOWN, mute)
     if times is not None and not looked:
@@ -132,14 +135,8 @@ def _mute(evidence: Evidence, mirror: Sequence[Sequence[Sample]]) -> str | None:
 
 
 def _fell(slot: str, samples: Sequence[Sample]) -> str | None:
-    highest = -1.0
-    for sample in samples:
-        if sample.value is None:
-            continue
-        if sample.value < highest:
-            return f"{slot}: the position fell from {highest:g} to {sample.value:g}"
-        highest = sample.value
-    return None
+    fallen = fall(samples)
+    return f"{slot}: the position fell from {fallen[0]:g} to {fallen[1]:g}" if fallen else None
 
 
 def _ahead(slot: str, mirror: Sequence[Sample], table: Sequence[Sample]) -> str | None:

@@ -59,7 +59,9 @@ class _Server:
     `gameday status` may last.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: Mapping[str, int | str] = {}) -> None:
+        """settings: of every query, besides its own."""
+        self._settings = settings
         at = address.of(url)
         port = at.port or PORTS[at.scheme]
         self._where = f"{at.host}:{port}"
@@ -70,6 +72,7 @@ class _Server:
         """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
         nothing."""
         settings = {
+            **self._settings,
             "default_format": "JSONCompact",
             "output_format_json_quote_64bit_integers": 0,
             "wait_end_of_query": 1,  # a query that fails halfway has a status that says so
@@ -97,8 +100,8 @@ class Hop:
     heads_table: a small one with the columns venue, symbol and id. log: for a table of delivered messages, its columns
     topic, partition, offset, ingested. first: {"table", "offset"}: of a trade that came more than once the one with the
     lowest offset is kept, and that table has them all. columns: SQL for the columns that are not named as in COLUMNS.
-    recent: SQL that only the newest rows fulfil, where there is no table of heads: heads() looks no further. component:
-    the role of the server, for the start of its process.
+    recent: SQL that only the newest rows fulfil, where there is no table of heads: heads() looks no further. settings:
+    ClickHouse's own, for every query. component: the role of the server, for the start of its process.
     """
 
     url: Http
@@ -112,6 +115,7 @@ class Hop:
     recent: str | None = None
     component: str = "clickhouse"
     name: str = "clickhouse"
+    settings: Mapping[str, int | str] = field(default_factory=dict)
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -121,7 +125,7 @@ class Hop:
             raise ConfigError(f'hops.{self.name}.view is {self.view!r}. Remedy: "raw" or "final"')
         if unknown := set(self.columns) - set(COLUMNS):
             raise ConfigError(f"hops.{self.name}.columns has {sorted(unknown)}. Known: {', '.join(COLUMNS)}")
-        self._server = _Server(self.url)
+        self._server = _Server(self.url, self.settings)
         self._sql = {**COLUMNS, **self.columns}
 
     def heads(self) -> Mapping[Group, int]:

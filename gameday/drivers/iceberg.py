@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from gameday.config import Http
 from gameday.drivers.clickhouse import Hop as Rows
 from gameday.drivers.clickhouse import literal
-from gameday.errors import ConfigError, DriverError, masked
+from gameday.errors import ConfigError, DriverError, RolledBack, masked
 from gameday.model import Columns, Commit, Digest, Group, Tally, Window
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Archive:
         return {"": 1.0, **heads, **{f"position/{slot}": float(at) for slot, at in commit.position.items()}}
 
     def commits(self, after: str | None) -> Sequence[Commit]:
-        """The rows that each commit added are those of the files that its manifests say it added."""
+        """The rows that each commit added are those of the files that its manifests say it added, read at the commit's
+        own snapshot: maintenance may have put them into other files since. Raises RolledBack where `after` is in no
+        line of the table's that leads to now."""
         if after is None:
             newest = self._newest()
             return [newest[1]] if newest else []
@@ -94,6 +96,12 @@ class Archive:
             if after == commit.id:
                 break
         else:
+            if self._whole(table):
+                raise RolledBack(
+                    f"{self.name}: commit {after} of the baseline is no longer in the history of {self.table}: the "
+                    f"table was rolled back behind it",
+                    definite=True,
+                )
             raise DriverError(
                 f"{self.name}: commit {after} is no longer in the history of {self.table}, so what came after it can't "
                 "be told. Remedy: keep snapshots for longer than a run takes",
@@ -143,7 +151,7 @@ class Archive:
     def named(self) -> Collection[str]:
         table = self._table()
         with self._read(f"manifests of {self.table}"):
-            return {path for _, path in self._files(table)}
+            return {path for _, path in self._files(table, table.current_snapshot())}
 
     # ---- the table -------------------------------------------------------------------------------------------
 
@@ -191,28 +199,40 @@ class Archive:
             snapshot = None if parent is None else table.metadata.snapshot_by_id(parent)
 
     def _added(self, table: Table, wanted: Sequence[Snapshot]) -> Mapping[str, Mapping[Group, Tally]]:
-        """Commit -> group -> the rows of the files that it added and that are there now."""
-        ids = {snapshot.snapshot_id for snapshot in wanted}
-        files = {path: str(maker) for maker, path in self._files(table) if maker in ids}
-        if not files:
-            return {}
-        known, made = (", ".join(map(literal, names)) for names in (files, files.values()))
+        """Commit -> group -> the rows of the files that it added."""
+        added: dict[str, Mapping[Group, Tally]] = {}
         venue, symbol = (self.columns.get(name, name) for name in ("venue", "symbol"))
-        group = f"transform({PATH}, [{known}], [{made}], ''), concat({venue}, '\\n', {symbol})"
-        with self._masked():
-            found = self._rows_of(table).tallies(group, f"{PATH} IN ({known})")
-        added: dict[str, dict[Group, Tally]] = {}
-        for (commit, both), tally in found.items():
-            venue, _, symbol = both.partition("\n")
-            added.setdefault(commit, {})[venue, symbol] = tally
+        for snapshot in wanted:
+            with self._read(f"manifests of {self.table}"):
+                files = [p for maker, p in self._files(table, snapshot, own=True) if maker == snapshot.snapshot_id]
+            if files:
+                names = ", ".join(map(literal, files))
+                with self._masked():
+                    rows = self._rows_of(table, snapshot)
+                    added[str(snapshot.snapshot_id)] = rows.tallies(f"{venue}, {symbol}", f"{PATH} IN ({names})")
         return added
 
-    def _files(self, table: Table) -> Iterator[tuple[int, str]]:
-        """(the snapshot that added it, its name without a scheme) of every data file that is there now."""
-        current = table.current_snapshot()
-        for manifest in current.manifests(table.io) if current else ():
+    def _files(self, table: Table, snapshot: Snapshot | None, own: bool = False) -> Iterator[tuple[int, str]]:
+        """(the snapshot that added it, its name without a scheme) of every data file of a snapshot. own: of the
+        manifests that it wrote itself, in which all are that it added."""
+        if snapshot is None:
+            return
+        for manifest in snapshot.manifests(table.io):
+            if own and manifest.added_snapshot_id != snapshot.snapshot_id:
+                continue
             for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
                 yield int(entry.snapshot_id or 0), entry.data_file.file_path.partition("://")[2]
+
+    def _whole(self, table: Table) -> bool:
+        """Whether the line of snapshots that leads to now reaches back to the table's first one."""
+        snapshot = table.current_snapshot()
+        for _ in range(COMMITS_MAX):
+            if snapshot is None or snapshot.parent_snapshot_id is None:
+                return True
+            snapshot = table.metadata.snapshot_by_id(snapshot.parent_snapshot_id)
+            if snapshot is None:
+                return False
+        return False
 
     def _with_heads(self, table: Table, snapshot: Snapshot) -> Commit:
         """A commit that doesn't say where it is, with the highest ids of the rows up to it. Each is looked up once, in
@@ -233,23 +253,19 @@ class Archive:
                 line[one.snapshot_id] = None
             parent = one.parent_snapshot_id
             one = None if parent is None else table.metadata.snapshot_by_id(parent)
-        with self._read(f"manifests of {self.table}"):
-            files = list(self._files(table))
-        times = {s.snapshot_id: s.timestamp_ms for s in table.metadata.snapshots}
-        if known is None:  # nothing is known yet: all but what came later, also of what was expired meanwhile
-            chosen = [path for maker, path in files if times.get(maker, 0) <= times[snapshot.snapshot_id]]
-        else:
-            chosen = [path for maker, path in files if maker in line]
+        with self._read(f"manifests of {self.table}"):  # as they were then: maintenance may have moved rows since
+            chosen = [p for maker, p in self._files(table, snapshot) if known is None or maker in line]
         found: dict[Group, int] = dict(known or {})
         if chosen:
             names = ", ".join(map(literal, chosen))
             with self._masked():
-                top = self._rows_of(table).tops(f"{PATH} IN ({names})")
+                top = self._rows_of(table, snapshot).tops(f"{PATH} IN ({names})")
             found.update({group: max(head, found.get(group, 0)) for group, head in top.items()})
         return found
 
-    def _rows_of(self, table: Table) -> Rows:
-        """The table's rows in ClickHouse, pinned to the snapshot that this metadata file makes the current one."""
+    def _rows_of(self, table: Table, snapshot: Snapshot | None = None) -> Rows:
+        """The table's rows in ClickHouse, pinned to a snapshot; None: to that which this metadata file makes the
+        current one."""
         endpoint, key, secret = (self.catalog[name] for name in STORE)
         endpoint = self.endpoint or endpoint
         location = urlsplit(table.metadata.location)
@@ -257,7 +273,8 @@ class Archive:
         pinned = table.metadata_location.removeprefix(table.metadata.location).lstrip("/")
         where = ", ".join(map(literal, (f"{folder}/", key, secret)))
         made = f"icebergS3({where}, SETTINGS iceberg_metadata_file_path = {literal(pinned)})"
-        return Rows(self.clickhouse, "final", made, columns=self.columns, name=self.name)
+        pinned_to = {} if snapshot is None else {"iceberg_snapshot_id": snapshot.snapshot_id}
+        return Rows(self.clickhouse, "final", made, columns=self.columns, name=self.name, settings=pinned_to)
 
     @contextmanager
     def _masked(self) -> Iterator[None]:

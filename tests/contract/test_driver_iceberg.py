@@ -18,7 +18,7 @@ from gameday.drivers.clickhouse import Hop as Silver
 from gameday.drivers.iceberg import Archive
 from gameday.drivers.postgres import Mirror, TimeMirror
 from gameday.drivers.s3 import Rights
-from gameday.errors import ConfigError, DriverError
+from gameday.errors import ConfigError, DriverError, RolledBack
 from gameday.model import Baseline, Check, Digest, Evidence, Group, Marks, Position, Sample, Verdict, Window
 from tasks.closing import BELOW
 from tasks.verify import touched
@@ -116,6 +116,72 @@ def test_commits_since_one_that_has_expired_can_t_be_told(offload: Offload) -> N
     real.maintenance.expire_snapshots().by_ids([int(first.id), second.snapshot_id]).commit()
     with pytest.raises(DriverError, match=f"commit {first.id} is no longer in the history of .*Remedy: keep snapshots"):
         table.commits(first.id)
+
+
+def compacted(offload: Offload) -> None:
+    """Every file is replaced by others with the same rows, in a commit that says nothing of positions."""
+    real = offload.table()
+    real.overwrite(real.scan().to_arrow())
+
+
+def rewritten(offload: Offload) -> None:
+    """Old commits go, but not those of the run."""
+    real = offload.table()
+    oldest = min(real.snapshots(), key=lambda s: s.timestamp_ms)
+    real.maintenance.expire_snapshots().by_ids([oldest.snapshot_id]).commit()
+
+
+def branched(offload: Offload) -> None:
+    """Somebody commits to a branch of his own."""
+    real = offload.table()
+    real.manage_snapshots().create_branch(real.current_snapshot().snapshot_id, "audit").commit()
+    real = offload.table()
+    real.append(real.scan(limit=7).to_arrow(), branch="audit")
+
+
+def several(offload: Offload) -> None:
+    compacted(offload)
+    branched(offload)
+    compacted(offload)
+    rewritten(offload)
+
+
+@pytest.mark.parametrize("maintain", [compacted, rewritten, branched, several], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("placed", [True, False], ids=["positions", "rows"])
+def test_maintenance_beside_a_run_changes_no_commit(
+    offload: Offload, maintain: Callable[[Offload], None], placed: bool
+) -> None:
+    """Each has the rows that it added, at its own snapshot, wherever they are by now."""
+    for n in range(2):
+        exported(offload, 100, 1 + 100 * n)
+    table = archive(offload) if placed else replace(archive(offload), position="")
+    (first,) = table.commits(None)
+    for n in range(2, 4):
+        exported(offload, 100, 1 + 100 * n)
+    maintain(offload)
+    exported(offload, 100, 401)
+    for looking in (table, archive(offload) if placed else replace(archive(offload), position="")):
+        found = looking.commits(first.id)
+        ours = {c.heads[BTC]: c.added[BTC] for c in found[1:] if c.added and c.added[BTC].rows == 100}
+        assert {head: (t.keys, t.lo, t.hi) for head, t in ours.items()} == {
+            head: (100, head - 99, head) for head in (300, 400, 500)
+        }
+        assert looking.heads() == {BTC: 500}
+    assert archive(offload).digest(Window({}, {BTC: 500}))[0].groups[BTC].rows == 500
+
+
+def test_a_table_that_was_rolled_back_behind_a_commit_is_no_riddle(offload: Offload) -> None:
+    """It says so: that is a find, not something that can't be told. Also when the job has gone on since."""
+    exported(offload, 100, 1)
+    (before,) = archive(offload).commits(None)
+    exported(offload, 100, 101)
+    (newest,) = archive(offload).commits(None)
+    offload.table().manage_snapshots().rollback_to_snapshot(int(before.id)).commit()
+    for _ in range(2):
+        with pytest.raises(RolledBack, match=f"commit {newest.id} of the baseline is no longer in the history"):
+            archive(offload).commits(newest.id)
+        assert archive(offload).commits(before.id)[0].id == before.id
+        exported(offload, 100, 201)
 
 
 def test_without_positions_each_commit_s_rows_tell_its_heads(offload: Offload) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gameday import checks, timings
+from gameday.errors import DriverError, RolledBack
 from gameday.model import Baseline, Check, Commit, Digest, Evidence, Group, JobRun, Marks, Sample, Tally, Verdict
+from tasks import verify
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
 A: Group = ("binance", "BTCUSDT")
@@ -269,6 +272,73 @@ def test_a_check_says_what_the_history_shows(check: Check, evidence: Evidence, v
     """The verdict, and the figure or the name that matters."""
     found = check(evidence)
     assert (found.verdict, text in found.why) == (verdict, True), found
+
+
+BACK = "commit 1 of the baseline is no longer in the history of lake.trades: the table was rolled back behind it"
+UNREAD = replace(exported(), commits=(), symptoms={"trouble": {"archive": "S3 is away"}})
+
+
+def test_a_rollback_behind_the_baseline_is_a_fail_that_says_so() -> None:
+    """And the position that was seen to fall is another, though no commit can be read."""
+    symptoms = {"archive.rolled_back": BACK, "trouble": {"archive": BACK}}
+    rolled = replace(exported(table=samples(20, 10)), commits=(), symptoms=symptoms)
+    found = checks.snapshots_whole(rolled)
+    assert (found.verdict, found.why) == (FAIL, BACK)
+    assert checks.watermark(rolled).why == f"{SLOT}: the position fell from 20 to 10"
+
+
+def test_a_commit_that_was_taken_back_beside_the_run_is_a_fail() -> None:
+    """Also where commits have no position: the archive's heads fell."""
+    heads = {"archive/head/binance/BTCUSDT": samples(20, 30, 20)}
+    found = checks.snapshots_whole(replace(unplaced(), samples=heads))
+    assert (found.verdict, "up to id 30, and later to 20" in found.why) == (FAIL, True)
+
+
+def test_two_looks_side_by_side_show_no_fall() -> None:
+    """The one that was asked for later may have been read earlier."""
+    slow, quick = Sample(0, 3 * S, 30.0), Sample(S, S, 20.0)
+    assert timings.fall([slow, quick]) is None
+    assert timings.fall([slow, quick, Sample(4 * S, 0, 20.0)]) == (30.0, 20.0)
+
+
+def test_what_keeps_the_commits_from_being_read_is_the_reason() -> None:
+    """Not that there are none, nor that nothing was sampled."""
+    assert checks.snapshots_whole(UNREAD).why == (
+        "there is nothing to judge: the commits could not be read: S3 is away"
+    )
+    assert checks.watermark(UNREAD).why == "the archive's commits could not be read: S3 is away"
+    assert {checks.snapshots_whole(UNREAD).verdict, checks.watermark(UNREAD).verdict} == {UNKNOWN}
+
+
+@pytest.mark.parametrize("error", [RolledBack(BACK, definite=True), DriverError("S3 is away", definite=True)])
+def test_an_archive_that_cannot_be_read_hides_nothing_of_its_job(error: DriverError) -> None:
+    """Its runs are read all the same, and the other way round."""
+    done = JobRun("1", "otter", "Completed", 1, 2, due_us=1, scheduled=True)
+
+    def commits(_: str | None) -> Any:
+        raise error
+
+    job = SimpleNamespace(interval_s=lambda: 30.0, runs=lambda since_us: [done])
+    run: Any = SimpleNamespace(
+        baseline=NORMAL,
+        commit="1",
+        commits=(),
+        jobs=(),
+        symptoms={},
+        doing="",
+        lasts=lambda: None,
+        stack=SimpleNamespace(
+            export=lambda: (SimpleNamespace(commits=commits), job),
+            ledger=None,
+            config=SimpleNamespace(stream=SimpleNamespace(hops=("exchange",))),
+        ),
+    )
+    trouble: dict[str, str] = {}
+    verify._exported(run, trouble)
+    assert run.jobs == (done,)
+    assert run.symptoms["job.interval_s"] == 30.0
+    assert trouble == {"archive": str(error)}
+    assert ("archive.rolled_back" in run.symptoms) is isinstance(error, RolledBack)
 
 
 def exports(*archive: float | None, clock_s: float = 2.0) -> Evidence:

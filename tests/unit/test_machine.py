@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gameday import checks, codec, machine, samplelog, selftest
+from gameday import checks, machine, samplelog, selftest
 from gameday.drivers.machine import TICKS_S, Probe
 from gameday.errors import DriverError
 from gameday.model import (
@@ -19,6 +19,7 @@ from gameday.model import (
     Evidence,
     Finding,
     Marks,
+    Measure,
     RunResult,
     Sample,
     Samples,
@@ -275,7 +276,7 @@ def slower(samples: Samples) -> RunResult:
 
 
 def result_of(finding: Finding) -> RunResult:
-    measures = {"mttr": codec.decode(selftest.timings.Measure, {"low_s": 19.0, "high_s": 20.0, "why": ""})}
+    measures = {"mttr": Measure(19.0, 20.0)}
     trends = (Trend("mttr", 20, 5.0, 6.0, 0.001, worse=True),)
     return RunResult(
         "r", "n", "t", {}, "s", finding.verdict, finding.why, "", 1.0, 60, 60, measures, {}, (finding,), (), trends

@@ -23,6 +23,7 @@ from gameday import codec, samplelog, sampler
 from gameday.errors import DriverError
 from gameday.model import Sample
 from gameday.polling import until
+from gameday.ports import Probe
 from gameday.sampler import Tail
 from gameday.stack import ProbeSpec
 
@@ -62,7 +63,7 @@ def sampling(folder: Path, *specs: ProbeSpec) -> Iterator[Tail]:
         assert not loop.is_alive()
 
 
-def spec(probe: Scripted, name: str = "component/a/b", rate_hz: float = 50.0, timeout_s: float = 0.2) -> ProbeSpec:
+def spec(probe: Probe, name: str = "component/a/b", rate_hz: float = 50.0, timeout_s: float = 0.2) -> ProbeSpec:
     return ProbeSpec(name, probe, rate_hz, timeout_s)
 
 
