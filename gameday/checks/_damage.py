@@ -142,11 +142,13 @@ def guilty(evidence: Evidence) -> dict[str, str]:
 
 
 def missing_hops(evidence: Evidence) -> list[str]:
-    """The hops that the baseline knows and that gave no digest: nothing can be said about them."""
+    """The hops that the baseline knows and that gave no digest: nothing can be said about them. Trouble with anything
+    else, told as "the …", hides no hop."""
     known = evidence.baseline.marks.heads if evidence.baseline else {}
     given = {digest.hop for digest in evidence.digests}
     trouble = evidence.symptoms.get("trouble") or {}
-    return [hop for hop in dict.fromkeys([*known, *trouble]) if hop not in given]
+    hops = [*known, *(name for name in trouble if not name.startswith("the "))]
+    return [hop for hop in dict.fromkeys(hops) if hop not in given]
 
 
 def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage], held: str) -> Finding:
