@@ -214,9 +214,10 @@ def _exported(run: Run, trouble: dict[str, str]) -> None:
     except DriverError as e:
         trouble["archive"] = str(e)
     try:
-        interval_s = job.interval_s()
+        interval_s = _asked(run, "the schedule of the archive's job", job.interval_s)
         since_us = run.baseline.marks.at_us - int(CLEAN_RUNS * (interval_s or 0) * 1e6)
-        run.jobs = tuple(r for r in job.runs(since_us) if not r.waits)
+        runs = _asked(run, "the runs of the archive's job", lambda: job.runs(since_us))
+        run.jobs = tuple(r for r in runs if not r.waits)
         run.symptoms["job.interval_s"] = interval_s
     except DriverError as e:
         trouble["the archive's job"] = str(e)

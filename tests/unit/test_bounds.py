@@ -153,7 +153,7 @@ def test_heads_that_hang_leave_a_hop_out_of_the_marks() -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_ledger_or_an_archive_that_hangs_is_named() -> None:
-    """The window's end, the archive's commits: in their time, with what was asked."""
+    """The window's end, the archive's commits, its job: in their time, with what was asked."""
     run = run_over(exchange=Hanging())
     with soon(), pytest.raises(DriverError, match="the ledger's heads: no answer"):
         verify.window(run)
@@ -161,7 +161,10 @@ def test_a_ledger_or_an_archive_that_hangs_is_named() -> None:
     trouble: dict[str, str] = {}
     with soon():
         verify._exported(run, trouble)
-    assert trouble == {"archive": "the archive's commits: no answer within 0.2 s"}
+    assert trouble == {
+        "archive": "the archive's commits: no answer within 0.2 s",
+        "the archive's job": "the schedule of the archive's job: no answer within 0.2 s",
+    }
 
 
 @pytest.mark.usefixtures("impatient")
@@ -398,7 +401,7 @@ NOW = Now(0, {}, "worker", (BTC,), (BTC,), "silver", "exchange", 1.0)
 )
 def test_a_job_that_was_not_idle_in_time_says_what_kept_it_busy(now: Now, why: str) -> None:
     """Which run, in which state, since when; or that nobody could be asked, and why."""
-    run: Any = SimpleNamespace(name="t", still_broken=lambda: None, now=lambda: now, fired=dict)
+    run: Any = SimpleNamespace(name="t", still_broken=lambda: None, now=lambda: now, fired=dict, busy=lambda _: None)
     with pytest.raises(Halt) as caught:
         wait.fn(run, Await(conditions.job_idle, within_s=0.0))
     assert str(caught.value) == f"waited 0 s for 'job_idle', which did not come: {why}"

@@ -23,7 +23,7 @@ def archive() -> Archive:
 def table(name: str = EVIL) -> Any:
     location = f"s3://lake/{name}"
     entry = SimpleNamespace(snapshot_id=7, data_file=SimpleNamespace(file_path=f"{location}/data/{name}"))
-    manifest = SimpleNamespace(fetch_manifest_entry=lambda *_, **__: [entry])
+    manifest = SimpleNamespace(added_snapshot_id=7, fetch_manifest_entry=lambda *_, **__: [entry])
     return SimpleNamespace(
         metadata=SimpleNamespace(location=location, snapshots=[SimpleNamespace(snapshot_id=7, timestamp_ms=1)]),
         metadata_location=f"{location}/metadata/{name}",
@@ -55,7 +55,8 @@ def test_an_archive_s_place_keys_and_file_are_strings() -> None:
 def test_an_archive_s_data_files_are_strings(monkeypatch: pytest.MonkeyPatch, ask: str) -> None:
     """Their names are the writer's: those of partitions are in them."""
     asked = questions(monkeypatch)
-    snapshot: Any = SimpleNamespace(snapshot_id=7, parent_snapshot_id=None, timestamp_ms=1)
+    manifests = table().current_snapshot().manifests
+    snapshot: Any = SimpleNamespace(snapshot_id=7, parent_snapshot_id=None, timestamp_ms=1, manifests=manifests)
     if ask == "added":
         archive()._added(table(), [snapshot])
     else:
