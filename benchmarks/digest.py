@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gameday.digest import TRADE_FIELDS, row_hash, tally
+from gameday.model import TRADE_FIELDS
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import tally
 
 ROWS = 2_000_000
 ROUNDS = 5

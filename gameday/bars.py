@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gameday.digest import row_hash, tally
 from gameday.model import Columns, Digest, Group, Window
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import tally
 
 __all__ = ["BAR_COLUMNS", "BAR_FIELDS", "INTERVALS_US", "digest", "from_trades", "joined", "overlapping", "spans"]
 

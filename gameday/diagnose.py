@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from gameday.checks import guilty
 from gameday.checks._damage import LISTED, compare, label
-from gameday.digest import TRADE_FIELDS, row_hash
-from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
+from gameday.model import TRADE_FIELDS, Columns, Evidence, Finding, Group, Json, Measure, Verdict
+from gameday.records.hashing import row_hash
 
 __all__ = ["IDS_NAMED", "culprits", "difference", "explain", "wanted"]
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gameday import checks, machine, timings
-from gameday.digest import TRADE_FIELDS, row_hash, tally
 from gameday.model import (
     FIRING,
     INACTIVE,
+    TRADE_FIELDS,
     Act,
     Baseline,
     Check,
@@ -35,6 +35,8 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import tally
 
 __all__ = ["AFFECTED", "PLANTS", "TRUTH_S", "History", "Plant", "Timeline", "clean", "run"]
 

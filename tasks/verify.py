@@ -15,11 +15,11 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday import ahead, checks, diagnose, machine
 from gameday.asking import answer
-from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.errors import DriverError, RolledBack, TooLate
-from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
+from gameday.model import TRADE_FIELDS, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.polling import until
 from gameday.ports import BarsHop, Hop, Ledger, Lives, Log, Symptoms
+from gameday.records.hashing import row_hash
 from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS

@@ -408,9 +408,9 @@ def _columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Seque
 
 def _hashed(expressions: Sequence[str]) -> str:
     """The row hash of these integer expressions; all is SQL."""
-    from gameday.digest import sql_row_hash
+    from gameday.records.in_clickhouse import row_hash
 
-    return sql_row_hash(expressions)
+    return row_hash([f"toUInt64(toInt64({expression}))" for expression in expressions])
 
 
 def _either(conditions: Iterable[str]) -> str:

@@ -47,7 +47,8 @@ class Hop:
     def digest(self, window: Window) -> Sequence[Digest]:
         """What should exist: the stream "trades", each once. Nothing does of a group, or beyond an id, that the tape
         never had."""
-        from gameday.digest import add, row_hash, tally
+        from gameday.records.hashing import row_hash
+        from gameday.records.tallies import add, tally
 
         tape = self._tape()
         groups: dict[Group, Tally] = {}

@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gameday import bars, checks
-from gameday.digest import TRADE_FIELDS, row_hash, tally
 from gameday.drivers.clickhouse import Bars, Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
-from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
+from gameday.model import TRADE_FIELDS, Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import tally
 from pipelines.trades.schema import statements
 from tasks.closing import close_night
 from tests.contract.sockets import saying

@@ -13,13 +13,24 @@ import pytest
 
 from gameday import checks
 from gameday.address import encoded
-from gameday.digest import TRADE_FIELDS
 from gameday.drivers.clickhouse import Hop as Silver
 from gameday.drivers.iceberg import Archive
 from gameday.drivers.postgres import Mirror, TimeMirror
 from gameday.drivers.s3 import Rights
 from gameday.errors import ConfigError, DriverError, RolledBack
-from gameday.model import Baseline, Check, Digest, Evidence, Group, Marks, Position, Sample, Verdict, Window
+from gameday.model import (
+    TRADE_FIELDS,
+    Baseline,
+    Check,
+    Digest,
+    Evidence,
+    Group,
+    Marks,
+    Position,
+    Sample,
+    Verdict,
+    Window,
+)
 from tasks.closing import BELOW
 from tasks.verify import touched
 from tests.contract.sockets import nobody

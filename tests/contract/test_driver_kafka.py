@@ -15,13 +15,13 @@ from confluent_kafka import Consumer, Producer
 
 from compose.ports import free_ports
 from compose.servers import kafka as server
-from gameday.digest import TRADE_FIELDS, row_hash
 from gameday.drivers import kafka
 from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
 from gameday.errors import DriverError
-from gameday.model import Group, Tally, Window
+from gameday.model import TRADE_FIELDS, Group, Tally, Window
 from gameday.polling import until
+from gameday.records.hashing import row_hash
 from tests.contract.conftest import serving
 
 BTC: Group = ("binance", "BTCUSDT")
@@ -296,7 +296,7 @@ def test_what_is_no_record_is_counted_and_never_rounded(
 )
 def test_decimals_become_integers_exactly(text: str, value: int) -> None:
     """Zeros beyond the eighth place are no digits."""
-    assert log.scaled(text) == value
+    assert log.AMOUNT.canonical(text) == value
 
 
 def test_late_rows_are_those_produced_since_then_with_ids_from_before(broker: str, topic: str, send: Send) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from gameday import config
-from gameday.digest import TRADE_FIELDS
 from gameday.drivers.clickhouse import Hop
-from gameday.model import Group, Window
+from gameday.model import TRADE_FIELDS, Group, Window
 from gameday.stack import Stack
 from gameday.state import ROOT, State
 from pipelines.trades.schema import query

@@ -19,13 +19,13 @@ from confluent_kafka import KafkaError
 
 from gameday import asking, checks, conditions, database
 from gameday.checks.isolation import _others_changed
-from gameday.digest import TRADE_FIELDS
 from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import Slot
 from gameday.drivers.prefect_api import Job
 from gameday.drivers.prometheus import Alerts
 from gameday.errors import DriverError, GamedayError, NotUp
 from gameday.model import (
+    TRADE_FIELDS,
     Await,
     Baseline,
     Digest,

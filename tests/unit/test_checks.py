@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from gameday import checks
-from gameday.digest import row_hash, tally
 from gameday.model import (
     Act,
     Baseline,
@@ -25,6 +24,8 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import tally
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
 A: Group = ("binance", "BTCUSDT")

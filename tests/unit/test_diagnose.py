@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gameday import checks, diagnose, selftest
-from gameday.digest import TRADE_FIELDS
-from gameday.model import Columns, Evidence, Verdict
+from gameday.model import TRADE_FIELDS, Columns, Evidence, Verdict
 
 
 def trades(*rows: tuple[int, int]) -> Columns:

@@ -22,10 +22,12 @@ from confluent_kafka import (
 )
 
 from gameday.config import Brokers
-from gameday.digest import SIDES, TRADE_FIELDS, row_hash, tally
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.model import SIDES, TRADE_FIELDS, Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import tally
+from gameday.records.types import parse
 
 __all__ = ["Hop"]
 
@@ -54,7 +56,7 @@ BATCH_RECORDS = 10_000
 BATCH_WITHIN_S = 0.03
 """A batch that is not full is waited for so long, even at the end of a log."""
 
-SCALE_DIGITS = 8
+ID, AMOUNT, MS, US = (parse(name) for name in ("int", "decimal(8)", "time(ms)", "time(us)"))
 INT64_MAX = (1 << 63) - 1
 
 # Without these a client needs seconds to find a broker that is back: librdkafka connects to a broker only when it has
@@ -408,30 +410,13 @@ def record(
     """A message's group and its trade in the order of TRADE_FIELDS. keys, venue: as Hop has them. Raises ValueError,
     KeyError, TypeError or AttributeError when it is none, or when a value would have to be rounded or cut."""
     trade = orjson.loads(message)
-    key, time_us = trade[keys["id"]], trade[keys.get(TIME_MS) or keys["time_us"]]
-    if type(key) is str and key.isdigit() and key.isascii():
-        key = int(key)
-    if type(key) is not int or type(time_us) is not int:
-        raise ValueError(f"{keys['id']} and the time are integers")
-    if TIME_MS in keys:
-        time_us *= 1000
+    key, time_us = ID.canonical(trade[keys["id"]]), trade[keys.get(TIME_MS) or keys["time_us"]]
+    time_us = (MS if TIME_MS in keys else US).canonical(time_us) if type(time_us) is int else None
     side = SIDES.index(trade[keys["side"]].lower()) if keys["side"] else 0
-    numbers = (key, scaled(trade[keys["price"]]), scaled(trade[keys["quantity"]]), side, time_us)
-    if max(numbers) > INT64_MAX or min(numbers) < -INT64_MAX:
-        raise ValueError("a value does not fit")
-    return (venue or str(trade[keys["venue"]]), str(trade[keys["symbol"]])), numbers
-
-
-def scaled(text: str) -> int:
-    """A decimal x 10^8, exactly: "0.5" -> 50000000. Raises ValueError for what is no plain decimal or needs more
-    digits.
-    """
-    whole, _, fraction = text.partition(".")
-    fraction = fraction.rstrip("0")
-    digits = whole.removeprefix("-") + fraction
-    if len(fraction) > SCALE_DIGITS or not digits.isdigit() or not text.isascii():
-        raise ValueError(f"{text!r} is no decimal with up to {SCALE_DIGITS} places")
-    return int(whole + fraction) * 10 ** (SCALE_DIGITS - len(fraction))
+    numbers = (key, AMOUNT.canonical(trade[keys["price"]]), AMOUNT.canonical(trade[keys["quantity"]]), side, time_us)
+    if None in numbers:
+        raise ValueError("a value is missing")
+    return (venue or str(trade[keys["venue"]]), str(trade[keys["symbol"]])), numbers  # type: ignore[return-value]
 
 
 def _ended(error: KafkaError | None) -> bool:

@@ -1,0 +1,236 @@
+"""The same words for a table in Postgres: SQL that gives each as eight bytes, and what comes by COPY … (FORMAT BINARY)
+as numpy's columns. The hash itself is numpy's: in SQL it would take a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gameday.records.hashing import NULL, U64, word_of_bytes
+from gameday.records.types import INT64_MAX, INT64_MIN, UNITS_US, Malformed, Type
+
+__all__ = ["Form", "Part", "Unfit", "form", "read"]
+
+NULL_INT = NULL - (1 << 64)
+NULL_UUID = (NULL.to_bytes(8, "little") * 2).hex()
+EPOCH_US = 946_684_800_000_000
+"""Where Postgres' own time begins."""
+
+HEADER = 19
+"""Bytes before the first row: a signature, flags, and an extension that no server sends."""
+
+INTS = ("int2", "int4", "int8")
+TEXTS = ("text", "varchar", "bpchar", "name")
+INT = "^-?[0-9]{1,38}$"
+PLAIN = r"^-?([0-9]{1,60}\.?[0-9]{0,60}|\.[0-9]{1,60})$"
+UUID = "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
+
+
+class Unfit(ValueError):
+    """A column's type that can't hold this type's values; the message says what would."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One column of the answer. size: bytes, 0 for any number. kind: int, md5, time, uuid, json."""
+
+    sql: str
+    kind: str
+
+    @property
+    def size(self) -> int:
+        return {"uuid": 16, "json": 0}.get(self.kind, 8)
+
+    @property
+    def words(self) -> int:
+        return 2 if self.kind == "uuid" else 1
+
+
+@dataclass(frozen=True)
+class Form:
+    """One field of a table. fits: SQL of whether the row's value fits its type; None: any does."""
+
+    part: Part
+    fits: str | None = None
+
+
+def form(kind: Type, sql: str, column: str) -> Form:
+    """How a column shows this type. Args: sql: its expression; column: the name of the type that this has.
+
+    Raises Unfit when values would have to be rounded or guessed.
+    """
+    x = f"({sql})"
+    made: Form | None = globals()[f"_{kind.name}"](kind, x, column)
+    if made is None:
+        raise Unfit(f"{sql} is {column}, which is not read as {kind}. Remedy: {_remedy(kind, column)}")
+    fits = f"({x} IS NULL OR COALESCE({made.fits}, false))" if made.fits else None
+    return Form(made.part, fits)
+
+
+def read(chunks: Iterable[bytes | bytearray | memoryview], parts: Sequence[Part]) -> Iterator[list[U64]]:
+    """The words of the rows that a COPY in binary gives, in pieces: one array a word, in the order of the parts.
+
+    A json part comes last. Raises Malformed for a row of another shape.
+    """
+    fixed = [part for part in parts if part.size]
+    layout = [("fields", ">i2")]
+    for number, part in enumerate(fixed):
+        layout += [(f"size{number}", ">i4"), (f"part{number}", f"V{part.size}" if part.kind == "uuid" else ">i8")]
+    shape = np.dtype(layout)
+    rest, begun = b"", False
+    texts: list[U64] = []
+    for chunk in chunks:
+        rest += chunk
+        if not begun:
+            if len(rest) < HEADER:
+                continue
+            rest, begun = rest[HEADER:], True
+        if len(fixed) == len(parts):
+            rows = len(rest) // shape.itemsize
+            raw, rest = np.frombuffer(rest, shape, rows), rest[rows * shape.itemsize :]
+        else:
+            raw, texts, rest = _varying(rest, shape, len(parts) - len(fixed))
+        if not len(raw):
+            continue
+        if not all((raw[f"size{n}"] == part.size).all() for n, part in enumerate(fixed)):
+            raise Malformed("a row of the copy has another shape than was asked for")
+        found = [word for n, part in enumerate(fixed) for word in _words(part, raw[f"part{n}"])]
+        yield [*found, *texts]
+
+
+def _varying(rest: bytes, shape: np.dtype, more: int) -> tuple[np.ndarray, list[U64], bytes]:
+    """Rows that end with texts of any length."""
+    kind, size, place = Type("json"), shape.itemsize, 0
+    heads: list[bytes] = []
+    found: list[list[int]] = [[] for _ in range(more)]
+    while place + size <= len(rest) and rest[place : place + 2] != b"\xff\xff":
+        end, row = place + size, []
+        for _ in range(more):
+            if end + 4 > len(rest):
+                break
+            (length,) = struct.unpack_from(">i", rest, end)
+            end += 4
+            if length >= 0 and end + length > len(rest):
+                break
+            value = rest[end : end + length].decode() if length >= 0 else None
+            row.append(NULL if value is None else word_of_bytes(kind.canonical(value)))  # type: ignore[arg-type]
+            end += max(0, length)
+        if len(row) < more:
+            break
+        heads.append(rest[place : place + size])
+        for column, word in zip(found, row, strict=True):
+            column.append(word)
+        place = end
+    arrays = [np.array(column, dtype=np.uint64) for column in found]
+    return np.frombuffer(b"".join(heads), shape), arrays, rest[place:]
+
+
+def _words(part: Part, raw: np.ndarray) -> list[U64]:
+    if part.kind == "uuid":
+        pairs = np.frombuffer(raw.tobytes(), "<u8").reshape(-1, 2)
+        return [pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)]
+    numbers = raw.astype(np.int64)
+    if part.kind == "md5":
+        numbers = np.where(numbers == NULL_INT, NULL_INT, numbers.byteswap())
+    elif part.kind == "time":
+        numbers = np.where(numbers == INT64_MIN, NULL_INT, numbers + EPOCH_US)
+    return [numbers.view(np.uint64)]
+
+
+def _remedy(kind: Type, column: str) -> str:
+    if column in ("float4", "float8"):
+        return f"float({6 if column == 'float4' else 15}) as its type, if a rounded number is what the stream has"
+    wanted = {"float": "float8", "time": "timestamptz", "text": "text", "bytes": "bytea", "json": "jsonb"}
+    return f"(…)::{wanted.get(kind.name, 'numeric')} in its SQL"
+
+
+def _number(x: str) -> Part:
+    return Part(f"COALESCE({x}, {NULL_INT})::int8", "int")
+
+
+def _int(kind: Type, x: str, column: str) -> Form | None:
+    if column in INTS:
+        return Form(_number(x))
+    if column in TEXTS:
+        return _whole(f"CASE WHEN {x} ~ '{INT}' THEN {x}::numeric END")
+    return _whole(x) if column == "numeric" else None
+
+
+def _decimal(kind: Type, x: str, column: str) -> Form | None:
+    return _scaled(x, column, kind.places)
+
+
+def _scaled(x: str, column: str, places: int) -> Form | None:
+    if column in TEXTS:
+        x = f"CASE WHEN {x} ~ '{PLAIN}' THEN {x}::numeric END"
+    elif column not in (*INTS, "numeric"):
+        return None
+    return _whole(f"({x}) * {10**places}::numeric" if places else f"({x})::numeric")
+
+
+def _whole(x: str) -> Form:
+    """A numeric that must be a whole number of 64 bits."""
+    fits = f"({x}) BETWEEN {INT64_MIN} AND {INT64_MAX} AND trunc({x}) = ({x})"
+    return Form(_number(f"CASE WHEN {fits} THEN ({x})::int8 END"), fits)
+
+
+def _float(kind: Type, x: str, column: str) -> Form | None:
+    if column not in ("float4", "float8", "numeric", *INTS):
+        return None
+    x = f"({x})::float8"
+    shape = "9" + ("." + "9" * (kind.digits - 1) if kind.digits > 1 else "") + "EEEE"
+    named = f"WHEN {x} = 'NaN' THEN 'nan' WHEN {x} = 'Infinity' THEN 'inf' WHEN {x} = '-Infinity' THEN '-inf'"
+    zero = f"WHEN {x} = 0 THEN '{0.0:.{kind.digits - 1}e}'"  # -0.0 too
+    return Form(_md5(f"CASE {named} {zero} ELSE ltrim(to_char({x}, '{shape}')) END"))
+
+
+def _text(kind: Type, x: str, column: str) -> Form | None:
+    return Form(_md5(f"{x}::text")) if column in TEXTS or column.startswith("enum") else None
+
+
+def _bytes(kind: Type, x: str, column: str) -> Form | None:
+    return Form(_md5(x)) if column == "bytea" else None
+
+
+def _json(kind: Type, x: str, column: str) -> Form | None:
+    return Form(Part(f"{x}::text", "json")) if column in ("json", "jsonb") else None
+
+
+def _uuid(kind: Type, x: str, column: str) -> Form | None:
+    if column == "uuid":
+        return Form(Part(f"COALESCE({x}, '{NULL_UUID}')", "uuid"))
+    if column in TEXTS:
+        fits = f"{x} ~ '{UUID}'"
+        return Form(
+            Part(f"COALESCE(CASE WHEN {fits} THEN replace({x}, '-', '')::uuid END, '{NULL_UUID}')", "uuid"), fits
+        )
+    return None
+
+
+def _bool(kind: Type, x: str, column: str) -> Form | None:
+    if column == "bool":
+        return Form(_number(f"{x}::int"))
+    if column in (*INTS, "numeric"):
+        return Form(_number(f"CASE {x} WHEN 1 THEN 1 WHEN 0 THEN 0 END"), f"{x} IN (0, 1)")
+    if column in TEXTS:
+        right, wrong = "('true', 't', '1')", "('false', 'f', '0')"
+        one = f"CASE WHEN lower({x}) IN {right} THEN 1 WHEN lower({x}) IN {wrong} THEN 0 END"
+        return Form(_number(one), f"({one}) IS NOT NULL")
+    return None
+
+
+def _time(kind: Type, x: str, column: str) -> Form | None:
+    if column in ("timestamp", "timestamptz"):
+        return Form(Part(f"COALESCE({x}, '-infinity')", "time"), f"isfinite({x})")
+    if column == "date":
+        known = f"{x} BETWEEN '0001-01-01' AND '9999-12-31'"
+        return Form(_number(f"CASE WHEN {known} THEN ({x} - '1970-01-01'::date) * 86400000000 END"), known)
+    return _scaled(x, column, len(str(UNITS_US[kind.unit])) - 1) if kind.unit else None
+
+
+def _md5(x: str) -> Part:
+    return Part(f"COALESCE(('x' || left(md5({x}), 16))::bit(64)::int8, {NULL_INT})", "md5")
