@@ -21,11 +21,11 @@ __all__ = [
     "Alerts",
     "Archive",
     "Asks",
-    "BarsHop",
     "Channel",
     "Cursor",
     "Delayed",
     "Delivers",
+    "Derived",
     "Desires",
     "Fault",
     "Held",
@@ -91,31 +91,22 @@ class Hop(Protocol):
 
 @runtime_checkable
 class Ledger(Hop, Protocol):
-    """The first hop: it knows what should exist without asking the platform."""
+    """A first hop outside of the platform: it knows every record that should exist, from the first on."""
 
-    def bars(self, held: Columns, window: Window) -> Digest:
-        """The reference digest of the stream "bars": the bars that should be held over exactly the ids that each held
-        bar names, and those missing altogether. held: see BarsHop.held."""
-        ...
+    whole: ClassVar[bool]
 
 
 @runtime_checkable
-class BarsHop(Protocol):
-    """A table of OHLCV bars made from another hop's rows, each naming the ids it was made from."""
+class Derived(Protocol):
+    """A hop whose rows are made from another hop's, such as sums over time."""
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> highest id that a bar of the finest interval holds."""
+        """Group -> the highest id that went into all of its rows."""
         ...
 
-    def held(self, window: Window) -> Columns:
-        """The bars that hold any id of the window, beside what the source gives over exactly the same ids, read in one
-        query. Columns venue, symbol, interval, bucket_us, n, first_id, last_id, open, high, low, close, volume (int64,
-        x 10^8), and the same from n on with the prefix source_."""
-        ...
-
-    def digests(self, held: Columns) -> Sequence[Digest]:
-        """The stream "bars" as recomputed from the source, and as held; groups (venue, symbol, interval), ids
-        bucket_us."""
+    def derived(self, window: Window, ledger: Hop) -> Sequence[Digest]:
+        """Its own stream over the rows that any id of the window went into: what the ledger makes of the same ids
+        first, if it is a Ledger, and what is held last."""
         ...
 
 

@@ -411,12 +411,11 @@ class Stack:
 
     def channel_takes(self, name: str) -> frozenset[str]:
         """The kinds of message that a channel takes. It is not made for that: its secrets need not be there."""
-        module, _, cls = self.config.channels[name].driver.partition(".")
-        return _offered(_module("drivers", module), cls or "Channel", f"channels.{name}").takes
+        return _driver_class(self.config.channels[name].driver, "Channel", f"channels.{name}").takes
 
     def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
-        module, _, cls = config.driver.partition(".")
-        return _make(_module("drivers", module), cls or offers, {**config.settings, **more}, f"{section}.{key}")
+        where = f"{section}.{key}"
+        return _build(_driver_class(config.driver, offers, where), {**config.settings, **more}, where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -568,22 +567,30 @@ def _module(kind: str, name: str) -> ModuleType:
         raise GamedayError(f"gameday/{kind}/{name}.py needs the package {missing!r}. Remedy: {remedy}") from e
 
 
+def _driver_class(driver: str, offers: str, where: str) -> Any:
+    """The class that `driver` names: a module of gameday/drivers and maybe its class, or "package.module:Class"."""
+    if ":" in driver:
+        return function(driver)
+    module, _, cls = driver.partition(".")
+    return _offered(_module("drivers", module), cls or offers, where)
+
+
 def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str) -> Any:
-    """Build the module's class from settings; an unknown or missing key is a ConfigError that lists the right ones."""
-    made = _offered(module, cls, where)
+    """Build the module's class from settings."""
+    return _build(_offered(module, cls, where), settings, where)
+
+
+def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
+    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones."""
+    cls = f"{made.__name__} of {made.__module__}"
     fields = {f.name: f for f in dataclasses.fields(made) if f.init}
     required = {
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
     if wrong := set(settings) - set(fields):
-        raise ConfigError(
-            f"{where}: unknown {', '.join(sorted(wrong))}. {cls} of {module.__name__} takes "
-            f"{', '.join(fields) or 'nothing'}"
-        )
+        raise ConfigError(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {', '.join(fields) or 'nothing'}")
     if missing := required - set(settings):
-        raise ConfigError(
-            f"{where}: {', '.join(sorted(missing))} missing. {cls} of {module.__name__} takes {', '.join(fields)}"
-        )
+        raise ConfigError(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {', '.join(fields)}")
     return made(**{name: _checked(made, name, value, where) for name, value in settings.items()})
 
 

@@ -14,7 +14,7 @@ from gameday import ahead, checks, codec
 from gameday.asking import answer
 from gameday.errors import DriverError, GamedayError
 from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Verdict, Window, merge
-from gameday.ports import Archive, BarsHop, Hop, Ledger, Log
+from gameday.ports import Archive, Derived, Hop, Ledger, Log
 from gameday.run import HEADS_WITHIN_S
 from gameday.stack import ARCHIVE, Stack
 from gameday.state import State
@@ -52,7 +52,7 @@ def _whole(stack: Stack) -> Finding:
     ledger, visible = stack.config.stream.hops[0], stack.config.stream.visible
     if not isinstance(stack.ledger, Ledger):
         return _made(stack, f"not judged here: {ledger} keeps only its newest records")
-    kept = [name for name, hop in stack.hops.items() if name == visible or isinstance(hop, BarsHop)]
+    kept = [name for name, hop in stack.hops.items() if name == visible or not isinstance(hop, Hop)]
     heads = {name: _heads(name, stack.hops[name]) for name in (ledger, visible)}
     seen = answer(partial(ahead.heads_of, stack, archive=True), HEADS_WITHIN_S, "the heads of all hops")
     surplus = answer(partial(ahead.beyond, stack, seen), HEADS_WITHIN_S, "the ledger's heads")
@@ -75,7 +75,7 @@ def _whole(stack: Stack) -> Finding:
 def _made(stack: Stack, others: str) -> Finding:
     """Without a ledger of the whole history only what is made from another table can be held against that one."""
     visible = stack.config.stream.visible
-    tables = [name for name, hop in stack.hops.items() if isinstance(hop, BarsHop)]
+    tables = [name for name, hop in stack.hops.items() if not isinstance(hop, Hop)]
     if not tables:
         return Finding("history", Verdict.SKIPPED, others)
     heads = {visible: _heads(visible, stack.visible)}
@@ -89,7 +89,7 @@ def _made(stack: Stack, others: str) -> Finding:
     )
 
 
-def _heads(name: str, hop: Hop | BarsHop) -> Mapping[Group, int]:
+def _heads(name: str, hop: Hop | Derived) -> Mapping[Group, int]:
     return answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}")
 
 
@@ -119,16 +119,12 @@ def _from_the_first(stack: Stack, name: str, heads: Mapping[str, Mapping[Group, 
 
 def _held(stack: Stack, name: str, window: Window) -> Evidence:
     """One hop's digests of a window, the ledger's first."""
-    ledger, hop = stack.config.stream.hops[0], stack.hops[name]
-    if isinstance(hop, BarsHop):
-        bars = answer(partial(hop.held, window), ANSWER_WITHIN_S, f"the bars of {name}")
-        digests = list(hop.digests(bars))
-        if isinstance(stack.ledger, Ledger):
-            right = answer(partial(stack.ledger.bars, bars, window), ANSWER_WITHIN_S, f"the bars of {ledger}")
-            digests.insert(0, right)
-    else:
-        right = _asked(ledger, partial(stack.ledger.digest, window))[0]
-        digests = [right, *(d for d in _asked(name, partial(hop.digest, window)) if d.stream == right.stream)]
+    ledger = stack.config.stream.hops[0]
+    hop: Hop | Derived = stack.hops[name]
+    if not isinstance(hop, Hop):
+        return _evidence(stack, window, _asked(name, partial(hop.derived, window, stack.ledger)))
+    right = _asked(ledger, partial(stack.ledger.digest, window))[0]
+    digests = [right, *(d for d in _asked(name, partial(hop.digest, window)) if d.stream == right.stream)]
     return _evidence(stack, window, digests)
 
 

@@ -18,7 +18,7 @@ from gameday.asking import answer
 from gameday.errors import DriverError, RolledBack, TooLate
 from gameday.model import TRADE_FIELDS, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.polling import until
-from gameday.ports import BarsHop, Hop, Ledger, Lives, Log, Symptoms
+from gameday.ports import Derived, Hop, Ledger, Lives, Log, Symptoms
 from gameday.records.hashing import row_hash
 from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack import ARCHIVE
@@ -187,13 +187,9 @@ def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest,
     return tuple(found)
 
 
-def _digest(ledger: Hop, hop: Hop, window: Window) -> list[Digest]:
-    """One hop's digests; of bars, what the ledger makes of the same ids first."""
-    if not isinstance(hop, BarsHop):
-        return list(hop.digest(window))
-    held = hop.held(window)
-    right = [ledger.bars(held, window)] if isinstance(ledger, Ledger) else []
-    return [*right, *hop.digests(held)]
+def _digest(ledger: Hop, hop: Hop | Derived, window: Window) -> list[Digest]:
+    """One hop's digests."""
+    return list(hop.digest(window) if isinstance(hop, Hop) else hop.derived(window, ledger))
 
 
 def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:

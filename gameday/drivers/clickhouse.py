@@ -19,7 +19,7 @@ from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError, masked
 from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Position, Tally, Window
 
-__all__ = ["Bars", "Hop", "literal"]
+__all__ = ["COLUMNS", "DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
 
 CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
@@ -52,7 +52,7 @@ PORTS = {"http": 8123, "https": 8443}
 """Where a server listens whose URL names no port."""
 
 
-class _Server:
+class Server:
     """One server, asked over HTTP on connections that are kept, for its heads are asked for twenty times a second.
 
     No client library: it asks three questions of its own before the first query, and takes as long to import as a whole
@@ -125,7 +125,7 @@ class Hop:
             raise ConfigError(f'hops.{self.name}.view is {self.view!r}. Remedy: "raw" or "final"')
         if unknown := set(self.columns) - set(COLUMNS):
             raise ConfigError(f"hops.{self.name}.columns has {sorted(unknown)}. Known: {', '.join(COLUMNS)}")
-        self._server = _Server(self.url, self.settings)
+        self._server = Server(self.url, self.settings)
         self._sql = {**COLUMNS, **self.columns}
 
     def heads(self) -> Mapping[Group, int]:
@@ -161,7 +161,7 @@ class Hop:
         where = self._inside(Window({group: lo}, {group: hi}))
         repeats = "" if self.view == "final" else "DISTINCT "  # where each record is promised once, a repeat is a find
         sql = f"SELECT {repeats}{fields} FROM {self.table} WHERE {where} ORDER BY {self._sql['id']}"
-        return _columns(self._server.rows(sql, DIGEST_WITHIN_S), ("venue", "symbol"), TRADE_FIELDS)
+        return columns(self._server.rows(sql, DIGEST_WITHIN_S), ("venue", "symbol"), TRADE_FIELDS)
 
     def delivered(self) -> Position:
         """Slot -> the offset after the highest that it holds; {} for a table without places in a log."""
@@ -229,8 +229,8 @@ class Hop:
 
     def _inside(self, window: Window) -> str:
         """SQL: the record is in the window."""
-        return _either(
-            f"({_is(self._sql['venue'], group[0])} AND {_is(self._sql['symbol'], group[1])}"
+        return either(
+            f"({same(self._sql['venue'], group[0])} AND {same(self._sql['symbol'], group[1])}"
             f" AND {self._sql['id']} > {window.lo.get(group, 0)} AND {self._sql['id']} <= {hi})"
             for group, hi in window.hi.items()
         )
@@ -243,12 +243,14 @@ class Hop:
                 sql = f"SELECT {topic}, {partition}, max({offset}) FROM {self.table} GROUP BY 1, 2"
                 ends = self._server.rows(sql, LOOK_WITHIN_S)
                 self._after = {(t, p): int(end) - TAIL_ROWS for t, p, end in ends}
-            known = [f"({_is(topic, t)} AND {partition} = {p} AND {offset} > {o})" for (t, p), o in self._after.items()]
+            known = [
+                f"({same(topic, t)} AND {partition} = {p} AND {offset} > {o})" for (t, p), o in self._after.items()
+            ]
             pairs = ", ".join(f"({literal(t)}, {p})" for t, p in self._after)
             fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
             sql = (
                 f"SELECT {self._group}, {topic}, {partition}, max({self._sql['id']}), max({offset}) "
-                f"FROM {self.table} WHERE {_either([*known, *fresh])} GROUP BY 1, 2, 3, 4"
+                f"FROM {self.table} WHERE {either([*known, *fresh])} GROUP BY 1, 2, 3, 4"
             )
             for venue, symbol, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
                 if venue and symbol:  # a message that holds no trade has no group
@@ -297,104 +299,7 @@ class Hop:
         return f"{self._sql['venue']}, {self._sql['symbol']}"
 
 
-BAR_SQL: Mapping[str, str] = {
-    "venue": "venue",
-    "symbol": "symbol",
-    "interval": "`interval`",
-    "bucket_us": "toInt64(toUnixTimestamp(bucket)) * 1000000",
-    **{name: f"toInt64({name})" for name in ("n", "first_id", "last_id")},
-    **{name: f"toInt64({name} * 100000000)" for name in ("open", "high", "low", "close", "volume")},
-}
-
-
-@dataclass
-class Bars:
-    """A table of OHLCV bars beside the trades it was made from. `source` has the columns that COLUMNS names; `table`
-    has venue, symbol, interval (see bars.INTERVALS_US), bucket (the start, as a DateTime), n, first_id, last_id, open,
-    high, low, close, volume."""
-
-    url: Http
-    table: str
-    source: str
-    name: str = "gold"
-
-    def __post_init__(self) -> None:
-        self._server = _Server(self.url)
-
-    def heads(self) -> Mapping[Group, int]:
-        """Group -> the highest id that bars of every interval hold: the window has been passed when all have."""
-        each = f"SELECT venue, symbol, max(last_id) AS last FROM {self.table} GROUP BY venue, symbol, `interval`"
-        sql = f"SELECT venue, symbol, min(last) FROM ({each}) GROUP BY venue, symbol"
-        return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, LOOK_WITHIN_S)}
-
-    def held(self, window: Window) -> Columns:
-        """BAR_COLUMNS of the bars that hold any id of the window, beside what the source gives over the same ids (see
-        bars.spans), with the prefix source_. n is 0 in the row of a bar that only the source gives, source_n in that of
-        one that it doesn't give, and where the table repeats one."""
-        import numpy as np
-
-        from gameday import bars
-
-        held = self._held(window)
-        made = bars.overlapping(self._made(bars.spans(held, window)), window)
-        key = ("venue", "symbol", "interval", "bucket_us")
-        left = {k: i for i, k in enumerate(zip(*(made[name].tolist() for name in key), strict=True))}
-        beside = [left.pop(k, -1) for k in zip(*(held[name].tolist() for name in key), strict=True)]
-        extra = list(left.values())
-        numbers = bars.BAR_FIELDS[1:]
-        return {
-            **{name: np.concatenate([held[name], made[name][extra]]) for name in key},
-            **{name: np.concatenate([held[name], np.zeros(len(extra), dtype=np.int64)]) for name in numbers},
-            **{f"source_{name}": np.append(made[name], 0)[[*beside, *extra]] for name in numbers},
-        }
-
-    def digests(self, held: Columns) -> Sequence[Digest]:
-        """The stream "bars" as the source gives it, and as held."""
-        from gameday import bars
-
-        names, numbers = bars.BAR_COLUMNS[:4], bars.BAR_FIELDS[1:]
-        given = {**{n: held[n] for n in names}, **{n: held[f"source_{n}"] for n in numbers}}
-        return tuple(
-            bars.digest(hop, {name: columns[name][columns["n"] > 0] for name in bars.BAR_COLUMNS})
-            for hop, columns in ((self.source.rpartition(".")[2], given), (self.name, held))
-        )
-
-    def _held(self, window: Window) -> Columns:
-        from gameday import bars
-
-        where = _either(
-            f"({_is('venue', venue)} AND {_is('symbol', symbol)}"
-            f" AND last_id > {window.lo.get((venue, symbol), 0)} AND first_id <= {hi})"
-            for (venue, symbol), hi in window.hi.items()
-        )
-        sql = f"SELECT {', '.join(BAR_SQL[name] for name in bars.BAR_COLUMNS)} FROM {self.table} WHERE {where}"
-        return _columns(self._server.rows(sql, DIGEST_WITHIN_S), bars.BAR_COLUMNS[:3], bars.BAR_FIELDS)
-
-    def _made(self, spans: Mapping[Group, tuple[int, int]]) -> Columns:
-        """The bars that the source gives over these ids."""
-        from gameday import bars
-
-        rows: list[Sequence[Any]] = []
-        c = COLUMNS
-        for interval, length_us in bars.INTERVALS_US.items():
-            where = _either(
-                f"({_is(c['venue'], group[0])} AND {_is(c['symbol'], group[1])}"
-                f" AND {c['id']} > {lo} AND {c['id']} <= {hi})"
-                for group, (lo, hi) in spans.items()
-                if group[2] == interval
-            )
-            price, key = c["price"], c["id"]
-            sql = f"""
-                SELECT {c["venue"]}, {c["symbol"]}, {literal(interval)},
-                    intDiv({c["time_us"]}, {length_us}) * {length_us} AS b,
-                    toInt64(count()), toInt64(min({key})), toInt64(max({key})), argMin({price}, {key}), max({price}),
-                    min({price}), argMax({price}, {key}), sum({c["quantity"]})
-                FROM {self.source} WHERE {where} GROUP BY 1, 2, b"""
-            rows += self._server.rows(sql, DIGEST_WITHIN_S)
-        return _columns(rows, bars.BAR_COLUMNS[:3], bars.BAR_FIELDS)
-
-
-def _columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
+def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
     """Rows as columns: the texts, then int64 numbers."""
     import numpy as np
 
@@ -413,11 +318,11 @@ def _hashed(expressions: Sequence[str]) -> str:
     return row_hash([f"toUInt64(toInt64({expression}))" for expression in expressions])
 
 
-def _either(conditions: Iterable[str]) -> str:
+def either(conditions: Iterable[str]) -> str:
     return " OR ".join(conditions) or "false"
 
 
-def _is(column: str, text: str) -> str:
+def same(column: str, text: str) -> str:
     return f"{column} = {literal(text)}"
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from gameday import address
@@ -36,6 +36,7 @@ class Hop:
     """url: the simulator's; GET /tape gives its tape and {"heads": {venue: {symbol: highest id}}}. trades: where to
     find the function from (tape, venue, symbol, lo, hi) to the trades lo < id <= hi, as "package.module:name"."""
 
+    whole: ClassVar[bool] = True
     url: Http
     trades: str
     name: str = "exchange"
@@ -67,31 +68,6 @@ class Hop:
         columns = self._made(self._tape(), group, lo, hi)
         rows = len(columns["id"])
         return {"venue": np.full(rows, venue), "symbol": np.full(rows, symbol), **columns}
-
-    def bars(self, held: Columns, window: Window) -> Digest:
-        """The bars that should be held over the ids of bars.spans(held, window); held: see ports.BarsHop.held."""
-        import numpy as np
-
-        from gameday import bars
-
-        tape = self._tape()
-        spans = bars.spans(held, window)
-        made: list[Columns] = []
-        for venue, symbol in window.hi:
-            mine = {interval: spans[venue, symbol, interval] for interval in bars.INTERVALS_US}
-            lo, hi = min(lo for lo, _ in mine.values()), max(hi for _, hi in mine.values())
-            parts: dict[str, list[Columns]] = {interval: [] for interval in mine}
-            for chunk in self._chunks(tape, (venue, symbol), lo, hi):
-                for interval, (first, last) in mine.items():
-                    inside = (chunk["id"] > first) & (chunk["id"] <= last)
-                    trades = {name: column[inside] for name, column in chunk.items()}
-                    parts[interval].append(bars.from_trades(trades, bars.INTERVALS_US[interval]))
-            for interval, found in parts.items():
-                whole = bars.joined(found)
-                names = {"venue": venue, "symbol": symbol, "interval": interval}
-                made.append({**{n: np.full(len(whole["n"]), v) for n, v in names.items()}, **whole})
-        every = {name: np.concatenate([part[name] for part in made]) for name in bars.BAR_COLUMNS}
-        return bars.digest(self.name, bars.overlapping(every, window))
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
         lo = max(0, lo)  # the first trade has the id 1

@@ -18,8 +18,10 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gameday import bars, checks
-from gameday.drivers.clickhouse import Bars, Hop
+from compose.trades import bars
+from compose.trades.bars import Bars
+from gameday import checks
+from gameday.drivers.clickhouse import Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
 from gameday.model import TRADE_FIELDS, Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
@@ -328,8 +330,7 @@ def put_bars(client: Client, interval: str, made: Columns) -> None:
 
 def compare(gold: Bars, ledger: Tape) -> dict[str, Mapping[Group, Tally]]:
     window = Window({BTC: LO}, {BTC: HI})
-    held = gold.held(window)
-    digests = (ledger.bars(held, window), *gold.digests(held))
+    digests = gold.derived(window, ledger)
     assert all((d.stream, d.view) == ("bars", "final") for d in digests)
     return {d.hop: d.groups for d in digests}
 
@@ -458,7 +459,7 @@ def test_a_bar_told_twice_counts_twice_in_the_table_and_once_in_the_source(made:
     held = twice.held(window)
     source, table = (d.groups[*BTC, "5m"] for d in twice.digests(held))
     assert table.rows == 2 * source.rows == 2 * table.keys
-    assert ledger.bars(held, window).groups[*BTC, "5m"] == source
+    assert bars.ledgers(ledger, held, window).groups[*BTC, "5m"] == source
 
 
 def _delete(client: Client, interval: str, bucket_us: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gameday.drivers.clickhouse import _Server, literal
+from gameday.drivers.clickhouse import Server, literal
 from gameday.records import in_clickhouse, in_postgres
 from gameday.records.hashing import words
 from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, parse
@@ -185,8 +185,8 @@ def same(kind: str, values: Sequence[Any], rows: Sequence[tuple[tuple[int, ...],
 
 
 @pytest.fixture(scope="module")
-def clickhouse(warehouse: str) -> _Server:
-    return _Server(warehouse)
+def clickhouse(warehouse: str) -> Server:
+    return Server(warehouse)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def postgres(database: str) -> Iterator[psycopg.Connection]:
 
 
 def in_clickhouse_s(
-    server: _Server, kind: str, column: str, values: Sequence[str | None]
+    server: Server, kind: str, column: str, values: Sequence[str | None]
 ) -> list[tuple[tuple[int, ...], bool]]:
     """What the server makes of texts that it casts to a column's type."""
     column = f"LowCardinality(Nullable({column[15:-1]}))" if column.startswith("LowC") else f"Nullable({column})"
@@ -230,7 +230,7 @@ def in_postgres_s(
 @ROUNDS
 @given(data=st.data())
 def test_the_words_are_the_same_in_numpy_clickhouse_and_postgres(
-    clickhouse: _Server, postgres: psycopg.Connection, case: Case, data: st.DataObject
+    clickhouse: Server, postgres: psycopg.Connection, case: Case, data: st.DataObject
 ) -> None:
     """Of every type, its extremes and NULL among them; and what is malformed in one is so in all."""
     values = data.draw(st.lists(st.none() | case.values, min_size=8, max_size=40))

@@ -40,7 +40,7 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(sql)
         return []
 
-    monkeypatch.setattr(clickhouse._Server, "rows", rows)
+    monkeypatch.setattr(clickhouse.Server, "rows", rows)
     return asked
 
 

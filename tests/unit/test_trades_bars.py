@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameday import bars
+from compose.trades import bars
 from gameday.model import Columns, Window
 
 MINUTE_US = bars.INTERVALS_US["1m"]
