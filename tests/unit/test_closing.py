@@ -48,10 +48,9 @@ def tally(ids: list[int]) -> Tally:
 
 
 class Ledger(Table):
-    """A table that knows what its bars should be: ten of A, of a sum that tells their content."""
+    """A table that knows every record, and so what its bars should be: ten of A, of a sum that tells their content."""
 
-    def bars(self, held: Any, window: Window) -> Any:
-        return bars(self.name, 77)
+    whole = True
 
 
 class Gold:
@@ -63,11 +62,9 @@ class Gold:
     def heads(self) -> Mapping[Group, int]:
         return {A: 10, B: 5}
 
-    def held(self, _: Window) -> Any:
-        return {}
-
-    def digests(self, _: Any) -> list[Digest]:
-        return [bars("silver", 77), bars("gold", self.content)]
+    def derived(self, _: Window, ledger: Table) -> list[Digest]:
+        right = [bars(ledger.name, 77)] if isinstance(ledger, Ledger) else []
+        return [*right, bars("silver", 77), bars("gold", self.content)]
 
 
 def bars(hop: str, content: int) -> Digest:
