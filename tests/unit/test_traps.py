@@ -35,6 +35,9 @@ class Script:
     def still_broken(self) -> None:
         """Nobody has mended it."""
 
+    def busy(self, since_ns: int) -> None:
+        """The machine had time."""
+
     def held(self) -> Any:
         return self
 
