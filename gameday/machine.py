@@ -19,7 +19,8 @@ NS = 1_000_000_000
 SHORT: Mapping[str, float] = {"cpu": 0.9, "memory": 0.3, "io": 0.8, "stolen": 0.1, "late": 0.1}
 """Figure -> from when on the machine is short of time, each of one second: the share of it in which some task waited
 for a processor, for memory, for a disk; the share of the processors that went to other machines; and how late the
-sampler was. Measured with benchmarks/busy.py; see docs/decisions.md."""
+sampler was. cpu is measured (benchmarks/busy.py, docs/decisions.md); the others are chosen: no load that was tried came
+near them."""
 
 SECOND_NS = NS
 
