@@ -4,6 +4,7 @@ connections for what is asked many times a second and doesn't prove that one can
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import math
@@ -105,13 +106,29 @@ class Kept:
     def ask(
         self, method: str, target: str, within_s: float, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> tuple[int, bytes]:
-        """One request's status and body. Raises OSError or HTTPException; then its connection is not used again.
+        """One request's status and body. Raises OSError or HTTPException; then its connection is not used again. The
+        request may be sent twice, and so has to be one that only asks.
 
         within_s: for the connecting, unless that has a bound of its own, and what that leaves for each piece of the
         answer.
         """
         deadline = monotonic() + within_s
-        connection = self._taken(within_s)
+        if (idle := self._taken()) is not None:
+            with contextlib.suppress(ConnectionError):  # the server closed it just now, and will take another
+                return self._asked(idle, deadline, method, target, body, headers)
+        connection = self._kind(self._host, self._port, timeout=min(within_s, self._connect_within_s or within_s))
+        connection.connect()
+        return self._asked(connection, deadline, method, target, body, headers)
+
+    def _asked(
+        self,
+        connection: http.client.HTTPConnection,
+        deadline: float,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> tuple[int, bytes]:
         try:
             connection.sock.settimeout(max(SHORTEST_S, deadline - monotonic()))
             connection.request(method, target, body, headers)
@@ -126,8 +143,8 @@ class Kept:
             self._idle.append(connection)
         return answer
 
-    def _taken(self, within_s: float) -> http.client.HTTPConnection:
-        """An idle connection that the server has not closed, else a new one. Safe in threads, as list.pop is."""
+    def _taken(self) -> http.client.HTTPConnection | None:
+        """An idle connection that the server has not closed. Safe in threads, as list.pop is."""
         while self._idle:
             try:
                 connection = self._idle.pop()
@@ -136,6 +153,4 @@ class Kept:
             if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
                 return connection
             connection.close()
-        connection = self._kind(self._host, self._port, timeout=min(within_s, self._connect_within_s or within_s))
-        connection.connect()
-        return connection
+        return None

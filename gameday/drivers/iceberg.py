@@ -84,8 +84,8 @@ class Archive:
 
     def commits(self, after: str | None) -> Sequence[Commit]:
         """The rows that each commit added are those of the files that its manifests say it added, read at the commit's
-        own snapshot: maintenance may have put them into other files since. Raises RolledBack where `after` is in no
-        line of the table's that leads to now."""
+        own snapshot: maintenance may have put them into other files since. Raises RolledBack where the table
+        goes on from one before `after`."""
         if after is None:
             newest = self._newest()
             return [newest[1]] if newest else []
@@ -96,7 +96,7 @@ class Archive:
             if after == commit.id:
                 break
         else:
-            if self._whole(table):
+            if self._left(table, int(after)):
                 raise RolledBack(
                     f"{self.name}: commit {after} of the baseline is no longer in the history of {self.table}: the "
                     f"table was rolled back behind it",
@@ -223,16 +223,21 @@ class Archive:
             for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
                 yield int(entry.snapshot_id or 0), entry.data_file.file_path.partition("://")[2]
 
-    def _whole(self, table: Table) -> bool:
-        """Whether the line of snapshots that leads to now reaches back to the table's first one."""
-        snapshot = table.current_snapshot()
+    def _left(self, table: Table, snapshot_id: int) -> bool:
+        """Whether this snapshot was left behind: it is still there, and the line that leads to now goes on from one
+        before it. Where snapshots have expired in between that can't be told."""
+        now = {snapshot.snapshot_id for snapshot in self._line(table, table.metadata.current_snapshot_id)}
+        line = {snapshot.snapshot_id for snapshot in self._line(table, snapshot_id)}
+        return snapshot_id not in now and bool(line & now)
+
+    def _line(self, table: Table, snapshot_id: int | None) -> Iterator[Snapshot]:
+        """A snapshot and those before it, newest first, as far as they are kept."""
         for _ in range(COMMITS_MAX):
-            if snapshot is None or snapshot.parent_snapshot_id is None:
-                return True
-            snapshot = table.metadata.snapshot_by_id(snapshot.parent_snapshot_id)
+            snapshot = None if snapshot_id is None else table.metadata.snapshot_by_id(snapshot_id)
             if snapshot is None:
-                return False
-        return False
+                return
+            yield snapshot
+            snapshot_id = snapshot.parent_snapshot_id
 
     def _with_heads(self, table: Table, snapshot: Snapshot) -> Commit:
         """A commit that doesn't say where it is, with the highest ids of the rows up to it. Each is looked up once, in

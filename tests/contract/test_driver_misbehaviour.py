@@ -193,3 +193,24 @@ def test_a_kept_connection_is_used_until_the_server_closes_it() -> None:
         status, port = kept.ask("GET", "/", 5.0)
         assert (status, port != first[1]) == (200, True)
         server.shutdown()
+
+
+class Abruptly(Silently):
+    """Ends a connection with its second request in place of an answer."""
+
+    def do_GET(self) -> None:
+        if getattr(self, "asked", False):
+            self.close_connection = True
+            return
+        self.asked = True
+        super().do_GET()
+
+
+def test_a_kept_connection_that_the_server_closes_under_a_request_is_made_anew() -> None:
+    """The server was not asked yet: that is no trouble of its own. What it does on a new connection is."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Abruptly) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kept = Kept("127.0.0.1", server.server_port)
+        first, second = kept.ask("GET", "/", 5.0), kept.ask("GET", "/", 5.0)
+        assert (second[0], second[1] != first[1]) == (200, True)
+        server.shutdown()

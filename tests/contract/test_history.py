@@ -155,7 +155,7 @@ def stack_of(dsn: str, state: State, **given: Any) -> Any:
 
 def compared(dsn: str, state: State, result: RunResult, said: list[str] | None = None) -> RunResult:
     told: list[str] = [] if said is None else said
-    run: Any = SimpleNamespace(stack=stack_of(dsn, state), name=result.test, say=told.append)
+    run: Any = SimpleNamespace(stack=stack_of(dsn, state), name=result.test, say=told.append, gathered=None)
     return compare.fn(run, result, 7)
 
 
