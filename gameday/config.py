@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -26,6 +27,8 @@ from pydantic import (
 
 from gameday import address
 from gameday.errors import ConfigError, NotUp
+from gameday.records import declaration
+from gameday.records.declaration import Stream
 from gameday.state import ROOT, RUNBOOKS, TESTS, State
 
 __all__ = [
@@ -69,6 +72,11 @@ BLOCK = re.compile(r"\$\{prefect:([A-Za-z0-9_-]+)\}")
 TELLING = ("channels", "prefect.alert_url")
 """Where a secret may be missing until it is used: a chat's token keeps nothing from being mended."""
 
+
+STREAM_GONE = (
+    "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
+    "(docs/records.md)"
+)
 
 SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
 """Keys whose values are secrets, or addresses that may hold one."""
@@ -167,14 +175,14 @@ class HostConfig(BaseModel):
 
 
 class StreamConfig(Strict):
-    """The stream under test: its hops in order (the first is the ledger), the one that users query, and the way through
-    the components.
+    """One stream of records, as declared: docs/records.md. Its meaning is records/declaration.py's."""
 
-    path: components in order; "{venue}" is replaced by the group's field of that name, so "handler-{venue}" is on the
-    path of one venue only.
-    """
-
-    fields: tuple[str, ...] = ("venue", "symbol")
+    key: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    fields: Mapping[str, str] = Field(default_factory=dict)
+    sequence: str | None = None
+    gapless: bool = False
+    time: str | None = None
     hops: tuple[str, ...] = Field(min_length=2)
     visible: str
     path: tuple[str, ...] = Field(min_length=1)
@@ -313,7 +321,9 @@ class StackConfig(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     history: SecretStr
     prefect: PrefectConfig
-    stream: StreamConfig
+    streams: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], StreamConfig] = Field(
+        min_length=1, max_length=1
+    )
     hosts: Mapping[str, HostConfig]
     components: Mapping[str, ComponentConfig]
     links: Mapping[str, LinkConfig] = Field(default_factory=dict)
@@ -336,6 +346,16 @@ class StackConfig(Strict):
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
     tests: TestsConfig = TestsConfig()
     runbook: RunbookConfig | None = None
+
+    @cached_property
+    def stream(self) -> Stream:
+        """The stream under test."""
+        mistakes: list[str] = []
+        name, given = next(iter(self.streams.items()))
+        made = declaration.stream(name, given.model_dump(), list(self.hops), mistakes)
+        if made is None:
+            raise ConfigError("; ".join(mistakes))
+        return made
 
     @field_validator("history")
     @classmethod
@@ -441,21 +461,47 @@ def _raw(path: Path) -> Mapping[str, Any]:
 
 def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
     """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
+    filled = _fill(raw, env, path, ())
+    mistakes = [STREAM_GONE] if filled.pop("stream", None) is not None else []
     try:
-        config = StackConfig.model_validate(_fill(raw, env, path, ()))
+        config = StackConfig.model_validate(filled)
     except ValidationError as e:
-        raise _wrong(e, path) from e
-    _cross_check(config, path)
-    return config
+        missing = {("streams",)} if mistakes else set()  # said already
+        mistakes += [_problem(p) for p in e.errors() if p["loc"] not in missing] + _declared(filled)
+    else:
+        mistakes += _cross_check(config) + _declared(filled)
+        if not mistakes:
+            return config
+    raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
+
+
+def _problem(error: Any) -> str:
+    told = f"{error['msg'].lower()} (got {shown(str(error['loc'][-1:]), error['input'])})"
+    return f"{'.'.join(map(str, error['loc']))}: {told}. Remedy: see README, 'Point it at your own stack'"
+
+
+def _declared(filled: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the declarations of streams, and with what hops say of them; whatever else is wrong."""
+    found: list[str] = []
+    streams, hops = filled.get("streams"), filled.get("hops")
+    hops = hops if isinstance(hops, dict) else {}
+    known = None
+    for name, given in streams.items() if isinstance(streams, dict) else ():
+        try:
+            table = StreamConfig.model_validate(given).model_dump()
+        except ValidationError:
+            continue  # told as such
+        known = declaration.stream(name, table, list(hops), found)
+    for name, given in hops.items():
+        if isinstance(given, dict):
+            found += declaration.hop_mistakes(name, given, known)
+    return found
 
 
 def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
     """All that is wrong, with the keys, of the document or of one table in it."""
-    problems = "; ".join(
-        f"{'.'.join(map(str, (*table, *p['loc'])))}: {p['msg'].lower()} (got {shown(str(p['loc'][-1:]), p['input'])})"
-        for p in error.errors()
-    )
-    return ConfigError(f"{path}: {problems}. Remedy: see README, 'Point it at your own stack'")
+    problems = "; ".join(_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors())
+    return ConfigError(f"{path}: {problems}")
 
 
 def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -> Any:
@@ -533,50 +579,36 @@ def _parsed(text: str, where: str) -> None:
         ) from None
 
 
-def _cross_check(config: StackConfig, path: Path) -> None:
-    """Names that refer to each other must exist."""
-    stream = config.stream
-    for hop in stream.hops:
-        if hop not in config.hops:
-            raise ConfigError(
-                f"{path}: stream.hops names {hop!r}, but there is no [hops.{hop}]. Known: {', '.join(config.hops)}"
-            )
-    if stream.visible not in stream.hops:
-        raise ConfigError(f"{path}: stream.visible is {stream.visible!r}. Remedy: one of {', '.join(stream.hops)}")
+def _cross_check(config: StackConfig) -> list[str]:
+    """Names that refer to each other must exist: one sentence for each that doesn't."""
+    found = []
     for kind, placed in (("components", config.components), ("links", config.links)):
         for name, one in placed.items():
             if one.host not in config.hosts:
-                raise ConfigError(
-                    f"{path}: {kind}.{name}.host is {one.host!r}, but there is no [hosts.{one.host}]. "
+                found.append(
+                    f"{kind}.{name}.host is {one.host!r}, but there is no [hosts.{one.host}]. "
                     f"Known: {', '.join(config.hosts)}"
                 )
     if (archive := config.archive) is not None:
         for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
             if name not in section:
-                raise ConfigError(f"{path}: archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
+                found.append(f"archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
     for name in config.alerts.labels if config.alerts else ():
         if name not in config.components:
-            raise ConfigError(
-                f"{path}: alerts.labels names {name!r}, but there is no [components.{name}]. "
-                f"Known: {', '.join(config.components)}"
-            )
+            found.append(_no_component(f"alerts.labels names {name!r}", name, config))
     for name, link in config.links.items():
         for end in link.between:
             if end not in config.components:
-                raise ConfigError(
-                    f"{path}: links.{name}.between names {end!r}, but there is no [components.{end}]. "
-                    f"Known: {', '.join(config.components)}"
-                )
-    for step in stream.path:
-        for name in set(re.findall(r"\{(\w+)\}", step)) - set(stream.fields):
-            raise ConfigError(
-                f"{path}: stream.path has {step!r}, but {name!r} is not in stream.fields {list(stream.fields)}"
-            )
-        if "{" not in step and step not in config.components:
-            raise ConfigError(
-                f"{path}: stream.path has {step!r}, but there is no [components.{step}]. Known: "
-                f"{', '.join(config.components)}"
-            )
+                found.append(_no_component(f"links.{name}.between names {end!r}", end, config))
+    for name, stream in config.streams.items():
+        for step in stream.path:
+            if "{" not in step and step not in config.components:
+                found.append(_no_component(f"streams.{name}.path has {step!r}", step, config))
+    return found
+
+
+def _no_component(what: str, name: str, config: StackConfig) -> str:
+    return f"{what}, but there is no [components.{name}]. Known: {', '.join(config.components)}"
 
 
 def shown(key: str, value: Any) -> str:

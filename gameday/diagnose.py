@@ -5,14 +5,15 @@ which two hops differ. Pure: fetching rows is tasks/verify.py's, judging is chec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gameday.checks import guilty
-from gameday.checks._damage import LISTED, compare, label
-from gameday.model import TRADE_FIELDS, Columns, Evidence, Finding, Group, Json, Measure, Verdict
-from gameday.records.hashing import row_hash
+from gameday.checks._damage import ARCHIVE, compare, label
+from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
+from gameday.records.declaration import Stream
 
 __all__ = ["IDS_NAMED", "culprits", "difference", "explain", "wanted"]
 
@@ -25,25 +26,26 @@ PAIRS_WANTED = 12
 
 def wanted(evidence: Evidence) -> list[tuple[str, Group]]:
     """The (hop, group) pairs whose rows are worth fetching, the guilty hop's first; none when every digest is right."""
-    first = next(iter(d.hop for d in evidence.digests if d.stream == "trades"), None)
-    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in LISTED and d.hop != first}
+    first = next(iter(d.hop for d in evidence.digests if d.stream == evidence.stream), None)
+    listed = (evidence.stream, ARCHIVE)
+    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in listed and d.hop != first}
     return list(pairs)[:PAIRS_WANTED]
 
 
-def difference(reference: Columns, held: Columns, fields: Sequence[str] = TRADE_FIELDS) -> Json:
-    """The rows in which a hop differs from the reference, by id; both with these columns, in any order.
+def difference(reference: Columns, held: Columns, stream: Stream) -> Json:
+    """The rows in which a hop differs from the reference, by id; both with the stream's fields, in any order.
 
     {"missing": {"count", "ids"}, "extra": …, "doubled": …, "changed": {"count", "ids", "rows": [{"id", field: [right,
     held]}]}}, at most IDS_NAMED ids each, ascending. doubled: ids held more than once; changed: ids of which some row
     differs.
     """
-    right_ids, held_ids = np.asarray(reference["id"]), np.asarray(held["id"])
+    right_ids, held_ids = np.asarray(reference[stream.sequence]), np.asarray(held[stream.sequence])
     distinct, counts = np.unique(held_ids, return_counts=True)
     return {
         "missing": _ids(np.setdiff1d(right_ids, held_ids)),
         "extra": _ids(np.setdiff1d(held_ids, right_ids)),
         "doubled": _ids(distinct[counts > 1]),
-        "changed": _changed(reference, held, fields),
+        "changed": _changed(reference, held, stream),
     }
 
 
@@ -79,24 +81,33 @@ def _ids(ids: npt.NDArray[np.integer]) -> Json:
     return {"count": len(ids), "ids": [int(i) for i in ids[:IDS_NAMED]]}
 
 
-def _changed(reference: Columns, held: Columns, fields: Sequence[str]) -> Json:
+def _changed(reference: Columns, held: Columns, stream: Stream) -> Json:
     """The ids of which some held row has another hash than the reference's, with the fields that differ."""
-    right_ids = np.asarray(reference["id"])
+    right_ids = np.asarray(reference[stream.sequence])
     order = np.argsort(right_ids, kind="stable")
     right_ids = right_ids[order]
-    held_ids = np.asarray(held["id"])
+    held_ids = np.asarray(held[stream.sequence])
     if not len(right_ids) or not len(held_ids):
         return {"count": 0, "ids": [], "rows": []}
     place = np.minimum(np.searchsorted(right_ids, held_ids), len(right_ids) - 1)
-    right = row_hash([np.asarray(reference[f])[order] for f in fields])[place]
-    differs = (right_ids[place] == held_ids) & (right != row_hash([np.asarray(held[f]) for f in fields]))
+    right = stream.row_hashes(reference)[order][place]
+    differs = (right_ids[place] == held_ids) & (right != stream.row_hashes(held))
     rows = np.flatnonzero(differs)
     rows = rows[np.argsort(held_ids[rows], kind="stable")]
     listed = []
     for row in rows[:IDS_NAMED]:
-        pairs = {f: [int(reference[f][order[place[row]]]), int(held[f][row])] for f in fields}
+        pairs = {
+            name: [kind.shown(_plain(reference[name][order[place[row]]])), kind.shown(_plain(held[name][row]))]
+            for name, kind in stream.types.items()
+            if name not in stream.group
+        }
         listed.append({"id": int(held_ids[row]), **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
     return {**_ids(np.unique(held_ids[rows])), "rows": listed}
+
+
+def _plain(value: Any) -> Any:
+    """A value of an array as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _act(at_ns: int, evidence: Evidence, what: str, proof: str | None) -> str:
@@ -135,7 +146,7 @@ def _rows(place: str, rows: Json) -> str:
 def _look(evidence: Evidence, hop: str, kinds: Sequence[str]) -> str:
     """Where to look: the hop at which damage first appears, what feeds it, whose logs."""
     groups = list(dict.fromkeys(label(d.group) for d in compare(evidence) if d.hop == hop))
-    hops = list(dict.fromkeys(d.hop for d in evidence.digests if d.stream == "trades"))
+    hops = list(dict.fromkeys(d.hop for d in evidence.digests if d.stream == evidence.stream))
     before = hops[hops.index(hop) - 1] if hop in hops[1:] else None
     way = f"between {before} and {hop}" if before else f"at {hop}"
     struck = f", and of {evidence.component}" if evidence.component else ""

@@ -19,19 +19,13 @@ Json: TypeAlias = Any
 """What json.dumps takes: None, bool, int, float, str, lists and string-keyed dicts of these."""
 
 Group: TypeAlias = tuple[str, ...]
-"""The key of one numbered sequence of records: ("binance", "BTCUSDT"), or ("market.crypto.trades.binance", "0")."""
+"""What a record's group is told by: the texts of the declared fields, or (topic, partition)."""
 
 Position: TypeAlias = Mapping[str, int]
 """Slot -> next position. The slots of Kafka are "topic/partition", the positions offsets."""
 
 Columns: TypeAlias = "Mapping[str, np.ndarray]"
-"""Equally long numpy arrays by name. A trade's: id, price, quantity (int64, x 10^8), side (0 buy, 1 sell), time_us."""
-
-TRADE_FIELDS = ("id", "price", "quantity", "side", "time_us")
-"""The columns of a trade in the order in which the row hash takes them."""
-
-SIDES = ("buy", "sell")
-"""The taker's side by its number in the column `side`."""
+"""Equally long numpy arrays by field, of canonical values (records/types.py)."""
 
 
 class Verdict(IntEnum):
@@ -67,7 +61,8 @@ class Tally:
 
     rows: records. keys: distinct ids. lo, hi: lowest and highest id (0 when rows is 0). sum: sum modulo 2^64 of the row
     hash over the distinct (id, hash) pairs. conflicts: ids seen with more than one hash. back: first sightings out of
-    id order, None where the hop keeps no order.
+    id order, None where the hop keeps no order. key_sum: sum modulo 2^64 of the key hash over the distinct keys, by
+    which as many keys are known to be the same ones; None: not told.
     """
 
     rows: int
@@ -77,6 +72,7 @@ class Tally:
     sum: int
     conflicts: int = 0
     back: int | None = None
+    key_sum: int | None = field(default=None, compare=False)
 
 
 EMPTY = Tally(rows=0, keys=0, lo=0, hi=0, sum=0)
@@ -87,9 +83,9 @@ EMPTY = Tally(rows=0, keys=0, lo=0, hi=0, sum=0)
 class Digest:
     """What one hop holds of one stream.
 
-    stream: "trades", or a derived one ("offsets": the log's positions, "bars": gold). view: "log" and "raw" may repeat
-    a record; "final" is what users query and promises each record exactly once. The first digest of a stream is the
-    reference for the others.
+    stream: the declared one's name, or a derived one ("offsets": the log's positions; one that a hop makes of its own).
+    view: "log" and "raw" may repeat a record; "final" is what users query and promises each record exactly once. The
+    first digest of a stream is the reference for the others.
     """
 
     stream: str
@@ -227,8 +223,10 @@ class Evidence:
     that the test itself has asked for. knows: whether the ledger tells what should exist without asking the platform:
     then ids that it lacks never were; else none may be left out. alert: the platform's alert that the test is about; it
     must fire within alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained
-    before it went on; None: it did not come to that. symptoms: what only one technology can tell, by name; a hop's is
-    "<hop>.<name>", so that none overwrites another's. checks/ tell who reads which.
+    before it went on; None: it did not come to that. stream: the one under test; that of the first digest
+    where it isn't given. gapless: whether every id of the window exists, as declared. symptoms: what only one
+    technology can tell, by name; a hop's is "<hop>.<name>", so that none overwrites another's. checks/ tell who reads
+    which.
     """
 
     test: str
@@ -249,6 +247,8 @@ class Evidence:
     healed: Marks | None = None
     ends: Marks | None = None
     window: Window | None = None
+    stream: str = ""
+    gapless: bool = True
     digests: tuple[Digest, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
     archive: str | None = None
@@ -264,6 +264,10 @@ class Evidence:
         """Hop -> what it tells under this name; {}: none tells it."""
         parts = {name: name.rpartition(".") for name in self.symptoms}
         return {hop: self.symptoms[name] for name, (hop, _, own) in parts.items() if own == symptom}
+
+    def __post_init__(self) -> None:
+        if not self.stream and self.digests:
+            object.__setattr__(self, "stream", self.digests[0].stream)
 
     @property
     def touched(self) -> frozenset[str]:

@@ -50,6 +50,7 @@ __all__ = [
     "Settles",
     "Shape",
     "Store",
+    "Sums",
     "Symptoms",
     "Trap",
     "UntilServed",
@@ -85,7 +86,17 @@ class Hop(Protocol):
         ...
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi, only to list a difference: distinct, but for a view that promises each once."""
+        """The records lo < id <= hi by field, only to list a difference: distinct, but for a view that promises each
+        once."""
+        ...
+
+
+@runtime_checkable
+class Sums(Hop, Protocol):
+    """A hop whose engine can sum up without grouping by key: a fraction of a digest's cost."""
+
+    def sums(self, window: Window) -> Sequence[Digest]:
+        """As `digest`, but rows that repeat a record count and sum again, and conflicts are not told."""
         ...
 
 

@@ -408,6 +408,8 @@ class Run:
             ends=self.ends,
             recovered=self.recovered,
             window=self.window,
+            stream=stream.name,
+            gapless=stream.gapless,
             digests=self.digests,
             archive=ARCHIVE if self.test.archive else None,
             commits=self.commits,

@@ -17,7 +17,6 @@ from gameday import checks, machine, timings
 from gameday.model import (
     FIRING,
     INACTIVE,
-    TRADE_FIELDS,
     Act,
     Baseline,
     Check,
@@ -40,14 +39,18 @@ from gameday.records.tallies import tally
 
 __all__ = ["AFFECTED", "PLANTS", "TRUTH_S", "History", "Plant", "Timeline", "clean", "run"]
 
-AFFECTED: tuple[Group, ...] = (("binance", "BTCUSDT"), ("binance", "ETHUSDT"))
-OTHERS: tuple[Group, ...] = (("kraken", "BTC/USD"), ("kraken", "ETH/USD"))
+AFFECTED: tuple[Group, ...] = (("east", "one"), ("east", "two"))
+OTHERS: tuple[Group, ...] = (("west", "one/1"), ("west", "two"))
 GROUPS = AFFECTED + OTHERS
-TRADES = 240
+RECORDS = 240
 FIRST_ID = 1_000
+STREAM = "records"
+FIELDS = ("id", "amount", "size", "flag", "at_us")
+"""Of the simulated records, in the order in which their row hash takes them."""
+
 SEED = 20_260_101
-BAR_IDS = 60
-"""Ids in one bar of the simulated gold."""
+SUM_IDS = 60
+"""Ids in one row of the simulated gold."""
 
 NS = timings.NS
 START_NS = 5_000 * NS
@@ -56,7 +59,7 @@ END_S = 14.0
 MTTR_MAX_S = 5.0
 DRAIN_MAX_S = 7.0
 RATE = 1_000.0
-"""Trades a second and group."""
+"""Records a second and group."""
 DELAY_S = 0.3
 TOOK_NS = 2_000_000
 STARTED_US = 1_700_000_000_000_000
@@ -79,8 +82,8 @@ EVERY_CHECK: tuple[Check, ...] = (
     checks.alert,
 )
 
-CUTS = (60, 140, TRADES)
-"""How many trades of each group the archive has after each of its commits."""
+CUTS = (60, 140, RECORDS)
+"""How many records of each group the archive has after each of its commits."""
 COMMITS_S = (-3.0, 1.0, 9.0)
 """When each was made."""
 ALERT_WITHIN_S = 8.0
@@ -150,8 +153,8 @@ class History:
 
     def evidence(self) -> Evidence:
         """What a run would have gathered."""
-        ids = {group: (FIRST_ID, FIRST_ID + TRADES) for group in GROUPS}
-        truth = _trades()
+        ids = {group: (FIRST_ID, FIRST_ID + RECORDS) for group in GROUPS}
+        truth = _records()
         slots = dict(zip(_SLOTS, (500, 700), strict=True))
         act = Act(
             "act-1",
@@ -160,7 +163,7 @@ class History:
             STARTED_US,
             "inject",
             "kill",
-            {"component": "handler-binance"},
+            {"component": "writer-east"},
             {},
             "selftest",
             "pid 1 is gone",
@@ -170,7 +173,7 @@ class History:
             START_NS + _ns(INJECT_S - 0.1),
             STARTED_US,
             heads={hop: dict.fromkeys(GROUPS, FIRST_ID) for hop in ("exchange", "broker", "bronze", "silver")},
-            identities={"handler-binance": {"pid": 1}, "handler-kraken": {"pid": 2}, "broker": {"pid": 3}},
+            identities={"writer-east": {"pid": 1}, "writer-west": {"pid": 2}, "broker": {"pid": 3}},
         )
         healed = Marks(
             START_NS + _ns(INJECT_S + 3),
@@ -183,14 +186,14 @@ class History:
             STARTED_US + 8_100_000 + self.stepped_s * 1_000_000,
             positions={"ch": {s: p + 90 for s, p in slots.items()} | self.positions},
             ends={"ch": {s: p + 100 for s, p in slots.items()}},
-            identities={**before.identities, "handler-binance": {"pid": 9}, **self.identities},
+            identities={**before.identities, "writer-east": {"pid": 9}, **self.identities},
             delivered={"bronze": {s: p + 95 for s, p in slots.items()} | self.delivered},
         )
         known = Evidence(
             test="selftest",
             params={},
             stack="simulated",
-            component="handler-binance",
+            component="writer-east",
             affected=AFFECTED,
             mttr_max_s=MTTR_MAX_S,
             drain_max_s=DRAIN_MAX_S,
@@ -203,17 +206,17 @@ class History:
             ends=ends,
             window=Window({g: lo for g, (lo, _) in ids.items()}, {g: hi for g, (_, hi) in ids.items()}),
             digests=(
-                _digest("trades", "exchange", "final", truth),
-                _digest("trades", "broker", "log", self.log),
-                _digest("trades", "bronze", "raw", self.bronze),
-                _digest("trades", "silver", "raw", self.silver_raw),
-                _digest("trades", "silver", "final", self.silver),
+                _digest(STREAM, "exchange", "final", truth),
+                _digest(STREAM, "broker", "log", self.log),
+                _digest(STREAM, "bronze", "raw", self.bronze),
+                _digest(STREAM, "silver", "raw", self.silver_raw),
+                _digest(STREAM, "silver", "final", self.silver),
                 _digest("offsets", "broker", "raw", _offsets()),
                 _digest("offsets", "bronze", "raw", self.offsets),
-                _digest("bars", "exchange", "final", {g: _bars(rows) for g, rows in truth.items()}),
-                _digest("bars", "gold", "final", self.gold),
-                _digest("archive", "exchange", "final", _between(truth, CUTS[0], TRADES)),
-                _digest("archive", "archive", "final", _between(self.archive, CUTS[0], TRADES)),
+                _digest("sums", "exchange", "final", {g: _sums(rows) for g, rows in truth.items()}),
+                _digest("sums", "gold", "final", self.gold),
+                _digest("archive", "exchange", "final", _between(truth, CUTS[0], RECORDS)),
+                _digest("archive", "archive", "final", _between(self.archive, CUTS[0], RECORDS)),
             ),
             commits=self._commits(truth),
             jobs=(_job_run(-2 * INTERVAL_S), _job_run(-INTERVAL_S), self.recovering(_job_run(INTERVAL_S - 1))),
@@ -223,11 +226,11 @@ class History:
             symptoms={
                 "job.interval_s": INTERVAL_S,
                 "silver.not_first": 0,
-                "bronze.ingest_gap_s": {"trades.binance": 2.5, "trades.kraken": 0.4},
+                "bronze.ingest_gap_s": {"records.east": 2.5, "records.west": 0.4},
                 "bronze.first_after_start": dict(slots),
                 "bronze.last_before_start": {s: p - 1 for s, p in slots.items()},
                 "broker.late": {"rows": 3, "unknown": 0},
-                "lives": {"handler-binance": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
+                "lives": {"writer-east": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
                 **self.symptoms,
             },
         )
@@ -259,8 +262,8 @@ class Plant:
 
 def clean() -> History:
     """A history in which all is right."""
-    gold = {group: _bars(rows) for group, rows in _trades().items()}
-    return History(_trades(), _trades(), _trades(), _trades(), gold, _trades())
+    gold = {group: _sums(rows) for group, rows in _records().items()}
+    return History(_records(), _records(), _records(), _records(), gold, _records())
 
 
 def run() -> list[Finding]:
@@ -309,7 +312,7 @@ def _keep(rows: Rows, places: Sequence[int]) -> None:
 
 
 def _all() -> list[int]:
-    return list(range(TRADES))
+    return list(range(RECORDS))
 
 
 def _without(*places: int) -> list[int]:
@@ -331,14 +334,14 @@ def _swap_order(rows: Rows) -> None:
 
 
 def _swap_content(rows: Rows) -> None:
-    price = rows[ONE]["price"]
-    price[[PLACE, PLACE + 1]] = price[[PLACE + 1, PLACE]]
+    amount = rows[ONE]["amount"]
+    amount[[PLACE, PLACE + 1]] = amount[[PLACE + 1, PLACE]]
 
 
 def _change(column: str) -> Callable[[Rows], None]:
     def spoil(rows: Rows) -> None:
         values = rows[ONE][column]
-        values[PLACE] = 1 - values[PLACE] if column == "side" else values[PLACE] + 1
+        values[PLACE] = 1 - values[PLACE] if column == "flag" else values[PLACE] + 1
 
     return spoil
 
@@ -354,14 +357,14 @@ def _replace_id(rows: Rows) -> None:
 
 def _two_contents(rows: Rows) -> None:
     _repeat(2)(rows)
-    rows[ONE]["price"][PLACE] += 1
+    rows[ONE]["amount"][PLACE] += 1
 
 
 def _gone(rows: Rows) -> None:
     del rows[ONE]
 
 
-def _bar_off(rows: Rows) -> None:
+def _sum_off(rows: Rows) -> None:
     rows[ONE]["volume"][1] += 1
 
 
@@ -380,24 +383,24 @@ def _plants() -> tuple[Plant, ...]:
         found.append(Plant(f"{what} at {hop}", lambda h: spoil(rows(h)), dict.fromkeys(caught, fail), hop))
 
     for hop, _ in hops:
-        at(hop, "a trade dropped", _drop, "no_loss")
+        at(hop, "a record dropped", _drop, "no_loss")
         if hop != "archive":  # what it had before the window is not judged
             at(hop, "the head gone", lambda rows: _keep(rows, _all()[10:]), "no_loss")
             at(hop, "an id replaced by a foreign one", _replace_id, "no_loss", "no_duplicates")
         at(hop, "the tail gone", lambda rows: _keep(rows, _all()[:-10]), "no_loss")
         at(hop, "a whole group gone", _gone, "no_loss")
-        at(hop, "two trades' prices swapped", _swap_content, "unchanged")
-        for column in TRADE_FIELDS[1:]:
+        at(hop, "two records' amounts swapped", _swap_content, "unchanged")
+        for column in FIELDS[1:]:
             at(hop, f"{column} changed by one unit", _change(column), "unchanged")
         at(hop, "an id with two contents", _two_contents, "unchanged")
-    at("silver", "a trade doubled", _repeat(2), "no_duplicates")
-    at("silver", "a trade tripled", _repeat(3), "no_duplicates")
+    at("silver", "a record doubled", _repeat(2), "no_duplicates")
+    at("silver", "a record tripled", _repeat(3), "no_duplicates")
     at("silver", "one dropped and another doubled", _drop_and_repeat, "no_loss", "no_duplicates")
-    at("archive", "a trade doubled", _repeat(2), "no_duplicates", "snapshots_whole")
+    at("archive", "a record doubled", _repeat(2), "no_duplicates", "snapshots_whole")
     at("archive", "one dropped and another doubled", _drop_and_repeat, "no_loss", "no_duplicates", "snapshots_whole")
-    at("broker", "two trades swapped", _swap_order, "order")
-    found.append(Plant("a re-sent trade in the log", lambda h: _repeat(2)(h.log), {"no_duplicates": Verdict.PASS}))
-    found.append(Plant("a bar off by one unit", lambda h: _bar_off(h.gold), {"unchanged": fail}, "gold"))
+    at("broker", "two records swapped", _swap_order, "order")
+    found.append(Plant("a re-sent record in the log", lambda h: _repeat(2)(h.log), {"no_duplicates": Verdict.PASS}))
+    found.append(Plant("a sum off by one unit", lambda h: _sum_off(h.gold), {"unchanged": fail}, "gold"))
     found.append(
         Plant(
             "an id with two contents in silver's raw table",
@@ -413,8 +416,8 @@ def _plants() -> tuple[Plant, ...]:
     told("a later offset kept", {"silver.not_first": 1}, "first_kept")
     told("the watermark ahead", {"bronze.first_after_start": {_SLOTS[0]: 503, _SLOTS[1]: 700}}, "resumed")
     told("the watermark back", {"bronze.first_after_start": {_SLOTS[0]: 0, _SLOTS[1]: 700}}, "resumed")
-    told("an unknown late trade", {"broker.late": {"rows": 3, "unknown": 1}}, "unchanged")
-    told("ingestion paused", {"bronze.ingest_gap_s": {"trades.binance": 31.0}}, "continuous")
+    told("an unknown late record", {"broker.late": {"rows": 3, "unknown": 1}}, "unchanged")
+    told("ingestion paused", {"bronze.ingest_gap_s": {"records.east": 31.0}}, "continuous")
 
     def moved(name: str, by: int, spoil: Callable[[History], None]) -> None:
         def both(history: History) -> None:
@@ -425,7 +428,7 @@ def _plants() -> tuple[Plant, ...]:
         found.append(Plant(name, both, {"resumed": fail}))
 
     def skip(history: History) -> None:
-        slot = ("trades.binance", "0")
+        slot = ("records.east", "0")
         history.offsets[slot] = {"id": np.delete(history.offsets[slot]["id"], range(100, 163))}
 
     moved("offsets moved on while nobody consumed", 63, skip)
@@ -514,22 +517,22 @@ def _plants() -> tuple[Plant, ...]:
 
         found.append(Plant(f"{name} on a busy machine", both, {check: verdict}))
 
-    crowded("a trade dropped", "no_loss", fail, lambda h: _drop(h.silver))
-    crowded("a trade doubled", "no_duplicates", fail, lambda h: _repeat(2)(h.silver))
-    crowded("a price changed", "unchanged", fail, lambda h: _change("price")(h.silver))
-    gap = {"bronze.ingest_gap_s": {"trades.binance": 31.0}}
+    crowded("a record dropped", "no_loss", fail, lambda h: _drop(h.silver))
+    crowded("a record doubled", "no_duplicates", fail, lambda h: _repeat(2)(h.silver))
+    crowded("an amount changed", "unchanged", fail, lambda h: _change("amount")(h.silver))
+    gap = {"bronze.ingest_gap_s": {"records.east": 31.0}}
     crowded("ingestion paused", "continuous", unknown, lambda h: h.symptoms.update(gap))
     for step_s in (-3600, 2):
         name = f"the wall clock stepped by {step_s} s"
         found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
-    made = {"surplus": {"silver": [[["binance", "DOGEUSDT"], 7, None]]}}
+    made = {"surplus": {"silver": [[["east", "none"], 7, None]]}}
     found.append(
-        Plant("a trade that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")
+        Plant("a record that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")
     )
-    twice = {"handler-binance": [{"pid": pid, "started_us": STARTED_US + pid * 100_000} for pid in (9, 10)]}
+    twice = {"writer-east": [{"pid": pid, "started_us": STARTED_US + pid * 100_000} for pid in (9, 10)]}
     lives = {"lives": twice}
     found.append(Plant("started again by another hand", lambda h: h.symptoms.update(lives), {"started_once": unknown}))
-    other = {"handler-kraken": {"pid": 12}}
+    other = {"writer-west": {"pid": 12}}
     started = {"isolation": fail, "reconnected": fail}
     found.append(Plant("another process restarted", lambda h: h.identities.update(other), started))
     return tuple(found)
@@ -537,7 +540,7 @@ def _plants() -> tuple[Plant, ...]:
 
 # ---- the simulation -------------------------------------------------------------------------------------------------
 
-_SLOTS = ("trades.binance/0", "trades.kraken/0")
+_SLOTS = ("records.east/0", "records.west/0")
 
 
 def _ns(seconds: float) -> int:
@@ -545,7 +548,7 @@ def _ns(seconds: float) -> int:
 
 
 def _between(rows: Rows, start: int, stop: int) -> Rows:
-    """The trades whose ids are those of these places."""
+    """The records whose ids are those of these places."""
     return {
         group: {
             name: column[(columns["id"] > FIRST_ID + start) & (columns["id"] <= FIRST_ID + stop)]
@@ -566,17 +569,17 @@ def _job_run(due_s: float) -> JobRun:
     return JobRun(f"due {due_s:g}", f"due {due_s:g}", "Completed", due_us, ended_us, "", due_us, scheduled=True)
 
 
-def _trades() -> Rows:
-    """Each group's trades, always the same, in new arrays."""
+def _records() -> Rows:
+    """Each group's records, always the same, in new arrays."""
     found: Rows = {}
     for number, group in enumerate(GROUPS):
         random = np.random.default_rng(SEED + number)
         found[group] = {
-            "id": np.arange(FIRST_ID + 1, FIRST_ID + TRADES + 1, dtype=np.int64),
-            "price": random.integers(1, 10**13, TRADES),
-            "quantity": random.integers(1, 10**11, TRADES),
-            "side": random.integers(0, 2, TRADES),
-            "time_us": STARTED_US + np.cumsum(random.integers(1, 50_000, TRADES)),
+            "id": np.arange(FIRST_ID + 1, FIRST_ID + RECORDS + 1, dtype=np.int64),
+            "amount": random.integers(1, 10**13, RECORDS),
+            "size": random.integers(1, 10**11, RECORDS),
+            "flag": random.integers(0, 2, RECORDS),
+            "at_us": STARTED_US + np.cumsum(random.integers(1, 50_000, RECORDS)),
         }
     return found
 
@@ -584,17 +587,17 @@ def _trades() -> Rows:
 def _offsets() -> Rows:
     """Each slot's offsets in the log, from below the committed ones on."""
     slots = zip(_SLOTS, (400, 600), strict=True)
-    return {tuple(slot.split("/")): {"id": np.arange(start, start + 2 * TRADES)} for slot, start in slots}
+    return {tuple(slot.split("/")): {"id": np.arange(start, start + 2 * RECORDS)} for slot, start in slots}
 
 
-def _bars(rows: Columns) -> dict[str, np.ndarray]:
-    """Bars of BAR_IDS trades each."""
-    starts = np.arange(0, len(rows["id"]), BAR_IDS)
+def _sums(rows: Columns) -> dict[str, np.ndarray]:
+    """Sums over SUM_IDS records each."""
+    starts = np.arange(0, len(rows["id"]), SUM_IDS)
     return {
         "id": starts + 1,
-        "high": np.maximum.reduceat(rows["price"], starts),
-        "low": np.minimum.reduceat(rows["price"], starts),
-        "volume": np.add.reduceat(rows["quantity"], starts),
+        "high": np.maximum.reduceat(rows["amount"], starts),
+        "low": np.minimum.reduceat(rows["amount"], starts),
+        "volume": np.add.reduceat(rows["size"], starts),
     }
 
 
@@ -653,9 +656,9 @@ def _samples(timeline: Timeline) -> Samples:
     sample("machine/cpu", 4, lambda t: 0.3 * t + 0.7 * max(0.0, min(t, end) - begin))
     sample("machine/late", 4, constant(0.001))
     silent = (timeline.down, timeline.again)
-    sample("component/handler-binance/health", 20, lambda t: None if any(_within(t, s) for s in silent) else 1.0)
-    sample("component/handler-kraken/health", 20, constant(1))
-    sample("component/handler-kraken/health.connects", 20, lambda t: timeline.connects_at_end if t > 1 else 1.0)
+    sample("component/writer-east/health", 20, lambda t: None if any(_within(t, s) for s in silent) else 1.0)
+    sample("component/writer-west/health", 20, constant(1))
+    sample("component/writer-west/health.connects", 20, lambda t: timeline.connects_at_end if t > 1 else 1.0)
     for group in GROUPS:
         stall = timeline.frozen if group in AFFECTED else timeline.others_frozen
         sample(timings.series_of("head", "exchange", group), 20, ledger)

@@ -256,7 +256,7 @@ class Stack:
     def hop(self, name: str) -> Hop:
         """One hop, made on first use: who looks at two needs no client of the others."""
         if name not in self._hops:
-            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name)
+            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name, stream=self.config.stream)
             self._hops.setdefault(name, made)
         return self._hops[name]
 
@@ -288,7 +288,9 @@ class Stack:
     def archive(self) -> Archive | None:
         """The table that the stream is exported to; None: there is none. Its hop's name is "archive"."""
         config = self.config.archive
-        return None if config is None else self._driver("archive", "table", config.table, "Archive", name=ARCHIVE)
+        if config is None:
+            return None
+        return self._driver("archive", "table", config.table, "Archive", name=ARCHIVE, stream=self.config.stream)
 
     @cached_property
     def mirror(self) -> Mirror | None:
@@ -338,12 +340,7 @@ class Stack:
 
     def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """The groups whose path includes the component."""
-        fields = self.config.stream.fields
-        return tuple(
-            g
-            for g in groups
-            if any(step.format(**dict(zip(fields, g, strict=True))) == role for step in self.config.stream.path)
-        )
+        return tuple(group for group in groups if role in self.config.stream.roles(group))
 
     def own_probes(self, role: str) -> Mapping[str, Probe]:
         """The component's probes by name, as gameday reaches it: who only answers a command inside serves nobody."""
@@ -414,8 +411,12 @@ class Stack:
         return _driver_class(self.config.channels[name].driver, "Channel", f"channels.{name}").takes
 
     def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
+        """What the class has a field for, of `more`, besides its settings."""
         where = f"{section}.{key}"
-        return _build(_driver_class(config.driver, offers, where), {**config.settings, **more}, where)
+        made = _driver_class(config.driver, offers, where)
+        taken = {field.name for field in dataclasses.fields(made)}
+        given = {name: value for name, value in more.items() if name in taken}
+        return _build(made, {**config.settings, **given}, where)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from gameday.run import HEADS_WITHIN_S
 from gameday.stack import ARCHIVE, Stack
 from gameday.state import State
 from tasks.run import Night
+from tasks.verify import digest_of
 
 ANSWER_WITHIN_S = 600.0
 """For one server's digest of all that there ever was; minutes are an archive of a year."""
@@ -124,7 +125,8 @@ def _held(stack: Stack, name: str, window: Window) -> Evidence:
     if not isinstance(hop, Hop):
         return _evidence(stack, window, _asked(name, partial(hop.derived, window, stack.ledger)))
     right = _asked(ledger, partial(stack.ledger.digest, window))[0]
-    digests = [right, *(d for d in _asked(name, partial(hop.digest, window)) if d.stream == right.stream)]
+    held = _asked(name, partial(digest_of, stack.ledger, hop, window, [right]))
+    digests = [right, *(d for d in held if d.stream == right.stream)]
     return _evidence(stack, window, digests)
 
 
@@ -150,6 +152,8 @@ def _evidence(stack: Stack, window: Window, digests: Sequence[Digest]) -> Eviden
         ledger=stream.hops[0],
         knows=True,
         window=expected,
+        stream=stream.name,
+        gapless=stream.gapless,
         digests=tuple(digests),
     )
 

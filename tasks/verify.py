@@ -16,15 +16,15 @@ from prefect.cache_policies import NO_CACHE
 from gameday import ahead, checks, diagnose, machine
 from gameday.asking import answer
 from gameday.errors import DriverError, RolledBack, TooLate
-from gameday.model import TRADE_FIELDS, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
+from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.polling import until
-from gameday.ports import Derived, Hop, Ledger, Lives, Log, Symptoms
-from gameday.records.hashing import row_hash
+from gameday.ports import Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
+from gameday.records import tallies
 from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack import ARCHIVE
 from tasks.preflight import CLEAN_RUNS
 
-__all__ = ["MARGIN_S", "archived", "gather", "judge", "touched", "window"]
+__all__ = ["MARGIN_S", "archived", "digest_of", "gather", "judge", "touched", "window"]
 
 MARGIN_S = 30.0
 """How far before its window a run looks: longer than a consumer, or a merge, holds what it has read."""
@@ -181,15 +181,19 @@ def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest,
     found: list[Digest] = []
     for name, hop in run.stack.hops.items():
         try:
-            found += _asked(run, f"the digest of {name}", partial(_digest, run.stack.ledger, hop, window))
+            found += _asked(run, f"the digest of {name}", partial(digest_of, run.stack.ledger, hop, window, found))
         except DriverError as e:
             trouble[name] = str(e)
     return tuple(found)
 
 
-def _digest(ledger: Hop, hop: Hop | Derived, window: Window) -> list[Digest]:
-    """One hop's digests."""
-    return list(hop.digest(window) if isinstance(hop, Hop) else hop.derived(window, ledger))
+def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[Digest]) -> list[Digest]:
+    """One hop's digests: its sums alone, where they are those of the hops before it; else key by key."""
+    if not isinstance(hop, Hop):
+        return list(hop.derived(window, ledger))
+    if isinstance(hop, Sums) and (proved := tallies.proved(hop.sums(window), before)) is not None:
+        return proved
+    return list(hop.digest(window))
 
 
 def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:
@@ -250,13 +254,14 @@ def touched(commits: Sequence[Commit]) -> Window:
 def _next(run: Run, commits: Sequence[Commit]) -> dict[str, Json]:
     """archive.next_us: commit -> when the earliest record happened that the ledger has beyond its heads, where the
     archive's mirror is a time."""
-    if run.stack.mirror is None or "time_us" not in run.stack.mirror.position():
+    stream = run.stack.config.stream
+    if stream.time is None or run.stack.mirror is None or "time_us" not in run.stack.mirror.position():
         return {}
     found: dict[str, int] = {}
     for group, end in run.stack.ledger.heads().items():
         columns = run.stack.ledger.rows(group, commits[0].heads.get(group, 0), end)
-        order = np.argsort(columns["id"], kind="stable")
-        ids, times_us = columns["id"][order], columns["time_us"][order]
+        order = np.argsort(columns[stream.sequence], kind="stable")
+        ids, times_us = columns[stream.sequence][order], columns[stream.time][order]
         for commit in commits:
             place = int(np.searchsorted(ids, commit.heads.get(group, 0), side="right"))
             if place < len(ids):
@@ -330,10 +335,11 @@ def _unknown(run: Run, sample: list[Json]) -> list[str]:
     for *group, key, value in sample:
         by_group.setdefault(tuple(group), []).append((key, value))
     unknown: list[str] = []
+    stream = run.stack.config.stream
     for group, rows in by_group.items():
         columns = run.stack.ledger.rows(group, min(rows)[0] - 1, max(rows)[0])
-        hashes = row_hash([columns[f] for f in TRADE_FIELDS])
-        pairs = zip(columns["id"][::-1].tolist(), hashes[::-1].tolist(), strict=True)
+        ids, hashes = columns[stream.sequence], stream.row_hashes(columns)
+        pairs = zip(ids[::-1].tolist(), hashes[::-1].tolist(), strict=True)
         known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
         unknown += [f"{'/'.join(group)} {key}" for key, value in rows if known.get(key) != value]
     return unknown
@@ -349,4 +355,4 @@ def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
     else:
         assert evidence.window is not None
         held, lo, hi = run.stack.hops[hop], evidence.window.lo[group], evidence.window.hi[group]
-    return diagnose.difference(run.stack.ledger.rows(group, lo, hi), held.rows(group, lo, hi))
+    return diagnose.difference(run.stack.ledger.rows(group, lo, hi), held.rows(group, lo, hi), run.stack.config.stream)

@@ -27,7 +27,9 @@ name = "toy"
 history = "postgresql://nobody@127.0.0.1:1/none"
 [prefect]
 api_url = "http://127.0.0.1:1/api"
-[stream]
+[streams.numbers]
+key = ["id"]
+sequence = "id"
 hops = ["one", "two"]
 visible = "two"
 path = ["web"]

@@ -87,13 +87,13 @@ def overlapping(made: Columns, window: Window) -> Columns:
 
 
 def from_trades(trades: Columns, interval_us: int) -> Columns:
-    """The bars, BAR_FIELDS, that these trades make. trades: model.Columns with ascending ids."""
-    bucket_us = trades["time_us"] // interval_us * interval_us
+    """The bars, BAR_FIELDS, that these trades make. trades: as the ledger's records have them, with ascending ids."""
+    bucket_us = trades["exchange_time"] // interval_us * interval_us
     order = np.argsort(bucket_us, kind="stable")  # stable: within a bar the ids stay ascending
     buckets, starts, counts = np.unique(bucket_us[order], return_index=True, return_counts=True)
     if not len(buckets):
         return {name: np.zeros(0, dtype=np.int64) for name in BAR_FIELDS}
-    ids, prices, quantities = (trades[name][order] for name in ("id", "price", "quantity"))
+    ids, prices, quantities = (trades[name][order] for name in ("trade_id", "price", "quantity"))
     ends = starts + counts - 1
     return {
         "bucket_us": buckets,
@@ -156,7 +156,7 @@ def ledgers(ledger: Hop, held: Columns, window: Window) -> Digest:
         for start in range(max(0, lo), min(hi, had.get((venue, symbol), lo)), CHUNK_ROWS):
             chunk = ledger.rows((venue, symbol), start, min(start + CHUNK_ROWS, hi))
             for interval, (first, last) in mine.items():
-                inside = (chunk["id"] > first) & (chunk["id"] <= last)
+                inside = (chunk["trade_id"] > first) & (chunk["trade_id"] <= last)
                 trades = {name: column[inside] for name, column in chunk.items()}
                 parts[interval].append(from_trades(trades, INTERVALS_US[interval]))
         for interval, found in parts.items():

@@ -1,8 +1,9 @@
 """Digests compared: which hop lacks, repeats or changed how many records of which group. Shared by the checks over
 digests.
 
-The first digest of a stream is the reference for the others; that of the stream "trades" is itself held against the
-window, whose ids are contiguous unless the ledger knows of holes. Which rows differ is diagnose.py's.
+The first digest of a stream is the reference for the others; that of the stream under test is itself held against the
+window, whose ids are contiguous unless they are declared to have gaps, or the ledger knows of holes. Which rows differ
+is diagnose.py's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass, replace
 from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Json, Tally, Verdict
 
 __all__ = [
+    "ARCHIVE",
     "KINDS",
-    "LISTED",
     "Damage",
     "compare",
     "counts",
@@ -28,9 +29,8 @@ __all__ = [
 
 KINDS = ("lost", "doubled", "changed")
 
-NOUNS = {"trades": "trade", "archive": "trade", "offsets": "log record", "bars": "bar"}
-LISTED = ("trades", "archive")
-"""The streams whose differing rows are listed."""
+ARCHIVE = "archive"
+"""The stream of the archive's rows: of it and the stream under test the differing rows are listed."""
 
 KEYED = ("offsets",)
 """The streams whose rows are nothing but their ids: other sums are other ids."""
@@ -75,7 +75,9 @@ def compare(evidence: Evidence) -> list[Damage]:
     """Every damage, in the order of the digests: the first of a stream is where it began."""
     found = []
     for digest in evidence.digests:
-        if digest.stream == "trades" and evidence.window and _is_reference(evidence, digest):
+        if digest.stream == evidence.stream and evidence.window and _is_reference(evidence, digest):
+            if not evidence.gapless and not evidence.knows:
+                continue
             for group, hi in evidence.window.hi.items():
                 expected = hi - evidence.window.lo.get(group, 0)
                 held = digest.groups.get(group, EMPTY)
@@ -94,7 +96,7 @@ def compare(evidence: Evidence) -> list[Damage]:
 def _surplus(evidence: Evidence) -> Iterator[Damage]:
     """What a hop showed beyond the ledger: at least one record in each of these groups that nobody made."""
     for hop, groups in (evidence.symptoms.get("surplus") or {}).items():
-        stream = "archive" if hop == "archive" else "trades"
+        stream = ARCHIVE if hop == ARCHIVE else evidence.stream
         for group, *_ in groups:
             yield Damage(stream, hop, BEYOND, evidence.ledger, tuple(group), lost=0, doubled=1, changed=0, told=True)
 
@@ -105,7 +107,7 @@ def only_late(evidence: Evidence, damage: Damage) -> bool:
         return False
     place = (damage.stream, damage.hop, damage.view)
     held = next(d.groups.get(damage.group, EMPTY) for d in evidence.digests if (d.stream, d.hop, d.view) == place)
-    if damage.stream != "trades":
+    if damage.stream != evidence.stream or not evidence.gapless:
         return held.rows > 0  # its ids are others; what it was made from is judged here
     lo, hi = evidence.window.lo.get(damage.group, 0), evidence.window.hi[damage.group]
     return damage.lost == hi - max(held.hi, lo)
@@ -124,7 +126,8 @@ def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
         listed = _listed(evidence, damage)
         for kind in KINDS:
             place = (kind, damage.hop, damage.stream, damage.view)
-            number = max(getattr(damage, kind), listed.get(kind, 0) if damage.stream in LISTED else 0)
+            told = listed.get(kind, 0) if damage.stream in (evidence.stream, ARCHIVE) else 0
+            number = max(getattr(damage, kind), told)
             by_view[place] = by_view.get(place, 0) + number
     for (kind, hop, _, _), number in by_view.items():
         totals[kind][hop] = max(totals[kind].get(hop, 0), number)
@@ -201,7 +204,9 @@ def _against_window(digest: Digest, group: Group, held: Tally, expected: int) ->
 def _against(reference: Digest, digest: Digest, group: Group, right: Tally, held: Tally) -> Damage:
     lost, foreign = max(0, right.keys - held.keys), max(0, held.keys - right.keys)
     differ = right.keys == held.keys and right.sum != held.sum
-    if right.keys == held.keys and ((right.lo, right.hi) != (held.lo, held.hi) or (differ and digest.stream in KEYED)):
+    known = None not in (right.key_sum, held.key_sum)
+    other_keys = right.key_sum != held.key_sum if known else differ and digest.stream in KEYED
+    if right.keys == held.keys and ((right.lo, right.hi) != (held.lo, held.hi) or other_keys):
         lost, foreign = 1, 1  # as many ids, but not the same ones
     same_ids = not lost and not foreign
     gapless = right.keys == right.hi - right.lo + 1
@@ -215,13 +220,13 @@ def _against(reference: Digest, digest: Digest, group: Group, right: Tally, held
         doubled=foreign + (held.rows - held.keys if digest.unique else 0),
         changed=held.conflicts or int(same_ids and held.sum != right.sum),
         told=same_ids,
-        replaced=same_ids and differ and not gapless,
+        replaced=not known and same_ids and differ and not gapless,
     )
 
 
 def _settled(evidence: Evidence, damage: Damage) -> Damage:
     """The damage as the listed rows tell it, where its sums can't."""
-    listed = _rows(evidence, damage) if damage.replaced and damage.stream in LISTED else {}
+    listed = _rows(evidence, damage) if damage.replaced and damage.stream in (evidence.stream, ARCHIVE) else {}
     missing, extra, changed = (int((listed.get(n) or {}).get("count", 0)) for n in ("missing", "extra", "changed"))
     if not missing + extra + changed:
         return damage
@@ -232,7 +237,7 @@ def _settled(evidence: Evidence, damage: Damage) -> Damage:
 def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
     """One sentence about one view of one hop, with the guilty hop first."""
     one, total = bad[0], sum(getattr(d, kind) for d in bad)
-    noun = NOUNS.get(one.stream, "record") + ("" if total == 1 else "s")
+    noun = _noun(evidence, one.stream) + ("" if total == 1 else "s")
     where = ", ".join(f"{label(d.group)} ({getattr(d, kind)}{_named(evidence, d, kind)})" for d in bad[:GROUPS_NAMED])
     where += f" and {len(bad) - GROUPS_NAMED} more groups" if len(bad) > GROUPS_NAMED else ""
     view = (
@@ -247,9 +252,17 @@ def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
     return f"{view} has at least {total} {noun} unlike {one.against}'s: {where}"
 
 
+def _noun(evidence: Evidence, stream: str) -> str:
+    """What one row is called: a stream's name is a plural."""
+    if stream == "offsets":
+        return "log record"
+    name = evidence.stream if stream == ARCHIVE else stream
+    return "record" if name in ("", ARCHIVE) else name.removesuffix("s")
+
+
 def _named(evidence: Evidence, damage: Damage, kind: str) -> str:
     """The first differing ids, where they were listed."""
-    if damage.stream not in LISTED:
+    if damage.stream not in (evidence.stream, ARCHIVE):
         return ""
     ids = ((_rows(evidence, damage).get(_ROW_KINDS[kind]) or {}).get("ids") or [])[:GROUPS_NAMED]
     return f": id {', '.join(str(i) for i in ids)}" if ids else ""

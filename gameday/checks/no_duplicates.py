@@ -20,7 +20,7 @@ def no_duplicates(evidence: Evidence) -> Finding:
     again = {
         digest.hop: sum(t.rows - t.keys for t in digest.groups.values())
         for digest in digests.values()
-        if digest.stream == "trades" and not digest.unique
+        if digest.stream == evidence.stream and not digest.unique
     }
     told = ", ".join(f"{hop} {number}" for hop, number in again.items() if number)
     return Finding(

@@ -60,7 +60,7 @@ def _period_ns(series: Sequence[Sample]) -> float:
 
 
 def _slots(evidence: Evidence) -> list[str]:
-    """The slots whose topic names an affected group's first field (…trades.binance); all when none does."""
+    """The slots whose topic names an affected group's first field (…orders.berlin); all when none does."""
     slots = sorted(name.removeprefix("serving/") for name in evidence.samples if name.startswith("serving/"))
     firsts = {group[0] for group in evidence.affected}
     own = [slot for slot in slots if firsts & set(slot.rpartition("/")[0].split("."))]

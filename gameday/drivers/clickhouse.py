@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -17,9 +18,12 @@ from gameday import address
 from gameday.config import Http
 from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.model import TRADE_FIELDS, Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.model import EMPTY, Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.records.declaration import Stream
+from gameday.records.in_clickhouse import Unfit, form, row_hash
+from gameday.records.types import INT64_MAX
 
-__all__ = ["COLUMNS", "DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
+__all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
 
 CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
@@ -37,16 +41,21 @@ DIGEST_WITHIN_S = 120.0
 TAIL_ROWS = 5_000
 """How far back from each partition's end heads() looks at first, where there is no table of heads."""
 
-COLUMNS: Mapping[str, str] = {
-    "venue": "venue",
-    "symbol": "symbol",
-    "id": "trade_id",
-    "price": "toInt64(toDecimal128(price, 8) * 100000000)",
-    "quantity": "toInt64(toDecimal128(quantity, 8) * 100000000)",
-    "side": "side",
-    "time_us": "exchange_us",
-}
-"""model.Columns -> SQL: integers, scaled exactly. A Decimal(18, 8) would overflow where it is multiplied as it is."""
+BUCKET_KEYS = 4_000_000
+"""How many keys an exact digest holds at once, at about 100 bytes each; more are done one hash bucket after another."""
+
+RANGES_MAX = 5_000
+"""How many ranges of ids a window is cut into for the table's index."""
+
+KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
+"""What a table promises -> the view of its digests."""
+
+ALL_HASHES = "groupUniqArray(r)"
+MALFORMED_NAMED = 3
+IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+QUERY_BYTES_MAX = 1 << 26
+"""A window of ten thousand groups takes a megabyte."""
 
 PORTS = {"http": 8123, "https": 8443}
 """Where a server listens whose URL names no port."""
@@ -76,6 +85,7 @@ class Server:
             "default_format": "JSONCompact",
             "output_format_json_quote_64bit_integers": 0,
             "wait_end_of_query": 1,  # a query that fails halfway has a status that says so
+            "max_query_size": QUERY_BYTES_MAX,
             "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
         }
         try:
@@ -92,48 +102,67 @@ class Server:
         return DriverError(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """The records of a table, as SQL: the group's texts, the id, the hashes of key and row, whether a row's values fit
+    their types (None: any do), and each field's canonical value."""
+
+    groups: tuple[str, ...]
+    id: str
+    key: str
+    row: str
+    fits: str | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass
 class Hop:
-    """A table of trades.
+    """A table of records.
 
-    view: what `table` promises: "raw" may repeat a record, "final" has each once. raw: the table behind a final one.
-    heads_table: a small one with the columns venue, symbol and id. log: for a table of delivered messages, its columns
-    topic, partition, offset, ingested. first: {"table", "offset"}: of a trade that came more than once the one with the
-    lowest offset is kept, and that table has them all. columns: SQL for the columns that are not named as in COLUMNS.
-    recent: SQL that only the newest rows fulfil, where there is no table of heads: heads() looks no further. settings:
-    ClickHouse's own, for every query. component: the role of the server, for the start of its process.
+    kind: what `table` promises: "append" may repeat a record, "once" has each once. fields: SQL of each field that has
+    another name or form than in the stream. where: SQL of the rows that belong to the stream. raw: the table behind one
+    of kind "once". heads_table: a small one with the same fields of group and sequence. log: for a table of delivered
+    messages, its columns topic, partition, offset, ingested. first: {"table", "offset"}: of a record that came more
+    than once the one with the lowest offset is kept, and that table has them all. recent: SQL that only the newest rows
+    fulfil, where there is no table of heads: heads() looks no further. settings: ClickHouse's own, for every
+    query. component: the role of the server, for the start of its process.
     """
 
     url: Http
-    view: str
+    kind: str
     table: str
+    stream: Stream
+    fields: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
     raw: str | None = None
     heads_table: str | None = None
     log: Mapping[str, str] | None = None
     first: Mapping[str, str] | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
     recent: str | None = None
     component: str = "clickhouse"
     name: str = "clickhouse"
     settings: Mapping[str, int | str] = field(default_factory=dict)
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _shapes: dict[str, _Shape] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.view not in ("raw", "final"):
-            raise ConfigError(f'hops.{self.name}.view is {self.view!r}. Remedy: "raw" or "final"')
-        if unknown := set(self.columns) - set(COLUMNS):
-            raise ConfigError(f"hops.{self.name}.columns has {sorted(unknown)}. Known: {', '.join(COLUMNS)}")
+        if self.kind not in KINDS:
+            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(KINDS)}")
         self._server = Server(self.url, self.settings)
-        self._sql = {**COLUMNS, **self.columns}
+        self._sql = {name: self.fields.get(name, name) for name in self.stream.types}
+        self._id = self._sql[self.stream.sequence]
+        self._groups = tuple(
+            self._sql[name] if self.stream.types[name].name == "text" else f"toString({self._sql[name]})"
+            for name in self.stream.group
+        )
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id: from the table of heads, else from the recent rows, else from the end of each partition
         of the log, else from the whole table."""
         if self.heads_table is not None:
-            sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {self.heads_table} GROUP BY 1, 2 {ONE_THREAD}"
-            return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, HEADS_WITHIN_S)}
+            return self._tops(self.heads_table, "true", HEADS_WITHIN_S, ONE_THREAD)
         if self.recent is None and self.log is not None:
             return self._log_heads(self.log)
         found = self.tops(self.recent or "true", HEADS_WITHIN_S)
@@ -142,26 +171,24 @@ class Hop:
                 self._heads[group] = max(self._heads.get(group, 0), head)
             return dict(self._heads)
 
+    def sums(self, window: Window) -> Sequence[Digest]:
+        """As `digest`, in one scan: rows that repeat a record are counted and summed again."""
+        return self._digests(window, self._summed)
+
     def digest(self, window: Window) -> Sequence[Digest]:
-        """Stream "trades" of the table behind and of the table; for a log also "offsets": the places of the same
-        records, groups (topic, partition)."""
-        where = self._inside(window)
-        found = [self._trades(self.raw, "raw", where)] if self.raw else []
-        found.append(self._trades(self.table, self.view, where))
-        if self.log:
-            group = f"{self.log['topic']}, toString({self.log['partition']})"
-            offset = self.log["offset"]
-            groups = self._tallies(group, offset, _hashed([offset]), self.table, where)
-            found.append(Digest("offsets", self.name, "raw", groups))
-        return tuple(found)
+        """The stream in the table behind and in the table; for a log also "offsets": the places of the same records,
+        groups (topic, partition)."""
+        return self._digests(window, self._exact)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
         """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
-        fields = ", ".join(self._sql[name] for name in ("venue", "symbol", *TRADE_FIELDS))
+        shape = self._shape(self.table)
+        fields = ", ".join(shape.values[name] for name in self.stream.types)
         where = self._inside(Window({group: lo}, {group: hi}))
-        repeats = "" if self.view == "final" else "DISTINCT "  # where each record is promised once, a repeat is a find
-        sql = f"SELECT {repeats}{fields} FROM {self.table} WHERE {where} ORDER BY {self._sql['id']}"
-        return columns(self._server.rows(sql, DIGEST_WITHIN_S), ("venue", "symbol"), TRADE_FIELDS)
+        fits = f" AND {shape.fits}" if shape.fits else ""
+        repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
+        sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self.table} WHERE {where}{fits} ORDER BY {shape.id}"
+        return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
 
     def delivered(self) -> Position:
         """Slot -> the offset after the highest that it holds; {} for a table without places in a log."""
@@ -176,8 +203,9 @@ class Hop:
         insert before, or since it happened if that was later; ingest_idle_s: the time since its last insert, or since
         the baseline. first_after_start: "topic/partition" -> lowest offset inserted since the server's start, where
         that came after the baseline; last_before_start: the highest inserted before. not_first: ids in the window of
-        which another row than that with the lowest offset is kept."""
-        found: dict[str, Json] = {}
+        which another row than that with the lowest offset is kept. malformed: rows of the window with values that
+        don't fit their types, and the first of them."""
+        found: dict[str, Json] = self._malformed(window)
         if self.log:
             found["ingest_gap_s"], found["ingest_idle_s"] = self._ingest_gaps(self.log, since_us)
             start_us = started_us.get(self.component)
@@ -196,44 +224,172 @@ class Hop:
 
     def tops(self, where: str = "true", within_s: float = DIGEST_WITHIN_S) -> dict[Group, int]:
         """Group -> highest id of the table's rows under a condition, which is SQL."""
-        sql = f"SELECT {self._group}, max({self._sql['id']}) FROM {self.table} WHERE {where} GROUP BY 1, 2"
+        return self._tops(self.table, where, within_s)
+
+    def tallies(self, where: str) -> dict[Group, Tally]:
+        """Of the table's rows under a condition, which is SQL."""
+        return self._exact(self._shape(self.table), self.table, where)
+
+    def _tops(self, table: str, where: str, within_s: float, settings: str = "") -> dict[Group, int]:
+        groups = ", ".join(self._groups)
+        by = f" GROUP BY {groups}" if groups else ""
+        select = ", ".join([*self._groups, f"max({self._id})", "count()"])
+        sql = f"SELECT {select} FROM {table} WHERE ({where}) AND ({self.where or 'true'}){by} {settings}"
         found = self._server.rows(sql, within_s)
-        return {(str(venue), str(symbol)): int(head) for venue, symbol, head in found if venue and symbol}
+        return {tuple(map(str, group)): int(head) for *group, head, rows in found if rows and all(group)}
 
-    def tallies(self, group: str, where: str = "true") -> dict[Group, Tally]:
-        """Of the table's rows under a condition, by a group of two columns; both are SQL."""
-        hashed = _hashed([self._sql[name] for name in TRADE_FIELDS])
-        return self._tallies(group, self._sql["id"], hashed, self.table, where)
+    def _digests(self, window: Window, tallied: Callable[[_Shape, str, str], dict[Group, Tally]]) -> Sequence[Digest]:
+        inside, stream = self._inside(window), self.stream.name
+        found = []
+        for table, view in ((self.raw, "raw"), (self.table, KINDS[self.kind])):
+            if table is not None:
+                found.append(Digest(stream, self.name, view, tallied(self._shape(table), table, inside)))
+        if self.log:
+            topic, partition, offset = (self.log[name] for name in ("topic", "partition", "offset"))
+            hashed = row_hash([f"toUInt64({offset})"])
+            places = _Shape((topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed)
+            fits = self._shape(self.table).fits
+            where = f"{inside} AND {fits}" if fits else inside
+            found.append(Digest("offsets", self.name, "raw", tallied(places, self.table, where)))
+        return tuple(found)
 
-    def _trades(self, table: str, view: str, where: str) -> Digest:
-        hashed = _hashed([self._sql[name] for name in TRADE_FIELDS])
-        return Digest("trades", self.name, view, self._tallies(self._group, self._sql["id"], hashed, table, where))
+    def _summed(self, shape: _Shape, table: str, where: str) -> dict[Group, Tally]:
+        """One scan, without grouping by key. Sums of UInt64 wrap."""
+        keep = f" AND {shape.fits}" if shape.fits else ""
+        by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
+        figures = f"count(), min({shape.id}), max({shape.id}), sum({shape.row}), sum({shape.key})"
+        sql = f"SELECT {', '.join([*shape.groups, figures])} FROM {table} WHERE {where}{keep}{by}"
+        return {
+            tuple(map(str, group)): Tally(rows, rows, lo, hi, total, key_sum=keys)
+            for *group, rows, lo, hi, total, keys in self._server.rows(sql, DIGEST_WITHIN_S)
+            if rows
+        }
 
-    def _tallies(self, group: str, key: str, hashed: str, table: str, where: str) -> dict[Group, Tally]:
-        """Tallies by group; all are SQL: the group's two columns, the id, the row hash, the table and its condition.
+    def _exact(self, shape: _Shape, table: str, where: str) -> dict[Group, Tally]:
+        """By key, in as many hash buckets as keep the keys in bounds."""
+        from gameday.records.tallies import add
 
-        Exact, and once over the rows: first by id with the set of its hashes, then by group. Sums of UInt64 wrap.
-        """
-        sql = f"""
-            SELECT g0, g1, sum(copies), count(), min(k), max(k), sum(arraySum(hashes)), countIf(length(hashes) > 1)
-            FROM (
-                SELECT g0, g1, k, count() AS copies, groupUniqArray(h) AS hashes
-                FROM (SELECT c.1 AS g0, c.2 AS g1, c.3 AS k, c.4 AS h
-                      FROM (SELECT tuple({group}, {key}, {hashed}) AS c FROM {table} WHERE {where}))
-                GROUP BY g0, g1, k)
-            GROUP BY g0, g1"""
+        keep = f"{where} AND {shape.fits}" if shape.fits else where
+        hashed = f"cityHash64({', '.join(shape.groups)})" if shape.groups else "toUInt64(0)"
+        by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
+        sql = f"SELECT {', '.join([*shape.groups, f'any({hashed})', 'count()'])} FROM {table} WHERE {keep}{by}"
+        known = {number: (tuple(map(str, group)), rows) for *group, number, rows in self._asked(sql)}
+        if not known:
+            return {}
+        buckets = 1 + sum(rows for _, rows in known.values()) // BUCKET_KEYS
         found: dict[Group, Tally] = {}
-        for first, second, rows, keys, lo, hi, total, conflicts in self._server.rows(sql, DIGEST_WITHIN_S):
-            found[str(first), str(second)] = Tally(rows, keys, lo, hi, total, conflicts)
+        for bucket in range(buckets):
+            within = f"{keep} AND {shape.key} % {buckets} = {bucket}" if buckets > 1 else keep
+            for number, tally in self._bucket(shape, hashed, table, within).items():
+                group = known[number][0]
+                found[group] = add(found.get(group, EMPTY), tally)
         return found
 
-    def _inside(self, window: Window) -> str:
-        """SQL: the record is in the window."""
-        return either(
-            f"({same(self._sql['venue'], group[0])} AND {same(self._sql['symbol'], group[1])}"
-            f" AND {self._sql['id']} > {window.lo.get(group, 0)} AND {self._sql['id']} <= {hi})"
-            for group, hi in window.hi.items()
+    def _bucket(
+        self, shape: _Shape, hashed: str, table: str, where: str, hashes: str = "[min(r), max(r)]"
+    ) -> dict[int, Tally]:
+        """Tallies by the hash of the group. The lowest and the highest hash of a key tell whether it has several;
+        which, only the set of them all does."""
+        sql = f"""
+            SELECT g, sum(copies), count(), min(lo), max(hi), sum(arraySum(arrayDistinct(hashes))),
+                countIf(length(arrayDistinct(hashes)) > 1), sum(k)
+            FROM (
+                SELECT g, k, count() AS copies, {hashes} AS hashes, min(i) AS lo, max(i) AS hi
+                FROM (SELECT {hashed} AS g, {shape.key} AS k, {shape.row} AS r, {shape.id} AS i
+                      FROM {table} WHERE {where})
+                GROUP BY g, k)
+            GROUP BY g"""
+        found: dict[int, Tally] = {}
+        for group, rows, keys, lo, hi, total, conflicts, key_sum in self._asked(sql):
+            found[group] = Tally(rows, keys, lo, hi, total, conflicts, key_sum=key_sum)
+        if hashes != ALL_HASHES and any(tally.conflicts for tally in found.values()):
+            return self._bucket(shape, hashed, table, where, ALL_HASHES)
+        return found
+
+    def _asked(self, sql: str) -> Sequence[Sequence[Any]]:
+        return self._server.rows(sql, DIGEST_WITHIN_S)
+
+    def _shape(self, table: str) -> _Shape:
+        """The table's records as SQL, made for the types that its columns have."""
+        if table not in self._shapes:
+            names = list(self.stream.types)
+            listed = ", ".join(f"{self._sql[name]} AS f{n}" for n, name in enumerate(names))
+            told = self._server.rows(f"DESCRIBE TABLE (SELECT {listed} FROM {table})", LOOK_WITHIN_S)
+            columns = dict(zip(names, (str(row[1]) for row in told), strict=True))
+            try:
+                self._shapes[table] = self._made(columns)
+            except Unfit as e:
+                raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
+        return self._shapes[table]
+
+    def _made(self, columns: Mapping[str, str]) -> _Shape:
+        kinds = self.stream.types
+        forms = {name: form(kinds[name], self._sql[name], column) for name, column in columns.items()}
+        own, hashed = (
+            [word for name in names for word in forms[name].words] for names in (self.stream.own, self.stream.hashed)
         )
+        needed = [f"isNotNull({self._sql[name]})" for name in self.stream.needed if "Nullable(" in columns[name]]
+        fits = [*dict.fromkeys(needed), *(made.fits for made in forms.values() if made.fits)]
+        return _Shape(
+            self._groups,
+            f"assumeNotNull(toInt64({self._id}))",
+            row_hash(own),
+            row_hash(hashed),
+            " AND ".join(f"({one})" for one in fits) or None,
+            {name: made.value for name, made in forms.items()},
+        )
+
+    def _inside(self, window: Window) -> str:
+        """SQL: the record is in the window. A group's bounds are found by its hash, however many groups there are."""
+        belongs = f"({self.where})" if self.where else "true"
+        groups = {group: (window.lo.get(group, 0), hi) for group, hi in window.hi.items()}
+        if not groups:
+            return "false"
+        lows, highs = (min(lo for lo, _ in groups.values()), max(hi for _, hi in groups.values()))
+        found = [belongs, f"{self._id} > {lows}", f"{self._id} <= {highs}"]
+        if len(groups) == 1:
+            (group,) = groups
+            return " AND ".join([*found, *(same(sql, text) for sql, text in zip(self._groups, group, strict=True))])
+        listed = ", ".join(f"({', '.join(map(literal, group))},)" for group in groups)
+        texts = f"cityHash64({', '.join(f't.{n}' for n in range(1, len(self._groups) + 1))})"
+        known = f"arrayMap(t -> {texts}, [{listed}])"
+        own = f"cityHash64({', '.join(self._groups)})"
+        for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
+            bounds = f"CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64))"
+            found.append(f"{self._id} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")
+        return " AND ".join([*found, *self._hint(groups)])
+
+    def _hint(self, groups: Mapping[Group, tuple[int, int]]) -> list[str]:
+        """The same for the table's index, where the fields are columns: the ranges of ids that can hold any."""
+        plain = (*self._groups, self._id)
+        if not all(IDENTIFIER.fullmatch(sql) for sql in plain):
+            return []
+        lows = min(lo for lo, _ in groups.values())
+        width = max(8192, sum(hi - lo for lo, hi in groups.values()) // RANGES_MAX)
+        if lows < 0:
+            return []  # from the first record on
+        ranges = ", ".join(
+            f"({', '.join([*map(literal, group), str(number)])})"
+            for group, (lo, hi) in groups.items()
+            for number in range(lo // width, hi // width + 1)
+        )
+        listed = ", ".join([*self._groups, f"intDiv({self._id}, {width})"])
+        return [f"indexHint(({listed}) IN ({ranges}))"] if ranges else []
+
+    def _malformed(self, window: Window) -> dict[str, Json]:
+        shape = self._shape(self.table)
+        if shape.fits is None:
+            return {}
+        where = f"{self._inside(window)} AND NOT ({shape.fits})"
+        shown = ", ".join(
+            f"concat('{name} ', ifNull(toString({self._sql[name]}), 'NULL'))" for name in self.stream.types
+        )
+        (row,) = self._server.rows(
+            f"SELECT count(), groupArray({MALFORMED_NAMED})(arrayStringConcat([{shown}], ', ')) FROM {self.table} "
+            f"WHERE {where}",
+            DIGEST_WITHIN_S,
+        )
+        return {"malformed": {"rows": int(row[0]), "first": row[1]}} if int(row[0]) else {}
 
     def _log_heads(self, log: Mapping[str, str]) -> Mapping[Group, int]:
         """What came since the call before; at the first call the end of each partition, found by the table's order."""
@@ -248,20 +404,23 @@ class Hop:
             ]
             pairs = ", ".join(f"({literal(t)}, {p})" for t, p in self._after)
             fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
+            columns = ", ".join([*self._groups, topic, partition])
             sql = (
-                f"SELECT {self._group}, {topic}, {partition}, max({self._sql['id']}), max({offset}) "
-                f"FROM {self.table} WHERE {either([*known, *fresh])} GROUP BY 1, 2, 3, 4"
+                f"SELECT {columns}, max({self._id}), max({offset}) FROM {self.table} "
+                f"WHERE ({either([*known, *fresh])}) AND ({self.where or 'true'}) GROUP BY {columns}"
             )
-            for venue, symbol, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
-                if venue and symbol:  # a message that holds no trade has no group
-                    self._heads[venue, symbol] = max(self._heads.get((venue, symbol), 0), int(head))
+            for *texts, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
+                if all(texts) and head is not None:  # a message that holds no record has no group
+                    group = tuple(map(str, texts))
+                    self._heads[group] = max(self._heads.get(group, 0), int(head))
                 self._after[t, p] = max(self._after.get((t, p), 0), int(end))
             return dict(self._heads)
 
     def _ingest_gaps(self, log: Mapping[str, str], since_us: int) -> tuple[dict[str, float], dict[str, float]]:
         us = f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"
+        happened = self._shape(self.table).values[self.stream.time] if self.stream.time else "0"
         inserts = f"""
-            SELECT {log["topic"]} AS t, {us} AS u, min({self._sql["time_us"]}) AS happened
+            SELECT {log["topic"]} AS t, {us} AS u, min({happened}) AS happened
             FROM {self.table} WHERE u > {since_us} GROUP BY t, u"""
         before = f"lagInFrame(u, 1, {since_us}) OVER (PARTITION BY t ORDER BY u)"
         waited = f"SELECT t, u, u - greatest({before}, happened) AS w FROM ({inserts})"
@@ -285,7 +444,7 @@ class Hop:
         }
 
     def _not_first(self, first: Mapping[str, str], window: Window) -> int:
-        where, key = self._inside(window), f"tuple({self._group}, {self._sql['id']})"
+        where, key = self._inside(window), f"tuple({', '.join([*self._groups, self._id])})"
         sql = f"""
             SELECT countIf(kept != lowest) FROM
                 (SELECT {key} AS k, min({first["offset"]}) AS kept FROM {self.table} WHERE {where} GROUP BY 1) AS s
@@ -294,9 +453,21 @@ class Hop:
                 b ON s.k = b.k"""
         return int(self._server.rows(sql, DIGEST_WITHIN_S)[0][0])
 
-    @property
-    def _group(self) -> str:
-        return f"{self._sql['venue']}, {self._sql['symbol']}"
+
+def _canonical(rows: Sequence[Sequence[Any]], stream: Stream) -> Columns:
+    """Rows of Form.value in the order of the stream's fields, as canonical columns."""
+    import numpy as np
+
+    columns = list(zip(*rows, strict=True)) or [()] * len(stream.types)
+    found: dict[str, Any] = {}
+    for (name, kind), values in zip(stream.types.items(), columns, strict=False):
+        if kind.whole and None not in values:
+            found[name] = np.array(values, dtype=np.int64)
+            continue
+        found[name] = np.empty(len(values), dtype=object)
+        raw = kind.name in ("uuid", "bytes")
+        found[name][:] = [bytes.fromhex(value) if raw and value is not None else value for value in values]
+    return found
 
 
 def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
@@ -309,13 +480,6 @@ def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequen
         name: np.array(column, dtype=str if name in texts else np.int64)
         for name, column in zip(names, columns, strict=True)
     }
-
-
-def _hashed(expressions: Sequence[str]) -> str:
-    """The row hash of these integer expressions; all is SQL."""
-    from gameday.records.in_clickhouse import row_hash
-
-    return row_hash([f"toUInt64(toInt64({expression}))" for expression in expressions])
 
 
 def either(conditions: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from gameday.drivers.clickhouse import Hop as Rows
 from gameday.drivers.clickhouse import literal
 from gameday.errors import ConfigError, DriverError, RolledBack, masked
 from gameday.model import Columns, Commit, Digest, Group, Tally, Window
+from gameday.records.declaration import Stream
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -49,16 +50,18 @@ class Archive:
 
     clickhouse: http://user:password@host:port of the server that reads the files. position, ids: the keys of the
     summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id; position = "" where summaries have
-    neither: then each commit's heads are those of its rows. columns: as clickhouse.Hop has it. endpoint: the store's as
-    that server reaches it, where it isn't the catalog's.
+    neither: then each commit's heads are those of its rows. fields, where: as clickhouse.Hop has them. endpoint: the
+    store's as that server reaches it, where it isn't the catalog's.
     """
 
     catalog: Mapping[str, str]
     table: str
     clickhouse: Http
+    stream: Stream
     position: str = "offload.position"
     ids: str = "offload.ids"
-    columns: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
     endpoint: Http | None = None
     name: str = "archive"
     _loaded: list[Any] = field(default_factory=list, init=False, repr=False)
@@ -122,7 +125,7 @@ class Archive:
         return found[1].heads if found else {}
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """The stream "archive": each trade once."""
+        """The stream "archive": each record once."""
         table = self._table()
         if table.metadata.current_snapshot_id is None:
             return (Digest("archive", self.name, "final", {}),)
@@ -191,7 +194,9 @@ class Archive:
             summary: Mapping[str, Any] = snapshot.summary.additional_properties if snapshot.summary else {}
             if self.position in summary:
                 position = {slot: int(at) for slot, at in json.loads(summary[self.position]).items()}
-                heads = {_group(name): int(head) for name, head in json.loads(summary.get(self.ids) or "{}").items()}
+                heads = {
+                    self._group(name): int(head) for name, head in json.loads(summary.get(self.ids) or "{}").items()
+                }
                 yield snapshot, Commit(str(snapshot.snapshot_id), snapshot.timestamp_ms * 1000, position, heads)
             elif not self.placed and snapshot.summary and snapshot.summary.operation.value in ADDING:
                 yield snapshot, Commit(str(snapshot.snapshot_id), snapshot.timestamp_ms * 1000, {}, {})
@@ -201,7 +206,6 @@ class Archive:
     def _added(self, table: Table, wanted: Sequence[Snapshot]) -> Mapping[str, Mapping[Group, Tally]]:
         """Commit -> group -> the rows of the files that it added."""
         added: dict[str, Mapping[Group, Tally]] = {}
-        venue, symbol = (self.columns.get(name, name) for name in ("venue", "symbol"))
         for snapshot in wanted:
             with self._read(f"manifests of {self.table}"):
                 files = [p for maker, p in self._files(table, snapshot, own=True) if maker == snapshot.snapshot_id]
@@ -209,7 +213,7 @@ class Archive:
                 names = ", ".join(map(literal, files))
                 with self._masked():
                     rows = self._rows_of(table, snapshot)
-                    added[str(snapshot.snapshot_id)] = rows.tallies(f"{venue}, {symbol}", f"{PATH} IN ({names})")
+                    added[str(snapshot.snapshot_id)] = rows.tallies(f"{PATH} IN ({names})")
         return added
 
     def _files(self, table: Table, snapshot: Snapshot | None, own: bool = False) -> Iterator[tuple[int, str]]:
@@ -278,8 +282,20 @@ class Archive:
         pinned = table.metadata_location.removeprefix(table.metadata.location).lstrip("/")
         where = ", ".join(map(literal, (f"{folder}/", key, secret)))
         made = f"icebergS3({where}, SETTINGS iceberg_metadata_file_path = {literal(pinned)})"
-        pinned_to = {} if snapshot is None else {"iceberg_snapshot_id": snapshot.snapshot_id}
-        return Rows(self.clickhouse, "final", made, columns=self.columns, name=self.name, settings=pinned_to)
+        return Rows(
+            self.clickhouse,
+            "once",
+            made,
+            self.stream,
+            fields=self.fields,
+            where=self.where,
+            name=self.name,
+            settings={} if snapshot is None else {"iceberg_snapshot_id": snapshot.snapshot_id},
+        )
+
+    def _group(self, name: str) -> Group:
+        """ "group/parts", of which the last may have a stroke of its own."""
+        return tuple(name.split("/", max(0, len(self.stream.group) - 1)))
 
     @contextmanager
     def _masked(self) -> Iterator[None]:
@@ -292,9 +308,3 @@ class Archive:
             if told == str(e):
                 raise
             raise DriverError(told, definite=e.definite) from None
-
-
-def _group(name: str) -> Group:
-    """ "venue/symbol", where the symbol may have a stroke of its own."""
-    venue, _, symbol = name.partition("/")
-    return venue, symbol

@@ -1,4 +1,4 @@
-"""The ledger of an exchange simulator: its tape tells what exists, a pure function what each trade was.
+"""The ledger of an exchange simulator: its tape tells what exists, a pure function what each record was.
 
 numpy is imported by what computes with it: who only asks for the heads does without.
 """
@@ -17,7 +17,8 @@ from gameday import address
 from gameday.config import Http
 from gameday.drivers._post import Kept
 from gameday.errors import DriverError
-from gameday.model import EMPTY, TRADE_FIELDS, Columns, Digest, Group, Tally, Window
+from gameday.model import EMPTY, Columns, Digest, Group, Tally, Window
+from gameday.records.declaration import Stream
 from gameday.stack import function
 
 __all__ = ["Hop"]
@@ -26,19 +27,21 @@ ASK_WITHIN_S = 0.9
 """Less than the deadline of the probe that samples the heads."""
 
 CHUNK_ROWS = 1 << 20
-"""Trades computed at once: 50 MB."""
+"""Records computed at once: 50 MB."""
 
-Trades = Callable[[Mapping[str, Any], str, str, int, int], dict[str, Any]]
+Records = Callable[[Mapping[str, Any], Group, int, int], dict[str, Any]]
 
 
 @dataclass
 class Hop:
-    """url: the simulator's; GET /tape gives its tape and {"heads": {venue: {symbol: highest id}}}. trades: where to
-    find the function from (tape, venue, symbol, lo, hi) to the trades lo < id <= hi, as "package.module:name"."""
+    """url: the simulator's; GET /tape gives its tape, with "heads": {group's first field: {second: … highest id}}.
+    records: where to find the function from (tape, group, lo, hi) to the records whose number is in (lo, hi], as
+    "package.module:name": equally long arrays of canonical values by field, ascending."""
 
     whole: ClassVar[bool] = True
     url: Http
-    trades: str
+    records: str
+    stream: Stream
     name: str = "exchange"
 
     def heads(self) -> Mapping[Group, int]:
@@ -46,41 +49,35 @@ class Hop:
         return _heads(self._tape())
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """What should exist: the stream "trades", each once. Nothing does of a group, or beyond an id, that the tape
+        """What should exist, each once. Nothing does of a group, or beyond an id, that the tape
         never had."""
-        from gameday.records.hashing import row_hash
-        from gameday.records.tallies import add, tally
+        from gameday.records.tallies import add
 
         tape = self._tape()
         groups: dict[Group, Tally] = {}
         for group, hi in window.hi.items():
             total = EMPTY
             for chunk in self._chunks(tape, group, window.lo.get(group, 0), hi):
-                total = add(total, tally(chunk["id"], row_hash([chunk[name] for name in TRADE_FIELDS])))
+                total = add(total, self.stream.tally(chunk))
             groups[group] = total
-        return (Digest("trades", self.name, "final", groups),)
+        return (Digest(self.stream.name, self.name, "final", groups),)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The trades lo < id <= hi."""
-        import numpy as np
-
-        venue, symbol = group
-        columns = self._made(self._tape(), group, lo, hi)
-        rows = len(columns["id"])
-        return {"venue": np.full(rows, venue), "symbol": np.full(rows, symbol), **columns}
+        """The records lo < id <= hi."""
+        return self._made(self._tape(), group, lo, hi)
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
-        lo = max(0, lo)  # the first trade has the id 1
+        lo = max(0, lo)  # the first record has the id 1
         end = min(hi, _heads(tape).get(group, lo))
         for start in range(lo, end, CHUNK_ROWS):
             yield self._made(tape, group, start, min(start + CHUNK_ROWS, end))
 
     def _made(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Columns:
-        """The trades lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
+        """The records lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
         had = _heads(tape)
-        venue, symbol = group if group in had else next(iter(had))
+        known = group if group in had else next(iter(had))
         lo = max(0, lo)
-        return self._function(tape, venue, symbol, lo, max(lo, min(hi, had.get(group, lo))))
+        return self._function(tape, known, lo, max(lo, min(hi, had.get(group, lo))))
 
     def _tape(self) -> dict[str, Any]:
         target = f"{urlsplit(self.url).path.rstrip('/')}/tape"
@@ -102,10 +99,18 @@ class Hop:
         return address.of(self.url)
 
     @cached_property
-    def _function(self) -> Trades:
-        found: Trades = function(self.trades)
+    def _function(self) -> Records:
+        found: Records = function(self.records)
         return found
 
 
 def _heads(tape: Mapping[str, Any]) -> Mapping[Group, int]:
-    return {(venue, symbol): head for venue, symbols in tape["heads"].items() for symbol, head in symbols.items()}
+    return dict(_flat(tape["heads"], ()))
+
+
+def _flat(heads: Any, group: Group) -> Iterator[tuple[Group, int]]:
+    if not isinstance(heads, dict):
+        yield group, int(heads)
+        return
+    for name, inner in heads.items():
+        yield from _flat(inner, (*group, name))

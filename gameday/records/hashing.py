@@ -6,20 +6,16 @@ The same in SQL is in_clickhouse.py's and in_postgres.py's.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from gameday.records.types import Canonical, Type
+from gameday.records.types import NULL, Canonical, Type, word_of_bytes
 
-__all__ = ["NULL", "U64", "hash64", "row_hash", "word_of_bytes", "words"]
+__all__ = ["U64", "hash64", "row_hash", "words"]
 
 U64 = npt.NDArray[np.uint64]
-
-NULL = 0xA5C31F7E92D84B61
-"""The word of a value that is NULL or absent: a number like any other, drawn once."""
 
 # intHash64 as ClickHouse's source has it (Common/HashTable/Hash.h): one xor, then MurmurHash3's 64-bit finaliser.
 _SALT = np.uint64(0x4CF2D2BAAE6DA887)
@@ -73,6 +69,8 @@ def words(kind: Type, values: npt.NDArray[np.integer] | Sequence[Canonical]) -> 
     """
     if isinstance(values, np.ndarray) and values.dtype.kind in "iub":
         return (_unsigned(values),)
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
     if kind.whole:
         return (_array(NULL if value is None else int(value) & _MASK for value in values),)
     if kind.name == "uuid":
@@ -85,11 +83,6 @@ def words(kind: Type, values: npt.NDArray[np.integer] | Sequence[Canonical]) -> 
             for value in values
         ),
     )
-
-
-def word_of_bytes(value: bytes) -> int:
-    """The first eight bytes of its MD5, as a little-endian number."""
-    return int.from_bytes(hashlib.md5(value, usedforsecurity=False).digest()[:8], "little")
 
 
 _NULLS = NULL.to_bytes(8, "little") * 2

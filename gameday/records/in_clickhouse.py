@@ -9,8 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gameday.records.hashing import NULL
-from gameday.records.types import INT64_MAX, INT64_MIN, UNITS_US, YEARS, Type
+from gameday.records.types import INT64_MAX, INT64_MIN, NULL, UNITS_US, YEARS, Type, word_of_bytes
 
 __all__ = ["Form", "Unfit", "form", "row_hash"]
 
@@ -38,10 +37,11 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class Form:
-    """One field of a table. words: SQL of UInt64, never NULL. fits: SQL of whether the row's value fits its type; None:
-    any does."""
+    """One field of a table. words: SQL of UInt64, never NULL. value: SQL of the canonical value: a number, a text, the
+    digits of bytes in hex. fits: SQL of whether the row's value fits its type; None: any does."""
 
     words: tuple[str, ...]
+    value: str
     fits: str | None = None
 
 
@@ -55,11 +55,17 @@ def form(kind: Type, sql: str, column: str) -> Form:
     made = globals()[f"_{kind.name}"](kind, x, bare)
     if made is None:
         raise Unfit(f"{sql} is {column}, which is not read as {kind}. Remedy: {_remedy(kind, bare)}")
-    words, fits = made
+    words, fits, *told = made
+    value = told[0] if told else f"toInt64({words[0]})"
     null = "Nullable(" in column
     if fits and null:
         fits = f"ifNull(isNull{x} OR ({fits}), false)"
-    return Form(tuple(f"ifNull({word}, toUInt64({NULL}))" if null or fits else word for word in words), fits)
+    none = f"toUInt64({NULL})"
+    if null or fits:
+        words = tuple(f"ifNull({word}, {none})" for word in words)
+    if null:
+        words = tuple(f"if(isNull{x}, {none}, {word})" for word in words)
+    return Form(words, value, fits)
 
 
 def row_hash(words: Sequence[str], before: str = "toUInt64(0)") -> str:
@@ -70,7 +76,8 @@ def row_hash(words: Sequence[str], before: str = "toUInt64(0)") -> str:
     return text
 
 
-Made = tuple[tuple[str, ...], str | None]
+Made = tuple[tuple[str, ...], str | None] | tuple[tuple[str, ...], str | None, str]
+"""Words and fits, and the value where that isn't the word as a number."""
 
 
 def _bare(column: str) -> str:
@@ -102,6 +109,8 @@ def _between(x: str, low: int, high: int) -> str:
 def _int(kind: Type, x: str, bare: str) -> Made | None:
     if SMALL.fullmatch(bare) or bare.startswith("Enum"):
         return (_word(f"toInt64({x})"),), None
+    if bare == "UInt64":
+        return (x,), f"{x} <= {INT64_MAX}"
     if WIDE.fullmatch(bare):
         return (_word(x),), _between(f"toInt256({x})", INT64_MIN, INT64_MAX)
     if TEXTS.fullmatch(bare):
@@ -139,6 +148,8 @@ def _scaled(x: str, bare: str, places: int) -> Made | None:
         factor = 10**more
         low, high = -(-INT64_MIN // factor), INT64_MAX // factor
         scaled = f"toInt64({raw}) * {factor}" if factor > 1 else raw
+        if raw.endswith("'Int128')"):
+            return (_word(scaled),), f"{raw} BETWEEN toInt128('{low}') AND toInt128('{high}')"
         return (_word(scaled),), _between(f"toInt256({raw})", low, high)
     factor = 10**-more
     big = f"toInt256({raw})"
@@ -151,31 +162,40 @@ def _scaled(x: str, bare: str, places: int) -> Made | None:
 def _float(kind: Type, x: str, bare: str) -> Made | None:
     if TEXTS.fullmatch(bare):
         text = _text_of(x, bare)
-        (word,), _ = _of_double(kind, f"toFloat64OrNull({text})")
+        (word,), _, value = _of_double(kind, f"toFloat64OrNull({text})")
         finite = f"isFinite(toFloat64OrNull({text})) OR endsWith({text}, 'inf') OR {text} = 'nan'"
-        return (word,), f"match({text}, '{FLOAT}') AND ({finite})"
+        return (word,), f"match({text}, '{FLOAT}') AND ({finite})", value
     if FLOATS.fullmatch(bare) or SMALL.fullmatch(bare) or WIDE.fullmatch(bare) or DECIMAL.fullmatch(bare):
         return _of_double(kind, f"toFloat64({x})")
     return None
 
 
-def _of_double(kind: Type, double: str) -> Made:
+def _of_double(kind: Type, double: str) -> tuple[tuple[str, ...], None, str]:
     signed = f"if({double} = 0, 0., {double})"  # -0.0 is 0.0
     text = (
         f"multiIf(isNaN({double}), 'nan', isInfinite({double}), if({double} > 0, 'inf', '-inf'), "
         f"printf('%.{kind.digits - 1}e', {signed}))"
     )
-    return (_md5(text),), None
+    return (_md5(text),), None, text
 
 
 def _text(kind: Type, x: str, bare: str) -> Made | None:
     if bare.startswith("Enum"):
-        return (_md5(f"toString({x})"),), None
-    return ((_md5(_text_of(x, bare)),), None) if TEXTS.fullmatch(bare) else None
+        return (_of_enum(x, bare),), None, f"toString({x})"
+    return ((_md5(_text_of(x, bare)),), None, _text_of(x, bare)) if TEXTS.fullmatch(bare) else None
+
+
+def _of_enum(x: str, bare: str) -> str:
+    """The words of the few texts that there are, known beforehand."""
+    names = {int(number): name for name, number in re.findall(r"'((?:[^'\\]|\\.)*)' = (-?\d+)", bare)}
+    if any("\\" in name for name in names.values()):
+        return _md5(f"toString({x})")
+    known = ", ".join(f"toUInt64({word_of_bytes(name.encode())})" for name in names.values())
+    return f"transform(toInt16({x}), [{', '.join(map(str, names))}], [{known}], toUInt64(0))"
 
 
 def _bytes(kind: Type, x: str, bare: str) -> Made | None:
-    return ((_md5(f"toString({x})" if bare == "String" else x),), None) if TEXTS.fullmatch(bare) else None
+    return ((_md5(x),), None, f"hex({x})") if TEXTS.fullmatch(bare) else None
 
 
 def _json(kind: Type, x: str, bare: str) -> Made | None:
@@ -193,7 +213,7 @@ def _uuid(kind: Type, x: str, bare: str) -> Made | None:
         raw, fits = f"unhex(replaceAll({text}, '-', ''))", f"match({text}, '{UUID}')"
     else:
         return None
-    return tuple(f"reinterpretAsUInt64(substring({raw}, {start}, 8))" for start in (1, 9)), fits
+    return tuple(f"reinterpretAsUInt64(substring({raw}, {start}, 8))" for start in (1, 9)), fits, f"hex({raw})"
 
 
 def _bool(kind: Type, x: str, bare: str) -> Made | None:

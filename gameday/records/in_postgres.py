@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gameday.records.hashing import NULL, U64, word_of_bytes
-from gameday.records.types import INT64_MAX, INT64_MIN, UNITS_US, Malformed, Type
+from gameday.records.hashing import U64
+from gameday.records.types import INT64_MAX, INT64_MIN, NULL, UNITS_US, Malformed, Type, word_of_bytes
 
 __all__ = ["Form", "Part", "Unfit", "form", "read"]
 

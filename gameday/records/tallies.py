@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from gameday.model import EMPTY, Tally
-from gameday.records.hashing import U64
+from gameday.model import EMPTY, Digest, Tally
+from gameday.records.hashing import U64, row_hash
 
-__all__ = ["EMPTY", "add", "tally"]
+__all__ = ["EMPTY", "add", "proved", "tally"]
 
 _MASK = (1 << 64) - 1
 
 
-def tally(ids: npt.ArrayLike, hashes: npt.ArrayLike, ordered: bool = False) -> Tally:
+def tally(ids: npt.ArrayLike, hashes: npt.ArrayLike, ordered: bool = False, keys: U64 | None = None) -> Tally:
     """One group's records, in the order in which the hop holds them, as a Tally.
 
     ids: integers; hashes: uint64, from row_hash; equally long. ordered: the hop keeps an order, so count `back`, the
-    ids whose first sighting comes after a higher id's.
+    records whose first sighting comes after a higher id's. keys: their key hashes, where not the id is the key.
     """
-    keys = np.asarray(ids)
+    numbers = np.asarray(ids)
     sums = np.asarray(hashes, dtype=np.uint64)
-    if keys.shape != sums.shape or keys.ndim != 1:
-        raise ValueError(f"ids have shape {keys.shape}, hashes {sums.shape}: they must be equally long lists")
-    rows = len(keys)
+    if numbers.shape != sums.shape or numbers.ndim != 1:
+        raise ValueError(f"ids have shape {numbers.shape}, hashes {sums.shape}: they must be equally long lists")
+    rows = len(numbers)
     if rows == 0:
-        return Tally(rows=0, keys=0, lo=0, hi=0, sum=0, back=0 if ordered else None)
-    if rows == 1 or bool(np.all(keys[1:] > keys[:-1])):  # the common case: in order, nothing repeated
-        return Tally(
-            rows=rows, keys=rows, lo=int(keys[0]), hi=int(keys[-1]), sum=_total(sums), back=0 if ordered else None
-        )
-    by_id = np.argsort(keys, kind="stable")  # stable: among equal ids the first sighting stays first
-    sorted_keys = keys[by_id]
+        return Tally(rows=0, keys=0, lo=0, hi=0, sum=0, back=0 if ordered else None, key_sum=0)
+    lo, hi = int(numbers.min()), int(numbers.max())
+    if keys is None and bool(np.all(numbers[1:] > numbers[:-1])):  # the common case: in order, nothing repeated
+        own = row_hash([numbers])
+        return Tally(rows, rows, lo, hi, _total(sums), 0, 0 if ordered else None, key_sum=_total(own))
+    told: npt.NDArray[Any] = numbers if keys is None else keys
+    by_key = np.argsort(told, kind="stable")  # stable: among equal keys the first sighting stays first
+    sorted_keys = told[by_key]
     fresh = np.empty(rows, dtype=bool)
     fresh[0] = True
     np.not_equal(sorted_keys[1:], sorted_keys[:-1], out=fresh[1:])
     distinct = int(np.count_nonzero(fresh))
     total, conflicts = (
-        (_total(sums[by_id]), 0) if distinct == rows else _distinct_pairs(sorted_keys, sums[by_id], fresh)
+        (_total(sums[by_key]), 0) if distinct == rows else _distinct_pairs(sorted_keys, sums[by_key], fresh)
     )
+    once = sorted_keys[fresh]
     return Tally(
         rows=rows,
         keys=distinct,
-        lo=int(sorted_keys[0]),
-        hi=int(sorted_keys[-1]),
+        lo=lo,
+        hi=hi,
         sum=total,
         conflicts=conflicts,
-        back=_out_of_order(keys, np.sort(by_id[fresh])) if ordered else None,
+        back=_out_of_order(numbers, np.sort(by_key[fresh])) if ordered else None,
+        key_sum=_total(row_hash([once]) if keys is None else once),
     )
 
 
@@ -62,7 +69,34 @@ def add(left: Tally, right: Tally) -> Tally:
         sum=(left.sum + right.sum) & _MASK,
         conflicts=left.conflicts + right.conflicts,
         back=None if left.back is None or right.back is None else left.back + right.back,
+        key_sum=None if left.key_sum is None or right.key_sum is None else (left.key_sum + right.key_sum) & _MASK,
     )
+
+
+def proved(sums: Sequence[Digest], before: Sequence[Digest]) -> list[Digest] | None:
+    """The digests that sums prove: as many rows with the same two sums as a reference that has each once are the same
+    rows. None where any group differs, or nothing is there to compare with.
+
+    before: the digests of the hops before, the first of each stream its reference.
+    """
+    found = []
+    for digest in sums:
+        reference = next((d for d in before if d.stream == digest.stream), None)
+        if reference is None or set(reference.groups) != set(digest.groups):
+            return None
+        if not all(_same(reference.groups[group], held) for group, held in digest.groups.items()):
+            return None
+        found.append(replace(digest, groups={g: _once(held) for g, held in digest.groups.items()}))
+    return found
+
+
+def _same(right: Tally, held: Tally) -> bool:
+    figures = ((t.rows, t.sum, t.key_sum, t.lo, t.hi) for t in (right, held))
+    return right.rows == right.keys and not right.conflicts and right.key_sum is not None and len(set(figures)) == 1
+
+
+def _once(held: Tally) -> Tally:
+    return replace(held, keys=held.rows, conflicts=0)
 
 
 def _total(hashes: U64) -> int:

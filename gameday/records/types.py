@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import math
 import re
@@ -18,10 +19,13 @@ from typing import Any, TypeAlias
 
 import orjson
 
-__all__ = ["FORMS", "INT64_MAX", "INT64_MIN", "Canonical", "Malformed", "Type", "parse"]
+__all__ = ["FORMS", "INT64_MAX", "INT64_MIN", "NULL", "Canonical", "Malformed", "Type", "parse", "word_of_bytes"]
 
 Canonical: TypeAlias = int | str | bytes | None
 """A value in its type's canonical form; None: it is NULL, or its field is absent."""
+
+NULL = 0xA5C31F7E92D84B61
+"""The word of a value that is NULL or absent: a number like any other, drawn once."""
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -219,6 +223,11 @@ def parse(text: str) -> Type:
         f"{text!r} is no type. Remedy: one of {FORMS}; n up to {SCALE_MAX}, digits up to {DIGITS_MAX} "
         "(float(15) for a double, float(6) for a single)"
     )
+
+
+def word_of_bytes(value: bytes) -> int:
+    """The first eight bytes of its MD5, as a little-endian number."""
+    return int.from_bytes(hashlib.md5(value, usedforsecurity=False).digest()[:8], "little")
 
 
 def decimal(scaled: int, places: int) -> str:

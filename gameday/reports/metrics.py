@@ -184,7 +184,7 @@ def _slower(standings: Standings) -> Metric:
 
 
 def _labels(standing: Standing) -> tuple[str, str]:
-    """The test and its parameters, by name: how=sigkill, venue=binance."""
+    """The test and its parameters, by name: how=sigkill, shop=berlin."""
     return _clean(standing.test), _clean(parameters(dict(sorted(standing.params.items()))))
 
 

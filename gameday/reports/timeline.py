@@ -136,7 +136,7 @@ def _recorded(samples: Samples, zero_ns: int) -> Span:
 
 
 def _streams(evidence: Evidence, zero_ns: int) -> tuple[list[Row], int]:
-    """One row for all groups that share their first field (a venue): the worst ones, and how many were left out."""
+    """One row for all groups that share their first field: the worst ones, and how many were left out."""
     by_first: dict[str, list[Group]] = {}
     for group in timings.groups(evidence):
         by_first.setdefault(group[0], []).append(group)

@@ -57,7 +57,7 @@ def named(test: str, params: Mapping[str, Json]) -> str:
 
 
 def parameters(params: Mapping[str, Json]) -> str:
-    """how=sigkill, venue=binance; text without quotes, everything else as JSON."""
+    """how=sigkill, shop=berlin; text without quotes, everything else as JSON."""
     return ", ".join(f"{name}={value(given)}" for name, given in params.items())
 
 

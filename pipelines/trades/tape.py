@@ -26,12 +26,15 @@ import numpy.typing as npt
 
 from failpoints import point
 
-__all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "TapeError", "count", "count_until", "trades"]
+__all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "TapeError", "count", "count_until", "records", "trades"]
 
 Ints = npt.NDArray[np.int64]
 
 SCALE = 10**8
 """Prices and quantities are integers of this fraction."""
+
+SIDES = np.array(["buy", "sell"])
+"""The taker's side by its number."""
 
 SLOTS = 600
 """Seconds after which a symbol's pattern of counts repeats."""
@@ -125,6 +128,21 @@ def trades(tape: Mapping[str, Any], venue: str, symbol: str, lo: int, hi: int) -
         columns["side"][part] = (h >> np.uint64(8)).astype(np.int64) & 1
         columns["time_us"][part] = anchors[segment] + (tape_us - starts[segment])
     return columns
+
+
+def records(tape: Mapping[str, Any], group: tuple[str, str], lo: int, hi: int) -> dict[str, npt.NDArray[Any]]:
+    """The same trades as the platform's records have them. group: venue and symbol."""
+    venue, symbol = group
+    made = trades(tape, venue, symbol, lo, hi)
+    return {
+        "venue": np.full(len(made["id"]), venue),
+        "symbol": np.full(len(made["id"]), symbol),
+        "trade_id": made["id"],
+        "price": made["price"],
+        "quantity": made["quantity"],
+        "side": SIDES[made["side"]],
+        "exchange_time": made["time_us"],
+    }
 
 
 def count(tape: Mapping[str, Any], venue: str, symbol: str, tape_ns: int) -> int:

@@ -24,12 +24,14 @@ from gameday import checks
 from gameday.drivers.clickhouse import Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
-from gameday.model import TRADE_FIELDS, Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
+from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
+from gameday.records.declaration import stream
 from gameday.records.hashing import row_hash
-from gameday.records.tallies import tally
+from gameday.records.tallies import proved, tally
 from pipelines.trades.schema import statements
 from tasks.closing import close_night
 from tests.contract.sockets import saying
+from tests.trades import FIELDS, TRADE_SQL, TRADES
 
 INT64 = 2**63
 INSERTED = ("venue", "symbol", "trade_id", "price", "quantity", "side", "exchange_us", "topic", "partition", "offset")
@@ -39,7 +41,7 @@ RATE = 30.0
 TAPE = {"seed": 7, "rate": RATE, "segments": [[0, 1_795_000_030_000_000]]}
 
 Row = tuple[int, int, int, int, int]
-"""In the order of TRADE_FIELDS."""
+"""id, price and quantity x 10^8, side by its number, time in microseconds."""
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +66,17 @@ def group() -> Group:
 
 
 def bronze(url: str) -> Hop:
-    return Hop(url, "raw", "trades.bronze", log=LOG, name="bronze")
+    return Hop(url, "append", "trades.bronze", TRADES, fields=TRADE_SQL, log=LOG, name="bronze")
 
 
 def silver(url: str) -> Hop:
     first = {"table": "trades.bronze", "offset": "offset"}
     return Hop(
         url,
-        "final",
+        "once",
         "trades.silver",
+        TRADES,
+        fields=TRADE_SQL,
         raw="trades.silver_raw",
         heads_table="trades.silver_heads",
         first=first,
@@ -105,8 +109,9 @@ def trades(ids: Iterable[int]) -> list[Row]:
 
 def expected(rows: Sequence[Row]) -> Tally:
     """Computed in numpy."""
-    columns = [np.array([row[i] for row in rows], dtype=np.int64) for i in range(len(TRADE_FIELDS))]
-    return tally(columns[0], row_hash(columns))
+    columns = {name: np.array([row[i] for row in rows], dtype=np.int64) for i, name in enumerate(FIELDS)}
+    sides = np.array(["buy", "sell"])[columns["side"]]
+    return TRADES.tally({**columns, "side": sides})
 
 
 def by_view(digests: Sequence[Digest], stream: str = "trades") -> dict[str, Mapping[Group, Tally]]:
@@ -165,6 +170,79 @@ def test_offsets_are_told_of_the_windows_records_alone(client: Client, warehouse
     assert found == {(topic, "0"): tally(twice, row_hash([twice]))}
 
 
+def test_sums_prove_what_an_exact_digest_finds_and_nothing_else(client: Client, warehouse: str, group: Group) -> None:
+    """One scan is enough while all is right; with a repeat or a change, the sums are others."""
+    other = (group[0], f"{group[1]}other")
+    window = Window({group: 2, other: 0}, {group: 8, other: 5})
+    put(client, group, trades(range(1, 11)))
+    put(client, other, trades(range(1, 11)), first_offset=50)
+    exact = [d for d in bronze(warehouse).digest(window) if d.stream == "trades"]
+    found = proved([d for d in bronze(warehouse).sums(window) if d.stream == "trades"], exact)
+    assert found is not None
+    assert (
+        found[0].groups
+        == exact[0].groups
+        == {
+            group: expected(trades(range(3, 9))),
+            other: expected(trades(range(1, 6))),
+        }
+    )
+    assert found[0].groups[group].key_sum == exact[0].groups[group].key_sum == expected(trades(range(3, 9))).key_sum
+    put(client, other, trades([3]), first_offset=99)
+    assert proved([d for d in bronze(warehouse).sums(window) if d.stream == "trades"], exact) is None
+
+
+def test_ten_thousand_groups_are_one_question(client: Client, warehouse: str) -> None:
+    """The window is a table of bounds by group, not a condition a group."""
+    groups: list[Group] = [("many", f"S{n}") for n in range(10_000)]
+    made = "SELECT 'many', concat('S', toString(number % 10000)), intDiv(number, 10000) + 1, 1, 1, 0, number"
+    client.command(f"INSERT INTO trades.bronze ({', '.join(INSERTED)}) {made}, 't', 0, number FROM numbers(30000)")
+    window = Window(dict.fromkeys(groups, 1), {group: 2 + n % 2 for n, group in enumerate(groups)})
+    (sums, exact) = (by_view(ask(window))["raw"] for ask in (bronze(warehouse).sums, bronze(warehouse).digest))
+    assert sums == exact
+    assert [sums[group].rows for group in groups] == [1 + n % 2 for n in range(10_000)]
+
+
+def test_a_window_far_inside_reads_little_of_the_table(client: Client, warehouse: str) -> None:
+    """The table's index finds the ranges of ids."""
+    client.command("CREATE TABLE trades.large AS trades.bronze ENGINE = MergeTree ORDER BY (venue, symbol, trade_id)")
+    made = "SELECT 'v', concat('S', toString(number % 2)), intDiv(number, 2) + 1, 1, 1, 0, number, 't', 0, number"
+    client.command(f"INSERT INTO trades.large ({', '.join(INSERTED)}) {made} FROM numbers(400000)")
+    hop = Hop(warehouse, "append", "trades.large", TRADES, fields=TRADE_SQL)
+    window = Window({("v", "S0"): 1_000, ("v", "S1"): 190_000}, {("v", "S0"): 1_500, ("v", "S1"): 190_500})
+    read = client.query(
+        f"EXPLAIN ESTIMATE SELECT count(trade_id) FROM trades.large WHERE {hop._inside(window)}"
+    ).result_rows
+    assert 1_000 <= int(read[0][3]) <= 40_000
+    assert {g: t.rows for g, t in hop.digest(window)[0].groups.items()} == dict.fromkeys(window.hi, 500)
+
+
+def test_what_does_not_fit_its_type_is_left_out_counted_and_shown(client: Client, warehouse: str) -> None:
+    """A text that is no number, in a column of texts; a missing key."""
+    client.command("CREATE TABLE trades.texts (id Nullable(Int64), price Nullable(String)) ENGINE = Memory")
+    client.command("INSERT INTO trades.texts VALUES (1, '1.50'), (2, 'free'), (3, NULL), (NULL, '4'), (4, '1.555')")
+    mistakes: list[str] = []
+    places = {"hops": ["a", "b"], "visible": "b", "path": ["web"]}
+    told = {"key": ["id"], "sequence": "id", "fields": {"price": "decimal(2)"}, **places}
+    priced = stream("prices", told, ["a", "b"], mistakes)
+    assert priced is not None
+    hop = Hop(warehouse, "append", "trades.texts", priced, name="texts")
+    window = Window({(): 0}, {(): 9})
+    columns = {"id": np.array([1, 3]), "price": np.array([150, None], dtype=object)}
+    assert hop.digest(window)[0].groups == {(): priced.tally(columns)}
+    assert hop.heads() == {(): 4}
+    assert hop.rows((), 0, 9)["price"].tolist() == [150, None]
+    malformed = hop.symptoms(window, 0, {})["malformed"]
+    assert (malformed["rows"], sorted(malformed["first"])) == (2, ["id 2, price free", "id 4, price 1.555"])
+
+
+def test_a_column_that_would_have_to_be_rounded_is_an_error_with_a_remedy(client: Client, warehouse: str) -> None:
+    """No digest is made of it."""
+    hop = Hop(warehouse, "append", "trades.bronze", TRADES, fields={**TRADE_SQL, "price": "toFloat64(price)"}, name="b")
+    with pytest.raises(DriverError, match=r"hops\.b\.fields: toFloat64\(price\) is Float64.*Remedy: float\(15\)"):
+        hop.digest(Window({}, {("a", "b"): 1}))
+
+
 def test_a_group_without_rows_has_no_tally(client: Client, warehouse: str, group: Group) -> None:
     """And an empty window is no error."""
     assert by_view(silver(warehouse).digest(Window({group: 0}, {group: 10})))["final"] == {}
@@ -188,10 +266,11 @@ def test_rows_are_distinct_and_in_the_order_of_ids(client: Client, warehouse: st
     """As model.Columns, integers scaled."""
     put(client, group, [*trades([3, 1, 2]), *trades([2])])
     columns = bronze(warehouse).rows(group, 1, 3)
-    assert columns["id"].tolist() == [2, 3]
+    assert columns["trade_id"].tolist() == [2, 3]
     assert columns["price"].tolist() == [60_002 * 10**8, 60_003 * 10**8]
     assert columns["symbol"].tolist() == [group[1]] * 2
-    assert len(silver(warehouse).rows(group, 50, 60)["id"]) == 0
+    assert columns["side"].tolist() == ["buy", "sell"]
+    assert len(silver(warehouse).rows(group, 50, 60)["trade_id"]) == 0
 
 
 def test_the_row_with_the_lowest_offset_is_the_first(client: Client, warehouse: str, group: Group) -> None:
@@ -285,7 +364,7 @@ def _literal(value: Any) -> str:
 def test_a_table_that_is_not_there_is_an_error_that_names_it(client: Client, warehouse: str) -> None:
     """Not an empty table."""
     with pytest.raises(DriverError, match="nosuch"):
-        Hop(warehouse, "raw", "trades.nosuch").heads()
+        Hop(warehouse, "append", "trades.nosuch", TRADES).heads()
 
 
 # ---- bars: the tape, silver and gold must mean the same --------------------------------------------------------------
@@ -295,8 +374,8 @@ def test_a_table_that_is_not_there_is_an_error_that_names_it(client: Client, war
 def ledger() -> Iterator[Tape]:
     """The real tape function behind a server that tells a short tape."""
     body = json.dumps({**TAPE, "heads": {"binance": {"BTCUSDT": 3000}}}).encode()
-    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as port:
-        yield Tape(f"http://127.0.0.1:{port}", "pipelines.trades.tape:trades")
+    with saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)) as port:
+        yield Tape(f"http://127.0.0.1:{port}", "pipelines.trades.tape:records", TRADES)
 
 
 BTC: Group = ("binance", "BTCUSDT")
@@ -308,7 +387,8 @@ def made(client: Client, warehouse: str, ledger: Tape) -> Iterator[Bars]:
     """Silver with 3000 trades of the tape, gold with the bars of the first 2500."""
     client.command("TRUNCATE TABLE trades.silver_heads")  # whatever other tests have left
     rows = ledger.rows(BTC, 0, 3000)
-    put(client, BTC, list(zip(*(rows[name].tolist() for name in TRADE_FIELDS), strict=True)))
+    sides = (rows["side"] == "sell").astype(int)
+    put(client, BTC, list(zip(*({**rows, "side": sides}[name].tolist() for name in FIELDS), strict=True)))
     upto = {name: column[:2500] for name, column in rows.items()}
     for interval, length_us in bars.INTERVALS_US.items():
         put_bars(client, interval, bars.from_trades(upto, length_us))
@@ -401,7 +481,7 @@ def test_a_bar_of_ids_that_never_were_shows_at_the_table_alone(
 def history(warehouse: str, made: Bars, ledger: Tape) -> tuple[Verdict, str]:
     """What a night's end says of silver and gold."""
     hops = {"exchange": ledger, "silver": silver(warehouse), "gold": made}
-    config = SimpleNamespace(stream=SimpleNamespace(hops=list(hops), visible="silver"))
+    config = SimpleNamespace(stream=replace(TRADES, hops=tuple(hops), visible="silver"))
     here: Any = SimpleNamespace(findings=[])
     stack: Any = SimpleNamespace(name="s", config=config, hops=hops, ledger=ledger, archive=None)
     close_night.fn(here, stack)

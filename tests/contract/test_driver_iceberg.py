@@ -19,7 +19,6 @@ from gameday.drivers.postgres import Mirror, TimeMirror
 from gameday.drivers.s3 import Rights
 from gameday.errors import ConfigError, DriverError, RolledBack
 from gameday.model import (
-    TRADE_FIELDS,
     Baseline,
     Check,
     Digest,
@@ -35,6 +34,7 @@ from tasks.closing import BELOW
 from tasks.verify import touched
 from tests.contract.sockets import nobody
 from tests.offloadrig import BUCKET, DAY_US, FIRST_US, PASSWORD, Offload
+from tests.trades import FIELDS, TRADE_SQL, TRADES
 
 BTC: Group = ("binance", "BTCUSDT")
 KRAKEN: Group = ("kraken", "BTC/USD")
@@ -51,7 +51,8 @@ def archive(offload: Offload, **changes: str) -> Archive:
         "s3.secret-access-key": PASSWORD,
         "s3.region": "us-east-1",
     }
-    return Archive({**catalog, **changes}, offload.settings().table, offload.servers.clickhouse)
+    settings = {**catalog, **changes}
+    return Archive(settings, offload.settings().table, offload.servers.clickhouse, TRADES, fields=TRADE_SQL)
 
 
 def exported(offload: Offload, count: int, first: int, venue: str = "binance", symbol: str = "BTCUSDT") -> None:
@@ -86,7 +87,7 @@ def test_its_digest_and_rows_equal_silver_s(offload: Offload) -> None:
     """The same sums over the same window, computed from the pinned snapshot's files, from below every id too."""
     exported(offload, 1000, 1)
     exported(offload, 500, 1, *KRAKEN)
-    silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
+    silver = Silver(offload.servers.clickhouse, "once", "trades.silver", TRADES, fields=TRADE_SQL, name="silver")
     window = Window({BTC: 100, KRAKEN: 0}, {BTC: 900, KRAKEN: 500})
     (right,), (held,) = silver.digest(window), archive(offload).digest(window)
     assert held.groups == right.groups
@@ -94,7 +95,7 @@ def test_its_digest_and_rows_equal_silver_s(offload: Offload) -> None:
     lowest = Window(dict.fromkeys((BTC, KRAKEN), BELOW), window.hi)  # as a night asks
     assert archive(offload).digest(lowest)[0].groups[BTC].rows == silver.digest(lowest)[0].groups[BTC].rows == 900
     one, other = silver.rows(BTC, 10, 20), archive(offload).rows(BTC, 10, 20)
-    assert all(np.array_equal(one[name], other[name]) for name in TRADE_FIELDS)
+    assert all(np.array_equal(one[name], other[name]) for name in FIELDS)
 
 
 def test_each_commit_has_the_rows_that_it_added(offload: Offload) -> None:
@@ -221,7 +222,7 @@ def test_rows_that_are_appended_again_are_found_without_positions(offload: Offlo
     real = offload.table()
     real.append(real.scan(limit=7).to_arrow())
     exported(offload, 20, 101)
-    silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
+    silver = Silver(offload.servers.clickhouse, "once", "trades.silver", TRADES, fields=TRADE_SQL, name="silver")
     commits = list(table.commits(first.id))
     for number, (before, commit) in enumerate(pairwise(commits), start=1):
         right = silver.digest(Window(before.heads, commit.heads))[0].groups
@@ -229,7 +230,7 @@ def test_rows_that_are_appended_again_are_found_without_positions(offload: Offlo
     window = touched(commits)
     right = silver.digest(window)[0].groups
     digests = (Digest("archive", "silver", "final", right), *table.digest(window))
-    evidence = Evidence("t", {}, "s", ledger="silver", commits=tuple(commits), digests=digests)
+    evidence = Evidence("t", {}, "s", stream="trades", ledger="silver", commits=tuple(commits), digests=digests)
     doubled, whole = checks.no_duplicates(evidence), checks.snapshots_whole(evidence)
     assert (doubled.verdict, "archive has 7 trades too many" in doubled.why) == (Verdict.FAIL, True), doubled
     assert (whole.verdict, f"commit {commits[1].id}" in whole.why) == (Verdict.FAIL, True), whole
@@ -329,7 +330,7 @@ def armed(terms: str) -> dict[str, str]:
 def judged(offload: Offload, since: str) -> Evidence:
     """What a run would gather of the archive, with silver as the ledger."""
     table = archive(offload)
-    silver = Silver(offload.servers.clickhouse, "final", "trades.silver", name="silver")
+    silver = Silver(offload.servers.clickhouse, "once", "trades.silver", TRADES, fields=TRADE_SQL, name="silver")
     commits = list(table.commits(since))
     for number, (before, commit) in enumerate(pairwise(commits), start=1):
         right = silver.digest(Window(before.heads, commit.heads))[0].groups
@@ -423,7 +424,7 @@ def test_a_store_that_is_away_is_an_error_that_tells_no_secret(offload: Offload)
 def test_what_a_catalog_lacks_is_named() -> None:
     """Before anything is contacted."""
     with pytest.raises(ConfigError, match=r"lacks warehouse, s3\.endpoint"):
-        Archive({"name": "lake", "uri": "x"}, "a.b", "http://127.0.0.1:1")
+        Archive({"name": "lake", "uri": "x"}, "a.b", "http://127.0.0.1:1", TRADES)
 
 
 def test_a_mirror_without_the_row_is_an_error(offload: Offload) -> None:

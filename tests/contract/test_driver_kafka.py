@@ -19,10 +19,11 @@ from gameday.drivers import kafka
 from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
 from gameday.errors import DriverError
-from gameday.model import TRADE_FIELDS, Group, Tally, Window
+from gameday.model import Group, Tally, Window
 from gameday.polling import until
-from gameday.records.hashing import row_hash
+from gameday.records.types import parse
 from tests.contract.conftest import serving
+from tests.trades import FIELDS, TRADES
 
 BTC: Group = ("binance", "BTCUSDT")
 ETH: Group = ("binance", "ETHUSDT")
@@ -51,9 +52,17 @@ def trade(key: int, group: Group = BTC, **changes: Any) -> dict[str, Any]:
 
 def hashes(ids: Iterable[int]) -> int:
     """The sum of the row hashes of these trades, computed from the numbers themselves."""
-    rows = [(i, (60_000 + i) * 10**8 + 25_000_000, 12_345, int(i % 3 > 0), START_US + i * SPACING_US) for i in ids]
-    columns = [np.array(c, dtype=np.int64) for c in zip(*rows, strict=True)]
-    return int(np.sum(row_hash(columns), dtype=np.uint64))
+    rows = [
+        (i, (60_000 + i) * 10**8 + 25_000_000, 12_345, "sell" if i % 3 else "buy", START_US + i * SPACING_US)
+        for i in ids
+    ]
+    columns = dict(zip(FIELDS, map(np.array, zip(*rows, strict=True)), strict=True))
+    return int(np.sum(TRADES.row_hashes(columns), dtype=np.uint64))
+
+
+def log_of(broker: str, topic: str) -> kafka.Hop:
+    """The platform's own messages, on a topic of the test's."""
+    return kafka.Hop(broker, TRADES, [topic], fields={"exchange_time": "exchange_us"})
 
 
 def test_a_platform_s_own_messages_are_the_same_records(broker: str) -> None:
@@ -64,11 +73,12 @@ def test_a_platform_s_own_messages_are_the_same_records(broker: str) -> None:
     for key in range(1, 51):
         ours = trade(key)
         theirs = {"s": ours["symbol"], "t": str(key), "p": ours["price"], "q": ours["quantity"]}
-        theirs |= {"S": ours["side"].upper(), "T": ours["exchange_us"] // 1000}
+        theirs |= {"S": ours["side"], "T": ours["exchange_us"] // 1000}
         producer.produce(name, json.dumps(theirs), partition=0)
     producer.flush(10)
-    keys = {"symbol": "s", "id": "t", "price": "p", "quantity": "q", "side": "S", "time_ms": "T"}
-    hop = kafka.Hop(broker, [name], keys=keys, venues={name: "binance"})
+    fields = {"symbol": "s", "trade_id": "t", "price": "p", "quantity": "q", "side": "S", "venue": "'binance'"}
+    part = {"topics": [name], "fields": {**fields, "exchange_time": "T as time(ms)"}}
+    hop = kafka.Hop(broker, TRADES, part=[part])
     assert hop.heads() == {BTC: 50}
     held = hop.digest(Window({BTC: 10}, {BTC: 50}))[0].groups[BTC]
     assert (held.keys, held.sum) == (40, hashes(range(11, 51)))
@@ -119,7 +129,7 @@ def digests(hop: kafka.Hop, lo: Mapping[Group, int], hi: Mapping[Group, int]) ->
 
 def test_heads_are_the_highest_ids_and_follow_the_log(broker: str, topic: str, send: Send) -> None:
     """The first call reads the tail, later ones only what came since; a re-sent low id changes nothing."""
-    hop = kafka.Hop(broker, [topic])
+    hop = log_of(broker, topic)
     assert hop.heads() == {}
     send([trade(k) for k in range(1, 101)] + [trade(k, ETH) for k in range(1, 51)])
     assert hop.heads() == {BTC: 100, ETH: 50}
@@ -141,7 +151,7 @@ def test_an_open_transaction_is_no_end_that_is_waited_for(broker: str, topic: st
     for key in range(11, 16):
         open_.produce(topic, json.dumps(trade(key)).encode(), partition=0)
     assert open_.flush(30) == 0
-    hop = kafka.Hop(broker, [topic])
+    hop = log_of(broker, topic)
     began = time.monotonic()
     assert hop.heads() == {BTC: 10, ETH: 10}
     assert hop.digest(Window({BTC: 0, ETH: 0}, {BTC: 10, ETH: 10}))[0].groups[BTC].keys == 10
@@ -158,7 +168,7 @@ def test_an_open_transaction_is_no_end_that_is_waited_for(broker: str, topic: st
 def test_an_intact_window_is_tallied_exactly(broker: str, topic: str, send: Send) -> None:
     """Rows, distinct ids, bounds, hash sum and order of (lo, hi], and the places of the same records."""
     send([trade(k) for k in range(1, 201)] + [trade(k, ETH) for k in range(1, 101)])
-    trades, offsets = digests(kafka.Hop(broker, [topic]), {BTC: 50, ETH: 20}, {BTC: 180, ETH: 90})
+    trades, offsets = digests(log_of(broker, topic), {BTC: 50, ETH: 20}, {BTC: 180, ETH: 90})
     assert trades[BTC] == Tally(130, 130, 51, 180, hashes(range(51, 181)), 0, 0)
     assert trades[ETH] == Tally(70, 70, 21, 90, hashes(range(21, 91)), 0, 0)
     assert sum(t.keys for t in offsets.values()) == 200
@@ -178,10 +188,10 @@ def test_a_log_keeps_its_order_inside_each_partition_alone(broker: str, topic: s
 
     put(range(1, 100, 2), 0)
     put([*range(2, 101, 2), 51], 1)
-    trades, _ = digests(kafka.Hop(broker, [topic]), {}, {BTC: 100})
+    trades, _ = digests(log_of(broker, topic), {}, {BTC: 100})
     assert (trades[BTC].rows, trades[BTC].keys, trades[BTC].back) == (101, 100, 0)
     put([104, 102], 1)
-    trades, _ = digests(kafka.Hop(broker, [topic]), {}, {BTC: 104})
+    trades, _ = digests(log_of(broker, topic), {}, {BTC: 104})
     assert trades[BTC].back == 1
 
 
@@ -190,7 +200,7 @@ def test_where_groups_begin_that_came_since_is_told(broker: str, topic: str, sen
     since_us = START_US + 1_000_000 * SPACING_US
     send([trade(k) for k in range(1, 11)])
     send([trade(k) for k in range(1_000_005, 1_000_010)] + [trade(k, ETH) for k in range(1_000_001, 1_000_004)])
-    assert kafka.Hop(broker, [topic]).firsts(since_us) == {BTC: 1_000_005, ETH: 1_000_001}
+    assert log_of(broker, topic).firsts(since_us) == {BTC: 1_000_005, ETH: 1_000_001}
 
 
 def test_lost_repeated_changed_and_late_first_sightings_show(broker: str, topic: str, send: Send) -> None:
@@ -198,9 +208,10 @@ def test_lost_repeated_changed_and_late_first_sightings_show(broker: str, topic:
     ids = [i for i in range(1, 101) if i not in (40, 70)]
     ids.insert(ids.index(71) + 1, 70)
     send([trade(k) for k in ids] + [trade(10), trade(20, price="1.00")])
-    trades, offsets = digests(kafka.Hop(broker, [topic]), {}, {BTC: 100})
-    changed = (20, 10**8, 12_345, int(20 % 3 > 0), START_US + 20 * SPACING_US)
-    extra = int(row_hash([np.array([v], dtype=np.int64) for v in changed])[0])
+    trades, offsets = digests(log_of(broker, topic), {}, {BTC: 100})
+    changed = (20, 10**8, 12_345, "sell", START_US + 20 * SPACING_US)
+    columns = {name: np.array([value]) for name, value in zip(FIELDS, changed, strict=True)}
+    extra = int(TRADES.row_hashes(columns)[0])
     total = (hashes(i for i in range(1, 101) if i != 40) + extra) % 2**64
     assert trades[BTC] == Tally(rows=101, keys=99, lo=1, hi=100, sum=total, conflicts=1, back=1)
     assert sum(t.keys for t in offsets.values()) == 101
@@ -209,13 +220,13 @@ def test_lost_repeated_changed_and_late_first_sightings_show(broker: str, topic:
 def test_a_group_that_never_came_has_no_tally(broker: str, topic: str, send: Send) -> None:
     """A whole group gone is seen as absence, not as an error."""
     send([trade(k) for k in range(1, 11)])
-    trades, _ = digests(kafka.Hop(broker, [topic]), {BTC: 0, ETH: 0}, {BTC: 10, ETH: 10})
+    trades, _ = digests(log_of(broker, topic), {BTC: 0, ETH: 0}, {BTC: 10, ETH: 10})
     assert set(trades) == {BTC}
 
 
 def test_a_log_without_records_gives_empty_digests(broker: str, topic: str) -> None:
     """Nothing there is an answer."""
-    assert digests(kafka.Hop(broker, [topic]), {BTC: 0}, {BTC: 10}) == ({}, {})
+    assert digests(log_of(broker, topic), {BTC: 0}, {BTC: 10}) == ({}, {})
 
 
 def test_the_window_is_found_far_back_though_old_records_were_sent_again(
@@ -227,7 +238,7 @@ def test_the_window_is_found_far_back_though_old_records_were_sent_again(
     now_us = START_US + 3001 * SPACING_US
     send([trade(k, _stamp_us=now_us) for k in range(1900, 2050)])  # a handler that goes back before the window
     send([trade(k) for k in range(3001, 3021)])
-    hop = kafka.Hop(broker, [topic])
+    hop = log_of(broker, topic)
     trades, _ = digests(hop, {BTC: 2000}, {BTC: 3020})
     assert trades[BTC] == Tally(1020 + 49, 1020, 2001, 3020, hashes(range(2001, 3021)), 0, 0)
 
@@ -238,7 +249,7 @@ def test_not_more_of_the_log_is_read_than_the_window_needs(
     """A short window at the end of a long log: the beginning stays unread."""
     monkeypatch.setattr(log, "TAIL_RECORDS", 100)
     send([trade(k) for k in range(1, 5001)])
-    hop = kafka.Hop(broker, [topic])
+    hop = log_of(broker, topic)
     read: list[int] = []
     reading = hop._read
 
@@ -266,7 +277,7 @@ def test_not_more_of_the_log_is_read_than_the_window_needs(
         {"price": ""},
         {"price": "."},
         {"quantity": "99999999999999"},
-        {"side": "bid"},
+        {"side": 1},
         {"exchange_us": None, "_stamp_us": START_US},
     ],
     ids=str,
@@ -276,7 +287,7 @@ def test_what_is_no_record_is_counted_and_never_rounded(
 ) -> None:
     """It is left out of the digest, so its id shows as missing, and named in the symptoms."""
     send([trade(1), {**trade(2), **broken}, trade(3)])
-    hop = kafka.Hop(broker, [topic])
+    hop = log_of(broker, topic)
     trades, _ = digests(hop, {}, {BTC: 3})
     assert (trades[BTC].keys, trades[BTC].sum) == (2, hashes([1, 3]))
     assert hop.symptoms(Window({BTC: 0}, {BTC: 3}), START_US - 1_000_000, {})["malformed"] == 1
@@ -296,7 +307,7 @@ def test_what_is_no_record_is_counted_and_never_rounded(
 )
 def test_decimals_become_integers_exactly(text: str, value: int) -> None:
     """Zeros beyond the eighth place are no digits."""
-    assert log.AMOUNT.canonical(text) == value
+    assert parse("decimal(8)").canonical(text) == value
 
 
 def test_late_rows_are_those_produced_since_then_with_ids_from_before(broker: str, topic: str, send: Send) -> None:
@@ -304,7 +315,7 @@ def test_late_rows_are_those_produced_since_then_with_ids_from_before(broker: st
     send([trade(k) for k in range(1, 101)])
     since_us = START_US + 100 * SPACING_US + 1_000_000
     send([trade(k, _stamp_us=since_us + 5_000) for k in (7, 8, 101)])
-    found = kafka.Hop(broker, [topic]).symptoms(Window({BTC: 100}, {BTC: 101}), since_us, {})
+    found = log_of(broker, topic).symptoms(Window({BTC: 100}, {BTC: 101}), since_us, {})
     assert found["late"]["rows"] == 2
     assert found["late"]["sample"] == [[*BTC, 7, hashes([7])], [*BTC, 8, hashes([8])]]
     assert json.dumps(found)
@@ -313,12 +324,12 @@ def test_late_rows_are_those_produced_since_then_with_ids_from_before(broker: st
 def test_rows_are_the_distinct_records_in_their_order(broker: str, topic: str, send: Send) -> None:
     """A repeat shows once, a changed repeat shows both."""
     send([trade(k) for k in range(1, 21)] + [trade(12), trade(13, quantity="9")])
-    columns = kafka.Hop(broker, [topic]).rows(BTC, 10, 14)
-    assert columns["id"].tolist() == [11, 12, 13, 14, 13]
+    columns = log_of(broker, topic).rows(BTC, 10, 14)
+    assert columns["trade_id"].tolist() == [11, 12, 13, 14, 13]
     assert columns["quantity"].tolist() == [12_345] * 4 + [9 * 10**8]
     assert set(columns["venue"]) == {"binance"}
-    assert all(len(columns[name]) == 5 for name in TRADE_FIELDS)
-    assert len(kafka.Hop(broker, [topic]).rows(ETH, 0, 10)["id"]) == 0
+    assert all(len(columns[name]) == 5 for name in FIELDS)
+    assert len(log_of(broker, topic).rows(ETH, 0, 10)["trade_id"]) == 0
 
 
 def test_a_cursor_knows_the_ends_and_what_a_group_has_committed(broker: str, topic: str, send: Send) -> None:
@@ -341,7 +352,7 @@ def test_a_cursor_knows_the_ends_and_what_a_group_has_committed(broker: str, top
 
 def test_an_unknown_topic_is_named(broker: str) -> None:
     """A misspelt topic is an error, not an empty log."""
-    for ask in (kafka.Hop(broker, ["nosuch"]).heads, kafka.Cursor(broker, "g", ["nosuch"]).end):
+    for ask in (log_of(broker, "nosuch").heads, kafka.Cursor(broker, "g", ["nosuch"]).end):
         with pytest.raises(DriverError, match="nosuch"):
             ask()
 
@@ -360,7 +371,7 @@ def test_everything_answers_again_after_the_broker_was_killed(tmp_path_factory: 
     service = server.process(folder, (server.Listener("DIRECT", direct, direct),), controller, cluster="killed")
     address = f"127.0.0.1:{direct}"
     probe, serving_probe = kafka.Probe(address, 1.0), kafka.Serving(address, ["t"], 1.0)
-    hop, cursor = kafka.Hop(address, ["t"]), kafka.Cursor(address, "g", ["t"])
+    hop, cursor = log_of(address, "t"), kafka.Cursor(address, "g", ["t"])
     with serving(service) as process:
         server.create_topics(address, {"t": 1})
         _produce(address, [trade(1)])

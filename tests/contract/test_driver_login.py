@@ -16,6 +16,7 @@ from gameday.drivers import http, prefect_api, prometheus, tape
 from gameday.drivers._post import post
 from gameday.errors import DriverError
 from gameday.hosts import toxiproxy
+from tests.trades import TRADES
 
 USER, PASSWORD = "gameday", "p@ss'w/rd?#[%41]: é"
 ANSWER: dict[str, Any] = {"heads": {}, "data": {"groups": []}}
@@ -52,7 +53,7 @@ ASKS: dict[str, Callable[[str], object]] = {
     "http": lambda url: http.Probe(f"{url}/healthz", 2.0).read(),
     "prometheus": lambda url: prometheus.Alerts(url, 2.0).firing(),
     "prefect": lambda url: prefect_api.Job(f"{url}/api", "f/d").runs(0),
-    "tape": lambda url: tape.Hop(url, "m:f").heads(),
+    "tape": lambda url: tape.Hop(url, "m:f", TRADES).heads(),
     "toxiproxy": lambda url: toxiproxy.Host(url)._ask("GET", "/proxies"),
     "a post": lambda url: post("it", f"{url}/hook", {}, {}, 2.0),
 }

@@ -18,6 +18,7 @@ from gameday.errors import DriverError
 from gameday.model import Window
 from gameday.polling import until
 from tests.contract.sockets import dripping, hanging_up, nobody, saying, silent
+from tests.trades import TRADES
 
 TIMEOUT_S = 0.5
 SLACK_S = 0.7
@@ -37,15 +38,15 @@ ASKS: dict[str, tuple[Ask, float]] = {
     "kafka serving": (lambda p: kafka.Serving(f"127.0.0.1:{p}", ["t"], TIMEOUT_S).read(), TIMEOUT_S),
     "kafka position": (lambda p: kafka.Cursor(f"127.0.0.1:{p}", "g", ["t"]).position(), probes.ASK_WITHIN_S),
     "kafka end": (lambda p: kafka.Cursor(f"127.0.0.1:{p}", "g", ["t"]).end(), probes.ASK_WITHIN_S),
-    "kafka heads": (lambda p: kafka.Hop(f"127.0.0.1:{p}", ["t"]).heads(), TIMEOUT_S),
-    "kafka digest": (lambda p: kafka.Hop(f"127.0.0.1:{p}", ["t"]).digest(WINDOW), TIMEOUT_S),
-    "clickhouse heads": (lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "raw", "t").heads(), 1.0),
+    "kafka heads": (lambda p: kafka.Hop(f"127.0.0.1:{p}", TRADES, ["t"]).heads(), TIMEOUT_S),
+    "kafka digest": (lambda p: kafka.Hop(f"127.0.0.1:{p}", TRADES, ["t"]).digest(WINDOW), TIMEOUT_S),
+    "clickhouse heads": (lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES).heads(), 1.0),
     "clickhouse heads of a small table": (
-        lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "raw", "t", heads_table="h").heads(),
+        lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES, heads_table="h").heads(),
         clickhouse.HEADS_WITHIN_S,
     ),
     "postgres probe": (lambda p: postgres.Probe(f"postgresql://u:p@127.0.0.1:{p}/d", TIMEOUT_S).read(), TIMEOUT_S),
-    "tape heads": (lambda p: tape.Hop(f"http://127.0.0.1:{p}", "m:f").heads(), tape.ASK_WITHIN_S),
+    "tape heads": (lambda p: tape.Hop(f"http://127.0.0.1:{p}", "m:f", TRADES).heads(), tape.ASK_WITHIN_S),
     "prefect runs": (lambda p: prefect_api.Job(f"http://127.0.0.1:{p}/api", "f/d").runs(0), TIMEOUT_S),
 }
 

@@ -10,10 +10,11 @@ import pytest
 
 from gameday import config
 from gameday.drivers.clickhouse import Hop
-from gameday.model import TRADE_FIELDS, Group, Window
+from gameday.model import Group, Window
 from gameday.stack import Stack
 from gameday.state import ROOT, State
 from pipelines.trades.schema import query
+from tests.trades import FIELDS
 
 EXAMPLE = ROOT / "examples" / "market-data" / "gameday.toml"
 SCHEMA = ROOT / "tests" / "docker" / "theirs" / "schema.sql"
@@ -65,7 +66,7 @@ def test_bronze_of_three_tables_and_silver_hold_the_same_records(stack: Stack, t
     assert (held.groups[BTC].rows, held.groups[ETH].lo, held.unique) == (90, 501, True)
     assert offsets.groups["market.crypto.trades.kraken", "0"].hi == 100
     one, other = bronze.rows(BTC, 20, 30), silver.rows(BTC, 20, 30)
-    assert [one[name].tolist() for name in TRADE_FIELDS] == [other[name].tolist() for name in TRADE_FIELDS]
+    assert [one[name].tolist() for name in FIELDS] == [other[name].tolist() for name in FIELDS]
     query(tables, ROWS.format(venue="binance", symbol="ETHUSDT", first=541, count=1))
     query(tables, ROWS.format(venue="binance", symbol="ETHUSDT", first=541, count=1))
     (again,) = silver.digest(Window({ETH: 540}, {ETH: 541}))

@@ -30,6 +30,7 @@ from gameday.stack import ProbeSpec, Stack, _Heads, open_stack
 from gameday.state import ROOT, State
 from tests.contract.conftest import PASSWORD, serving
 from tests.contract.sockets import END_SEEN_S, silent
+from tests.trades import TRADES
 
 RUN = "20261123T020000-a_test-0000"
 GONE_WITHIN_S = 5.0
@@ -115,7 +116,7 @@ def test_a_frozen_clickhouse_is_not_buried_under_probes(tmp_path: Path) -> None:
     with serving(clickhouse.process(tmp_path / "clickhouse", port, PASSWORD)) as server:
         url = clickhouse.url(port, PASSWORD)
         ping = Probe(f"http://127.0.0.1:{port}/ping", 1.0)
-        table = Hop(url, "final", "one", heads_table="(SELECT 'a' AS venue, 'b' AS symbol, 1 AS trade_id)")
+        table = Hop(url, "once", "one", TRADES, heads_table="(SELECT 'a' AS venue, 'b' AS symbol, 1 AS trade_id)")
         specs = (ProbeSpec("component/c/ping", ping, 20.0, 1.0), ProbeSpec("head/silver", _Heads(table), 20.0, 1.0))
         folder, (ended, end) = tmp_path / "samples", os.pipe()
         loop = threading.Thread(target=sampler.sample, args=(specs, folder, (ended,), sampler.Lateness()))

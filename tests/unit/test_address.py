@@ -88,7 +88,7 @@ def test_a_password_may_hold_anything(tmp_path: Path, path: Path, password: str)
 
 def test_the_parts_of_the_stack_are_made_with_any_password(edited: Callable[..., Stack]) -> None:
     """Hops, probes, the archive and its mirror: each driver takes its address."""
-    stack = edited("[stream]", "[stream]", **dict.fromkeys(SECRETS, "p@ss/w?rd#[%41]: '"))
+    stack = edited("[streams.trades]", "[streams.trades]", **dict.fromkeys(SECRETS, "p@ss/w?rd#[%41]: '"))
     assert stack.hops
     assert stack.archive is not None
     assert stack.mirror is not None
@@ -204,7 +204,7 @@ def test_gamedays_own_addresses_are_checked_as_well(edited: Callable[..., Stack]
 def test_a_form_that_is_not_filled_in_is_no_text(edited: Callable[..., Stack], form: str, where: str) -> None:
     """Taken as it stands it would be part of an address or a name: key, text and remedy are told."""
     old = {
-        "hops.bronze.table": '"trades.bronze"\nlog',
+        "hops.bronze.table": '"trades.bronze"\nfields',
         "prefect.api_url": '"http://127.0.0.1:${PREFECT_PORT}/api"\nui_url',
         "history": '"postgresql://gameday:${GAMEDAY_PG_PASSWORD}@127.0.0.1:${GAMEDAY_PG_PORT}/gameday"',
     }[where]

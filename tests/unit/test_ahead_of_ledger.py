@@ -13,6 +13,7 @@ from gameday.drivers import tape as driver
 from gameday.model import EMPTY, Group, Window
 from gameday.stack import Stack, open_stack
 from tests.fakes import write_config
+from tests.trades import TRADES
 
 BTC, DOGE = ("binance", "BTCUSDT"), ("binance", "DOGEUSDT")
 TAPE: Mapping[str, Any] = {
@@ -28,15 +29,15 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> driver.Hop:
     """A tape with 100 and 50 trades, whatever they are."""
     import numpy as np
 
-    def trades(_: Mapping[str, Any], venue: str, symbol: str, lo: int, hi: int) -> dict[str, Any]:
-        assert (venue, symbol) in (BTC, ("kraken", "BTC/USD")), "the simulator knows no other"
+    def records(_: Mapping[str, Any], group: Group, lo: int, hi: int) -> dict[str, Any]:
+        assert group in (BTC, ("kraken", "BTC/USD")), "the simulator knows no other"
         assert hi <= 100, "it would compute for ever"
         ids = np.arange(lo + 1, hi + 1, dtype=np.int64)
-        return {name: ids for name in ("id", "price", "quantity", "side", "time_us")}
+        return {name: ids for name in TRADES.types}
 
-    hop = driver.Hop("http://127.0.0.1:1", "tests:none")
+    hop = driver.Hop("http://127.0.0.1:1", "tests:none", TRADES)
     monkeypatch.setattr(driver.Hop, "_tape", lambda self: TAPE)
-    monkeypatch.setattr(driver.Hop, "_function", property(lambda self: trades))
+    monkeypatch.setattr(driver.Hop, "_function", property(lambda self: records))
     return hop
 
 
@@ -68,7 +69,7 @@ def test_the_ledger_knows_nothing_of_what_it_never_had(ledger: driver.Hop) -> No
     window = Window({}, {BTC: 10**15, DOGE: 5})
     groups = ledger.digest(window)[0].groups
     assert (groups[BTC].rows, groups[DOGE]) == (100, EMPTY)
-    assert len(ledger.rows(BTC, 90, 10**15)["id"]) == 10
-    assert len(ledger.rows(DOGE, 0, 5)["id"]) == 0
-    assert ledger.rows(BTC, -2, 1)["id"].tolist() == [1], "there is no trade 0"
+    assert len(ledger.rows(BTC, 90, 10**15)["trade_id"]) == 10
+    assert len(ledger.rows(DOGE, 0, 5)["trade_id"]) == 0
+    assert ledger.rows(BTC, -2, 1)["trade_id"].tolist() == [1], "there is no trade 0"
     assert ledger.digest(Window({BTC: -1}, {BTC: 5}))[0].groups[BTC].rows == 5

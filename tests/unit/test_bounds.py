@@ -25,7 +25,6 @@ from gameday.drivers.prefect_api import Job
 from gameday.drivers.prometheus import Alerts
 from gameday.errors import DriverError, GamedayError, NotUp
 from gameday.model import (
-    TRADE_FIELDS,
     Await,
     Baseline,
     Digest,
@@ -42,6 +41,7 @@ from tasks import closing, preflight, survey, verify
 from tasks.run import Night
 from tasks.wait import wait
 from tests.contract.sockets import dripping
+from tests.trades import TRADES
 
 BTC = ("binance", "BTCUSDT")
 WINDOW = Window({BTC: 0}, {BTC: 10})
@@ -60,7 +60,7 @@ class Hanging:
         self.over = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "held":  # it has no bars
+        if name.startswith("_") or name in ("derived", "sums"):  # it has rows of its own, and counts them one by one
             raise AttributeError(name)
         return lambda *_: self.answers[name] if name in self.answers else self.over.wait(HANGS_S)
 
@@ -114,7 +114,7 @@ def run_over(**hops: Any) -> Any:
     """A run over these hops, the first the ledger."""
     at = Marks(0, 0, {name: {BTC: 0} for name in hops}, {}, {}, {})
     ledger = next(iter(hops.values()))
-    config = SimpleNamespace(components={}, stream=SimpleNamespace(hops=list(hops), visible=list(hops)[-1]))
+    config = SimpleNamespace(components={}, stream=replace(TRADES, hops=tuple(hops), visible=list(hops)[-1]))
     stack = SimpleNamespace(
         hops=hops, ledger=ledger, visible=list(hops.values())[-1], cursors={}, config=config, archive=None, mirror=None
     )
@@ -263,6 +263,12 @@ class Message:
     def partition(self) -> int:
         return self._slot[1]
 
+    def key(self) -> None:
+        return None
+
+    def headers(self) -> None:
+        return None
+
     def offset(self) -> int:
         return self._offset
 
@@ -299,7 +305,7 @@ class Consumer:
 def test_a_partition_that_gives_nothing_is_named_whatever_the_others_give(monkeypatch: pytest.MonkeyPatch) -> None:
     """An open transaction: the end is beyond what may be read. Other partitions renew no patience."""
     monkeypatch.setattr(log, "READ_WITHIN_S", PATIENCE_S)
-    hop = log.Hop("127.0.0.1:1", ["t"])
+    hop = log.Hop("127.0.0.1:1", TRADES, ["t"])
     hop.__dict__["_consumer"] = Consumer()
     with (
         soon(),
@@ -313,7 +319,7 @@ def test_a_reading_takes_no_longer_than_its_size_explains(monkeypatch: pytest.Mo
     """One record now and then is progress, and not enough of it."""
     monkeypatch.setattr(log, "READ_WITHIN_S", PATIENCE_S)
     monkeypatch.setattr(log, "READ_RECORDS_S_MIN", 1_000_000, raising=False)
-    hop = log.Hop("127.0.0.1:1", ["t"])
+    hop = log.Hop("127.0.0.1:1", TRADES, ["t"])
     hop.__dict__["_consumer"] = Consumer()
     with soon(), pytest.raises(DriverError, match=r"t/0 gives nothing beyond offset \d+ of 100000"), log._errors("b"):
         hop._read({("t", 0): (0, 100_000)})
@@ -372,8 +378,8 @@ def test_an_alert_without_samples_is_no_advice_to_install_something() -> None:
 
 def test_records_that_the_ledger_does_not_know_are_named() -> None:
     """Hop, group and id, the first of them."""
-    rows = {name: np.array([7, 8], dtype=np.int64) for name in TRADE_FIELDS}
-    run: Any = SimpleNamespace(stack=SimpleNamespace(ledger=Hanging(rows=rows)))
+    rows = {name: np.array([7, 8], dtype=np.int64) for name in TRADES.types}
+    run: Any = SimpleNamespace(stack=SimpleNamespace(ledger=Hanging(rows=rows), config=SimpleNamespace(stream=TRADES)))
     assert verify._unknown(run, [[*BTC, 7, 1], [*BTC, 9, 1]]) == ["binance/BTCUSDT 7", "binance/BTCUSDT 9"]
     late = {
         "rows": 5,

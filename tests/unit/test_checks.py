@@ -178,7 +178,6 @@ def test_another_sum_of_offsets_is_other_offsets() -> None:
     assert (found.verdict, found.why) == (FAIL, "b has 1 log record fewer than exchange: binance/BTCUSDT (1)")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 21, design 2: a digest has no sum of its keys' hashes yet")
 def test_a_digest_alone_tells_a_lost_record_with_a_foreign_one_in_its_place() -> None:
     """Loss and surplus, without fetching a row."""
 

@@ -16,6 +16,7 @@ from gameday.model import Digest, Finding, Group, Tally, Verdict, Window
 from gameday.reports import results
 from gameday.state import State
 from tasks.closing import close_night
+from tests.trades import TRADES
 
 A: Group = ("binance", "BTCUSDT")
 B: Group = ("kraken", "BTC/USD")
@@ -54,7 +55,7 @@ class Ledger(Table):
 
 
 class Gold:
-    """Bars of A with this sum, made from silver."""
+    """Ten bars of A with this sum, made from silver."""
 
     def __init__(self, content: int) -> None:
         self.content = content
@@ -74,7 +75,7 @@ def bars(hop: str, content: int) -> Digest:
 def night(tmp_path: Path, ledger: type[Table] = Ledger, **hops: Any) -> Finding:
     """What a night's end says of these hops; it leaves its results to the next."""
     first = ledger("exchange", binance=10, kraken=5)
-    stream = SimpleNamespace(hops=["exchange", *hops], visible="silver")
+    stream = replace(TRADES, hops=("exchange", *hops), visible="silver")
     stack: Any = SimpleNamespace(
         name="s",
         config=SimpleNamespace(stream=stream),

@@ -70,18 +70,18 @@ def test_a_name_that_nobody_set_says_that_the_stack_is_not_up(tmp_path: Path) ->
     [
         ("opt_in = true", "optin = true", r"components.handler-binance.optin.*extra inputs"),
         ('name = "trades"', 'name = "Trades!"', r"name: string should match"),
-        ('visible = "silver"', 'visible = "silber"', r"stream.visible is 'silber'"),
+        ('visible = "silver"', 'visible = "silber"', r"streams.trades.visible is 'silber'"),
         ('hops = ["exchange"', 'hops = ["market"', r"no \[hops.market\]. Known: .*exchange"),
         (
             'path = ["exchange", "handler-{venue}"',
             'path = ["exchange", "handler-{city}"',
             r"'city' is not in "
-            r"stream.fields",
+            r"streams.trades.group",
         ),
         ('"broker", "clickhouse"]', '"broker", "clickhaus"]', r"no \[components.clickhaus\]"),
         ("[components.broker]", '[components.broker]\nhost = "moon"', r"no \[hosts.moon\]. Known: local, toxiproxy"),
         ("rate_hz = 2,", "rate_hz = 0,", r"rate_hz: input should be greater than 0 \(got 0\)"),
-        ("[stream]", "[stream", r"is not TOML"),
+        ("[streams.trades]", "[streams.trades", r"is not TOML"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(
@@ -151,7 +151,7 @@ def test_a_channel_s_name_is_a_word(edited: Callable[[str, str], config.StackCon
 def test_a_public_address_holds_no_password(edited: Callable[[str, str], config.StackConfig]) -> None:
     """It is in every message."""
     with pytest.raises(ConfigError, match=r"public\.reports_url: string should match pattern") as raised:
-        edited("[stream]", '[public]\nreports_url = "https://user:hunter2@example.com"\n[stream]')
+        edited("[streams.trades]", '[public]\nreports_url = "https://user:hunter2@example.com"\n[streams.trades]')
     assert "hunter2" not in str(raised.value)
 
 

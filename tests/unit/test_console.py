@@ -69,7 +69,7 @@ cli.main()
 """`gameday run` with a night that says some lines and comes to a verdict, in no time."""
 
 
-HOPS = {"tape": 'trades = "math:floor"', "clickhouse": 'view = "final"\ntable = "trades"'}
+HOPS = {"tape": 'records = "math:floor"', "clickhouse": 'kind = "once"\ntable = "trades"'}
 """What a toy's hops lack to be asked."""
 
 

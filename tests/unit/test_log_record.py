@@ -1,14 +1,20 @@
-"""A message as a record of the stream: the keys that a platform has for its fields, and what is refused."""
+"""A message as a record of the stream: where a platform has its fields, and what is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
-from gameday.drivers.kafka.log import KEYS, Hop, record
+from gameday.drivers.kafka.log import Hop
 from gameday.errors import ConfigError
+from gameday.records.declaration import Stream, stream
+from gameday.records.paths import Message, Record, reader
+from gameday.records.types import Malformed
+from tests.trades import TRADES
 
 OURS = {
     "venue": "kraken",
@@ -19,53 +25,128 @@ OURS = {
     "side": "sell",
     "exchange_us": 1_790_000_000_000_001,
 }
-NUMBERS = (7, 6_000_025_000_000, 50_000_000, 1, 1_790_000_000_000_001)
+VALUES = ("kraken", "BTC/USD", 7, 6_000_025_000_000, 50_000_000, "sell", 1_790_000_000_000_001)
+FIELDS = {"exchange_time": "exchange_us"}
+
+
+def message(value: Any, **changes: Any) -> Message:
+    raw = value if isinstance(value, bytes) else orjson.dumps(value)
+    return replace(Message("topic.a", 3, 42, 1_790_000_000_000_000, b'{"id":"k"}', raw), **changes)
+
+
+def read(value: Any, shape: Mapping[str, Any], of: Stream = TRADES, **changes: Any) -> Sequence[Record]:
+    mistakes: list[str] = []
+    made = reader(of, shape, "hops.broker", mistakes)
+    assert mistakes == []
+    return list(made.records(message(value, **changes)))
+
+
+def declared(**given: Any) -> Stream:
+    mistakes: list[str] = []
+    places = {"hops": ["a", "b"], "visible": "b", "path": ["web"]}
+    made = stream("events", {**places, **given}, ["a", "b"], mistakes)
+    assert made is not None, mistakes
+    return made
 
 
 def test_a_message_of_the_reference_platform_is_a_record() -> None:
-    """Group, and id, price, quantity, side and time as integers."""
-    assert record(orjson.dumps(OURS)) == (("kraken", "BTC/USD"), NUMBERS)
+    """Its group, and its canonical values in the order of the declaration."""
+    assert read(OURS, {"fields": FIELDS}) == [(("kraken", "BTC/USD"), VALUES)]
 
 
 def test_a_platform_has_its_own_keys() -> None:
-    """Milliseconds, capital letters, an id as text, a venue that the topic alone tells."""
-    theirs = {"s": "BTC/USD", "t": "7", "p": "60000.25", "q": "0.5", "S": "SELL", "T": 1_790_000_000_000}
-    keys = {**KEYS, "symbol": "s", "id": "t", "price": "p", "quantity": "q", "side": "S", "time_ms": "T"}
-    assert record(orjson.dumps(theirs), keys, "kraken") == (
-        ("kraken", "BTC/USD"),
-        (*NUMBERS[:4], 1_790_000_000_000_000),
-    )
+    """Milliseconds, an id as text, a venue that the topic alone tells."""
+    theirs = {"s": "BTC/USD", "t": "7", "p": "60000.25", "q": "0.5", "S": "sell", "T": 1_790_000_000_000}
+    keys = {"venue": "'kraken'", "symbol": "s", "trade_id": "t", "price": "p", "quantity": "q", "side": "S"}
+    found = read(theirs, {"fields": {**keys, "exchange_time": "T as time(ms)"}})
+    assert found == [(("kraken", "BTC/USD"), (*VALUES[:6], 1_790_000_000_000_000))]
 
 
-def test_messages_may_have_no_side() -> None:
-    """It is then the same everywhere."""
-    told = {name: value for name, value in OURS.items() if name != "side"}
-    assert record(orjson.dumps(told), {**KEYS, "side": ""})[1][3] == 0
-    with pytest.raises(KeyError):
-        record(orjson.dumps(told))
+def test_fields_lie_deep_in_the_key_in_headers_and_in_the_place() -> None:
+    """JSON in a string is gone into; what is nowhere is NULL."""
+    fields = {"op": "text", "n": "int", "who": "text", "offset": "int", "at": "time", "none": "json", "deep": "bool"}
+    of = declared(key=["id"], group=["part"], sequence="n", fields={**fields, "part": "int"})
+    body = {"payload": orjson.dumps({"after": {"n": 5, "flags": [False, True]}}).decode(), "op": "c"}
+    shape = {
+        "id": "$key.id",
+        "part": "$partition",
+        "n": "payload.after.n",
+        "deep": "payload.after.flags.1",
+        "who": "$headers.user",
+        "offset": "$offset",
+        "at": "$time",
+        "none": "payload.before.x",
+    }
+    ((group, values),) = read(body, {"fields": shape}, of, headers=(("user", b"me"),))
+    assert group == ("3",)
+    assert dict(zip(of.types, values, strict=True)) == {
+        "part": 3,
+        "id": "k",
+        "n": 5,
+        "op": "c",
+        "who": "me",
+        "offset": 42,
+        "at": 1_790_000_000_000_000,
+        "none": None,
+        "deep": 1,
+    }
+
+
+def test_one_message_may_hold_many_records_and_others_none() -> None:
+    """`each` is the path of a list; `where` says what belongs to the stream."""
+    of = declared(key=["n"], group=["host"], sequence="n")
+    shape = {"each": "rows", "fields": {"host": "$message.host"}, "where": {"kind": ["a", "b"]}}
+    rows = [{"n": 1, "kind": "a"}, {"n": 2, "kind": "c"}, {"n": 3, "kind": "b"}]
+    found = read({"host": "h", "rows": rows}, shape, of)
+    assert [(group, values[1]) for group, values in found] == [(("h",), 1), (("h",), 3)]
+    with pytest.raises(Malformed, match="no list at the path `each`"):
+        read({"host": "h"}, shape, of)
+
+
+def test_a_message_without_json_is_read_by_its_place() -> None:
+    """A log with nothing but offsets needs no parsing."""
+    of = declared(key=["n"], group=["part"], sequence="n", fields={"raw": "bytes", "part": "int"})
+    found = read(b"\xff\x00", {"fields": {"n": "$offset", "part": "$partition", "raw": "$value"}}, of)
+    assert found == [(("3",), (3, 42, b"\xff\x00"))]
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "why"),
     [
-        {"trade_id": "7a"},
-        {"trade_id": 7.0},
-        {"trade_id": True},
-        {"exchange_us": "1"},
-        {"side": "short"},
-        {"price": 1.5},
+        ({"trade_id": "7a"}, "trade_id: '7a' is no whole number"),
+        ({"trade_id": 7.0}, "trade_id"),
+        ({"trade_id": True}, "trade_id"),
+        ({"trade_id": None}, "trade_id: is missing"),
+        ({"venue": None}, "venue: is missing"),
+        ({"exchange_us": "1x"}, "exchange_time"),
+        ({"side": 1}, "side: 1 is no text"),
+        ({"price": 1.5}, "price: 1.5 is a number that may have been rounded"),
     ],
     ids=str,
 )
-def test_what_would_have_to_be_guessed_is_no_record(change: dict[str, Any]) -> None:
-    """It is counted as malformed."""
-    with pytest.raises((ValueError, AttributeError)):
-        record(orjson.dumps({**OURS, **change}))
+def test_what_would_have_to_be_guessed_is_no_record(change: dict[str, Any], why: str) -> None:
+    """It is counted as malformed, with its field, value and reason."""
+    with pytest.raises(Malformed, match=why):
+        read({**OURS, **change}, {"fields": FIELDS})
 
 
-def test_an_unknown_key_and_a_foreign_topic_are_named() -> None:
-    """With what is known."""
-    with pytest.raises(ConfigError, match=r"hops\.broker\.keys has \['time'\]\. Known: venue, .*time_ms"):
-        Hop("127.0.0.1:1", ["a"], keys={"time": "T"})
-    with pytest.raises(ConfigError, match=r"venues has \['b'\]"):
-        Hop("127.0.0.1:1", ["a"], venues={"b": "kraken"})
+@pytest.mark.parametrize("broken", [b"not json", b"\xff\xfe", b"[1, 2]", b"7"])
+def test_what_is_no_object_is_no_record(broken: bytes) -> None:
+    """Whatever else it is."""
+    with pytest.raises(Malformed):
+        read(broken, {"fields": FIELDS})
+
+
+def test_all_mistakes_of_a_shape_are_told() -> None:
+    """With key, value and remedy."""
+    part = {"topics": ["a"], "fields": {"price": "a..b", "side": "$header.x", "quantity": "q as int"}, "key": "x"}
+    with pytest.raises(ConfigError) as raised:
+        Hop("127.0.0.1:1", TRADES, part=[part, {"fields": {}}])
+    for told in (
+        r"hops.broker.part has key. Known: topics, fields, each, where",
+        r"hops.broker.part.fields.price is 'a..b'. Remedy: keys with a point between two",
+        r"hops.broker.part.fields.side is '$header.x'. Remedy: a key, or one of $key",
+        r"hops.broker.part.fields.quantity reads int, but the stream has decimal(8). Remedy: a type of the same name",
+        r"hops.broker.part.topics is missing (part 2)",
+    ):
+        assert told in str(raised.value)

@@ -224,7 +224,7 @@ def test_a_restart_after_recovery_is_no_matter_of_time() -> None:
     evidence = under_load(selftest.clean().evidence())
     assert evidence.healed is not None
     assert evidence.ends is not None
-    began = {"handler-binance": {"pid": 8}}
+    began = {"writer-east": {"pid": 8}}
     again = replace(evidence, healed=replace(evidence.healed, identities=began))
     found = machine.excused(checks.recovered(again), again.samples)
     assert (found.verdict, "started once more" in found.why) == (FAIL, True)

@@ -61,6 +61,6 @@ def test_a_check_that_complains_about_the_clean_history_is_noticed(monkeypatch: 
 
 def test_a_plant_that_names_the_wrong_hop_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     """Being caught at the wrong place sends the engineer to the wrong log."""
-    right = next(p for p in PLANTS if p.name == "a trade dropped at bronze")
+    right = next(p for p in PLANTS if p.name == "a record dropped at bronze")
     monkeypatch.setattr(selftest, "PLANTS", (Plant(right.name, right.spoil, right.caught, hop="broker"),))
     assert "does not name broker" in selftest.run()[-1].why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from gameday.drivers import clickhouse
 from gameday.drivers.iceberg import Archive
-from gameday.model import Window
+from gameday.model import Group, Window
+from tests.trades import TRADES
 
 EVIL = "x'), numbers(9) -- \\"
 SHOWN = "x\\'), numbers(9) -- \\\\"
@@ -17,7 +19,8 @@ SHOWN = "x\\'), numbers(9) -- \\\\"
 
 def archive() -> Archive:
     catalog = {"name": "lake", "uri": "x", "warehouse": "s3://lake/w", "s3.endpoint": "http://127.0.0.1:1"}
-    return Archive({**catalog, "s3.access-key-id": EVIL, "s3.secret-access-key": EVIL}, "a.b", "http://127.0.0.1:1")
+    secrets = {"s3.access-key-id": EVIL, "s3.secret-access-key": EVIL}
+    return Archive({**catalog, **secrets}, "a.b", "http://127.0.0.1:1", TRADES)
 
 
 def table(name: str = EVIL) -> Any:
@@ -32,13 +35,24 @@ def table(name: str = EVIL) -> Any:
     )
 
 
+COLUMNS = {
+    "venue": "String",
+    "symbol": "String",
+    "trade_id": "UInt64",
+    "price": "Decimal(18, 8)",
+    "quantity": "Decimal(18, 8)",
+    "side": "String",
+    "exchange_time": "DateTime64(6)",
+}
+
+
 def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What ClickHouse is asked for from now on; it has no rows."""
     asked: list[str] = []
 
     def rows(_: object, sql: str, *__: object) -> list[Any]:
         asked.append(sql)
-        return []
+        return [[name, COLUMNS[name]] for name in TRADES.types] if sql.startswith("DESCRIBE") else []
 
     monkeypatch.setattr(clickhouse.Server, "rows", rows)
     return asked
@@ -61,13 +75,18 @@ def test_an_archive_s_data_files_are_strings(monkeypatch: pytest.MonkeyPatch, as
         archive()._added(table(), [snapshot])
     else:
         archive()._heads_at(table(), snapshot)
-    assert SHOWN in asked[0].partition("WHERE")[2]
-    assert EVIL not in asked[0]
+    assert SHOWN in asked[-1].partition("WHERE")[2]
+    assert not any(EVIL in sql for sql in asked)
 
 
 def test_a_group_s_names_are_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A symbol is the venue's."""
     asked = questions(monkeypatch)
-    clickhouse.Hop("http://127.0.0.1:1", "raw", "t").digest(Window({("v", EVIL): 0}, {("v", EVIL): 1}))
-    assert SHOWN in asked[0]
-    assert EVIL not in asked[0]
+    hop = clickhouse.Hop("http://127.0.0.1:1", "append", "t", TRADES)
+    more: Mapping[Group, int] = {("v", "other"): 1}
+    for others in ({}, more):
+        where = hop._inside(Window({("v", EVIL): 0}, {("v", EVIL): 1, **others}))
+        assert SHOWN in where
+        assert EVIL not in where
+    hop.heads()
+    assert not any(EVIL in sql for sql in asked)

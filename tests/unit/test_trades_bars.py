@@ -16,7 +16,7 @@ BTC = ("binance", "BTCUSDT")
 def columns(rows: list[tuple[int, int, int]]) -> Columns:
     """(price, quantity, time_us) by ascending id, from 1."""
     table = np.array([(i + 1, *row) for i, row in enumerate(rows)], dtype=np.int64).reshape(-1, 4)
-    return dict(zip(("id", "price", "quantity", "time_us"), table.T, strict=True))
+    return dict(zip(("trade_id", "price", "quantity", "exchange_time"), table.T, strict=True))
 
 
 def held(*rows: tuple[str, int, int, int]) -> Columns:

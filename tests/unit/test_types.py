@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameday.records.hashing import NULL, row_hash, words
-from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, parse
+from gameday.records.hashing import row_hash, words
+from gameday.records.types import INT64_MAX, INT64_MIN, NULL, Malformed, parse
 
 DAY_US = 86_400_000_000
 

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -24,10 +23,12 @@ from confluent_kafka import (
 from gameday.config import Brokers
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
-from gameday.model import SIDES, TRADE_FIELDS, Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.model import Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.records.declaration import Stream
 from gameday.records.hashing import row_hash
+from gameday.records.paths import Message, Reader, reader
 from gameday.records.tallies import tally
-from gameday.records.types import parse
+from gameday.records.types import INT64_MAX, Canonical, Malformed, Type
 
 __all__ = ["Hop"]
 
@@ -56,8 +57,6 @@ BATCH_RECORDS = 10_000
 BATCH_WITHIN_S = 0.03
 """A batch that is not full is waited for so long, even at the end of a log."""
 
-ID, AMOUNT, MS, US = (parse(name) for name in ("int", "decimal(8)", "time(ms)", "time(us)"))
-INT64_MAX = (1 << 63) - 1
 
 # Without these a client needs seconds to find a broker that is back: librdkafka connects to a broker only when it has
 # something to ask it, and doubles its patience up to 10 s.
@@ -85,63 +84,80 @@ READER: Mapping[str, Any] = {
 PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT)
 
 
-KEYS: Mapping[str, str] = {
-    "venue": "venue",
-    "symbol": "symbol",
-    "id": "trade_id",
-    "price": "price",
-    "quantity": "quantity",
-    "side": "side",
-    "time_us": "exchange_us",
-}
-"""What a record has -> the key under which a message has it."""
-
-TIME_MS = "time_ms"
-"""In place of time_us, where messages have milliseconds."""
-
 Ints: TypeAlias = npt.NDArray[np.int64]
-COLUMNS = ("group", "offset", "stamp_us", *TRADE_FIELDS)
+PLACES = ("group", "offset", "stamp_us")
+REASONS_MAX = 3
+"""Of malformed messages, how many are told with their place and reason."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Well-formed records in the log's order, as columns: the group's number, offset, when produced, and the trade."""
+    """Well-formed records in the log's order, as columns: the group's number, offset, when produced; and the canonical
+    values by field. reasons: of the first malformed messages."""
 
-    columns: Mapping[str, Ints]
-    malformed: int
+    stream: Stream
+    places: Mapping[str, Ints]
+    columns: Columns
+    malformed: int = 0
+    reasons: tuple[str, ...] = ()
 
     @classmethod
-    def join(cls, pieces: Sequence[_Piece]) -> _Piece:
-        columns = {name: np.concatenate([p.columns[name] for p in pieces]) for name in COLUMNS}
-        return cls(columns, sum(p.malformed for p in pieces))
+    def of(
+        cls,
+        stream: Stream,
+        places: Sequence[tuple[int, ...]],
+        rows: Sequence[tuple[Canonical, ...]],
+        malformed: int = 0,
+        reasons: Sequence[str] = (),
+    ) -> _Piece:
+        table = np.array(places, dtype=np.int64).reshape(-1, len(PLACES))
+        values = list(zip(*rows, strict=True)) or [()] * len(stream.types)
+        columns = {name: _column(kind, held) for (name, kind), held in zip(stream.types.items(), values, strict=True)}
+        return cls(stream, {n: table[:, i] for i, n in enumerate(PLACES)}, columns, malformed, tuple(reasons))
+
+    @classmethod
+    def join(cls, stream: Stream, pieces: Sequence[_Piece]) -> _Piece:
+        pieces = [cls.of(stream, (), ()), *pieces]
+        places = {name: np.concatenate([p.places[name] for p in pieces]) for name in PLACES}
+        columns = {name: np.concatenate([p.columns[name] for p in pieces]) for name in stream.types}
+        reasons = [reason for p in pieces for reason in p.reasons][:REASONS_MAX]
+        return cls(stream, places, columns, sum(p.malformed for p in pieces), tuple(reasons))
 
     def only(self, mask: npt.NDArray[np.bool_]) -> _Piece:
-        return _Piece({name: column[mask] for name, column in self.columns.items()}, 0)
+        places = {name: column[mask] for name, column in self.places.items()}
+        return _Piece(self.stream, places, {name: column[mask] for name, column in self.columns.items()})
 
     def __len__(self) -> int:
-        return len(self.columns["id"])
+        return len(self.places["offset"])
+
+    @property
+    def ids(self) -> Ints:
+        found: Ints = self.columns[self.stream.sequence]
+        return found
 
     @property
     def hashes(self) -> npt.NDArray[np.uint64]:
-        return row_hash([self.columns[name] for name in TRADE_FIELDS])
+        return self.stream.row_hashes(self.columns)
 
 
 @dataclass
 class Hop:
-    """The log as it rests on the brokers. Messages are JSON objects with venue, symbol, trade_id, side ("buy", "sell"),
-    price and quantity (decimals as text) and exchange_us.
+    """The log as it rests on the brokers.
 
-    keys: other names of these, as in KEYS; time_ms in place of time_us; side = "" where messages have none (it counts
-    as buy everywhere). venues: topic -> venue, where messages don't say it.
+    fields, each, where: where a message has a record's fields (records/paths.py); a field that is left out lies under
+    its own name. part: further shapes, each with `topics` of its own and its own fields, each and where.
 
-    A message that is none, or whose values do not fit (int64, x 10^8 without rounding), is no record of the stream: it
-    is counted as malformed.
+    A message that can't be read, or whose values don't fit their types, is no record of the stream: it is counted as
+    malformed, and the first reasons are kept.
     """
 
     brokers: Brokers
-    topics: Sequence[str]
-    keys: Mapping[str, str] = field(default_factory=dict)
-    venues: Mapping[str, str] = field(default_factory=dict)
+    stream: Stream
+    topics: Sequence[str] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    each: str | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+    part: Sequence[Mapping[str, Any]] = ()
     name: str = "broker"
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _next: dict[Slot, int] = field(default_factory=dict, init=False, repr=False)
@@ -150,11 +166,8 @@ class Hop:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if unknown := set(self.keys) - {*KEYS, TIME_MS}:
-            raise ConfigError(f"hops.{self.name}.keys has {sorted(unknown)}. Known: {', '.join(KEYS)}, {TIME_MS}")
-        if unknown := set(self.venues) - set(self.topics):
-            raise ConfigError(f"hops.{self.name}.venues has {sorted(unknown)}, which is none of its topics")
-        self._keys = {**KEYS, **self.keys}
+        self._readers = _readers(self)
+        self.topics = tuple(self._readers)
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id in the log: its tail at the first call, later what came since the call before."""
@@ -167,36 +180,37 @@ class Hop:
             for slot, (low, end) in self._bounds().items():
                 start = max(low, self._next.get(slot, end - TAIL_RECORDS), end - BEHIND_RECORDS_MAX)
                 spans[slot] = (min(start, end), end)
-            whole = _Piece.join([_EMPTY, *self._read(spans).values()])
+            whole = _Piece.join(self.stream, [*self._read(spans).values()])
             for group, number in self._numbers.items():
-                ids = whole.columns["id"][whole.columns["group"] == number]
+                ids = whole.ids[whole.places["group"] == number]
                 self._heads[group] = int(ids.max(initial=self._heads.get(group, 0)))
             self._next = {slot: end for slot, (_, end) in spans.items()}
             self._looked_ns = looked_ns
             return dict(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """Streams "trades" (view "log": repeats count, `back` tells the order inside each partition) and "offsets", the
+        """The stream (view "log": repeats count, `back` tells the order inside each partition) and "offsets", the
         places of the same records: groups (topic, partition), ids the offsets."""
         with self._lock, _errors(self.brokers):
             found = {slot: piece.only(self._within(piece, window)) for slot, piece in self._records(window).items()}
-        whole = _Piece.join([_EMPTY, *found.values()])
-        trades: dict[Group, Tally] = {}
+        whole = _Piece.join(self.stream, [*found.values()])
+        groups: dict[Group, Tally] = {}
         places: dict[Group, Tally] = {}
         for group in window.hi:
-            mine = whole.only(whole.columns["group"] == self._numbers.get(group, -1))
+            mine = whole.only(whole.places["group"] == self._numbers.get(group, -1))
             if len(mine):
-                trades[group] = replace(tally(mine.columns["id"], mine.hashes), back=self._back(group, found.values()))
+                back = self._back(group, found.values())
+                groups[group] = replace(self.stream.tally(mine.columns), back=back)
         for (topic, partition), piece in found.items():
             if len(piece):
-                offsets = piece.columns["offset"]
+                offsets = piece.places["offset"]
                 places[topic, str(partition)] = tally(offsets, row_hash([offsets]))
-        return (Digest("trades", self.name, "log", trades), Digest("offsets", self.name, "log", places))
+        return (Digest(self.stream.name, self.name, "log", groups), Digest("offsets", self.name, "log", places))
 
     def _back(self, group: Group, partitions: Iterable[_Piece]) -> int:
         """How many of the group's ids come after a higher one of their partition. Between partitions a log keeps no
         order: an id that is in several was sent again, and which of them came first can't be told."""
-        held = [p.columns["id"][p.columns["group"] == self._numbers[group]] for p in partitions]
+        held = [p.ids[p.places["group"] == self._numbers[group]] for p in partitions]
         held = [ids for ids in held if len(ids)]
         if len(held) > 1:
             known, times = np.unique(np.concatenate([np.unique(ids) for ids in held]), return_counts=True)
@@ -207,12 +221,11 @@ class Hop:
         """The distinct records lo < id <= hi, in the order of their first occurrence."""
         window = Window({group: lo}, {group: hi})
         with self._lock, _errors(self.brokers):
-            whole = _Piece.join([_EMPTY, *self._records(window).values()])
+            whole = _Piece.join(self.stream, [*self._records(window).values()])
         mine = whole.only(self._within(whole, window))
-        pairs = np.stack([mine.columns["id"].view(np.uint64), mine.hashes])
+        pairs = np.stack([mine.ids.view(np.uint64), mine.hashes])
         first = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
-        names = {n: np.full(len(first), v) for n, v in zip(("venue", "symbol"), group, strict=True)}
-        return {**names, **{name: mine.columns[name][first] for name in TRADE_FIELDS}}
+        return {name: column[first] for name, column in mine.columns.items()}
 
     def heads_before(self, position: Position) -> Mapping[Group, int]:
         """Read back from each offset until every group that the log has had there was met."""
@@ -230,9 +243,9 @@ class Hop:
                 for slot, start in starts.items()
                 if start > bounds[slot][0] and known - found.keys()
             }:
-                whole = _Piece.join([_EMPTY, *self._read(spans).values()])
+                whole = _Piece.join(self.stream, [*self._read(spans).values()])
                 for group, number in self._numbers.items():
-                    ids = whole.columns["id"][whole.columns["group"] == number]
+                    ids = whole.ids[whole.places["group"] == number]
                     if len(ids):
                         found[group] = max(found.get(group, 0), int(ids.max()))
                 starts |= {slot: start for slot, (start, _) in spans.items()}
@@ -245,7 +258,7 @@ class Hop:
             whole = self._since(since_us)
         found = {}
         for group, number in self._numbers.items():
-            ids = whole.columns["id"][whole.columns["group"] == number]
+            ids = whole.ids[whole.places["group"] == number]
             if len(ids):
                 found[group] = int(ids.min())
         return found
@@ -263,12 +276,13 @@ class Hop:
         rows = 0
         sample: list[Json] = []
         for group, lo in window.lo.items():
-            mine = whole.columns["group"] == self._numbers.get(group, -1)
-            late = whole.only(mine & (whole.columns["id"] <= lo))
+            mine = whole.places["group"] == self._numbers.get(group, -1)
+            late = whole.only(mine & (whole.ids <= lo))
             rows += len(late)
-            pairs = zip(late.columns["id"].tolist(), late.hashes.tolist(), strict=True)
+            pairs = zip(late.ids.tolist(), late.hashes.tolist(), strict=True)
             sample += [[*group, key, value] for key, value in pairs][: SAMPLE_ROWS_MAX - len(sample)]
-        return {"late": {"rows": rows, "sample": sample}, "malformed": whole.malformed}
+        told: dict[str, Json] = {"late": {"rows": rows, "sample": sample}, "malformed": whole.malformed}
+        return {**told, "malformed_first": list(whole.reasons)} if whole.malformed else told
 
     def _since(self, since_us: int) -> _Piece:
         """Every record that was produced since then."""
@@ -277,7 +291,7 @@ class Hop:
             starts = cluster.offsets(leaders, since_us // 1000)
             ends = cluster.offsets(leaders, LATEST, committed=True)
         spans = {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
-        return _Piece.join([_EMPTY, *self._read(spans).values()])
+        return _Piece.join(self.stream, [*self._read(spans).values()])
 
     def _records(self, window: Window) -> dict[Slot, _Piece]:
         """Every record that may be in the window: from the end, back until no earlier one can be.
@@ -302,14 +316,14 @@ class Hop:
                 starts[slot] = spans[slot][0]
                 for group in window.hi:
                     number = self._numbers.get(group, -1)
-                    mine = piece.only(piece.columns["group"] == number)
-                    if len(mine):
-                        ids, lo = mine.columns["id"], window.lo.get(group, 0)
-                        times_us = mine.columns["time_us"][(ids <= lo) & (ids == ids.max(where=ids <= lo, initial=0))]
+                    mine = piece.only(piece.places["group"] == number)
+                    if len(mine) and self.stream.time is not None:
+                        ids, lo, times = mine.ids, window.lo.get(group, 0), mine.columns[self.stream.time]
+                        times_us = times[(ids <= lo) & (ids == ids.max(where=ids <= lo, initial=0))]
                         here = (int(ids.max(where=ids <= lo, initial=0)), int(times_us[0]) if len(times_us) else 0)
                         before[slot][number] = max(before[slot].get(number, here), here)
             depth *= 2
-        return {slot: _Piece.join([_EMPTY, *pieces]) for slot, pieces in found.items()}
+        return {slot: _Piece.join(self.stream, [*pieces]) for slot, pieces in found.items()}
 
     @staticmethod
     def _far_enough(
@@ -318,7 +332,7 @@ class Hop:
         """See _records. before: slot -> group's number -> (id, time_us) of its newest record up to lo, (0, 0) for
         none.
         """
-        oldest_us = next((int(p.columns["stamp_us"].min()) for p in found[slot][:1] if len(p)), None)
+        oldest_us = next((int(p.places["stamp_us"].min()) for p in found[slot][:1] if len(p)), None)
         newest: dict[int, tuple[int, int]] = {}
         for known in before.values():
             for number, here in known.items():
@@ -333,7 +347,7 @@ class Hop:
         for group, top in window.hi.items():
             if group in self._numbers:
                 lo[self._numbers[group]], hi[self._numbers[group]] = window.lo.get(group, 0), top
-        ids, groups = piece.columns["id"], piece.columns["group"]
+        ids, groups = piece.ids, piece.places["group"]
         inside: npt.NDArray[np.bool_] = (ids > lo[groups]) & (ids <= hi[groups])
         return inside
 
@@ -349,7 +363,7 @@ class Hop:
         the whole takes longer than its size explains, naming a partition and how far it came. Partitions that have
         been read, and go on growing, win the others no time.
         """
-        reading = {slot: [_EMPTY] for slot in spans}
+        reading: dict[Slot, list[_Piece]] = {slot: [] for slot in spans}
         left = {slot: stop for slot, (start, stop) in spans.items() if start < stop}
         came = {slot: spans[slot][0] for slot in left}
         records = sum(stop - came[slot] for slot, stop in left.items())
@@ -378,45 +392,70 @@ class Hop:
                     reading[slot].append(self._parse(messages))
         finally:
             self._consumer.unassign()
-        return {slot: _Piece.join(pieces) for slot, pieces in reading.items()}
+        return {slot: _Piece.join(self.stream, pieces) for slot, pieces in reading.items()}
 
     def _parse(self, messages: Sequence[Any]) -> _Piece:
-        """Messages of one partition to columns."""
-        records, malformed = [], 0
+        """Messages of one partition to columns. One without a value deletes, and is no record."""
+        places: list[tuple[int, ...]] = []
+        rows: list[tuple[Canonical, ...]] = []
+        reasons: list[str] = []
+        malformed = 0
+        read = self._readers[messages[0].topic()].records
         for message in messages:
-            try:
-                group, numbers = record(message.value(), self._keys, self.venues.get(message.topic()))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                malformed += 1
+            if message.value() is None:
                 continue
             kind, stamp_ms = message.timestamp()
-            stamp_us = stamp_ms * 1000 if kind else INT64_MAX  # without stamps the log is read from its start
-            number = self._numbers.setdefault(group, len(self._numbers))
-            records.append((number, message.offset(), stamp_us, *numbers))
-        table = np.array(records, dtype=np.int64).reshape(-1, len(COLUMNS))
-        return _Piece({name: table[:, i] for i, name in enumerate(COLUMNS)}, malformed)
+            one = Message(
+                message.topic(),
+                message.partition(),
+                message.offset(),
+                stamp_ms * 1000 if kind else None,
+                message.key(),
+                message.value(),
+                message.headers() or (),
+            )
+            try:
+                for group, values in read(one):
+                    number = self._numbers.setdefault(group, len(self._numbers))
+                    # without stamps the log is read from its start
+                    places.append((number, one.offset, INT64_MAX if one.time_us is None else one.time_us))
+                    rows.append(values)
+            except Malformed as e:
+                malformed += 1
+                if len(reasons) < REASONS_MAX:
+                    reasons.append(f"{one.topic}/{one.partition} offset {one.offset}: {e}")
+        return _Piece.of(self.stream, places, rows, malformed, reasons)
 
     @cached_property
     def _consumer(self) -> Consumer:
         return Consumer({**CLIENT, **READER, "bootstrap.servers": self.brokers, "group.id": f"gameday-{uuid.uuid4()}"})
 
 
-_EMPTY = _Piece({name: np.zeros(0, dtype=np.int64) for name in COLUMNS}, 0)
+def _column(kind: Type, values: Sequence[Canonical]) -> npt.NDArray[Any]:
+    """Canonical values as an array: integers where none is missing, else objects."""
+    if kind.whole and None not in values:
+        return np.array(values, dtype=np.int64)
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
 
 
-def record(
-    message: bytes, keys: Mapping[str, str] = KEYS, venue: str | None = None
-) -> tuple[Group, tuple[int, int, int, int, int]]:
-    """A message's group and its trade in the order of TRADE_FIELDS. keys, venue: as Hop has them. Raises ValueError,
-    KeyError, TypeError or AttributeError when it is none, or when a value would have to be rounded or cut."""
-    trade = orjson.loads(message)
-    key, time_us = ID.canonical(trade[keys["id"]]), trade[keys.get(TIME_MS) or keys["time_us"]]
-    time_us = (MS if TIME_MS in keys else US).canonical(time_us) if type(time_us) is int else None
-    side = SIDES.index(trade[keys["side"]].lower()) if keys["side"] else 0
-    numbers = (key, AMOUNT.canonical(trade[keys["price"]]), AMOUNT.canonical(trade[keys["quantity"]]), side, time_us)
-    if None in numbers:
-        raise ValueError("a value is missing")
-    return (venue or str(trade[keys["venue"]]), str(trade[keys["symbol"]])), numbers  # type: ignore[return-value]
+def _readers(hop: Hop) -> dict[str, Reader]:
+    """Topic -> how its messages are read. Raises ConfigError with every mistake."""
+    mistakes: list[str] = []
+    own = {"topics": hop.topics, "fields": hop.fields, "each": hop.each, "where": hop.where}
+    found: dict[str, Reader] = {}
+    for number, shape in enumerate([own, *hop.part] if hop.topics or not hop.part else hop.part):
+        at = f"hops.{hop.name}" + (".part" if shape is not own else "")
+        if unknown := set(shape) - set(own):
+            mistakes.append(f"{at} has {', '.join(sorted(unknown))}. Known: {', '.join(own)}")
+        if not shape.get("topics"):
+            mistakes.append(f"{at}.topics is missing (part {number + 1}). Remedy: the topics of that shape")
+        made = reader(hop.stream, shape, at, mistakes)
+        found |= dict.fromkeys(shape.get("topics") or (), made)
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return found
 
 
 def _ended(error: KafkaError | None) -> bool:

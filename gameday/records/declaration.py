@@ -1,0 +1,212 @@
+"""A stream as gameday.toml declares it: which fields make a record's key and group, their types, and whether a number
+counts it.
+
+`stream` checks the whole declaration and tells every mistake, not only the first. Where each hop has the fields is the
+drivers' business; paths.py reads them from a log's messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gameday.model import Columns, Group, Tally
+from gameday.records.types import Canonical, Type, parse
+
+if TYPE_CHECKING:
+    from gameday.records.hashing import U64
+
+__all__ = ["Stream", "hop_mistakes", "stream"]
+
+GROUPED = ("text", "int", "uuid")
+"""What can tell a group: its text is the same everywhere."""
+
+GONE = {
+    "columns": "fields: SQL of each field that has another name or form",
+    "keys": 'fields: the path of each field in a message, such as amount = "a"',
+    "venues": "a [[hops.NAME.part]] for each topic, with a text in quotes for the field: source = \"'a'\"",
+    "view": 'kind = "append" where a record may be there again, kind = "once" where each is there once',
+    "trades": 'records = "package.module:function"',
+}
+"""Keys of hops that were there before streams were declared."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One declared stream.
+
+    key: the fields that make two rows the same record. group: those whose damage is told apart. types: of every field,
+    those of key and group among them. sequence: the field that grows inside each group; gapless: without a gap. time:
+    the field that says when it happened. hops: in order, the first is the ledger. visible: the hop that users query.
+    path: components in order; {field} stands for the group's.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    group: tuple[str, ...]
+    types: Mapping[str, Type]
+    sequence: str
+    gapless: bool
+    time: str | None
+    hops: tuple[str, ...]
+    visible: str
+    path: tuple[str, ...]
+
+    @cached_property
+    def own(self) -> tuple[str, ...]:
+        """The fields of the key that tell records of one group apart."""
+        return tuple(name for name in self.key if name not in self.group)
+
+    @cached_property
+    def hashed(self) -> tuple[str, ...]:
+        """The fields of the row hash, in its order: a key's hash is where its row's begins."""
+        rest = (name for name in self.types if name not in self.group and name not in self.own)
+        return (*self.own, *rest)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """The fields without which there is no record: those that tell which it is, and when it happened."""
+        names = (*self.group, *self.own, self.sequence, *([self.time] if self.time else ()))
+        return tuple(dict.fromkeys(names))
+
+    def grouped(self, values: Mapping[str, Canonical]) -> Group:
+        """The group of a record's canonical values."""
+        return tuple(str(self.types[name].shown(values[name])) for name in self.group)
+
+    def key_hashes(self, columns: Columns) -> U64:
+        """Of each record, by its key within its group. columns: canonical values by field."""
+        from gameday.records.hashing import row_hash, words
+
+        return row_hash([word for name in self.own for word in words(self.types[name], columns[name])])
+
+    def row_hashes(self, columns: Columns) -> U64:
+        """Of each record, by all of its fields."""
+        from gameday.records.hashing import row_hash, words
+
+        return row_hash([word for name in self.hashed for word in words(self.types[name], columns[name])])
+
+    def tally(self, columns: Columns, ordered: bool = False) -> Tally:
+        """Of one group's records, in the order in which a hop holds them."""
+        from gameday.records.tallies import tally
+
+        keys = None if self.own == (self.sequence,) else self.key_hashes(columns)
+        return tally(columns[self.sequence], self.row_hashes(columns), ordered, keys)
+
+    def roles(self, group: Group) -> tuple[str, ...]:
+        """The components on this group's path."""
+        fields = dict(zip(self.group, group, strict=True))
+        return tuple(step.format(**fields) for step in self.path)
+
+
+def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: list[str]) -> Stream | None:
+    """The declared stream; None where mistakes, of which each names key, value and remedy, keep it from being one.
+
+    Args: given: the table [streams.NAME], whose values have the right kinds. hops: those that are configured. mistakes:
+    where they are added to.
+    """
+    at, before = f"streams.{name}", len(mistakes)
+    key, group = tuple(given.get("key") or ()), tuple(given.get("group") or ())
+    sequence = given.get("sequence")
+    types = _types(at, key, group, sequence, given, mistakes)
+    if not key:
+        mistakes.append(f"{at}.key is missing. Remedy: the fields that make two rows the same record, such as ['id']")
+    elif not set(key) - set(group):
+        mistakes.append(
+            f"{at}.key is {list(key)}, all of it in group. Remedy: add the field that tells its records apart"
+        )
+    if sequence is None:
+        mistakes.append(
+            f"{at}.sequence is missing. Remedy: an integer field that grows inside each group; streams without one "
+            "can't be judged yet"
+        )
+    elif sequence in types and types[sequence].name != "int":
+        mistakes.append(f"{at}.sequence is {sequence!r}, of type {types[sequence]}. Remedy: a field of type int")
+    if sequence in group:
+        mistakes.append(f"{at}.sequence is {sequence!r}, which is in group. Remedy: it must differ within a group")
+    for field in group:
+        if field in types and types[field].name not in GROUPED:
+            mistakes.append(f"{at}.group has {field!r}, of type {types[field]}. Remedy: one of {', '.join(GROUPED)}")
+    time = given.get("time")
+    if time is not None and types.get(time, Type("")).name != "time":
+        mistakes.append(
+            f"{at}.time is {time!r}. Remedy: a field that `fields` gives a type time, time(s), time(ms) or time(us)"
+        )
+    mistakes += _places(at, given, group, hops)
+    if len(mistakes) > before:
+        return None
+    names = (tuple(given[each]) for each in ("hops", "path"))
+    return Stream(
+        name,
+        key,
+        group,
+        types,
+        str(sequence),
+        bool(given.get("gapless")),
+        time,
+        next(names),
+        given["visible"],
+        next(names),
+    )
+
+
+def hop_mistakes(name: str, given: Mapping[str, Any], known: Stream | None) -> list[str]:
+    """What is wrong with what every hop says in the same way: its kind, and where it has the fields."""
+    at, found = f"hops.{name}", []
+    for key, instead in GONE.items():
+        if key in given:
+            found.append(f"{at}.{key} is gone. Remedy: {instead} (docs/records.md)")
+    for place, table in ((at, given), *((f"{at}.part", part) for part in given.get("part") or ())):
+        fields = table.get("fields") or {}
+        if not isinstance(fields, Mapping):
+            found.append(f'{place}.fields is {fields!r}. Remedy: a table, such as {{ amount = "a" }}')
+            continue
+        for field, where in fields.items():
+            if known is not None and field not in known.types:
+                found.append(
+                    f"{place}.fields has {field!r}, which the stream has not. Remedy: one of "
+                    f"{', '.join(known.types)}, or add it to streams.{known.name}.fields"
+                )
+            if not isinstance(where, str) or not where.strip():
+                found.append(f"{place}.fields.{field} is {where!r}. Remedy: a text: a path in a log, SQL in a table")
+    return found
+
+
+def _types(
+    at: str,
+    key: Sequence[str],
+    group: Sequence[str],
+    sequence: str | None,
+    given: Mapping[str, Any],
+    mistakes: list[str],
+) -> dict[str, Type]:
+    """The type of every field: text for one of the key or group that `fields` leaves out, int for the sequence."""
+    declared = dict(given.get("fields") or {})
+    found: dict[str, Type] = {}
+    for name in dict.fromkeys([*group, *key, *([sequence] if sequence else ()), *declared]):
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            mistakes.append(f"{at} has a field {name!r}. Remedy: letters, digits and _")
+        try:
+            found[name] = parse(declared.get(name, "int" if name == sequence else "text"))
+        except ValueError as e:
+            mistakes.append(f"{at}.fields.{name} is {e}")
+    return found
+
+
+def _places(at: str, given: Mapping[str, Any], group: Sequence[str], hops: Sequence[str]) -> list[str]:
+    named = given.get("hops") or ()
+    found = [
+        f"{at}.hops names {hop!r}, but there is no [hops.{hop}]. Known: {', '.join(hops)}"
+        for hop in named
+        if hop not in hops
+    ]
+    if given.get("visible") not in named:
+        found.append(f"{at}.visible is {given.get('visible')!r}. Remedy: one of {', '.join(named)}")
+    for step in given.get("path") or ():
+        found += [
+            f"{at}.path has {step!r}, but {name!r} is not in {at}.group {list(group)}"
+            for name in sorted(set(re.findall(r"\{(\w+)\}", step)) - set(group))
+        ]
+    return found

@@ -1,0 +1,162 @@
+"""Where a log's messages have the fields of a record, as paths; and messages as records.
+
+A path: `payload.after.id` (keys and places in a list; JSON in a string is gone into), `$key.id`, `$headers.x`,
+`$topic`, `$partition`, `$offset`, `$time`, `$value`, or a text in quotes, which is the same in every message. With
+`each`, paths begin at the item, and `$message.x` at the message. `p as time(ms)` reads a field by a type of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
+
+from gameday.model import Group
+from gameday.records.declaration import Stream
+from gameday.records.types import Canonical, Malformed, Type, parse
+
+__all__ = ["ROOTS", "Message", "Reader", "Record", "reader"]
+
+ROOTS = ("$key", "$headers", "$topic", "$partition", "$offset", "$time", "$value", "$message")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a log. time_us: when it was produced, as the log has it; None: it doesn't say."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_us: int | None
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+Record: TypeAlias = tuple[Group, tuple[Canonical, ...]]
+"""Group, and the canonical values in the order of Stream.types."""
+
+Get: TypeAlias = Callable[[Message, Any, Any], Any]
+"""From (message, its JSON, the item) to what lies at a path; None: nothing does."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the records of a stream from messages of one shape."""
+
+    stream: Stream
+    fields: Sequence[tuple[str, Type, Get]]
+    each: Get | None
+    where: Sequence[tuple[Get, tuple[Any, ...]]]
+    parses: bool
+
+    def records(self, message: Message) -> Iterator[Record]:
+        """The stream's records in a message. Raises Malformed for one that should be one and can't be read."""
+        body = None
+        if self.parses:
+            try:
+                body = orjson.loads(message.value)
+            except orjson.JSONDecodeError:
+                raise Malformed(f"{message.value[:40]!r} is no JSON") from None
+        items = [body]
+        if self.each is not None:
+            items = self.each(message, body, body)
+            if not isinstance(items, list):
+                raise Malformed("there is no list at the path `each`")
+        for item in items:
+            if all(get(message, body, item) in wanted for get, wanted in self.where):
+                yield self._record(message, body, item)
+
+    def _record(self, message: Message, body: Any, item: Any) -> Record:
+        values: dict[str, Canonical] = {}
+        for name, kind, get in self.fields:
+            try:
+                values[name] = kind.canonical(get(message, body, item))
+            except Malformed as e:
+                raise Malformed(f"{name}: {e}") from None
+        for name in self.stream.needed:
+            if values[name] is None:
+                raise Malformed(f"{name}: is missing")
+        return self.stream.grouped(values), tuple(values.values())
+
+
+def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str]) -> Reader:
+    """Args: shape: `fields`, `each` and `where` of a hop or its part. at: its place in gameday.toml. mistakes: each
+    that is found is added, with key, value and remedy."""
+    paths = shape.get("fields") or {}
+    fields = []
+    for name, kind in stream.types.items():
+        text = str(paths.get(name, name))
+        path, _, told = text.partition(" as ")
+        if told:
+            try:
+                kind = parse(told.strip())
+            except ValueError as e:
+                mistakes.append(f"{at}.fields.{name}: {e}")
+            if kind.name != stream.types[name].name:
+                mistakes.append(
+                    f"{at}.fields.{name} reads {told.strip()}, but the stream has {stream.types[name]}. "
+                    "Remedy: a type of the same name"
+                )
+        if path.strip() == "$time" and kind.name == "time":
+            kind = Type("time", unit="us")
+        fields.append((name, kind, _get(path.strip(), f"{at}.fields.{name}", mistakes)))
+    each = shape.get("each")
+    where = [
+        (_get(path, f"{at}.where", mistakes), tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,))
+        for path, wanted in (shape.get("where") or {}).items()
+    ]
+    asked = [*(paths.get(name, name) for name in stream.types), *(shape.get("where") or {}), *([each] if each else ())]
+    parses = any(not str(path).startswith(("$", "'")) or str(path).startswith("$message") for path in asked)
+    return Reader(stream, fields, _get(each, f"{at}.each", mistakes) if each else None, where, parses)
+
+
+def _get(path: str, at: str, mistakes: list[str]) -> Get:
+    if len(path) > 1 and path[0] == path[-1] == "'":
+        text = path[1:-1]
+        return lambda message, body, item: text
+    root, *steps = path.split(".")
+    if not path or not all((root, *steps)):
+        mistakes.append(f"{at} is {path!r}. Remedy: keys with a point between two, such as payload.after.id")
+    if root.startswith("$") and root not in ROOTS:
+        mistakes.append(f"{at} is {path!r}. Remedy: a key, or one of {', '.join(ROOTS)}")
+    if not root.startswith("$"):
+        return _of_item(root) if not steps else lambda message, body, item: _walk(item, (root, *steps))
+    ends: Mapping[str, Get] = {
+        "$topic": lambda message, body, item: message.topic,
+        "$partition": lambda message, body, item: message.partition,
+        "$offset": lambda message, body, item: message.offset,
+        "$time": lambda message, body, item: message.time_us,
+        "$value": lambda message, body, item: message.value,
+        "$key": lambda message, body, item: _walk(message.key, steps),
+        "$message": lambda message, body, item: _walk(body, steps),
+        "$headers": lambda message, body, item: _walk(dict(message.headers), steps),
+    }
+    return ends.get(root, ends["$topic"])
+
+
+def _of_item(key: str) -> Get:
+    """The common case, without a walk."""
+
+    def get(message: Message, body: Any, item: Any) -> Any:
+        return item.get(key) if isinstance(item, dict) else None
+
+    return get
+
+
+def _walk(value: Any, steps: Sequence[str]) -> Any:
+    for step in steps:
+        if isinstance(value, str | bytes):
+            try:
+                value = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                return None
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value

@@ -1,0 +1,193 @@
+"""A stream as gameday.toml declares it: what it means, and that every mistake is told with key, value and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gameday import checks, config
+from gameday.errors import ConfigError
+from gameday.model import Digest, Evidence, Tally, Verdict, Window
+from gameday.records.declaration import Stream, hop_mistakes, stream
+from gameday.records.hashing import row_hash
+from gameday.records.tallies import proved, tally
+from tests.trades import TRADES
+
+PLACES = {"hops": ["log", "table"], "visible": "table", "path": ["handler-{shop}", "web"]}
+ORDERS = {
+    "key": ["shop", "order"],
+    "group": ["shop"],
+    "sequence": "n",
+    "fields": {"order": "uuid", "total": "decimal(2)"},
+}
+
+
+def declared(**given: Any) -> tuple[Stream | None, list[str]]:
+    mistakes: list[str] = []
+    return stream("orders", {**PLACES, **given}, ["log", "table"], mistakes), mistakes
+
+
+def test_the_fields_of_key_and_group_need_no_type() -> None:
+    """Text for them, int for the sequence; the key's own fields come first in the row hash."""
+    found, mistakes = declared(**ORDERS)
+    assert found is not None, mistakes
+    assert {name: str(kind) for name, kind in found.types.items()} == {
+        "shop": "text",
+        "order": "uuid",
+        "n": "int",
+        "total": "decimal(2)",
+    }
+    assert (found.own, found.hashed) == (("order",), ("order", "n", "total"))
+    assert found.roles(("berlin",)) == ("handler-berlin", "web")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"key": []}, "streams.orders.key is missing. Remedy: the fields that make two rows the same record"),
+        ({"key": ["shop"]}, "streams.orders.key is ['shop'], all of it in group"),
+        ({"sequence": None}, "streams.orders.sequence is missing. Remedy: an integer field"),
+        ({"sequence": "order"}, "streams.orders.sequence is 'order', of type uuid. Remedy: a field of type int"),
+        ({"sequence": "shop", "fields": {"shop": "int"}}, "streams.orders.sequence is 'shop', which is in group"),
+        ({"time": "total"}, "streams.orders.time is 'total'. Remedy: a field that `fields` gives a type time"),
+        ({"group": ["total"]}, "streams.orders.group has 'total', of type decimal(2). Remedy: one of text, int, uuid"),
+        ({"fields": {"x": "number"}}, "streams.orders.fields.x is 'number' is no type. Remedy: one of int, decimal(n)"),
+        ({"fields": {"a b": "int"}}, "streams.orders has a field 'a b'. Remedy: letters, digits and _"),
+        ({"hops": ["log", "lake"]}, "streams.orders.hops names 'lake', but there is no [hops.lake]. Known: log, table"),
+        ({"visible": "lake"}, "streams.orders.visible is 'lake'. Remedy: one of log, table"),
+        ({"path": ["{city}"]}, "streams.orders.path has '{city}', but 'city' is not in streams.orders.group ['shop']"),
+    ],
+    ids=str,
+)
+def test_a_mistake_names_key_value_and_remedy(change: dict[str, Any], told: str) -> None:
+    """And there is no stream."""
+    found, mistakes = declared(**{**ORDERS, **change})
+    assert found is None
+    assert any(told in mistake for mistake in mistakes), mistakes
+
+
+@pytest.mark.parametrize("key", ["columns", "keys", "venues", "view", "trades"])
+def test_a_key_that_is_gone_names_the_new_one(key: str) -> None:
+    """Each says what takes its place."""
+    (mistake,) = hop_mistakes("silver", {key: "x"}, TRADES)
+    assert mistake.startswith(f"hops.silver.{key} is gone. Remedy: ")
+
+
+def test_a_field_that_the_stream_has_not_is_named() -> None:
+    """With those that it has."""
+    (mistake,) = hop_mistakes("silver", {"fields": {"prize": "p"}}, TRADES)
+    assert "hops.silver.fields has 'prize', which the stream has not. Remedy: one of venue, symbol, trade_id" in mistake
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """In the stream, in hops, in components, and in keys that are unknown."""
+    text = """
+name = "x"
+history = "postgresql://127.0.0.1:1/x"
+surplus = 1
+[prefect]
+api_url = "http://127.0.0.1:1/api"
+[hosts.local]
+[components.web]
+probes.p = { driver = "disk", path = "/", rate_hz = 0 }
+[streams.orders]
+key = ["id"]
+fields = { total = "money" }
+hops = ["log", "lake"]
+visible = "table"
+path = ["web"]
+[hops.log]
+driver = "kafka"
+keys = { id = "i" }
+"""
+    path = tmp_path / "gameday.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        config.load(path)
+    for told in (
+        "surplus",
+        "components.web.probes.p.rate_hz",
+        "streams.orders.fields.total is 'money' is no type",
+        "streams.orders.sequence is missing",
+        "streams.orders.hops names 'lake'",
+        "streams.orders.visible is 'table'",
+        "hops.log.keys is gone",
+    ):
+        assert told in str(raised.value)
+
+
+def test_the_old_table_of_a_stream_is_told_what_takes_its_place(tmp_path: Path) -> None:
+    """And nothing is said of what it would lack."""
+    path = tmp_path / "gameday.toml"
+    path.write_text('name = "x"\nhistory = "postgresql://127.0.0.1:1/x"\n[stream]\nfields = ["venue"]\n')
+    with pytest.raises(ConfigError, match=r"\[stream\] is gone\. Remedy: \[streams\.NAME\] with key") as raised:
+        config.load(path)
+    assert "streams: field required" not in str(raised.value)
+
+
+# ---- what the sums prove ---------------------------------------------------------------------------------------------
+
+
+def digest(hop: str, view: str, **groups: Tally) -> Digest:
+    return Digest("orders", hop, view, {(name,): held for name, held in groups.items()})
+
+
+def held(*ids: int) -> Tally:
+    numbers = np.array(ids)
+    return tally(numbers, row_hash([numbers, numbers * 7]))
+
+
+def summed(*ids: int) -> Tally:
+    """As an engine sums up without grouping by key."""
+    exact = [held(i) for i in ids]
+    mask = (1 << 64) - 1
+    total, keys = (sum(getattr(t, name) or 0 for t in exact) & mask for name in ("sum", "key_sum"))
+    return Tally(len(ids), len(ids), min(ids), max(ids), total, key_sum=keys)
+
+
+def test_equal_sums_prove_equal_rows() -> None:
+    """Of the stream's first digest, which has each once."""
+    right = digest("log", "log", a=held(1, 2, 3))
+    found = proved([digest("table", "final", a=summed(1, 2, 3))], [right])
+    assert found is not None
+    assert found[0].groups == {("a",): held(1, 2, 3)}
+
+
+@pytest.mark.parametrize("ids", [(1, 3), (1, 2, 3, 3), (1, 1, 3), (1, 2, 4)], ids=str)
+def test_other_rows_are_not_proved(ids: tuple[int, ...]) -> None:
+    """One lost, one doubled, one doubled in place of another, one foreign: the exact digest has to tell."""
+    right = digest("log", "log", a=held(1, 2, 3))
+    assert proved([digest("table", "final", a=summed(*ids))], [right]) is None
+
+
+def test_nothing_is_proved_without_a_reference_that_has_each_once() -> None:
+    """A log that repeats one, a group too many, no digest before."""
+    sums = digest("table", "final", a=summed(1, 2, 3))
+    assert proved([sums], []) is None
+    assert proved([sums], [digest("log", "log", a=held(1, 2, 3, 3))]) is None
+    assert proved([sums], [digest("log", "log", a=held(1, 2, 3), b=held(1))]) is None
+
+
+def test_a_foreign_record_in_place_of_a_lost_one_is_both() -> None:
+    """As many keys, between the same lowest and highest: the sum of the key hashes tells that they aren't the same."""
+    ids = np.arange(1, 6)
+    keys = [np.array([10, 20, other, 40, 50], dtype=np.uint64) for other in (30, 31)]
+    right, wrong = (tally(ids, row_hash([k]), keys=k) for k in keys)
+    evidence = Evidence("t", {}, "s", digests=(digest("log", "log", a=right), digest("table", "final", a=wrong)))
+    for check in (checks.no_loss, checks.no_duplicates):
+        assert check(evidence).verdict is Verdict.FAIL
+        assert check(evidence).why.startswith("table has 1 order")
+
+
+def test_ids_with_gaps_are_not_expected_one_by_one() -> None:
+    """The first hop is then the only reference."""
+    first, second = digest("log", "log", a=held(2, 9)), digest("table", "final", a=held(2, 9))
+    window = Window({("a",): 0}, {("a",): 9})
+    verdicts = {
+        gapless: checks.no_loss(Evidence("t", {}, "s", window=window, gapless=gapless, digests=(first, second))).verdict
+        for gapless in (True, False)
+    }
+    assert verdicts == {True: Verdict.FAIL, False: Verdict.PASS}
