@@ -1,16 +1,29 @@
-"""How fast rows are hashed and tallied, as ratios against a plain numpy sum of the same columns in the same run:
-figures of a busy machine compare that way. Run: python -m benchmarks.digest
+"""How fast rows are hashed and tallied, as ratios against a plain numpy sum of the same columns in the same run, and in
+ClickHouse against a plain scan that hashes the same columns: figures of a busy machine compare that way.
+
+Run: python -m benchmarks.digest [million rows in ClickHouse, 10 unless said; 0: none]. Needs the embedded stack's
+packages, no stack.
 """
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from compose.ports import free_ports
+from compose.servers import clickhouse
+from gameday.drivers.clickhouse import Hop, Server
+from gameday.model import Group, Window
+from gameday.records.declaration import stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
+from pipelines.trades.schema import query
+from tests.contract.conftest import serving
 
 ROWS = 2_000_000
 ROUNDS = 5
@@ -29,6 +42,53 @@ def best_s(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print one line a measurement."""
+    in_numpy()
+    millions = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    if millions:
+        with tempfile.TemporaryDirectory() as folder:
+            (port,) = free_ports(1)
+            with serving(clickhouse.process(Path(folder), port, "benchmark")):
+                in_clickhouse(clickhouse.url(port, "benchmark"), millions * 1_000_000)
+
+
+def in_clickhouse(url: str, rows: int) -> None:
+    """The two stages of a digest, over nine groups and over ten thousand, in tables of as many rows."""
+    server = Server(url)
+    mistakes: list[str] = []
+    fields = {"amount": "decimal(8)", "size": "decimal(8)", "side": "text", "at": "time(us)"}
+    places = {"hops": ["a", "b"], "visible": "b", "path": ["x"]}
+    told = {"key": ["shop", "n"], "group": ["shop"], "sequence": "n", "fields": fields, **places}
+    orders = stream("orders", told, ["a", "b"], mistakes)
+    assert orders is not None, mistakes
+    columns = "shop LowCardinality(String), n UInt64, amount Decimal(38, 8), size Decimal(38, 8), side UInt8, at Int64"
+    plain = "SELECT sum(cityHash64(shop, n, amount, size, side, at)) FROM"
+    for groups in (9, 10_000):
+        table = f"default.t{groups}"
+        query(url, f"CREATE TABLE {table} ({columns}) ENGINE = MergeTree ORDER BY (shop, n)")
+        made = f"concat('s', toString(number % {groups})), intDiv(number, {groups}) + 1"
+        made += ", number % 99, number % 7, number % 2, number"
+        query(url, f"INSERT INTO {table} SELECT {made} FROM numbers({rows})")
+        side = "CAST(side AS Enum8('buy' = 0, 'sell' = 1))"
+        hop = Hop(url, "once", table, orders, fields={"side": side})
+        names: list[Group] = [(f"s{n}",) for n in range(groups)]
+        window = Window(dict.fromkeys(names, 0), dict.fromkeys(names, rows))
+        narrow = Window(dict.fromkeys(names, 1_000), dict.fromkeys(names, 2_000))
+        scan_s = best_s(lambda table=table: server.rows(f"{plain} {table}", 120.0))  # type: ignore[misc]
+        work: dict[str, Callable[[], object]] = {
+            f"plain scan, {groups} groups": lambda table=table: server.rows(f"{plain} {table}", 120.0),  # type: ignore[misc]
+            "sums": lambda hop=hop, window=window: hop.sums(window),  # type: ignore[misc]
+            "exact": lambda hop=hop, window=window: hop.digest(window),  # type: ignore[misc]
+            "sums of 1,000 ids a group": lambda hop=hop, narrow=narrow: hop.sums(narrow),  # type: ignore[misc]
+        }
+        for name, one in work.items():
+            took_s = best_s(one)
+            print(
+                f"{name:28} {rows / took_s / 1e6:8.1f} M rows/s   {took_s / scan_s:6.1f} x the plain scan", flush=True
+            )
+
+
+def in_numpy() -> None:
+    """Hash and tally of columns in memory."""
     random = np.random.default_rng(1)
     ids = np.arange(1, ROWS + 1, dtype=np.int64)
     columns = [ids, *(random.integers(0, 10**12, ROWS) for _ in range(4))]

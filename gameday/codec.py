@@ -46,7 +46,7 @@ SAMPLES = "samples"
 def encode(value: object) -> Json:
     """What json.dumps takes, from model.py's values: dataclasses as objects, enums by lower-case name, tuples as lists.
 
-    A key that is a tuple becomes its parts joined by "/", "%" and "/" in them percent-escaped (kraken/BTC%2FUSD).
+    A key that is a tuple becomes its parts joined by "/", "%" and "/" in them percent-escaped (west/one%2F1).
     Raises TypeError, with the path to the culprit, on what would come back as something else: numpy scalars, NaN, sets.
     """
     return _encode(value, "")

@@ -126,7 +126,7 @@ def _told(name: str, measure: Measure) -> str:
 
 
 def _rows(place: str, rows: Json) -> str:
-    """One sentence about the differing rows of one hop and group ("silver kraken/ETH/USD")."""
+    """One sentence about the differing rows of one hop and group ("silver west/one")."""
     if "trouble" in rows:
         return f"{place}: the differing rows can't be listed: {rows['trouble']}."
     parts = []

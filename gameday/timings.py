@@ -104,7 +104,7 @@ class Goodness:
 
 
 def series_of(kind: str, owner: str, key: str | Group) -> str:
-    """The name of a series: series_of("head", "silver", ("kraken", "BTC/USD")) is head/silver/kraken/BTC/USD."""
+    """The name of a series: series_of("head", "silver", ("west", "one/1")) is head/silver/west/one/1."""
     return f"{kind}/{owner}/{key if isinstance(key, str) else '/'.join(key)}"
 
 

@@ -46,7 +46,7 @@ def upstream_flows(evidence: Evidence) -> Finding:
 def _quiet(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bool:
     """Whether the ledger had nothing new of the topic's groups, as far as it was looked at, and could have had.
 
-    A topic's groups are those whose first field it names (…trades.binance); all, where it names none.
+    A topic's groups are those whose first field it names (…orders.berlin); all, where it names none.
     """
     known = groups(evidence)
     mine = [g for g in known if g[:1] and g[0] in topic.split(".")] or known

@@ -221,3 +221,18 @@ def test_imports_keep_the_directions_of_the_house() -> None:
     linter = Path(sys.executable).parent / "lint-imports"
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+OF_TRADES = re.compile(r"\b(trades?|venues?|symbol|ohlcv|TRADE_FIELDS|binance|kraken|prices?)\b", re.IGNORECASE)
+NAMES_OF_TRADES = {
+    "gameday/config.py": "the platform whose gameday.toml is read unless another is named",
+    "gameday/state.py": "where that platform's tests and runbooks lie",
+    "gameday/records/declaration.py": "the keys that are gone, which errors name",
+}
+
+
+def test_the_core_knows_no_trades() -> None:
+    """A record is what a gameday.toml declares: no word of the reference platform's is in gameday/."""
+    core = [path for path in PYTHON if name(path).startswith("gameday/") and name(path) not in NAMES_OF_TRADES]
+    assert len(core) > 100
+    assert {name(path): found[0] for path in core if (found := OF_TRADES.search(path.read_text()))} == {}
