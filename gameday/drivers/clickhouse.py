@@ -350,8 +350,9 @@ class Hop:
         if len(groups) == 1:
             (group,) = groups
             return " AND ".join([*found, *(same(sql, text) for sql, text in zip(self._groups, group, strict=True))])
-        listed = ", ".join(f"({', '.join(map(literal, group))},)" for group in groups)
-        texts = f"cityHash64({', '.join(f't.{n}' for n in range(1, len(self._groups) + 1))})"
+        several = len(self._groups) > 1  # a tuple of one is no literal for the server's parser, and would be too much
+        listed = ", ".join(f"({', '.join(map(literal, group))})" if several else literal(group[0]) for group in groups)
+        texts = f"cityHash64({', '.join(f't.{n + 1}' for n in range(len(self._groups))) if several else 't'})"
         known = f"arrayMap(t -> {texts}, [{listed}])"
         own = f"cityHash64({', '.join(self._groups)})"
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
