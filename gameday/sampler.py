@@ -47,6 +47,10 @@ KEEP_S = 120.0
 IN_FLIGHT_MAX = 2
 """Questions of one probe that are open at the same time: a server that is slow must not be made slower by who asks."""
 
+TELLING_MAX = 4
+"""The same where answers tell more than that there is one, such as heads: a tick that joins is a gap there, and a busy
+server takes longer than two periods."""
+
 SECOND_AFTER = 0.5
 """The second question is asked when the first has waited for this share of its deadline: were both asked at once, an
 answer to neither would leave the whole deadline unseen."""
@@ -245,7 +249,7 @@ class Lane:
     The turn is free while that reading is in flight; it goes to the same worker again, or, when the next tick comes
     first, to another one, by `tend`. So a reading that hangs costs its probe a worker, and no other probe anything.
 
-    A tick that finds IN_FLIGHT_MAX readings open joins them: it is as good as asked, and is answered when the next of
+    A tick that finds too many readings open joins them: it is as good as asked, and is answered when the next of
     them is, or never. Only of an answer that says no more than that there is one: what else a server tells may be older
     than the tick, so such a tick stays a gap.
     """
@@ -299,11 +303,15 @@ class Lane:
         lost_ns = self.timeout_ns + int(OVERDUE_S * 1e9)
         return [at for at in self._asked.values() if now_ns - at <= lost_ns]
 
+    @property
+    def _open_max(self) -> int:
+        return IN_FLIGHT_MAX if self._bare else TELLING_MAX
+
     def _send_another(self, now_ns: int) -> None:
         """Give the turn to an idle worker or a new one; where too many are open, this tick joins them."""
         sent = self._open(now_ns)
         early = self._bare and any(now_ns - at < SECOND_AFTER * self.timeout_ns for at in sent)
-        if len(sent) < IN_FLIGHT_MAX and not early:
+        if len(sent) < self._open_max and not early:
             if self._idle:
                 self._taken = True
                 self._idle.pop().release()
@@ -357,7 +365,7 @@ class Lane:
             if self._flying.pop(number, None) is not None and not self._over:
                 self._write(line)
                 self._settle_joined(values, now_ns)
-            if self._taken or len(self._open(now_ns)) >= IN_FLIGHT_MAX:
+            if self._taken or len(self._open(now_ns)) >= self._open_max:
                 self._idle.append(bell)
                 return self._over
             self._taken = True
