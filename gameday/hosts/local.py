@@ -27,6 +27,9 @@ T = TypeVar("T")
 ANSWER_S = 5.0
 """The supervisor answers `status` in milliseconds."""
 
+SHARED_WITHIN_S = 0.25
+"""How long somebody else's look is waited for, before one asks oneself."""
+
 ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace: the supervisor waits up to 10 s for a process to come or go."""
 
@@ -50,9 +53,11 @@ class _Look(Generic[T]):
 
     def get(self, ask: Callable[[], T]) -> T:
         """Who waits here while another asks, who began after he came, has that answer: who asks for every component
-        at once is answered by one look or two."""
+        at once is answered by one look or two. Behind a look that hangs nobody waits for long."""
         came_ns = time.monotonic_ns()
-        with self.lock:
+        if not self.lock.acquire(timeout=SHARED_WITHIN_S):
+            return ask()
+        try:
             if self.asked_ns < came_ns:
                 self.asked_ns = time.monotonic_ns()
                 try:
@@ -62,6 +67,8 @@ class _Look(Generic[T]):
             if isinstance(self.answer, DriverError):
                 raise self.answer
             return cast("T", self.answer)
+        finally:
+            self.lock.release()
 
 
 @dataclass

@@ -31,12 +31,18 @@ CONFIG = """
 name = "batch"
 history = "postgresql://nobody"
 prefect = {{ api_url = "{api}" }}
-stream = {{ hops = ["exchange", "silver"], visible = "silver", path = ["worker"] }}
 hosts.local = {{}}
 components.worker = {{ opt_in = true, probes.answer = {{ driver = "http", url = "{health}" }} }}
-hops.exchange = {{ driver = "tape", url = "{health}", trades = "pipelines.trades.tape:trades" }}
-hops.silver = {{ driver = "tape", url = "{health}", trades = "pipelines.trades.tape:trades" }}
+hops.exchange = {{ driver = "tape", url = "{health}", records = "pipelines.trades.tape:records" }}
+hops.silver = {{ driver = "tape", url = "{health}", records = "pipelines.trades.tape:records" }}
 jobs.export = {{ driver = "prefect_api", api_url = "{api}", deployment = "export/hourly" }}
+[streams.trades]
+key = ["venue", "symbol", "trade_id"]
+group = ["venue", "symbol"]
+sequence = "trade_id"
+hops = ["exchange", "silver"]
+visible = "silver"
+path = ["worker"]
 """
 
 FLOW = """

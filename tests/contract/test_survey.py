@@ -31,7 +31,7 @@ def test_one_look_is_bounded_by_the_slowest_answer(tmp_path: Path) -> None:
     """Five components, both ends of the stream and the proxy accept and never say a word: each is named."""
     roles = ("web", "two", "three", "four", "five")
     with silent() as port:
-        hops = {"tape": 'trades = "m:f"', "clickhouse": 'view = "final"\ntable = "t"'}
+        hops = {"tape": 'records = "m:f"', "clickhouse": 'kind = "once"\ntable = "t"'}
         text = TOY
         for driver, settings in hops.items():
             text = text.replace(
@@ -57,9 +57,9 @@ def test_a_supervisor_answers_all_who_ask_at_once(tmp_path: Path) -> None:
     names = ("web", *(f"c{number}" for number in range(11)))
     with Supervisor(tmp_path, names) as supervisor, Answering({"heads": {}}) as web:
         text = write_config(tmp_path, names, ()).read_text()
-        text = text.replace('driver = "tape"', f'driver = "tape"\nurl = "http://127.0.0.1:{web.port}"\ntrades = "m:f"')
+        text = text.replace('driver = "tape"', f'driver = "tape"\nurl = "http://127.0.0.1:{web.port}"\nrecords = "m:f"')
         text = text.replace(
-            'driver = "clickhouse"', f'driver = "tape"\nurl = "http://127.0.0.1:{web.port}"\ntrades = "m:f"'
+            'driver = "clickhouse"', f'driver = "tape"\nurl = "http://127.0.0.1:{web.port}"\nrecords = "m:f"'
         )
         path = tmp_path / "gameday.toml"
         path.write_text(text)

@@ -225,7 +225,7 @@ def test_status_shows_what_was_not_delivered(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor, nobody() as port:
         path = supervisor.stack.path
         away = f'url = "http://127.0.0.1:{port}"'
-        hops = {"tape": f'{away}\ntrades = "m:f"', "clickhouse": f'{away}\nview = "final"\ntable = "t"'}
+        hops = {"tape": f'{away}\nrecords = "m:f"', "clickhouse": f'{away}\nkind = "once"\ntable = "t"'}
         text = path.read_text() + CHANNELS.format(url=f"http://127.0.0.1:{port}", token=TOKEN)
         for driver, settings in hops.items():
             text = text.replace(f'driver = "{driver}"', f'driver = "{driver}"\n{settings}')
