@@ -7,7 +7,7 @@ import tomllib
 from gameday.records.declaration import Stream, stream
 from gameday.state import ROOT
 
-__all__ = ["FIELDS", "SIDE", "TRADES", "TRADE_SQL"]
+__all__ = ["FIELDS", "SIDE", "TAPED", "TRADES", "TRADE_SQL"]
 
 
 def _declared() -> Stream:
@@ -26,3 +26,22 @@ FIELDS = TRADES.hashed
 SIDE = "CAST(side AS Enum8('buy' = 0, 'sell' = 1))"
 TRADE_SQL = {"side": SIDE, "exchange_time": "exchange_us"}
 """The fields of the platform's tables that have another name or form there."""
+
+TAPED = """
+[hops.exchange]
+driver = "tape"
+url = "{url}"
+records = "pipelines.trades.tape:records"
+[hops.silver]
+driver = "tape"
+url = "{url}"
+records = "pipelines.trades.tape:records"
+[streams.trades]
+key = ["venue", "symbol", "trade_id"]
+group = ["venue", "symbol"]
+sequence = "trade_id"
+hops = ["exchange", "silver"]
+visible = "silver"
+path = ["{role}"]
+"""
+"""What a small stack's gameday.toml ends with: its stream, which one server tells at both ends."""

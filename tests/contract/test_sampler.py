@@ -30,7 +30,7 @@ from gameday.stack import ProbeSpec, Stack, _Heads, open_stack
 from gameday.state import ROOT, State
 from tests.contract.conftest import PASSWORD, serving
 from tests.contract.sockets import END_SEEN_S, silent
-from tests.trades import TRADES
+from tests.trades import TAPED, TRADES
 
 RUN = "20261123T020000-a_test-0000"
 GONE_WITHIN_S = 5.0
@@ -42,16 +42,7 @@ prefect = {{ api_url = "http://127.0.0.1:1/api" }}
 hosts.local = {{}}
 components.web = {{ probes.answer = {{ driver = "http", url = "{web}/healthz", fields = ["connects"] }} }}
 components.hung = {{ probes.answer = {{ driver = "{driver}", url = "{hung}", timeout_s = 0.3 }} }}
-hops.exchange = {{ driver = "tape", url = "{web}", records = "pipelines.trades.tape:records" }}
-hops.silver = {{ driver = "tape", url = "{web}", records = "pipelines.trades.tape:records" }}
-[streams.trades]
-key = ["venue", "symbol", "trade_id"]
-group = ["venue", "symbol"]
-sequence = "trade_id"
-hops = ["exchange", "silver"]
-visible = "silver"
-path = ["web"]
-"""
+""" + TAPED.format(url="{web}", role="web")
 
 
 class Web(BaseHTTPRequestHandler):

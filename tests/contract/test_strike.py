@@ -24,6 +24,7 @@ from gameday.run import in_the_way
 from gameday.stack import Stack, open_stack
 from gameday.state import ROOT, State
 from tests.contract.conftest import serving
+from tests.trades import TAPED
 
 WITHIN_S = 60.0
 
@@ -33,17 +34,8 @@ history = "postgresql://nobody"
 prefect = {{ api_url = "{api}" }}
 hosts.local = {{}}
 components.worker = {{ opt_in = true, probes.answer = {{ driver = "http", url = "{health}" }} }}
-hops.exchange = {{ driver = "tape", url = "{health}", records = "pipelines.trades.tape:records" }}
-hops.silver = {{ driver = "tape", url = "{health}", records = "pipelines.trades.tape:records" }}
 jobs.export = {{ driver = "prefect_api", api_url = "{api}", deployment = "export/hourly" }}
-[streams.trades]
-key = ["venue", "symbol", "trade_id"]
-group = ["venue", "symbol"]
-sequence = "trade_id"
-hops = ["exchange", "silver"]
-visible = "silver"
-path = ["worker"]
-"""
+""" + TAPED.format(url="{health}", role="worker")
 
 FLOW = """
 from pathlib import Path
