@@ -22,6 +22,9 @@ __all__ = ["connected"]
 MIGRATIONS = Path(__file__).with_name("migrations")
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 20_000  # a frozen server must not hold up a night
+IDLE_MAX_MS = 10_000
+"""How long a transaction may stand still, before the server ends it: what a frozen process has locked is free before
+the statements of those who wait for it are given up."""
 ANSWER_WITHIN_S = 25.0
 """Until a server that is frozen, and so keeps no time-out, is given up; more than a statement may take."""
 LOCK_KEY = 0x67616D65  # "game": one migrates at a time, whoever comes first
@@ -36,9 +39,11 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with _Bounded.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             connection.execute(SQL("SET statement_timeout = {}").format(Literal(STATEMENT_TIMEOUT_MS)))
+            connection.execute(SQL("SET idle_in_transaction_session_timeout = {}").format(Literal(IDLE_MAX_MS)))
             _migrate(connection)
+            connection.commit()
             yield connection
-    except psycopg.OperationalError as e:
+    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as e:
         raise NotUp(
             f"gameday's Postgres at {_place(dsn)} can't be used: {_first_line(e)}. "
             "Remedy: gameday up; results kept in their run folders are copied in by the next run"
@@ -80,18 +85,28 @@ class _Bounded(psycopg.Connection[Any]):
 
 
 def _migrate(connection: psycopg.Connection[Any]) -> None:
-    """Apply each numbered file once, in order, in a transaction of its own, under a lock that all take."""
+    """Apply each numbered file once, in order, in a transaction of its own. Only who has something to apply takes the
+    lock, and has it no longer than that takes."""
+    if _applied(connection) >= {number for number, _ in _migrations()}:
+        return
+    connection.commit()
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
         connection.execute(
             "CREATE TABLE IF NOT EXISTS migrations "
             "(number int PRIMARY KEY, name text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
         )
-        applied = {number for (number,) in connection.execute("SELECT number FROM migrations")}
+        applied = _applied(connection)
         for number, path in _migrations():
             if number not in applied:
                 connection.execute(path.read_bytes())
                 connection.execute("INSERT INTO migrations (number, name) VALUES (%s, %s)", (number, path.stem))
+
+
+def _applied(connection: psycopg.Connection[Any]) -> set[int]:
+    """The numbers of the files that were applied."""
+    (there,) = connection.execute("SELECT to_regclass('migrations') IS NOT NULL").fetchone() or (False,)
+    return {number for (number,) in connection.execute("SELECT number FROM migrations")} if there else set()
 
 
 def _migrations() -> list[tuple[int, Path]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Literal
 from pydantic import SecretStr
 from typer.testing import CliRunner
@@ -24,7 +25,7 @@ from gameday import codec, database, history
 from gameday.address import encoded
 from gameday.cli import app
 from gameday.config import VARIABLE, MetricsConfig, RetentionConfig, TrendConfig
-from gameday.errors import GamedayError
+from gameday.errors import GamedayError, NotUp
 from gameday.journal import Entry, Journal
 from gameday.model import Act, Finding, Measure, RunResult, Trend, Verdict
 from gameday.process import Process
@@ -83,6 +84,26 @@ def test_many_may_migrate_at_once(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         numbers = connection.execute("SELECT number FROM migrations ORDER BY number").fetchall()
     assert [n for (n,) in numbers] == [int(path.name[:4]) for path in sorted(database.MIGRATIONS.glob("*.sql"))]
+
+
+def test_who_stands_still_keeps_nobody_out(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is frozen in the middle of its work: others connect at once, and what it has locked is free before
+    they are given up."""
+    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_MS", 8000)
+    monkeypatch.setattr(database, "IDLE_MAX_MS", 2000)
+    result, _ = evidence.broker_restart()
+    history.record(dsn, result)
+
+    def stand_still() -> None:
+        with database.connected(dsn) as frozen:
+            frozen.execute("LOCK TABLE runs")
+            with database.connected(dsn):
+                assert frozen.info.transaction_status == TransactionStatus.INTRANS
+            history.record(dsn, result)
+            frozen.execute("SELECT 1")
+
+    with pytest.raises(NotUp, match="idle"):
+        stand_still()
 
 
 def test_what_a_platform_says_can_be_stored(dsn: str) -> None:

@@ -123,11 +123,11 @@ def test_a_frozen_clickhouse_is_not_buried_under_probes(tmp_path: Path) -> None:
             until(lambda: tail.update() and tail.begun, within_s=10, what="the first readings")
             until(lambda: len(tail.recent(60).get("head/silver/a/b", [])) > 5, within_s=10, what="heads")
             os.kill(server.pid, signal.SIGSTOP)
-            most = 0
+            most, before = 0, connections(port)
 
             def silent_for(seconds: float) -> bool:
-                nonlocal most
-                most = max(most, connections(port))
+                nonlocal most, before
+                most, before = max(most, len(before & (now := connections(port)))), now
                 unanswered = [s for s in tail.recent(60)["component/c/ping"] if s.value is None]
                 return bool(unanswered) and unanswered[-1].at_ns - unanswered[0].at_ns > seconds * 1e9
 
@@ -148,10 +148,13 @@ def answered_since(tail: Tail, at_ns: int) -> bool:
     return all(any(s.value is not None and s.at_ns > at_ns for s in samples) for samples in series)
 
 
-def connections(port: int) -> int:
-    """How many connections a server on this port has, as the kernel counts them: also those that nobody accepted."""
+def connections(port: int) -> set[str]:
+    """The other ends of the connections that a server on this port has: also of those that nobody accepted. The kernel
+    doesn't list them at one moment; those of two lists were there at the same time."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(int(local.rpartition(":")[2], 16) == port and state not in IDLE for _, local, _, state, *_ in rows)
+    return {
+        other for _, local, other, state, *_ in rows if int(local.rpartition(":")[2], 16) == port and state not in IDLE
+    }
 
 
 IDLE = ("0A", "06")

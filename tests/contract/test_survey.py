@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
-from gameday.model import Json
 from gameday.stack import open_stack
 from gameday.state import State
 from tasks.survey import survey
-from tests.contract.sockets import Answering, silent
-from tests.fakes import TOY, Supervisor, write_config
+from tests.contract.sockets import silent
+from tests.fakes import TOY
 
 PROBE_S = 1.0
 SLACK_S = 0.9
 """For the rest of a busy machine. One after the other the silent ones would take five times as long."""
-
-REQUESTS_MAX = 6
-"""Each look waits for the one before it, and shares its answer with those that came meanwhile."""
 
 COMPONENT = """
 [components.{role}]
@@ -50,34 +45,3 @@ def test_one_look_is_bounded_by_the_slowest_answer(tmp_path: Path) -> None:
     assert all("timed out" in component["answers"] for component in seen["components"])
     assert all("no supervisor answers" in component["runs"] for component in seen["components"])
     assert any(note.startswith("streams: ") for note in seen["notes"])
-
-
-def test_a_supervisor_answers_all_who_ask_at_once(tmp_path: Path) -> None:
-    """Twelve components are looked at three times each, in a few requests."""
-    names = ("web", *(f"c{number}" for number in range(11)))
-    with Supervisor(tmp_path, names) as supervisor, Answering({"heads": {}}) as web:
-        text = write_config(tmp_path, names, ()).read_text()
-        text = text.replace('driver = "tape"', f'driver = "tape"\nurl = "http://127.0.0.1:{web.port}"\nrecords = "m:f"')
-        text = text.replace(
-            'driver = "clickhouse"', f'driver = "tape"\nurl = "http://127.0.0.1:{web.port}"\nrecords = "m:f"'
-        )
-        path = tmp_path / "gameday.toml"
-        path.write_text(text)
-        held = _held(supervisor)
-        seen = survey(open_stack(path, State(tmp_path)))
-    assert [component["runs"].partition(" ")[0] for component in seen["components"]] == ["pid"] * len(names)
-    assert len(held) <= REQUESTS_MAX
-
-
-def _held(supervisor: Supervisor) -> list[Json]:
-    """What it is asked, from now on; it takes a while to answer, in which all the others have come to ask."""
-    asked: list[Json] = []
-
-    def answer(order: Json) -> Json:
-        asked.append(order)
-        time_to_come.wait(0.2)
-        return supervisor.obey(order)
-
-    time_to_come = threading.Event()
-    supervisor.broken["status"] = answer
-    return asked

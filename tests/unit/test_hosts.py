@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -92,6 +94,62 @@ def test_silence_is_bounded_and_not_definite(tmp_path: Path, monkeypatch: pytest
             supervisor.stack.host("web").start("web")
         over.set()
         assert not failed.value.definite
+
+
+def test_who_waits_for_a_look_shares_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve ask at once: the first is answered, and one look more answers all who came meanwhile."""
+    monkeypatch.setattr(local, "SHARED_WITHIN_S", 30.0)
+    queue = Queue()
+    look: local._Look[int] = local._Look(lock=cast("threading.Lock", queue))
+    asked: list[int] = []
+
+    def ask() -> int:
+        asked.append(len(asked))
+        assert queue.full.wait(30)
+        return len(asked)
+
+    with ThreadPoolExecutor(Queue.LENGTH) as pool:
+        told = sorted(pool.map(lambda _: look.get(ask), range(Queue.LENGTH)))
+    assert told == [1, *[2] * (Queue.LENGTH - 1)]
+
+
+def test_nobody_waits_behind_a_look_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited for as long as a look is shared asks for himself."""
+    monkeypatch.setattr(local, "SHARED_WITHIN_S", 0.01)
+    look: local._Look[str] = local._Look()
+    under_way, over = threading.Event(), threading.Event()
+
+    def hang() -> str:
+        under_way.set()
+        over.wait(30)
+        return "hung"
+
+    with ThreadPoolExecutor(1) as pool:
+        hung = pool.submit(look.get, hang)
+        assert under_way.wait(30)
+        assert look.get(lambda: "at once") == "at once"
+        over.set()
+        assert hung.result() == "hung"
+
+
+class Queue:
+    """A lock that knows when LENGTH have come for it."""
+
+    LENGTH = 12
+
+    def __init__(self) -> None:
+        self.full = threading.Event()
+        self._lock = threading.Lock()
+        self._came: list[int] = []
+
+    def acquire(self, timeout: float) -> bool:
+        self._came.append(threading.get_ident())
+        if len(self._came) == self.LENGTH:
+            self.full.set()
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 def test_unknown_components_are_named(tmp_path: Path) -> None:
