@@ -145,21 +145,21 @@ class Run:
     def say(self, text: str) -> None:
         """One line for whoever watches, and for the run's own log. Neither can keep the run from going on."""
         text = masked(text)
-        self._log(text)
+        self.log(text)
         try:
             self._say(text)
         except signals.Stopped:
             raise
         except (Exception, SystemExit):  # noqa: BLE001 - SystemExit is how a console ends on a broken pipe
-            self._log("(not told: whoever watches failed)")
+            self.log("(not told: whoever watches failed)")
 
     def enter(self, step: str) -> None:
         """Note in the run's own log that this step begins."""
         self.doing = f"at the step {step!r}"
-        self._log(f"step: {step}")
+        self.log(f"step: {step}")
 
-    def _log(self, text: str) -> None:
-        """A full disk keeps nothing from being mended, or told."""
+    def log(self, text: str) -> None:
+        """Note it in the run's own log. A full disk keeps nothing from being mended, or told."""
         with suppress(OSError), (self.folder / "run.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
 

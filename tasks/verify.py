@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -169,11 +170,13 @@ def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
                 behind[name] = late
         return not behind
 
+    began_s = time.monotonic()
     try:
         until(passed, within_s=PASSED_WITHIN_S, every_s=0.2, what="every hop to pass the window")
     except TooLate:
         trouble |= {name: f"had not passed the window's end: {', '.join(late)}" for name, late in behind.items()}
         run.symptoms["not_passed"] = sorted(behind)
+    run.log(f"every hop to pass the window: took {time.monotonic() - began_s:.2f} s")
 
 
 def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest, ...]:
@@ -326,7 +329,11 @@ def _late(run: Run, late: Json) -> Json:
 def _asked(run: Run, what: str, ask: Callable[[], T]) -> T:
     """The answer to a question, for as long as this run lasts. DriverError when there is none in time."""
     run.doing = f"asking for {what}"
-    return answer(ask, ANSWER_WITHIN_S, what, run.lasts)
+    began_s = time.monotonic()
+    try:
+        return answer(ask, ANSWER_WITHIN_S, what, run.lasts)
+    finally:
+        run.log(f"{what}: took {time.monotonic() - began_s:.2f} s")
 
 
 def _unknown(run: Run, sample: list[Json]) -> list[str]:

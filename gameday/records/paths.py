@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from gameday.model import Group
+from gameday.model import Columns, Group
+from gameday.records.columns import canonical
 from gameday.records.declaration import Stream
 from gameday.records.types import Canonical, Malformed, Type, parse
 
@@ -38,19 +39,60 @@ class Message:
 Record: TypeAlias = tuple[Group, tuple[Canonical, ...]]
 """Group, and the canonical values in the order of Stream.types."""
 
-Get: TypeAlias = Callable[[Message, Any, Any], Any]
-"""From (message, its JSON, the item) to what lies at a path; None: nothing does."""
+Get: TypeAlias = Callable[[Any, Any, Any], Any]
+"""From (Message, its JSON, the item) to what lies at a path; None: nothing does."""
+
+Field: TypeAlias = tuple[str, Type, Get, str | None]
+"""Name, type as it lies there, what gets it, and its key where it lies right in the item."""
+
+Table: TypeAlias = tuple[Sequence[int], Columns]
+"""Of each record the number of its message, and the canonical values by field."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the records of a stream from messages of one shape."""
+    """Reads the records of a stream from messages of one shape. parses: whether a path leads into a message's JSON.
+    places: whether one leads to what else a message has."""
 
     stream: Stream
-    fields: Sequence[tuple[str, Type, Get]]
+    fields: Sequence[Field]
     each: Get | None
     where: Sequence[tuple[Get, tuple[Any, ...]]]
     parses: bool
+    places: bool
+
+    def columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
+        """The records of all these messages, as columns. None where one of them can't be read: `records` tells which.
+
+        messages: None each, where no path leads there (see places). values: their bytes.
+        """
+        try:
+            bodies = [orjson.loads(value) for value in values] if self.parses else [None] * len(values)
+        except orjson.JSONDecodeError:
+            return None
+        of: Sequence[int] = range(len(bodies))
+        items: list[Any] = bodies
+        if self.each is not None:
+            lists = [self.each(message, body, body) for message, body in zip(messages, bodies, strict=True)]
+            if not all(isinstance(one, list) for one in lists):
+                return None
+            of = [number for number, one in enumerate(lists) for _ in one]
+            items = [item for one in lists for item in one]
+        for get, wanted in self.where:
+            kept = [i for i, n in enumerate(of) if get(messages[n], bodies[n], items[i]) in wanted]
+            of, items = [of[i] for i in kept], [items[i] for i in kept]
+        found: dict[str, Any] = {}
+        plain = set(map(type, items)) <= {dict}
+        for name, kind, get, key in self.fields:
+            if plain and key is not None:
+                held = [item.get(key) for item in items]
+            else:
+                held = [get(messages[n], bodies[n], item) for n, item in zip(of, items, strict=True)]
+            column = canonical(kind, held)
+            if column is None or (name in self.stream.needed and None in held):
+                return None
+            found[name] = column
+        return of, found
 
     def records(self, message: Message) -> Iterator[Record]:
         """The stream's records in a message. Raises Malformed for one that should be one and can't be read."""
@@ -71,7 +113,7 @@ class Reader:
 
     def _record(self, message: Message, body: Any, item: Any) -> Record:
         values: dict[str, Canonical] = {}
-        for name, kind, get in self.fields:
+        for name, kind, get, _ in self.fields:
             try:
                 values[name] = kind.canonical(get(message, body, item))
             except Malformed as e:
@@ -86,7 +128,7 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
     """Args: shape: `fields`, `each` and `where` of a hop or its part. at: its place in gameday.toml. mistakes: each
     that is found is added, with key, value and remedy."""
     paths = shape.get("fields") or {}
-    fields = []
+    fields: list[Field] = []
     for name, kind in stream.types.items():
         text = str(paths.get(name, name))
         path, _, told = text.partition(" as ")
@@ -102,7 +144,9 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
                 )
         if path.strip() == "$time" and kind.name == "time":
             kind = Type("time", unit="us")
-        fields.append((name, kind, _get(path.strip(), f"{at}.fields.{name}", mistakes)))
+        path = path.strip()
+        key = path if path.isidentifier() else None
+        fields.append((name, kind, _get(path, f"{at}.fields.{name}", mistakes), key))
     each = shape.get("each")
     where = [
         (_get(path, f"{at}.where", mistakes), tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,))
@@ -110,7 +154,8 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
     ]
     asked = [*(paths.get(name, name) for name in stream.types), *(shape.get("where") or {}), *([each] if each else ())]
     parses = any(not str(path).startswith(("$", "'")) or str(path).startswith("$message") for path in asked)
-    return Reader(stream, fields, _get(each, f"{at}.each", mistakes) if each else None, where, parses)
+    places = any(str(path).startswith("$") and not str(path).startswith("$message") for path in asked)
+    return Reader(stream, fields, _get(each, f"{at}.each", mistakes) if each else None, where, parses, places)
 
 
 def _get(path: str, at: str, mistakes: list[str]) -> Get:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gameday.drivers.kafka.log import Hop
 from gameday.errors import ConfigError
@@ -150,3 +153,38 @@ def test_all_mistakes_of_a_shape_are_told() -> None:
         r"hops.broker.part.topics is missing (part 2)",
     ):
         assert told in str(raised.value)
+
+
+INT = st.one_of(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-5, 5).map(str))
+ODD = st.sampled_from([None, True, 1.5, 1 << 63, "", "-", "1e3", "1\n2", "9" * 19, [], {}])
+DECIMAL = st.one_of(
+    st.integers(-(10**9), 10**9),
+    st.decimals(-(10**9), 10**9, places=8).map(lambda number: f"{number:f}"),
+    st.sampled_from(["0", "-0.5", "7.", ".5", "0.10000000000", "9999999999.99999999", "92233720368.54775807"]),
+)
+TIME = st.one_of(st.integers(-(10**15), 10**15), st.sampled_from(["2026-02-17T02:00:00Z", "1.5"]))
+KINDS = {"venue": st.sampled_from("ab"), "trade_id": INT, "price": DECIMAL, "quantity": DECIMAL, "exchange_us": TIME}
+
+
+def bodies(odd: bool) -> st.SearchStrategy[dict[str, Any]]:
+    fields = {name: st.one_of(kind, ODD) if odd else kind for name, kind in KINDS.items()}
+    return st.fixed_dictionaries({"symbol": st.text(), "side": st.sampled_from(["buy", "sell"]), **fields})
+
+
+@pytest.mark.parametrize("shape", [{}, {"each": "rows"}, {"where": {"side": "buy"}}], ids=str)
+@given(told=st.one_of(st.lists(bodies(odd=False)), st.lists(bodies(odd=True))))
+def test_all_at_once_is_what_each_is_by_itself(told: list[dict[str, Any]], shape: dict[str, Any]) -> None:
+    """The same records in the same order, unless one of the messages is malformed: then each is read by itself."""
+    raw = [json.dumps({"rows": [one, one]} if "each" in shape else one).encode() for one in told]
+    mistakes: list[str] = []
+    made = reader(TRADES, {**shape, "fields": FIELDS}, "hops.broker", mistakes)
+    try:
+        each = [(n, record) for n, value in enumerate(raw) for record in made.records(message(value))]
+    except Malformed:
+        assert made.columns([None] * len(raw), raw) is None
+        return
+    table = made.columns([None] * len(raw), raw)
+    assert table is not None
+    of, columns = table
+    values = list(zip(*(columns[name].tolist() for name in TRADES.types), strict=True))
+    assert (list(of), values) == ([n for n, _ in each], [values for _, (_, values) in each])

@@ -24,11 +24,12 @@ from gameday.config import Brokers
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.records.columns import array
 from gameday.records.declaration import Stream
 from gameday.records.hashing import row_hash
 from gameday.records.paths import Message, Reader, reader
 from gameday.records.tallies import tally
-from gameday.records.types import INT64_MAX, Canonical, Malformed, Type
+from gameday.records.types import INT64_MAX, Canonical, Malformed
 
 __all__ = ["Hop"]
 
@@ -112,7 +113,7 @@ class _Piece:
     ) -> _Piece:
         table = np.array(places, dtype=np.int64).reshape(-1, len(PLACES))
         values = list(zip(*rows, strict=True)) or [()] * len(stream.types)
-        columns = {name: _column(kind, held) for (name, kind), held in zip(stream.types.items(), values, strict=True)}
+        columns = {name: array(kind, held) for (name, kind), held in zip(stream.types.items(), values, strict=True)}
         return cls(stream, {n: table[:, i] for i, n in enumerate(PLACES)}, columns, malformed, tuple(reasons))
 
     @classmethod
@@ -396,29 +397,46 @@ class Hop:
 
     def _parse(self, messages: Sequence[Any]) -> _Piece:
         """Messages of one partition to columns. One without a value deletes, and is no record."""
+        held = [message for message in messages if message.value() is not None]
+        found = self._at_once(held) if held else None
+        return found if found is not None else self._one_by_one(held)
+
+    def _at_once(self, messages: Sequence[Any]) -> _Piece | None:
+        """All of them, where all can be read."""
+        reader = self._readers[messages[0].topic()]
+        asked = [_message(message) if reader.places else None for message in messages]
+        table = reader.columns(asked, [message.value() for message in messages])
+        if table is None:
+            return None
+        of, columns = table
+        stamps = [message.timestamp() for message in messages]
+        known = np.array([[m.offset() for m in messages], [_stamp_us(*stamp) for stamp in stamps]], dtype=np.int64)
+        number_of = self._numbering([columns[name].tolist() for name in self.stream.group], len(of))
+        offsets, stamps_us = known[:, np.asarray(of, dtype=np.intp)]
+        places = {"group": np.array(number_of, dtype=np.int64), "offset": offsets, "stamp_us": stamps_us}
+        return _Piece(self.stream, places, columns)
+
+    def _numbering(self, groups: Sequence[Sequence[Canonical]], records: int) -> Sequence[int]:
+        """Of each record its group's number. groups: the canonical values of each field of the group."""
+        known: dict[tuple[Canonical, ...], int] = {}
+        keys = list(zip(*groups, strict=True)) if groups else [()] * records
+        for key in set(keys):
+            group = self.stream.grouped(dict(zip(self.stream.group, key, strict=True)))
+            known[key] = self._numbers.setdefault(group, len(self._numbers))
+        return [known[key] for key in keys]
+
+    def _one_by_one(self, messages: Sequence[Any]) -> _Piece:
+        """Each by itself: what is malformed is counted, and the first reasons are kept."""
         places: list[tuple[int, ...]] = []
         rows: list[tuple[Canonical, ...]] = []
         reasons: list[str] = []
         malformed = 0
-        read = self._readers[messages[0].topic()].records
         for message in messages:
-            if message.value() is None:
-                continue
-            kind, stamp_ms = message.timestamp()
-            one = Message(
-                message.topic(),
-                message.partition(),
-                message.offset(),
-                stamp_ms * 1000 if kind else None,
-                message.key(),
-                message.value(),
-                message.headers() or (),
-            )
+            one = _message(message)
             try:
-                for group, values in read(one):
+                for group, values in self._readers[one.topic].records(one):
                     number = self._numbers.setdefault(group, len(self._numbers))
-                    # without stamps the log is read from its start
-                    places.append((number, one.offset, INT64_MAX if one.time_us is None else one.time_us))
+                    places.append((number, one.offset, _stamp_us(*message.timestamp())))
                     rows.append(values)
             except Malformed as e:
                 malformed += 1
@@ -431,13 +449,22 @@ class Hop:
         return Consumer({**CLIENT, **READER, "bootstrap.servers": self.brokers, "group.id": f"gameday-{uuid.uuid4()}"})
 
 
-def _column(kind: Type, values: Sequence[Canonical]) -> npt.NDArray[Any]:
-    """Canonical values as an array: integers where none is missing, else objects."""
-    if kind.whole and None not in values:
-        return np.array(values, dtype=np.int64)
-    column = np.empty(len(values), dtype=object)
-    column[:] = values
-    return column
+def _message(message: Any) -> Message:
+    kind, stamp_ms = message.timestamp()
+    return Message(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        stamp_ms * 1000 if kind else None,
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )
+
+
+def _stamp_us(kind: int, stamp_ms: int) -> int:
+    """When a message was produced; without stamps a log is read from its start."""
+    return stamp_ms * 1000 if kind else INT64_MAX
 
 
 def _readers(hop: Hop) -> dict[str, Reader]:
