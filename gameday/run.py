@@ -128,6 +128,7 @@ class Run:
         self.recovered: bool | None = None
         self.steps: list[Step] = []
         self.gathered: Evidence | None = None
+        self.judged_ns: int | None = None
         self.silence: Silence | None = None
         self._struck: tuple[JobRun, ...] = ()
         self._busy: tuple[JobRun, ...] | None = None
@@ -137,10 +138,14 @@ class Run:
         self._tail: Tail | None = None
         self._coming: Guardian | None = None
 
-    def begin(self) -> None:
-        """The run counts from now on. Of one that was made ahead only the sampler runs before."""
+    def begin(self, quiet_ns: int | None = None) -> None:
+        """The run counts from now on. Of one that was made ahead only the sampler runs before.
+
+        quiet_ns: since when the platform is asked for nothing but samples; None: from now on.
+        """
         self.started = datetime.now(UTC)
         self.began_ns = time.monotonic_ns()
+        self.quiet_ns = self.began_ns if quiet_ns is None else quiet_ns
 
     def say(self, text: str) -> None:
         """One line for whoever watches, and for the run's own log. Neither can keep the run from going on."""
@@ -294,11 +299,11 @@ class Run:
         self.held()
         self.watching()
 
-    def now(self) -> Now:
-        """What conditions look at."""
+    def now(self, seconds: float = TAIL_S) -> Now:
+        """What conditions look at. seconds: how far back the samples go, at most KEEP_S of the sampler."""
         self.lasts()
         stream = self.stack.config.stream
-        samples = self._tail.recent(TAIL_S) if self._tail else {}
+        samples = self._tail.recent(seconds) if self._tail else {}
         return Now(
             at_ns=time.monotonic_ns(),
             samples=samples,

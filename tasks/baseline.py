@@ -1,53 +1,61 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
+from collections.abc import Mapping
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday import conditions, timings
 from gameday.asking import answer
 from gameday.errors import TooLate
-from gameday.model import Baseline, Verdict
+from gameday.model import Baseline, Group, Verdict
 from gameday.polling import until
 from gameday.run import HEADS_WITHIN_S, Halt, Run, marks
+from gameday.sampler import KEEP_S
 
-BASELINE_S = 10.0
-"""What is normal is told by so many seconds, of which each was well, the last ones before the plan."""
+BASELINE_S = 5.0
+"""What is normal is told by so many seconds at least, of which each was well, the last ones before the plan."""
 
-WELL_WITHIN_S = 45.0
+BASELINE_DELAYS = 4
+"""And by so many times as long as a record takes to be seen: a sink that writes in batches shows what is normal only
+after some of them."""
+
+WELL_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.25
 
 
 @task(name="baseline", cache_policy=NO_CACHE)
 def baseline(run: Run) -> None:
-    """Measure delay and rates over the last BASELINE_S, once the stack was well throughout, then mark heads, positions
-    and identities. Halt(unknown) when it is not well for so long, or a hop does not answer.
+    """Measure delay and rates once the stack was well throughout, for BASELINE_S and BASELINE_DELAYS times the delay,
+    then mark heads, positions and identities. Halt(unknown) when it is not well for so long, or a hop does not answer.
 
-    What was sampled since the run began counts, the seconds of preflight among them. What was sampled before does not:
-    then an earlier run of the night was judged, whose digests make everything slower; a slower normal would be a wider
-    bound for all that is called good.
+    What was sampled since the platform was left alone counts, the seconds of preflight among them. What was sampled
+    before does not: then an earlier run of the night was judged, whose digests make everything slower; a slower normal
+    would be a wider bound for all that is called good.
     """
     ailing: list[str] = []
+    length_s = BASELINE_S
 
-    def normal() -> bool:
-        now = run.now()
-        began_ns = max(run.began_ns, min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns))
-        ailing[:] = conditions.ailing(now, BASELINE_S)
-        return not ailing and now.at_ns - began_ns >= BASELINE_S * 1e9
+    def normal() -> tuple[float, Mapping[Group, float]] | None:
+        nonlocal length_s
+        now = run.now(min(length_s + 1, KEEP_S))
+        began_ns = max(run.quiet_ns, min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns))
+        since_ns = now.at_ns - int(length_s * 1e9)
+        ailing[:] = conditions.ailing(now, length_s) if since_ns >= began_ns else []
+        if ailing or since_ns < began_ns:
+            return None
+        found = timings.normal(now.samples, run.groups, ledger=now.ledger, visible=now.visible, since_ns=since_ns)
+        if length_s >= BASELINE_DELAYS * found[0]:
+            return found
+        length_s = BASELINE_DELAYS * found[0]
+        return None
 
     try:
-        until(normal, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what="the baseline")
+        delay_p99_s, rates = until(normal, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what="the baseline")
     except TooLate as e:
         reason = "; ".join(ailing) or "it was not sampled for so long"
-        why = f"no baseline: the stack was not well for {BASELINE_S:g} s: {reason}. Remedy: gameday status"
+        why = f"no baseline: the stack was not well for {length_s:.3g} s: {reason}. Remedy: gameday status"
         raise Halt(Verdict.UNKNOWN, why) from e
-    now = run.now()
-    delay_p99_s, rates = timings.normal(
-        now.samples,
-        run.groups,
-        ledger=now.ledger,
-        visible=now.visible,
-        since_ns=now.at_ns - int(BASELINE_S * 1e9),
-    )
     here = marks(run.stack)
     config = run.stack.config
     missing = [name for name in config.stream.hops if name not in here.heads] + [

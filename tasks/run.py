@@ -96,7 +96,7 @@ class Night:
     """What runs of the same night share: its id, who watches, how many they are to be, and the results so far.
 
     completed: when all of them had ended, in a night of every failure test. ahead: what is still to be run, the present
-    test first. early: the next run, as far as Run.prepare.
+    test first. early: the next run, as far as Run.prepare. quiet_ns: when the last run had been judged.
     """
 
     id: str
@@ -107,6 +107,7 @@ class Night:
     findings: list[Finding] = field(default_factory=list)
     ahead: Sequence[Planned] = ()
     early: Run | None = None
+    quiet_ns: int | None = None
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def tell(self, text: str) -> None:
@@ -137,7 +138,7 @@ class Night:
         """A run of this test: the one that look_ahead has prepared, if it is that, and its processes live."""
         early, self.early = self.early, None
         if early is not None and (early.name, dict(early.params)) == (name, dict(params)) and early.prepared:
-            early.begin()
+            early.begin(self.quiet_ns)
             return early
         if early is not None:
             early.close()
@@ -296,6 +297,7 @@ def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -
     try:
         return interpret(run, tracked, here.results.append, here.runs)
     finally:
+        here.quiet_ns = run.judged_ns
         if part is None:
             _end(here, run.stack)
 
@@ -411,6 +413,7 @@ def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) ->
     do(gather)
     findings: tuple[Finding, ...] = do(judge)
     looking[-1].result()
+    run.judged_ns = time.monotonic_ns()
     run.held()
     return findings
 

@@ -47,19 +47,21 @@ T = TypeVar("T")
 def gather(run: Run) -> None:
     """Window, digests, symptoms, marks: all that a verdict rests on. What does not answer is missing, and says so in
     symptoms. It stays with the run: Prefect would walk through every sample, twice. Halt(unknown) when the sampler
-    died before all of it was there."""
+    died before all of it was there.
+
+    What is made from other hops comes last: it passes the window's end last.
+    """
     trouble: dict[str, str] = {}
     try:
         run.symptoms |= _surplus(run)
         run.window = window(run)
     except DriverError as e:
         trouble["ledger"] = str(e)
-    if run.window is not None:
-        _await_passed(run, run.window, trouble)
-        run.digests = _digests(run, run.window, trouble)
-        run.symptoms |= _symptoms(run, run.window, trouble)
+    made = [name for name, hop in run.stack.hops.items() if not isinstance(hop, Hop)]
+    _told(run, [name for name in run.stack.hops if name not in made], trouble)
     if run.test.archive:
         _exported(run, trouble)
+    _told(run, made, trouble)
     run.symptoms |= _lives(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
@@ -151,8 +153,16 @@ def _surplus(run: Run) -> dict[str, Json]:
     return {"surplus": listed} if listed else {}
 
 
-def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
-    """Digests are taken when every hop has passed the window's end; one that does not get there is judged as it is."""
+def _told(run: Run, names: Sequence[str], trouble: dict[str, str]) -> None:
+    """What these hops hold of the run's window, and what only they can tell of it."""
+    if run.window is not None:
+        _await_passed(run, run.window, names, trouble)
+        run.digests += _digests(run, run.window, names, trouble)
+        run.symptoms |= _symptoms(run, run.window, names, trouble)
+
+
+def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> None:
+    """Digests are taken when the hops have passed the window's end; one that does not get there is judged as it is."""
     behind: dict[str, list[str]] = {}
 
     def passed() -> bool:
@@ -160,9 +170,9 @@ def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
         run.doing = f"waiting for every hop to pass the window's end{who}"
         run.lasts()
         behind.clear()
-        for name, hop in run.stack.hops.items():
+        for name in names:
             try:
-                heads = answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}", run.lasts)
+                heads = answer(run.stack.hops[name].heads, HEADS_WITHIN_S, f"the heads of {name}", run.lasts)
             except DriverError as e:
                 behind[name] = [str(e)]
                 continue
@@ -172,17 +182,18 @@ def _await_passed(run: Run, window: Window, trouble: dict[str, str]) -> None:
 
     began_s = time.monotonic()
     try:
-        until(passed, within_s=PASSED_WITHIN_S, every_s=0.2, what="every hop to pass the window")
+        until(passed, within_s=PASSED_WITHIN_S, every_s=0.2, what=f"{', '.join(names)} to pass the window")
     except TooLate:
         trouble |= {name: f"had not passed the window's end: {', '.join(late)}" for name, late in behind.items()}
-        run.symptoms["not_passed"] = sorted(behind)
-    run.log(f"every hop to pass the window: took {time.monotonic() - began_s:.2f} s")
+        run.symptoms["not_passed"] = sorted({*behind, *run.symptoms.get("not_passed", ())})
+    run.log(f"{', '.join(names)} to pass the window: took {time.monotonic() - began_s:.2f} s")
 
 
-def _digests(run: Run, window: Window, trouble: dict[str, str]) -> tuple[Digest, ...]:
-    """Every hop's digests in the hops' order, so that the first of each stream is its reference."""
+def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
+    """These hops' digests in the hops' order, so that the first of each stream is its reference."""
     found: list[Digest] = []
-    for name, hop in run.stack.hops.items():
+    for name in names:
+        hop = run.stack.hops[name]
         try:
             found += _asked(run, f"the digest of {name}", partial(digest_of, run.stack.ledger, hop, window, found))
         except DriverError as e:
@@ -292,7 +303,7 @@ def _lives(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
     return {"lives": found}
 
 
-def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Json]:
+def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> dict[str, Json]:
     """What only one technology can tell; late rows are judged here, because only the ledger knows their hashes."""
     assert run.baseline is not None
     found: dict[str, Json] = {}
@@ -305,14 +316,15 @@ def _symptoms(run: Run, window: Window, trouble: dict[str, str]) -> dict[str, Js
     for act in run.acts:
         if act.severs and act.healed_ns is not None:  # its process stayed; it went on when its link was whole
             started_us.setdefault(act.args["component"], act.at_us + (act.healed_ns - act.at_ns) // 1000)
-    for name, hop in run.stack.hops.items():
+    for name in names:
+        hop = run.stack.hops[name]
         if isinstance(hop, Symptoms):
             try:
                 told = _asked(run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
                 late = {"late": _late(run, told["late"])} if "late" in told else {}
             except DriverError as e:
                 trouble[name] = str(e)
-                found.setdefault("untold", []).append(name)
+                found["untold"] = [*found.get("untold", run.symptoms.get("untold", ())), name]
                 continue
             found |= {f"{name}.{symptom}": value for symptom, value in {**told, **late}.items()}
     return found

@@ -27,22 +27,22 @@ def series(value: Callable[[float], float | None], seconds: float) -> list[Sampl
     return [Sample(at, 2 * MS, value(at / S)) for at in sent]
 
 
-def sampled(seconds: float, answers: Callable[[float], float | None] = lambda t: 1.0) -> Now:
-    """A stream of 100 records a second, each visible 0.2 s after it happened; sampled for so long."""
+def sampled(seconds: float, answers: Callable[[float], float | None] = lambda t: 1.0, beat_s: float = 0.01) -> Now:
+    """A stream of 100 records a second, each visible 0.2 s after it happened, or every beat_s; sampled for so long."""
     samples: Mapping[str, Sequence[Sample]] = {
         "component/broker/protocol": series(answers, seconds),
         "head/exchange/binance/BTCUSDT": series(lambda t: float(int(100 * t)), seconds),
-        "head/silver/binance/BTCUSDT": series(lambda t: float(int(100 * (t - 0.2))), seconds),
+        "head/silver/binance/BTCUSDT": series(lambda t: float(int(100 * (t // beat_s * beat_s - 0.2))), seconds),
     }
     return Now(AT_S * S, samples, "broker", (A,), (A,), "silver", "exchange", 5.0)
 
 
-def run_that_sees(*looks: Now, began_ns: int = 0) -> Any:
+def run_that_sees(*looks: Now, quiet_ns: int = 0) -> Any:
     """A run; what it sees at each look, the last one for good."""
     seen: Iterator[Now] = iter(looks)
     state = SimpleNamespace(last=looks[0])
 
-    def now() -> Now:
+    def now(seconds: float) -> Now:
         state.last = next(seen, state.last)
         return state.last
 
@@ -54,7 +54,7 @@ def run_that_sees(*looks: Now, began_ns: int = 0) -> Any:
         test=SimpleNamespace(archive=False),
         stack=SimpleNamespace(config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"]), cursors={})),
         baseline=None,
-        began_ns=began_ns,
+        quiet_ns=quiet_ns,
     )
 
 
@@ -84,6 +84,15 @@ def test_it_is_never_shorter() -> None:
     baseline.fn(run_that_sees(sampled(BASELINE_S - 1), sampled(BASELINE_S + 1)))
 
 
+def test_a_sink_that_writes_in_batches_is_watched_for_some_of_them() -> None:
+    """Seen every three seconds: twelve seconds and more of it, for four of its batches."""
+    with pytest.raises(Halt, match=r"not well for 1\d\.?\d? s: it was not sampled for so long"):
+        baseline.fn(run_that_sees(sampled(11.0, beat_s=3.0)))
+    run = run_that_sees(sampled(14.0, beat_s=3.0))
+    baseline.fn(run)
+    assert 2.9 <= run.baseline.delay_p99_s <= 3.3
+
+
 def test_a_stack_that_was_not_well_meanwhile_is_not_normal() -> None:
     """Such as one that an earlier run had not yet seen recovered: a probe without answer begins it anew."""
     run = run_that_sees(sampled(BASELINE_S + 5, lambda t: None if t < AT_S - BASELINE_S + 1 else 1.0))
@@ -93,7 +102,7 @@ def test_a_stack_that_was_not_well_meanwhile_is_not_normal() -> None:
 
 def test_what_was_sampled_while_another_run_was_judged_does_not_count() -> None:
     """The run began two seconds ago: what its sampler saw before is no normal, however well all was."""
-    run = run_that_sees(sampled(20.0), began_ns=(AT_S - 2) * S)
+    run = run_that_sees(sampled(20.0), quiet_ns=(AT_S - 2) * S)
     with pytest.raises(Halt, match="it was not sampled for so long"):
         baseline.fn(run)
     assert run.baseline is None

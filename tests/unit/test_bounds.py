@@ -119,7 +119,14 @@ def run_over(**hops: Any) -> Any:
         hops=hops, ledger=ledger, visible=list(hops.values())[-1], cursors={}, config=config, archive=None, mirror=None
     )
     return SimpleNamespace(
-        stack=stack, groups=(BTC,), baseline=Baseline(at, 0.0, 1.0, {}), lasts=lambda: None, acts=(), commit="c"
+        stack=stack,
+        groups=(BTC,),
+        baseline=Baseline(at, 0.0, 1.0, {}),
+        lasts=lambda: None,
+        log=lambda text: None,
+        acts=(),
+        commit="c",
+        symptoms={},
     )
 
 
@@ -132,8 +139,8 @@ def test_a_hop_that_hangs_is_missing_from_the_evidence_and_says_so() -> None:
     run = run_over(exchange=Hanging(**TELLS), silver=Hanging(heads={BTC: 10}, tells=()))
     trouble: dict[str, str] = {}
     with soon():
-        found = verify._digests(run, WINDOW, trouble)
-        verify._symptoms(run, WINDOW, trouble)
+        found = verify._digests(run, WINDOW, [*run.stack.hops], trouble)
+        verify._symptoms(run, WINDOW, [*run.stack.hops], trouble)
         heads = marks(run.stack).heads
     assert [d.hop for d in found] == ["x"]
     assert trouble["silver"].startswith("the ")

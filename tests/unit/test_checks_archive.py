@@ -327,6 +327,7 @@ def test_an_archive_that_cannot_be_read_hides_nothing_of_its_job(error: DriverEr
         symptoms={},
         doing="",
         lasts=lambda: None,
+        log=print,
         stack=SimpleNamespace(
             export=lambda: (SimpleNamespace(commits=commits), job),
             ledger=None,

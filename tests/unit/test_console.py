@@ -404,7 +404,7 @@ def test_whoever_is_told_can_not_end_a_run_or_a_night(tmp_path: Path, error: Bas
     night = Night("n", say=say)
     night.tell("now breaking")
     run: Any = SimpleNamespace(folder=tmp_path, _say=say)
-    run._log = lambda text: Run._log(run, text)
+    run.log = lambda text: Run.log(run, text)
     Run.say(run, TEXT)
     assert TEXT in (tmp_path / "run.log").read_text(encoding="utf-8")
 
@@ -418,7 +418,7 @@ from gameday.run import Run
 from tasks import runbook
 text = {TEXT!a}
 run = SimpleNamespace(folder=Path({str(tmp_path)!r}))
-Run._log(run, text)
+Run.log(run, text)
 block = SimpleNamespace(kind="diagnosis", title=text, text="x")
 runbook._log(run, block, text, SimpleNamespace(took_s=1.0, why="", status=0))
 """

@@ -38,9 +38,9 @@ def gathered(hops: Mapping[str, Mapping[str, Json]], monkeypatch: pytest.MonkeyP
         hops={name: Telling(symptoms) for name, symptoms in hops.items()}, config=SimpleNamespace(components={})
     )
     baseline = Baseline(Marks(0, 0), 0.0, 1.0, {})
-    run: Any = SimpleNamespace(stack=stack, baseline=baseline, acts=(), lasts=lambda: None)
+    run: Any = SimpleNamespace(stack=stack, baseline=baseline, acts=(), lasts=lambda: None, log=print, symptoms={})
     monkeypatch.setattr(verify, "_unknown", lambda run, sample: [f"{r[0]}/{r[1]} {r[2]}" for r in sample])
-    return replace(NOTHING, symptoms=verify._symptoms(run, Window({}, {}), {}))
+    return replace(NOTHING, symptoms=verify._symptoms(run, Window({}, {}), [*run.stack.hops], {}))
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["as listed", "turned"])

@@ -39,7 +39,7 @@ def run(ledger: Any) -> Run:
     heads: dict[str, Mapping[Group, int]] = {"exchange": {A: 1000, NEW: 20}, "silver": {A: 990, NEW: 15}}
     baseline = Baseline(Marks(0, 0, heads), 0.3, 1.0, {A: 2.5, NEW: 1.0})
     stack = SimpleNamespace(ledger=ledger)
-    return cast("Run", SimpleNamespace(baseline=baseline, groups=(A, NEW), stack=stack, lasts=lambda: None))
+    return cast("Run", SimpleNamespace(baseline=baseline, groups=(A, NEW), stack=stack, lasts=lambda: None, log=print))
 
 
 @pytest.mark.parametrize(
@@ -107,5 +107,5 @@ def test_a_hop_that_did_not_know_a_group_says_nothing_of_where_it_stood() -> Non
     heads: dict[str, Mapping[Group, int]] = {"broker": {A: 1000}, "bronze": {A: 990, LISTED: 1_000_040}}
     baseline = Baseline(Marks(0, 0, heads), 0.3, 1.0, {})
     stack = SimpleNamespace(ledger=Reaching())
-    here = cast("Run", SimpleNamespace(baseline=baseline, groups=(A,), stack=stack, lasts=lambda: None))
+    here = cast("Run", SimpleNamespace(baseline=baseline, groups=(A,), stack=stack, lasts=lambda: None, log=print))
     assert window(here).lo == {A: 990, LISTED: 1_000_040}
