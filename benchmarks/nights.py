@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gameday import codec
+from gameday import codec, schedule
 from gameday.model import Evidence, Json
 from gameday.stack import Stack, open_stack
 from gameday.state import State
@@ -168,8 +168,7 @@ def _recovered(evidence: Evidence, inject_s: float, clock_s: float) -> Iterable[
         if measure is not None and measure.high_s is not None:
             yield since_s + measure.high_s
     if evidence.archive:
-        due = [r.ended_us for r in evidence.jobs if r.scheduled and (r.due_us or 0) / 1e6 >= clock_s and r.ended_us]
-        yield from (ended_us / 1e6 for ended_us in sorted(due)[:1])
+        yield from (r.ended_us / 1e6 for r in schedule.after(evidence.jobs, int(clock_s * 1e6))[:1] if r.ended_us)
 
 
 def outside(span: Span, others: Sequence[Span]) -> float:

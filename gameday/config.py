@@ -593,6 +593,12 @@ def _cross_check(config: StackConfig) -> list[str]:
         for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
             if name not in section:
                 found.append(f"archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
+        found += [
+            f"archive is there, but streams.{name} has no sequence, by which commits are told apart. Remedy: "
+            f"streams.{name}.sequence, or leave [archive] out"
+            for name, stream in config.streams.items()
+            if stream.sequence is None
+        ]
     for name in config.alerts.labels if config.alerts else ():
         if name not in config.components:
             found.append(_no_component(f"alerts.labels names {name!r}", name, config))

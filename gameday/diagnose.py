@@ -37,14 +37,14 @@ def difference(reference: Columns, held: Columns, stream: Stream) -> Json:
 
     {"missing": {"count", "ids"}, "extra": …, "doubled": …, "changed": {"count", "ids", "rows": [{"id", field: [right,
     held]}]}}, at most IDS_NAMED ids each, ascending. doubled: ids held more than once; changed: ids of which some row
-    differs.
+    differs. An id is the record's number, or a text of its key where no number counts it.
     """
-    right_ids, held_ids = np.asarray(reference[stream.sequence]), np.asarray(held[stream.sequence])
-    distinct, counts = np.unique(held_ids, return_counts=True)
+    right, mine = stream.told_apart(reference), stream.told_apart(held)
+    _, first, counts = np.unique(mine, return_index=True, return_counts=True)
     return {
-        "missing": _ids(np.setdiff1d(right_ids, held_ids)),
-        "extra": _ids(np.setdiff1d(held_ids, right_ids)),
-        "doubled": _ids(distinct[counts > 1]),
+        "missing": _named(reference, _once(right, ~np.isin(right, mine)), stream),
+        "extra": _named(held, _once(mine, ~np.isin(mine, right)), stream),
+        "doubled": _named(held, first[counts > 1], stream),
         "changed": _changed(reference, held, stream),
     }
 
@@ -77,32 +77,45 @@ def culprits(evidence: Evidence) -> list[str]:
     return [line for line in lines if line]
 
 
-def _ids(ids: npt.NDArray[np.integer]) -> Json:
-    return {"count": len(ids), "ids": [int(i) for i in ids[:IDS_NAMED]]}
+def _once(told: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """The rows under the mask, one of each record."""
+    rows = np.flatnonzero(mask)
+    return rows[np.unique(told[rows], return_index=True)[1]]
+
+
+def _named(columns: Columns, rows: npt.NDArray[np.intp], stream: Stream) -> Json:
+    """How many rows there are, and the ids of the first, in the order of the sequence."""
+    rows = rows[np.argsort(columns[stream.sequence][rows], kind="stable")]
+    return {"count": len(rows), "ids": [_id(columns, row, stream) for row in rows[:IDS_NAMED]]}
+
+
+def _id(columns: Columns, row: int, stream: Stream) -> Json:
+    """What names a record of a group: its number, or the other fields of its key."""
+    if stream.counted:
+        return int(columns[stream.sequence][row])
+    return "/".join(str(stream.types[name].shown(_plain(columns[name][row]))) for name in stream.own)
 
 
 def _changed(reference: Columns, held: Columns, stream: Stream) -> Json:
-    """The ids of which some held row has another hash than the reference's, with the fields that differ."""
-    right_ids = np.asarray(reference[stream.sequence])
-    order = np.argsort(right_ids, kind="stable")
-    right_ids = right_ids[order]
-    held_ids = np.asarray(held[stream.sequence])
-    if not len(right_ids) or not len(held_ids):
+    """The records of which some held row has another hash than the reference's, with the fields that differ."""
+    right, mine = stream.told_apart(reference), stream.told_apart(held)
+    if not len(right) or not len(mine):
         return {"count": 0, "ids": [], "rows": []}
-    place = np.minimum(np.searchsorted(right_ids, held_ids), len(right_ids) - 1)
-    right = stream.row_hashes(reference)[order][place]
-    differs = (right_ids[place] == held_ids) & (right != stream.row_hashes(held))
+    order = np.argsort(right, kind="stable")
+    place = order[np.minimum(np.searchsorted(right[order], mine), len(right) - 1)]
+    differs = (right[place] == mine) & (stream.row_hashes(reference)[place] != stream.row_hashes(held))
     rows = np.flatnonzero(differs)
-    rows = rows[np.argsort(held_ids[rows], kind="stable")]
+    rows = rows[np.argsort(held[stream.sequence][rows], kind="stable")]
     listed = []
     for row in rows[:IDS_NAMED]:
         pairs = {
-            name: [kind.shown(_plain(reference[name][order[place[row]]])), kind.shown(_plain(held[name][row]))]
+            name: [kind.shown(_plain(reference[name][place[row]])), kind.shown(_plain(held[name][row]))]
             for name, kind in stream.types.items()
             if name not in stream.group
         }
-        listed.append({"id": int(held_ids[row]), **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
-    return {**_ids(np.unique(held_ids[rows])), "rows": listed}
+        named = _id(held, row, stream)
+        listed.append({"id": named, **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
+    return {**_named(held, _once(mine, differs), stream), "rows": listed}
 
 
 def _plain(value: Any) -> Any:

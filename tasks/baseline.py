@@ -70,7 +70,5 @@ def baseline(run: Run) -> None:
             raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit")
         run.commit = newest[-1].id
     run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), rates)
-    run.say(
-        f"{run.name}: baseline {sum(rates.values()):.0f} records/s, "
-        f"visible {delay_p99_s * 1000:.0f} ms (p99) after they happen"
-    )
+    counted = f"{sum(rates.values()):.0f} records/s, " if config.stream.counted else ""
+    run.say(f"{run.name}: baseline {counted}visible {delay_p99_s * 1000:.0f} ms (p99) after they happen")

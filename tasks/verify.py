@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -39,6 +40,9 @@ drips may break; this one holds."""
 
 LATE_NAMED = 3
 """How many records that the ledger doesn't know are named."""
+
+LOOK_EVERY_S = 1.0
+"""Between two looks at digests that differ."""
 
 T = TypeVar("T")
 
@@ -157,7 +161,7 @@ def _told(run: Run, names: Sequence[str], trouble: dict[str, str]) -> None:
     """What these hops hold of the run's window, and what only they can tell of it."""
     if run.window is not None:
         _await_passed(run, run.window, names, trouble)
-        run.digests += _digests(run, run.window, names, trouble)
+        run.digests += _agreed(run, run.window, names, trouble)
         run.symptoms |= _symptoms(run, run.window, names, trouble)
 
 
@@ -187,6 +191,28 @@ def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[
         trouble |= {name: f"had not passed the window's end: {', '.join(late)}" for name, late in behind.items()}
         run.symptoms["not_passed"] = sorted({*behind, *run.symptoms.get("not_passed", ())})
     run.log(f"{', '.join(names)} to pass the window: took {time.monotonic() - began_s:.2f} s")
+
+
+def _agreed(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
+    """These hops' digests. Where a time tells the window, heads don't tell whether all of it is there: records come
+    out of order. Then what differs is looked at again, until nothing does or PASSED_WITHIN_S are over."""
+    found = _digests(run, window, names, trouble)
+    if run.stack.config.stream.counted:
+        return found
+    own: dict[str, str] = {}
+
+    def agree() -> bool:
+        nonlocal found
+        if not diagnose.wanted(replace(run.evidence(), digests=found)):
+            return True
+        own.clear()
+        found = _digests(run, window, names, own)
+        return False
+
+    with suppress(TooLate):
+        until(agree, within_s=PASSED_WITHIN_S, every_s=LOOK_EVERY_S, what="the digests to agree")
+    trouble |= own
+    return found
 
 
 def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
@@ -324,7 +350,7 @@ def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str,
                 late = {"late": _late(run, told["late"])} if "late" in told else {}
             except DriverError as e:
                 trouble[name] = str(e)
-                found["untold"] = [*found.get("untold", run.symptoms.get("untold", ())), name]
+                found["untold"] = [*(found.get("untold") or run.symptoms.get("untold") or []), name]
                 continue
             found |= {f"{name}.{symptom}": value for symptom, value in {**told, **late}.items()}
     return found

@@ -5,7 +5,7 @@ import time
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions, timings
+from gameday import conditions, schedule, timings
 from gameday.errors import DriverError, TooLate
 from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Measure, Verdict
 from gameday.polling import until
@@ -135,12 +135,13 @@ def _await_resolved(run: Run) -> None:
 
 
 def _exported(run: Run) -> bool:
-    """Whether the first scheduled run since the clock's start, and every run that the test asked for, have ended."""
+    """Whether the first scheduled run that the fault could not meet, and every run that the test asked for, have
+    ended."""
     if any(one.ended_us is None for one in run.now().struck):
         return False
     _, job = run.stack.export()
     try:
-        first = next((one for one in job.runs(run.clock_us()) if one.scheduled), None)
+        runs = schedule.after(job.runs(run.clock_us()), run.clock_us())
     except DriverError:
         return False  # an orchestrator that is slow to answer is asked again, within the same bound
-    return first is not None and first.ended_us is not None
+    return bool(runs) and runs[0].ended_us is not None

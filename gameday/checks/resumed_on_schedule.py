@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+from gameday import schedule
 from gameday.model import Evidence, Finding, JobRun, Timed, Verdict
 
 __all__ = ["resumed_on_schedule"]
@@ -19,8 +20,8 @@ def resumed_on_schedule(evidence: Evidence) -> Finding:
     """wait: from the clock's start until the first scheduled run is due, at most one interval of the schedule. work:
     from that run's start to its end, at most three times the median of the scheduled runs before the first act.
 
-    Prefect starts a run up to a second before it is due: one that began before the clock's start met the fault too,
-    also where it was due after; then the wait is from when it was due.
+    One that began before the clock's start met the fault too, also where it was due after (schedule.py); then the wait
+    is from when it was due.
     """
     clock_us = _wall_us(evidence, evidence.clock_ns)
     inject_us = _wall_us(evidence, evidence.inject_ns)
@@ -33,11 +34,9 @@ def resumed_on_schedule(evidence: Evidence) -> Finding:
         for run in runs
         if run.state == "Completed" and (run.ended_us or inject_us) < inject_us and (s := _work_s(run))
     ]
+    after = schedule.after(runs, clock_us)
     met = [run for run in runs if run.started_us is not None and run.started_us < clock_us]
     from_us = max([clock_us, *(run.due_us or 0 for run in met)])
-    after = sorted(
-        (run for run in runs if run not in met and (run.due_us or 0) >= clock_us), key=lambda run: run.due_us or 0
-    )
     if not after or not clean:
         what = "run was due after the strike" if clean else "clean run was seen before it"
         return Finding("resumed_on_schedule", Verdict.UNKNOWN, f"no scheduled {what}")

@@ -52,6 +52,9 @@ KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
 
 ALL_HASHES = "groupUniqArray(r)"
 MALFORMED_NAMED = 3
+TIMES = re.compile(r"(Nullable\()?DateTime")
+"""Columns that are compared with a time as they are: a moment, whatever the zone. A date is one only in some zone."""
+
 IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 QUERY_BYTES_MAX = 1 << 26
@@ -115,6 +118,14 @@ class _Shape:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Number:
+    """What windows go by, as SQL of an integer. column: the same of a column that is a time; None: it is none."""
+
+    sql: str
+    column: str | None = None
+
+
 @dataclass
 class Hop:
     """A table of records.
@@ -144,6 +155,7 @@ class Hop:
     settings: Mapping[str, int | str] = field(default_factory=dict)
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _numbers: dict[str, _Number] = field(default_factory=dict, init=False, repr=False)
     _shapes: dict[str, _Shape] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -152,7 +164,6 @@ class Hop:
             raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(KINDS)}")
         self._server = Server(self.url, self.settings)
         self._sql = {name: self.fields.get(name, name) for name in self.stream.types}
-        self._id = self._sql[self.stream.sequence]
         self._groups = tuple(
             self._sql[name] if self.stream.types[name].name == "text" else f"toString({self._sql[name]})"
             for name in self.stream.group
@@ -184,7 +195,7 @@ class Hop:
         """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
         shape = self._shape(self.table)
         fields = ", ".join(shape.values[name] for name in self.stream.types)
-        where = self._inside(Window({group: lo}, {group: hi}))
+        where = self._inside(Window({group: lo}, {group: hi}), self.table)
         fits = f" AND {shape.fits}" if shape.fits else ""
         repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
         sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self.table} WHERE {where}{fits} ORDER BY {shape.id}"
@@ -233,22 +244,23 @@ class Hop:
     def _tops(self, table: str, where: str, within_s: float, settings: str = "") -> dict[Group, int]:
         groups = ", ".join(self._groups)
         by = f" GROUP BY {groups}" if groups else ""
-        select = ", ".join([*self._groups, f"max({self._id})", "count()"])
+        select = ", ".join([*self._groups, f"max({self._number(table).sql})", "count()"])
         sql = f"SELECT {select} FROM {table} WHERE ({where}) AND ({self.where or 'true'}){by} {settings}"
         found = self._server.rows(sql, within_s)
         return {tuple(map(str, group)): int(head) for *group, head, rows in found if rows and all(group)}
 
     def _digests(self, window: Window, tallied: Callable[[_Shape, str, str], dict[Group, Tally]]) -> Sequence[Digest]:
-        inside, stream = self._inside(window), self.stream.name
         found = []
         for table, view in ((self.raw, "raw"), (self.table, KINDS[self.kind])):
             if table is not None:
-                found.append(Digest(stream, self.name, view, tallied(self._shape(table), table, inside)))
+                groups = tallied(self._shape(table), table, self._inside(window, table))
+                found.append(Digest(self.stream.name, self.name, view, groups))
         if self.log:
             topic, partition, offset = (self.log[name] for name in ("topic", "partition", "offset"))
             hashed = row_hash([f"toUInt64({offset})"])
             places = _Shape((topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed)
             fits = self._shape(self.table).fits
+            inside = self._inside(window, self.table)
             where = f"{inside} AND {fits}" if fits else inside
             found.append(Digest("offsets", self.name, "raw", tallied(places, self.table, where)))
         return tuple(found)
@@ -317,12 +329,26 @@ class Hop:
             told = self._server.rows(f"DESCRIBE TABLE (SELECT {listed} FROM {table})", LOOK_WITHIN_S)
             columns = dict(zip(names, (str(row[1]) for row in told), strict=True))
             try:
-                self._shapes[table] = self._made(columns)
+                self._shapes[table] = self._made(columns, self._number(table).sql)
             except Unfit as e:
                 raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
         return self._shapes[table]
 
-    def _made(self, columns: Mapping[str, str]) -> _Shape:
+    def _number(self, table: str) -> _Number:
+        """The sequence as it is. A time, which a table may have in several forms, as microseconds."""
+        sql = self._sql[self.stream.sequence]
+        if self.stream.counted:
+            return _Number(sql)
+        if table not in self._numbers:
+            ((_, column, *_),) = self._server.rows(f"DESCRIBE TABLE (SELECT {sql} AS f FROM {table})", LOOK_WITHIN_S)
+            try:
+                value = form(self.stream.types[self.stream.sequence], sql, str(column)).value
+            except Unfit as e:
+                raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
+            self._numbers[table] = _Number(value, sql if TIMES.match(str(column)) else None)
+        return self._numbers[table]
+
+    def _made(self, columns: Mapping[str, str], number: str) -> _Shape:
         kinds = self.stream.types
         forms = {name: form(kinds[name], self._sql[name], column) for name, column in columns.items()}
         own, hashed = (
@@ -332,21 +358,24 @@ class Hop:
         fits = [*dict.fromkeys(needed), *(made.fits for made in forms.values() if made.fits)]
         return _Shape(
             self._groups,
-            f"assumeNotNull(toInt64({self._id}))",
+            f"assumeNotNull(toInt64({number}))",
             row_hash(own),
             row_hash(hashed),
             " AND ".join(f"({one})" for one in fits) or None,
             {name: made.value for name, made in forms.items()},
         )
 
-    def _inside(self, window: Window) -> str:
+    def _inside(self, window: Window, table: str) -> str:
         """SQL: the record is in the window. A group's bounds are found by its hash, however many groups there are."""
         belongs = f"({self.where})" if self.where else "true"
         groups = {group: (window.lo.get(group, 0), hi) for group, hi in window.hi.items()}
         if not groups:
             return "false"
         lows, highs = (min(lo for lo, _ in groups.values()), max(hi for _, hi in groups.values()))
-        found = [belongs, f"{self._id} > {lows}", f"{self._id} <= {highs}"]
+        number = self._number(table)
+        found = [belongs, f"{number.sql} > {lows}", f"{number.sql} <= {highs}"]
+        if number.column is not None and lows > 0:  # for the table's index
+            found.append(f"{number.column} >= fromUnixTimestamp64Micro(toInt64({lows}))")
         if len(groups) == 1:
             (group,) = groups
             return " AND ".join([*found, *(same(sql, text) for sql, text in zip(self._groups, group, strict=True))])
@@ -357,12 +386,12 @@ class Hop:
         own = f"cityHash64({', '.join(self._groups)})"
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
             bounds = f"CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64))"
-            found.append(f"{self._id} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")
-        return " AND ".join([*found, *self._hint(groups)])
+            found.append(f"{number.sql} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")
+        return " AND ".join([*found, *self._hint(groups, number.sql)])
 
-    def _hint(self, groups: Mapping[Group, tuple[int, int]]) -> list[str]:
+    def _hint(self, groups: Mapping[Group, tuple[int, int]], number: str) -> list[str]:
         """The same for the table's index, where the fields are columns: the ranges of ids that can hold any."""
-        plain = (*self._groups, self._id)
+        plain = (*self._groups, number)
         if not all(IDENTIFIER.fullmatch(sql) for sql in plain):
             return []
         lows = min(lo for lo, _ in groups.values())
@@ -370,18 +399,18 @@ class Hop:
         if lows < 0:
             return []  # from the first record on
         ranges = ", ".join(
-            f"({', '.join([*map(literal, group), str(number)])})"
+            f"({', '.join([*map(literal, group), str(part)])})"
             for group, (lo, hi) in groups.items()
-            for number in range(lo // width, hi // width + 1)
+            for part in range(lo // width, hi // width + 1)
         )
-        listed = ", ".join([*self._groups, f"intDiv({self._id}, {width})"])
+        listed = ", ".join([*self._groups, f"intDiv({number}, {width})"])
         return [f"indexHint(({listed}) IN ({ranges}))"] if ranges else []
 
     def _malformed(self, window: Window) -> dict[str, Json]:
         shape = self._shape(self.table)
         if shape.fits is None:
             return {}
-        where = f"{self._inside(window)} AND NOT ({shape.fits})"
+        where = f"{self._inside(window, self.table)} AND NOT ({shape.fits})"
         shown = ", ".join(
             f"concat('{name} ', ifNull(toString({self._sql[name]}), 'NULL'))" for name in self.stream.types
         )
@@ -407,7 +436,7 @@ class Hop:
             fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
             columns = ", ".join([*self._groups, topic, partition])
             sql = (
-                f"SELECT {columns}, max({self._id}), max({offset}) FROM {self.table} "
+                f"SELECT {columns}, max({self._number(self.table).sql}), max({offset}) FROM {self.table} "
                 f"WHERE ({either([*known, *fresh])}) AND ({self.where or 'true'}) GROUP BY {columns}"
             )
             for *texts, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
@@ -445,13 +474,12 @@ class Hop:
         }
 
     def _not_first(self, first: Mapping[str, str], window: Window) -> int:
-        where, key = self._inside(window), f"tuple({', '.join([*self._groups, self._id])})"
-        sql = f"""
-            SELECT countIf(kept != lowest) FROM
-                (SELECT {key} AS k, min({first["offset"]}) AS kept FROM {self.table} WHERE {where} GROUP BY 1) AS s
-                INNER JOIN
-                (SELECT {key} AS k, min({first["offset"]}) AS lowest FROM {first["table"]} WHERE {where} GROUP BY 1) AS
-                b ON s.k = b.k"""
+        kept, lowest = (
+            f"SELECT tuple({', '.join([*self._groups, self._shape(table).key])}) AS k, "
+            f"min({first['offset']}) AS {name} FROM {table} WHERE {self._inside(window, table)} GROUP BY 1"
+            for name, table in (("kept", self.table), ("lowest", first["table"]))
+        )
+        sql = f"SELECT countIf(kept != lowest) FROM ({kept}) AS s INNER JOIN ({lowest}) AS b ON s.k = b.k"
         return int(self._server.rows(sql, DIGEST_WITHIN_S)[0][0])
 
 

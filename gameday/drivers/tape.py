@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from gameday import address
 from gameday.config import Http
 from gameday.drivers._post import Kept
-from gameday.errors import DriverError
+from gameday.errors import ConfigError, DriverError
 from gameday.model import EMPTY, Columns, Digest, Group, Tally, Window
 from gameday.records.declaration import Stream
 from gameday.stack import function
@@ -43,6 +43,13 @@ class Hop:
     records: str
     stream: Stream
     name: str = "exchange"
+
+    def __post_init__(self) -> None:
+        if not self.stream.counted:
+            raise ConfigError(
+                f"hops.{self.name}.driver is 'tape', which numbers its records, but streams.{self.stream.name} has no "
+                f"sequence. Remedy: streams.{self.stream.name}.sequence, or a log or a table as the first hop"
+            )
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> the highest id that exists now."""

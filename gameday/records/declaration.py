@@ -17,12 +17,17 @@ from gameday.model import Columns, Group, Tally
 from gameday.records.types import Canonical, Type, parse
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from gameday.records.hashing import U64
 
-__all__ = ["Stream", "hop_mistakes", "stream"]
+__all__ = ["PLACE", "Stream", "hop_mistakes", "stream"]
 
 GROUPED = ("text", "int", "uuid")
 """What can tell a group: its text is the same everywhere."""
+
+PLACE = {"topic": "text", "partition": "int", "offset": "int"}
+"""The key of a stream that declares none, where a record lies in a log, and its types."""
 
 GONE = {
     "columns": "fields: SQL of each field that has another name or form",
@@ -39,9 +44,11 @@ class Stream:
     """One declared stream.
 
     key: the fields that make two rows the same record. group: those whose damage is told apart. types: of every field,
-    those of key and group among them. sequence: the field that grows inside each group; gapless: without a gap. time:
-    the field that says when it happened. hops: in order, the first is the ledger. visible: the hop that users query.
-    path: components in order; {field} stands for the group's.
+    those of key and group among them. sequence: the field by which windows go; counted: whether it was declared, so it
+    is a number that grows inside each group and that no two records there have; else it is the time. gapless: whether
+    it leaves none out. time: the field that says when it happened. hops: in order, the first is the ledger. visible:
+    the hop that users query. path: components in order; {field} stands for the group's. placed: whether the key is the
+    place in the log.
     """
 
     name: str
@@ -54,6 +61,8 @@ class Stream:
     hops: tuple[str, ...]
     visible: str
     path: tuple[str, ...]
+    counted: bool = True
+    placed: bool = False
 
     @cached_property
     def own(self) -> tuple[str, ...]:
@@ -75,6 +84,10 @@ class Stream:
     def grouped(self, values: Mapping[str, Canonical]) -> Group:
         """The group of a record's canonical values."""
         return tuple(str(self.types[name].shown(values[name])) for name in self.group)
+
+    def told_apart(self, columns: Columns) -> npt.NDArray[Any]:
+        """Of each record of a group what no other one there has: its number, or its key's hash."""
+        return columns[self.sequence] if self.counted else self.key_hashes(columns)
 
     def key_hashes(self, columns: Columns) -> U64:
         """Of each record, by its key within its group. columns: canonical values by field."""
@@ -109,8 +122,15 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
     """
     at, before = f"streams.{name}", len(mistakes)
     key, group = tuple(given.get("key") or ()), tuple(given.get("group") or ())
-    sequence = given.get("sequence")
-    types = _types(at, key, group, sequence, given, mistakes)
+    sequence, time = given.get("sequence"), given.get("time")
+    placed, counted = not key and sequence is None, not key or sequence is not None
+    if placed:
+        key, group, sequence = tuple(PLACE), tuple(dict.fromkeys([*group, "topic", "partition"])), "offset"
+    elif not counted:
+        sequence = time
+    usual = {**(PLACE if placed else {}), **({sequence: "int"} if sequence and sequence != time else {})}
+    named = [*group, *key, *([sequence] if sequence else ())]
+    types = _types(at, named, {**usual, **(given.get("fields") or {})}, mistakes)
     if not key:
         mistakes.append(f"{at}.key is missing. Remedy: the fields that make two rows the same record, such as ['id']")
     elif not set(key) - set(group):
@@ -119,17 +139,18 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
         )
     if sequence is None:
         mistakes.append(
-            f"{at}.sequence is missing. Remedy: an integer field that grows inside each group; streams without one "
-            "can't be judged yet"
+            f"{at} has neither sequence nor time, so nothing tells which records a run is judged by. Remedy: sequence, "
+            "an integer field that grows inside each group; or time, the field that says when a record happened"
         )
-    elif sequence in types and types[sequence].name != "int":
+    elif counted and sequence in types and types[sequence].name != "int":
         mistakes.append(f"{at}.sequence is {sequence!r}, of type {types[sequence]}. Remedy: a field of type int")
     if sequence in group:
         mistakes.append(f"{at}.sequence is {sequence!r}, which is in group. Remedy: it must differ within a group")
+    if given.get("gapless") and given.get("sequence") is None:
+        mistakes.append(f"{at}.gapless is true, but there is no sequence. Remedy: {at}.sequence, or leave gapless out")
     for field in group:
         if field in types and types[field].name not in GROUPED:
             mistakes.append(f"{at}.group has {field!r}, of type {types[field]}. Remedy: one of {', '.join(GROUPED)}")
-    time = given.get("time")
     if time is not None and types.get(time, Type("")).name != "time":
         mistakes.append(
             f"{at}.time is {time!r}. Remedy: a field that `fields` gives a type time, time(s), time(ms) or time(us)"
@@ -137,18 +158,19 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
     mistakes += _places(at, given, group, hops)
     if len(mistakes) > before:
         return None
-    names = (tuple(given[each]) for each in ("hops", "path"))
     return Stream(
-        name,
-        key,
-        group,
-        types,
-        str(sequence),
-        bool(given.get("gapless")),
-        time,
-        next(names),
-        given["visible"],
-        next(names),
+        name=name,
+        key=key,
+        group=group,
+        types=types,
+        sequence=str(sequence),
+        gapless=bool(given.get("gapless")),
+        time=time,
+        hops=tuple(given["hops"]),
+        visible=given["visible"],
+        path=tuple(given["path"]),
+        counted=counted,
+        placed=placed,
     )
 
 
@@ -174,22 +196,14 @@ def hop_mistakes(name: str, given: Mapping[str, Any], known: Stream | None) -> l
     return found
 
 
-def _types(
-    at: str,
-    key: Sequence[str],
-    group: Sequence[str],
-    sequence: str | None,
-    given: Mapping[str, Any],
-    mistakes: list[str],
-) -> dict[str, Type]:
-    """The type of every field: text for one of the key or group that `fields` leaves out, int for the sequence."""
-    declared = dict(given.get("fields") or {})
+def _types(at: str, named: Sequence[str], declared: Mapping[str, str], mistakes: list[str]) -> dict[str, Type]:
+    """The type of every field: text for one that is named and not declared."""
     found: dict[str, Type] = {}
-    for name in dict.fromkeys([*group, *key, *([sequence] if sequence else ()), *declared]):
+    for name in dict.fromkeys([*named, *declared]):
         if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
             mistakes.append(f"{at} has a field {name!r}. Remedy: letters, digits and _")
         try:
-            found[name] = parse(declared.get(name, "int" if name == sequence else "text"))
+            found[name] = parse(declared.get(name, "text"))
         except ValueError as e:
             mistakes.append(f"{at}.fields.{name} is {e}")
     return found

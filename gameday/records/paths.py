@@ -15,7 +15,7 @@ import orjson
 
 from gameday.model import Columns, Group
 from gameday.records.columns import canonical
-from gameday.records.declaration import Stream
+from gameday.records.declaration import PLACE, Stream
 from gameday.records.types import Canonical, Malformed, Type, parse
 
 __all__ = ["ROOTS", "Message", "Reader", "Record", "reader"]
@@ -129,8 +129,10 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
     that is found is added, with key, value and remedy."""
     paths = shape.get("fields") or {}
     fields: list[Field] = []
+    texts = []
     for name, kind in stream.types.items():
-        text = str(paths.get(name, name))
+        text = str(paths.get(name, f"${name}" if stream.placed and name in PLACE else name))
+        texts.append(text)
         path, _, told = text.partition(" as ")
         if told:
             try:
@@ -152,7 +154,7 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
         (_get(path, f"{at}.where", mistakes), tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,))
         for path, wanted in (shape.get("where") or {}).items()
     ]
-    asked = [*(paths.get(name, name) for name in stream.types), *(shape.get("where") or {}), *([each] if each else ())]
+    asked = [*texts, *(shape.get("where") or {}), *([each] if each else ())]
     parses = any(not str(path).startswith(("$", "'")) or str(path).startswith("$message") for path in asked)
     places = any(str(path).startswith("$") and not str(path).startswith("$message") for path in asked)
     return Reader(stream, fields, _get(each, f"{at}.each", mistakes) if each else None, where, parses, places)

@@ -52,7 +52,9 @@ def run_that_sees(*looks: Now, quiet_ns: int = 0) -> Any:
         now=now,
         say=lambda text: None,
         test=SimpleNamespace(archive=False),
-        stack=SimpleNamespace(config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"]), cursors={})),
+        stack=SimpleNamespace(
+            config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"], counted=True), cursors={})
+        ),
         baseline=None,
         quiet_ns=quiet_ns,
     )

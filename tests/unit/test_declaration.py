@@ -49,7 +49,9 @@ def test_the_fields_of_key_and_group_need_no_type() -> None:
     [
         ({"key": []}, "streams.orders.key is missing. Remedy: the fields that make two rows the same record"),
         ({"key": ["shop"]}, "streams.orders.key is ['shop'], all of it in group"),
-        ({"sequence": None}, "streams.orders.sequence is missing. Remedy: an integer field"),
+        ({"sequence": None}, "streams.orders has neither sequence nor time, so nothing tells which records a run is"),
+        ({"sequence": None, "time": "total"}, "streams.orders.time is 'total'. Remedy: a field that `fields` gives a"),
+        ({"sequence": None, "gapless": True}, "streams.orders.gapless is true, but there is no sequence"),
         ({"sequence": "order"}, "streams.orders.sequence is 'order', of type uuid. Remedy: a field of type int"),
         ({"sequence": "shop", "fields": {"shop": "int"}}, "streams.orders.sequence is 'shop', which is in group"),
         ({"time": "total"}, "streams.orders.time is 'total'. Remedy: a field that `fields` gives a type time"),
@@ -67,6 +69,32 @@ def test_a_mistake_names_key_value_and_remedy(change: dict[str, Any], told: str)
     found, mistakes = declared(**{**ORDERS, **change})
     assert found is None
     assert any(told in mistake for mistake in mistakes), mistakes
+
+
+def test_a_stream_without_a_number_goes_by_its_time() -> None:
+    """Two records may have the same; their keys tell them apart."""
+    fields = {"order": "uuid", "at": "time"}
+    found, mistakes = declared(key=["order"], group=["shop"], time="at", fields=fields)
+    assert found is not None, mistakes
+    assert (found.sequence, found.counted, found.gapless) == ("at", False, False)
+    moment = np.array([5, 5], dtype=np.int64)
+    two = {"at": moment, "order": np.array([b"a" * 16, b"b" * 16], dtype=object), "shop": np.array(["x", "x"])}
+    assert (found.tally(two).keys, len(set(found.told_apart(two).tolist()))) == (2, 2)
+
+
+def test_a_stream_without_a_key_goes_by_its_place() -> None:
+    """Topic and partition are its group, with those that it declares; the offset counts."""
+    found, mistakes = declared(group=["shop"], fields={"total": "decimal(2)"})
+    assert found is not None, mistakes
+    assert (found.key, found.group) == (("topic", "partition", "offset"), ("shop", "topic", "partition"))
+    assert (found.sequence, found.counted, found.placed) == ("offset", True, True)
+    assert {name: str(kind) for name, kind in found.types.items()} == {
+        "shop": "text",
+        "topic": "text",
+        "partition": "int",
+        "offset": "int",
+        "total": "decimal(2)",
+    }
 
 
 @pytest.mark.parametrize("key", ["columns", "keys", "venues", "view", "trades"])
@@ -111,7 +139,7 @@ keys = { id = "i" }
         "surplus",
         "components.web.probes.p.rate_hz",
         "streams.orders.fields.total is 'money' is no type",
-        "streams.orders.sequence is missing",
+        "streams.orders has neither sequence nor time",
         "streams.orders.hops names 'lake'",
         "streams.orders.visible is 'table'",
         "hops.log.keys is gone",

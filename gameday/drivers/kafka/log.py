@@ -200,7 +200,7 @@ class Hop:
         for group in window.hi:
             mine = whole.only(whole.places["group"] == self._numbers.get(group, -1))
             if len(mine):
-                back = self._back(group, found.values())
+                back = self._back(group, found.values()) if self.stream.counted else None
                 groups[group] = replace(self.stream.tally(mine.columns), back=back)
         for (topic, partition), piece in found.items():
             if len(piece):
@@ -266,14 +266,20 @@ class Hop:
 
     @property
     def tells(self) -> frozenset[str]:
-        """The symptoms that it can tell."""
-        return frozenset({"late", "malformed"})
+        """The symptoms that it can tell. What came late was sent again only where a number tells a record's place."""
+        return frozenset({"late", "malformed"} if self.stream.counted else {"malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """late: records produced since the baseline whose id was at every hop by then, with their hashes, for the
         ledger to judge. malformed: messages since then that are no record."""
         with self._lock, _errors(self.brokers):
             whole = self._since(since_us)
+        told: dict[str, Json] = {"malformed": whole.malformed}
+        if whole.malformed:
+            told["malformed_first"] = list(whole.reasons)
+        return {**told, "late": self._late(whole, window)} if self.stream.counted else told
+
+    def _late(self, whole: _Piece, window: Window) -> Json:
         rows = 0
         sample: list[Json] = []
         for group, lo in window.lo.items():
@@ -282,8 +288,7 @@ class Hop:
             rows += len(late)
             pairs = zip(late.ids.tolist(), late.hashes.tolist(), strict=True)
             sample += [[*group, key, value] for key, value in pairs][: SAMPLE_ROWS_MAX - len(sample)]
-        told: dict[str, Json] = {"late": {"rows": rows, "sample": sample}, "malformed": whole.malformed}
-        return {**told, "malformed_first": list(whole.reasons)} if whole.malformed else told
+        return {"rows": rows, "sample": sample}
 
     def _since(self, since_us: int) -> _Piece:
         """Every record that was produced since then."""
@@ -300,9 +305,11 @@ class Hop:
         Ids and times of a group ascend at the exchange, so a record above lo was produced after the newest record up to
         lo happened. A partition has been read far enough back when its log is older than that for every group known,
         and each of its own groups has shown an id up to lo. A record that was sent again late can't end the search
-        early: when it happened tells, not where it lies.
+        early: when it happened tells, not where it lies. Where the place itself is the id it tells at once.
         """
         bounds = self._bounds()
+        if self.stream.placed:
+            bounds = {slot: (max(low, self._lowest(window, slot)), end) for slot, (low, end) in bounds.items()}
         starts = {slot: end for slot, (_, end) in bounds.items()}
         found: dict[Slot, list[_Piece]] = {slot: [] for slot in bounds}
         before: dict[Slot, dict[int, tuple[int, int]]] = {slot: {} for slot in bounds}
@@ -325,6 +332,12 @@ class Hop:
                         before[slot][number] = max(before[slot].get(number, here), here)
             depth *= 2
         return {slot: _Piece.join(self.stream, [*pieces]) for slot, pieces in found.items()}
+
+    def _lowest(self, window: Window, slot: Slot) -> int:
+        """The first offset of a partition that a window asks for, where offsets are the ids."""
+        place = [self.stream.group.index(name) for name in ("topic", "partition")]
+        mine = [lo for group, lo in window.lo.items() if tuple(group[i] for i in place) == (slot[0], str(slot[1]))]
+        return min(mine, default=-1) + 1
 
     @staticmethod
     def _far_enough(
