@@ -211,7 +211,7 @@ def test_a_window_far_inside_reads_little_of_the_table(client: Client, warehouse
     hop = Hop(warehouse, "append", "trades.large", TRADES, fields=TRADE_SQL)
     window = Window({("v", "S0"): 1_000, ("v", "S1"): 190_000}, {("v", "S0"): 1_500, ("v", "S1"): 190_500})
     read = client.query(
-        f"EXPLAIN ESTIMATE SELECT count(trade_id) FROM trades.large WHERE {hop._inside(window)}"
+        f"EXPLAIN ESTIMATE SELECT count(trade_id) FROM trades.large WHERE {hop._inside(window, hop.table)}"
     ).result_rows
     assert 1_000 <= int(read[0][3]) <= 40_000
     assert {g: t.rows for g, t in hop.digest(window)[0].groups.items()} == dict.fromkeys(window.hi, 500)

@@ -168,8 +168,8 @@ def test_each_damage_is_told_by_the_key(
     top = log.heads()["a",]
     window = Window({("a",): top - 1_000_000}, {("a",): top})
     assert judged(log, held, window) == [figures]
-    rows = (hop.rows(("a",), top - 1_000_000, top) for hop in (log, held))
-    differs = diagnose.difference(*rows, EVENTS)
+    right, mine = (hop.rows(("a",), top - 1_000_000, top) for hop in (log, held))
+    differs = diagnose.difference(right, mine, EVENTS)
     wrong = str(UUID(int=7)) if listed == "extra" else events[-10]["event_id"]
     assert {name: found["ids"] for name, found in differs.items() if found["count"]} == {listed: [wrong]}
 

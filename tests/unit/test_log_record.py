@@ -156,7 +156,7 @@ def test_all_mistakes_of_a_shape_are_told() -> None:
 
 
 INT = st.one_of(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-5, 5).map(str))
-ODD = st.sampled_from([None, True, 1.5, 1 << 63, "", "-", "1e3", "1\n2", "9" * 19, [], {}])
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, 1.5, 1 << 63, "", "-", "1e3", "1\n2", "9" * 19, [], {}])
 DECIMAL = st.one_of(
     st.integers(-(10**9), 10**9),
     st.decimals(-(10**9), 10**9, places=8).map(lambda number: f"{number:f}"),

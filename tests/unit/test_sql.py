@@ -85,7 +85,7 @@ def test_a_group_s_names_are_strings(monkeypatch: pytest.MonkeyPatch) -> None:
     hop = clickhouse.Hop("http://127.0.0.1:1", "append", "t", TRADES)
     more: Mapping[Group, int] = {("v", "other"): 1}
     for others in ({}, more):
-        where = hop._inside(Window({("v", EVIL): 0}, {("v", EVIL): 1, **others}))
+        where = hop._inside(Window({("v", EVIL): 0}, {("v", EVIL): 1, **others}), "t")
         assert SHOWN in where
         assert EVIL not in where
     hop.heads()
