@@ -11,6 +11,7 @@ import functools
 import importlib
 import pkgutil
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -518,9 +519,13 @@ class _Alert:
 
 
 def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
-    """Read the configuration and make the live stack."""
+    """Read the configuration and make the live stack. Modules beside gameday.toml can be imported from then on, behind
+    all that is installed: the drivers that it names."""
     state = state or State.default()
-    return Stack(configuration.load(path, state), state, path)
+    stack = Stack(configuration.load(path, state), state, path)
+    if (beside := str(stack.path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)
+    return stack
 
 
 # ---- the registry ------------------------------------------------------------------------------------------
@@ -544,7 +549,7 @@ def function(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as e:
         raise ConfigError(
-            f"{path!r} can't be imported: {e}. Remedy: 'package.module:name' of something importable from {Path.cwd()}"
+            f"{path!r} can't be imported: {e}. Remedy: 'module:name' of a module beside gameday.toml, or installed"
         ) from e
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 
 from flows import definitions
 from gameday import checks, conditions, faults
-from gameday.model import Heal, Measure, Verdict
+from gameday.errors import DriverError
+from gameday.model import Heal, Measure, Verdict, Window
+from gameday.stack import open_stack
 from gameday.state import ROOT
+from tests.fakes import write_config
 from tests.unit import evidence
 
 EXAMPLE = re.compile(r"```python\n# (\S+)\n(.*?)```", re.DOTALL)
@@ -61,3 +69,26 @@ def test_the_check_of_the_page_is_one() -> None:
         drain = Measure(None if high_s is None else high_s - 1, high_s)
         found = check(replace(run, measures={**run.measures, "drain": drain}))
         assert (found.check, found.verdict) == ("drained_soon", verdict)
+
+
+def test_the_driver_of_the_page_is_one(tmp_path: Path) -> None:
+    """Beside a gameday.toml; what it holds has the digest that the same records have in memory."""
+    (tmp_path / "my_drivers.py").write_text(example("drivers.md", "my_drivers.py"))
+    path = write_config(tmp_path)
+    taped = 'driver = "tape"\nurl = "http://127.0.0.1:1"\nrecords = "m:f"'
+    ours = f'driver = "my_drivers:Sqlite"\nfile = "{tmp_path}/orders.db"\ntable = "orders"'
+    path.write_text(path.read_text().replace('driver = "tape"', taped).replace('driver = "clickhouse"', ours))
+    hop: Any = open_stack(path).hop("two")
+    with closing(sqlite3.connect(tmp_path / "orders.db")) as database:
+        database.execute("CREATE TABLE orders (id)")
+        database.executemany("INSERT INTO orders VALUES (?)", [(n,) for n in range(1, 101)])
+        database.commit()
+        ids = np.arange(11, 91, dtype=np.int64)
+        (digest,) = hop.digest(Window({(): 10}, {(): 90}))
+        assert (hop.heads(), digest.groups) == ({(): 100}, {(): hop.stream.tally({"id": ids})})
+        database.execute("INSERT INTO orders VALUES (50.5)")
+        database.commit()
+    with pytest.raises(DriverError, match="no such table"):
+        dataclasses.replace(hop, table="other").heads()
+    with pytest.raises(DriverError, match=r"orders\.id has a value that is no int"):
+        hop.rows((), 0, 100)
