@@ -100,6 +100,24 @@ class Digest:
 
 
 @dataclass(frozen=True)
+class Excerpt:
+    """A hop's newest records as it reads them, and what it can't read.
+
+    groups: the records by group; one that is there twice is here twice, where the hop tells. heads: group -> highest
+    id, as far as the hop was seen to have any. above: group -> the id above which, up to the highest asked for, none
+    was left out. read: how many messages or rows were looked at. malformed: how many of them are no record of the
+    stream though they should be; reasons: the first three, each with its place.
+    """
+
+    groups: Mapping[Group, Columns]
+    heads: Mapping[Group, int]
+    above: Mapping[Group, int]
+    read: int
+    malformed: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sample:
     """One answer of one probe: sent at at_ns, answered took_ns later; value None: no answer within the deadline."""
 

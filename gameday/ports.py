@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from gameday.model import Columns, Commit, Digest, Group, Hindrance, JobRun, Json, Message, Position, Window
+from gameday.model import Columns, Commit, Digest, Excerpt, Group, Hindrance, JobRun, Json, Message, Position, Window
 
 if TYPE_CHECKING:
     from gameday.stack import Stack
@@ -42,6 +42,7 @@ __all__ = [
     "Lives",
     "Log",
     "Mirror",
+    "Newest",
     "Pause",
     "Points",
     "Probe",
@@ -97,6 +98,16 @@ class Sums(Hop, Protocol):
 
     def sums(self, window: Window) -> Sequence[Digest]:
         """As `digest`, but rows that repeat a record count and sum again, and conflicts are not told."""
+        ...
+
+
+@runtime_checkable
+class Newest(Hop, Protocol):
+    """A hop that can show its newest records together with what it can't read, however wrong their declaration is."""
+
+    def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
+        """About `limit` of the newest records, in bounded time and memory. upto: of these groups alone, and none above
+        these ids."""
         ...
 
 

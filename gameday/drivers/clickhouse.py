@@ -18,9 +18,10 @@ from gameday import address
 from gameday.config import Http
 from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.model import EMPTY, Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.model import EMPTY, Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
 from gameday.records.declaration import Stream
-from gameday.records.in_clickhouse import Unfit, form, row_hash
+from gameday.records.excerpts import back
+from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
 
 __all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
@@ -54,6 +55,15 @@ ALL_HASHES = "groupUniqArray(r)"
 MALFORMED_NAMED = 3
 TIMES = re.compile(r"(Nullable\()?DateTime")
 """Columns that are compared with a time as they are: a moment, whatever the zone. A date is one only in some zone."""
+
+SHOWN_MAX = 60
+"""Characters of a value that doesn't fit its type."""
+
+NEWEST_WITHIN_S = 20.0
+"""For each question about the newest records: less than who asks for them waits."""
+
+NEWEST_TIMES = 10
+"""Of records that repeat newest() takes at most so many times what it was asked for."""
 
 IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
@@ -108,7 +118,7 @@ class Server:
 @dataclass(frozen=True)
 class _Shape:
     """The records of a table, as SQL: the group's texts, the id, the hashes of key and row, whether a row's values fit
-    their types (None: any do), and each field's canonical value."""
+    their types (None: any do), each field's canonical value, and the text that says which values don't fit."""
 
     groups: tuple[str, ...]
     id: str
@@ -116,6 +126,7 @@ class _Shape:
     row: str
     fits: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)
+    unfit: str = "''"
 
 
 @dataclass(frozen=True)
@@ -200,6 +211,47 @@ class Hop:
         repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
         sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self.table} WHERE {where}{fits} ORDER BY {shape.id}"
         return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
+
+    def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
+        """By id, below each group's head. Of a table that shows no head, any rows, to tell what is wrong with them."""
+        heads, shape = self.heads() if upto is None else upto, self._shape(self.table)
+        if not heads:
+            return self._any(shape, limit)
+        rows_max = limit * NEWEST_TIMES
+        figures = ", ".join([*shape.groups, *(shape.values[name] for name in self.stream.types), shape.id])
+        fits, shown = f"({shape.fits or 'true'})", f"concat('id ', toString({shape.id}), ': ', {shape.unfit})"
+        malformed, reasons, records = 0, (), 0
+
+        def ask(window: Window) -> tuple[dict[Group, Columns], int]:
+            nonlocal malformed, reasons, records
+            whence = f"FROM {self.table} WHERE {self._inside(window, self.table)}"
+            order = f"ORDER BY {shape.id} DESC LIMIT {rows_max}"
+            found: dict[Group, list[Sequence[Any]]] = {}
+            for row in self._server.rows(f"SELECT {figures} {whence} AND {fits} {order}", NEWEST_WITHIN_S):
+                found.setdefault(tuple(map(str, row[: len(shape.groups)])), []).append(row[len(shape.groups) :])
+            records = sum(map(len, found.values()))
+            if shape.fits:
+                sql = f"SELECT count(), groupArray({MALFORMED_NAMED})({shown}) {whence} AND NOT {fits}"
+                ((malformed, reasons),) = self._server.rows(sql, NEWEST_WITHIN_S)
+            return {group: _canonical(rows, self.stream) for group, rows in found.items()}, records + malformed
+
+        groups, window, read = back(ask, heads, limit, self.stream)
+        above = dict(window.lo)
+        if records == rows_max:  # the rest was cut off
+            lows = {group: int(held[self.stream.sequence].min()) for group, held in groups.items()}
+            above = {group: lows.get(group, hi) for group, hi in window.hi.items()}
+        return Excerpt(groups, heads, above, read, malformed, tuple(reasons))
+
+    def _any(self, shape: _Shape, limit: int) -> Excerpt:
+        belongs = f"({self.where or 'true'}) AND ({self.recent or 'true'})"
+        sql = f"SELECT {shape.unfit} FROM {self.table} WHERE {belongs} LIMIT {limit}"
+        told = [row[0] for row in self._server.rows(sql, NEWEST_WITHIN_S)]
+        if not told:
+            sql = f"SELECT count() FROM (SELECT 1 FROM {self.table} LIMIT {limit})"
+            ((rows,),) = self._server.rows(sql, NEWEST_WITHIN_S)
+            return Excerpt({}, {}, {}, int(rows))
+        reasons = [text for text in told if text]
+        return Excerpt({}, {}, {}, len(told), len(reasons), tuple(reasons[:MALFORMED_NAMED]))
 
     def delivered(self) -> Position:
         """Slot -> the offset after the highest that it holds; {} for a table without places in a log."""
@@ -363,7 +415,23 @@ class Hop:
             row_hash(hashed),
             " AND ".join(f"({one})" for one in fits) or None,
             {name: made.value for name, made in forms.items()},
+            self._unfit(columns, forms),
         )
+
+    def _unfit(self, columns: Mapping[str, str], forms: Mapping[str, Form]) -> str:
+        """SQL: what is wrong with a row's values, in words; '' for nothing."""
+        told = []
+        for name, kind in self.stream.types.items():
+            sql = self._sql[name]
+            missing = [f"isNull({sql})"] if "Nullable(" in columns[name] else []
+            missing += [f"toString({sql}) = ''"] if name in self.stream.group else []
+            if name in self.stream.needed and missing:
+                told.append(f"if({' OR '.join(missing)}, {literal(f'{name}: is missing')}, '')")
+            if (fits := forms[name].fits) is not None:
+                value = f"substring(ifNull(toString({sql}), 'NULL'), 1, {SHOWN_MAX})"
+                shown = f"concat({literal(f'{name}: ')}, {value}, {literal(f' does not fit {kind}')})"
+                told.append(f"if({fits}, '', {shown})")
+        return f"arrayStringConcat(arrayFilter(t -> t != '', [{', '.join(told)}]), ', ')" if told else "''"
 
     def _inside(self, window: Window, table: str) -> str:
         """SQL: the record is in the window. A group's bounds are found by its hash, however many groups there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,13 +23,13 @@ from confluent_kafka import (
 from gameday.config import Brokers
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Digest, Group, Json, Position, Tally, Window
+from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
 from gameday.records.columns import array
 from gameday.records.declaration import Stream
 from gameday.records.hashing import row_hash
 from gameday.records.paths import Message, Reader, reader
 from gameday.records.tallies import tally
-from gameday.records.types import INT64_MAX, Canonical, Malformed
+from gameday.records.types import INT64_MAX, INT64_MIN, Canonical, Malformed
 
 __all__ = ["Hop"]
 
@@ -47,6 +47,9 @@ TAIL_RECORDS = 5_000
 
 BEHIND_RECORDS_MAX = 50_000
 """heads() skips what is further behind a partition's end: ids ascend, so the highest is at the end."""
+
+NEWEST_EACH_MIN = 10
+"""Of each partition newest() reads at least so many messages, however many partitions there are."""
 
 CLOCKS_APART_US = 10_000_000
 """How far the producers' clocks may be from the exchange's."""
@@ -94,13 +97,14 @@ REASONS_MAX = 3
 @dataclass(frozen=True)
 class _Piece:
     """Well-formed records in the log's order, as columns: the group's number, offset, when produced; and the canonical
-    values by field. reasons: of the first malformed messages."""
+    values by field. malformed: how many messages are none; reasons: of the first. read: all messages with a value."""
 
     stream: Stream
     places: Mapping[str, Ints]
     columns: Columns
     malformed: int = 0
     reasons: tuple[str, ...] = ()
+    read: int = 0
 
     @classmethod
     def of(
@@ -122,7 +126,8 @@ class _Piece:
         places = {name: np.concatenate([p.places[name] for p in pieces]) for name in PLACES}
         columns = {name: np.concatenate([p.columns[name] for p in pieces]) for name in stream.types}
         reasons = [reason for p in pieces for reason in p.reasons][:REASONS_MAX]
-        return cls(stream, places, columns, sum(p.malformed for p in pieces), tuple(reasons))
+        figures = (sum(p.malformed for p in pieces), tuple(reasons), sum(p.read for p in pieces))
+        return cls(stream, places, columns, *figures)
 
     def only(self, mask: npt.NDArray[np.bool_]) -> _Piece:
         places = {name: column[mask] for name, column in self.places.items()}
@@ -227,6 +232,54 @@ class Hop:
         pairs = np.stack([mine.ids.view(np.uint64), mine.hashes])
         first = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
         return {name: column[first] for name, column in mine.columns.items()}
+
+    def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
+        """Back from each partition's end until there are so many, or BEHIND_RECORDS_MAX messages have been read."""
+        with self._lock, _errors(self.brokers):
+            bounds = self._bounds()
+            starts = {slot: end for slot, (_, end) in bounds.items()}
+            found: dict[Slot, list[_Piece]] = {slot: [] for slot in bounds}
+            depth, left = max(NEWEST_EACH_MIN, limit // max(1, len(bounds))), BEHIND_RECORDS_MAX
+            while spans := {
+                slot: (max(bounds[slot][0], start - depth), start)
+                for slot, start in starts.items()
+                if start > bounds[slot][0] and depth
+            }:
+                for slot, piece in self._read(spans).items():
+                    found[slot].insert(0, piece)
+                    starts[slot] = spans[slot][0]
+                whole = _Piece.join(self.stream, [piece for pieces in found.values() for piece in pieces])
+                wanted = len(whole) + whole.malformed if upto is None else np.count_nonzero(self._upto(whole, upto))
+                left -= sum(stop - start for start, stop in spans.values())
+                depth = 0 if wanted >= limit else min(2 * depth, max(0, left) // len(spans))
+            slots = {slot: _Piece.join(self.stream, pieces) for slot, pieces in found.items()}
+            return self._excerpt(slots, {slot for slot, start in starts.items() if start == 0}, upto)
+
+    def _upto(self, piece: _Piece, upto: Mapping[Group, int]) -> npt.NDArray[np.bool_]:
+        return self._within(piece, Window(dict.fromkeys(upto, INT64_MIN), upto))
+
+    def _excerpt(
+        self, slots: Mapping[Slot, _Piece], begun: Collection[Slot], upto: Mapping[Group, int] | None
+    ) -> Excerpt:
+        """begun: the partitions that were read from their very first message on."""
+        whole = _Piece.join(self.stream, [*slots.values()])
+        # when the end of each record's partition begins; before everything, where nothing is before it
+        starts = [INT64_MIN if slot in begun else _since_us(piece) for slot, piece in slots.items()]
+        since_us = np.repeat(np.array(starts, dtype=np.int64), [len(piece) for piece in slots.values()])
+        order = np.argsort(whole.places["group"], kind="stable")
+        numbers, firsts = np.unique(whole.places["group"][order], return_index=True)
+        names = {number: group for group, number in self._numbers.items()}
+        groups: dict[Group, Columns] = {}
+        heads: dict[Group, int] = {}
+        above: dict[Group, int] = {}
+        for number, mine in zip(numbers.tolist(), np.split(order, firsts)[1:], strict=True):
+            group, ids = names[number], whole.ids[mine]
+            heads[group] = int(ids.max())
+            if upto is None or group in upto:
+                above[group] = _above(ids, whole.places["stamp_us"][mine], int(since_us[mine].max()))
+                kept = mine if upto is None else mine[ids <= upto[group]]
+                groups[group] = {name: column[kept] for name, column in whole.columns.items()}
+        return Excerpt(groups, heads, above, whole.read, whole.malformed, whole.reasons)
 
     def heads_before(self, position: Position) -> Mapping[Group, int]:
         """Read back from each offset until every group that the log has had there was met."""
@@ -412,7 +465,7 @@ class Hop:
         """Messages of one partition to columns. One without a value deletes, and is no record."""
         held = [message for message in messages if message.value() is not None]
         found = self._at_once(held) if held else None
-        return found if found is not None else self._one_by_one(held)
+        return replace(found if found is not None else self._one_by_one(held), read=len(held))
 
     def _at_once(self, messages: Sequence[Any]) -> _Piece | None:
         """All of them, where all can be read."""
@@ -478,6 +531,23 @@ def _message(message: Any) -> Message:
 def _stamp_us(kind: int, stamp_ms: int) -> int:
     """When a message was produced; without stamps a log is read from its start."""
     return stamp_ms * 1000 if kind else INT64_MAX
+
+
+def _since_us(piece: _Piece) -> int:
+    return int(piece.places["stamp_us"].min(initial=INT64_MAX))
+
+
+def _above(ids: Ints, stamps_us: Ints, since_us: int) -> int:
+    """The id above which none of a group's lacks in the ends of its partitions. since_us: when the last of these ends
+    begins; INT64_MIN: they are the whole partitions.
+
+    Ids ascend with the log: what came after all of these ends had begun is here, and it has higher ids than what came
+    before. What was sent again at the beginning of an end has lower ones, so a quarter of the records goes without.
+    """
+    if since_us == INT64_MIN:
+        return int(ids.min()) - 1
+    early = max(1, int(np.count_nonzero(stamps_us <= since_us)), len(ids) // 4)
+    return int(ids[np.argsort(stamps_us, kind="stable")[:early]].max())
 
 
 def _readers(hop: Hop) -> dict[str, Reader]:
