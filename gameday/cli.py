@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gameday import console, signals
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
@@ -130,21 +131,33 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def check(as_json: AsJson = False) -> None:
+def check(
+    as_json: AsJson = False,
+    looking: Annotated[
+        bool,
+        typer.Option("--look", help="Also read each hop's newest records, and hold the hops against each other."),
+    ] = False,
+) -> None:
     """The configuration against the running stack: what was found, what may be touched, what each test would skip and
-    why. Exit 3 when something wasn't found, or no test can run."""
+    why. Exit 3 when something wasn't found or, with --look, is not as it is declared; or when no test can run."""
     _quiet_prefect(None)  # only a channel that refers to a block of Prefect's needs it
     from flows import definitions
+    from gameday.reports.words import plain
     from tasks.survey import requirements
 
-    rows = requirements(_stack(), definitions())
+    stack = _stack()
+    rows = requirements(stack, definitions())
+    if looking:
+        from tasks.look import look
+
+        rows += look(stack)
     if as_json:
         out.print_json(json.dumps(rows))
     else:
         table = Table("what", "found", "note", box=None, pad_edge=False)
         for row in rows:
             missing = "[yellow]skipped[/]" if row["what"].startswith("test ") else "[red]no[/]"
-            table.add_row(row["what"], "yes" if row["ok"] else missing, row["note"])
+            table.add_row(row["what"], "yes" if row["ok"] else missing, Text(plain(row["note"])))
         out.print(table)
     tests = [row["ok"] for row in rows if row["what"].startswith("test ")]
     if not any(tests) or not all(row["ok"] for row in rows if not row["what"].startswith("test ")):

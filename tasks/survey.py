@@ -20,6 +20,7 @@ from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
 from gameday.ports import Inside, Isolate, Links, Probe
 from gameday.runbook import read
 from gameday.stack import OfItsOwn, ProbeSpec, Stack
+from tasks.look import readable
 
 __all__ = ["fitting", "requirements", "survey"]
 
@@ -71,7 +72,7 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
     """One row for everything that the configuration names and every test: found or not, and why."""
     asks: dict[str, Callable[[], str]] = {}
     for name, hop in stack.hops.items():
-        asks[f"hop {name}"] = lambda hop=hop: f"{sum(hop.heads().values()):,} records"  # type: ignore[misc]
+        asks[f"hop {name}"] = lambda hop=hop: readable(hop, hop.heads())  # type: ignore[misc]
     for name, cursor in stack.cursors.items():
         asks[f"cursor {name}"] = lambda cursor=cursor: f"{len(cursor.position())} slots"  # type: ignore[misc]
     for stop in stack.stops():
