@@ -65,6 +65,8 @@ def main() -> None:
     """Register, and print what was registered."""
     config = load()
     os.environ.setdefault("PREFECT_API_URL", config.prefect.api_url)
+    if config.prefect.ca:
+        os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", config.prefect.ca)
     for name in register(config):
         print(name)  # noqa: T201 - the command's answer
 

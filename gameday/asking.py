@@ -65,7 +65,9 @@ def give_up(descriptor: int) -> None:
     """Make the closing of this socket end its connection at the server too, at once.
 
     An ordinary end has to be read by the server: one that is frozen or too busy for that keeps each connection that was
-    given up, and they were more than a thousand.
+    given up, and they were more than a thousand. Below 0: it has ended already.
     """
+    if descriptor < 0:
+        return
     with socket.socket(fileno=os.dup(descriptor)) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)

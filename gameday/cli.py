@@ -536,9 +536,10 @@ def _need_prefect(config: StackConfig) -> None:
     """NotUp when the Prefect server does not answer."""
     from gameday.drivers import http
     from gameday.errors import DriverError
+    from gameday.tls import Tls
 
     try:
-        http.Probe(f"{config.prefect.api_url}/health", timeout_s=3.0).read()
+        http.Probe(f"{config.prefect.api_url}/health", timeout_s=3.0, tls=Tls(config.prefect.ca)).read()
     except DriverError as e:
         raise NotUp(
             f"the Prefect server at {config.prefect.api_url} does not answer: {e}. Remedy: gameday up, or "
@@ -559,6 +560,8 @@ def _quiet_prefect(config: StackConfig | None) -> None:
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL"] = "CRITICAL"
     if config is not None:
         os.environ["PREFECT_API_URL"] = config.prefect.api_url
+        if config.prefect.ca:
+            os.environ["PREFECT_API_SSL_CERT_FILE"] = config.prefect.ca
 
 
 def _choose(names: list[str], variants: str, params: list[str], stack: Stack | None) -> Any:

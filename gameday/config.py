@@ -25,11 +25,12 @@ from pydantic import (
     model_validator,
 )
 
-from gameday import address
+from gameday import address, tls
 from gameday.errors import ConfigError, NotUp
 from gameday.records import declaration
 from gameday.records.declaration import Stream
 from gameday.state import ROOT, RUNBOOKS, TESTS, State
+from gameday.tls import Tls
 
 __all__ = [
     "AlertsConfig",
@@ -237,6 +238,8 @@ class PrefectConfig(Strict):
     """The Prefect server that gameday's flows report to, and when the night starts."""
 
     api_url: Http
+    ca: str = ""
+    """The PEM file of who signed the server's certificate, for Prefect's own client too."""
     ui_url: Http | None = None
     alert_url: SecretStr | None = None
     """Where Prefect tells that gameday itself is in trouble: a run crashed or fell silent, a night did not begin."""
@@ -271,6 +274,13 @@ class MetricsConfig(Strict):
 
     textfile: Path | None = None
     push_url: SecretStr | None = None
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def tls(self) -> Tls:
+        return Tls(self.ca, self.certificate, self.key)
 
     @field_validator("textfile")
     @classmethod
@@ -468,8 +478,9 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
     except ValidationError as e:
         missing = {("streams",)} if mistakes else set()  # said already
         mistakes += [_problem(p) for p in e.errors() if p["loc"] not in missing] + _declared(filled)
+        mistakes += _files(filled)
     else:
-        mistakes += _cross_check(config) + _declared(filled)
+        mistakes += _cross_check(config) + _declared(filled) + _files(filled)
         if not mistakes:
             return config
     raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
@@ -495,6 +506,18 @@ def _declared(filled: Mapping[str, Any]) -> list[str]:
     for name, given in hops.items():
         if isinstance(given, dict):
             found += declaration.hop_mistakes(name, given, known)
+    return found
+
+
+def _files(value: Any, at: tuple[str, ...] = ()) -> list[str]:
+    """What is wrong with the files of TLS that tables with a driver or an address name."""
+    if not isinstance(value, dict):
+        return []
+    found = [mistake for key, inner in value.items() for mistake in _files(inner, (*at, str(key)))]
+    texts = [text for text in value.values() if isinstance(text, str)]
+    if "driver" in value or any(text.startswith(("http://", "https://")) for text in texts):
+        ready = {key: text for key, text in value.items() if not isinstance(text, str) or not VARIABLE.search(text)}
+        found += tls.mistakes(".".join(at), ready)
     return found
 
 

@@ -51,6 +51,7 @@ from gameday.ports import (
 )
 from gameday.state import ROOT, RUNBOOKS, State
 from gameday.stops import Stop
+from gameday.tls import KEYS, Tls
 
 __all__ = ["ARCHIVE", "OfItsOwn", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
 
@@ -587,17 +588,23 @@ def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str)
 
 
 def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones."""
+    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones. One with a
+    field `tls` takes the keys of a Tls."""
     cls = f"{made.__name__} of {made.__module__}"
     fields = {f.name: f for f in dataclasses.fields(made) if f.init}
+    secured: dict[str, Tls] = {}
+    if fields.pop("tls", None) is not None:
+        secured["tls"] = Tls(**{name: settings[name] for name in KEYS if name in settings})
+        settings = {name: value for name, value in settings.items() if name not in KEYS}
     required = {
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
+    takes = ", ".join([*fields, *(KEYS if secured else ())])
     if wrong := set(settings) - set(fields):
-        raise ConfigError(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {', '.join(fields) or 'nothing'}")
+        raise ConfigError(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {takes or 'nothing'}")
     if missing := required - set(settings):
-        raise ConfigError(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {', '.join(fields)}")
-    return made(**{name: _checked(made, name, value, where) for name, value in settings.items()})
+        raise ConfigError(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {takes}")
+    return made(**{name: _checked(made, name, value, where) for name, value in settings.items()}, **secured)
 
 
 def _offered(module: ModuleType, cls: str, where: str) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
 import socket
 import sys
@@ -19,6 +18,8 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from gameday.errors import DriverError
+from gameday.http import Unanswered, ask
+from gameday.tls import PLAIN, Tls
 
 __all__ = [
     "ANSWERS",
@@ -99,9 +100,9 @@ def manner(address: str) -> str:
         return RESETS
 
 
-def asked_s(vantage: str, address: str) -> float | None:
+def asked_s(vantage: str, address: str, tls: Tls = PLAIN) -> float | None:
     """What `reaction_s` finds at this vantage point (a URL). Raises the same; DriverError when it doesn't tell."""
-    told = _asked(vantage, "/reaction", address)
+    told = _asked(vantage, "/reaction", address, tls)
     why = told.get("error")
     if why == REFUSED:
         raise ConnectionRefusedError(f"{address} refuses connections")
@@ -113,28 +114,22 @@ def asked_s(vantage: str, address: str) -> float | None:
     return found
 
 
-def asked_manner(vantage: str, address: str) -> str:
+def asked_manner(vantage: str, address: str, tls: Tls = PLAIN) -> str:
     """What `manner` finds at this vantage point (a URL). Raises DriverError when it doesn't tell."""
-    told = _asked(vantage, "/manner", address)
+    told = _asked(vantage, "/manner", address, tls)
     if "manner" not in told:
         raise DriverError(f"{address}, as seen from {vantage}: {told.get('error')}", definite=True)
     return str(told["manner"])
 
 
-def _asked(vantage: str, path: str, address: str) -> dict[str, Any]:
-    parts = urlsplit(vantage)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
+def _asked(vantage: str, path: str, address: str, tls: Tls) -> dict[str, Any]:
     try:
-        connection.request("GET", f"{path}?address={quote(address)}")
-        told: dict[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError) as e:
+        answer = ask("GET", f"{vantage.rstrip('/')}{path}?address={quote(address)}", ASK_WITHIN_S, tls=tls)
+        told: dict[str, Any] = json.loads(answer.body)
+    except (Unanswered, ValueError) as e:
         raise DriverError(
-            f"the vantage point {vantage} does not tell how {address} reacts: {e or type(e).__name__}. "
-            "Remedy: start it",
-            definite=True,
+            f"the vantage point {vantage} does not tell how {address} reacts: {e}. Remedy: start it", definite=True
         ) from e
-    finally:
-        connection.close()
     return told
 
 

@@ -27,6 +27,7 @@ from gameday.model import Columns, Digest, Group, Window
 from gameday.ports import Hop, Ledger
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
+from gameday.tls import PLAIN, Tls
 
 __all__ = [
     "BAR_COLUMNS",
@@ -187,9 +188,10 @@ class Bars:
     table: str
     source: str
     name: str = "gold"
+    tls: Tls = PLAIN
 
     def __post_init__(self) -> None:
-        self._server = Server(self.url)
+        self._server = Server(self.url, tls=self.tls)
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> the highest id that bars of every interval hold: the window has been passed when all have."""

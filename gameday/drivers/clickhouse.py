@@ -5,24 +5,25 @@ numpy is imported by what computes with it: who only asks for the heads does wit
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from gameday import address
 from gameday.config import Http
-from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError, masked
+from gameday.http import Kept, Unanswered
 from gameday.model import EMPTY, Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
 from gameday.records.declaration import Stream
 from gameday.records.excerpts import back
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
 
@@ -70,6 +71,9 @@ IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 QUERY_BYTES_MAX = 1 << 26
 """A window of ten thousand groups takes a megabyte."""
 
+ANSWER_MAX_BYTES = 1 << 30
+"""The rows of a window, some ten million: they are held in memory."""
+
 PORTS = {"http": 8123, "https": 8443}
 """Where a server listens whose URL names no port."""
 
@@ -81,14 +85,14 @@ class Server:
     `gameday status` may last.
     """
 
-    def __init__(self, url: str, settings: Mapping[str, int | str] = {}) -> None:
+    def __init__(self, url: str, settings: Mapping[str, int | str] = {}, tls: Tls = PLAIN) -> None:
         """settings: of every query, besides its own."""
         self._settings = settings
         at = address.of(url)
         port = at.port or PORTS[at.scheme]
         self._where = f"{at.host}:{port}"
-        self._login = replace(at, user=at.user or "default").login
-        self._kept = Kept(at.host, port, at.scheme == "https", CONNECT_WITHIN_S)
+        known = replace(at, port=port, user=at.user or "default")
+        self._kept = Kept(known, tls, connect_within_s=CONNECT_WITHIN_S, most_bytes=ANSWER_MAX_BYTES)
 
     def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
         """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
@@ -102,13 +106,13 @@ class Server:
             "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
         }
         try:
-            status, body = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode(), self._login)
-            text = body.decode(errors="replace")
-            if status != http.client.OK:
-                raise self._error(text or f"status {status}")
+            answer = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode())
+            text = answer.body.decode(errors="replace")
+            if answer.status != HTTPStatus.OK:
+                raise self._error(text or f"status {answer.status}")
             rows: Sequence[Sequence[Any]] = json.loads(text)["data"]
             return rows
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as e:
+        except (Unanswered, ValueError, KeyError, TypeError) as e:
             raise self._error(str(e) or type(e).__name__) from e
 
     def _error(self, reason: str) -> DriverError:
@@ -164,6 +168,7 @@ class Hop:
     component: str = "clickhouse"
     name: str = "clickhouse"
     settings: Mapping[str, int | str] = field(default_factory=dict)
+    tls: Tls = PLAIN
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _numbers: dict[str, _Number] = field(default_factory=dict, init=False, repr=False)
@@ -173,7 +178,7 @@ class Hop:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(KINDS)}")
-        self._server = Server(self.url, self.settings)
+        self._server = Server(self.url, self.settings, self.tls)
         self._sql = {name: self.fields.get(name, name) for name in self.stream.types}
         self._groups = tuple(
             self._sql[name] if self.stream.types[name].name == "text" else f"toString({self._sql[name]})"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from gameday import address
 from gameday.errors import ConfigError, DriverError
-from gameday.unix import reachable
+from gameday.http import Kept, Unanswered
 
 __all__ = ["Probe"]
 
@@ -42,19 +43,15 @@ class Probe:
 
     def _inspect(self) -> Any:
         what = f"the engine at {self.url}, asked for container {self.container},"
-        connection = http.client.HTTPConnection("engine", timeout=self.timeout_s)
         try:
-            with reachable(self.url.removeprefix(UNIX)) as path:
-                connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                connection.sock.settimeout(self.timeout_s)
-                connection.sock.connect(path)
-            connection.request("GET", f"/containers/{quote(self.container, safe='')}/json")
-            answer = connection.getresponse()
-            body = json.loads(answer.read())
-            if answer.status != http.client.OK:
-                raise DriverError(f"{what} answered {answer.status}: {str(body.get('message'))[:200]}", definite=True)
-            return body
-        except (OSError, http.client.HTTPException, ValueError) as e:
-            raise DriverError(f"{what}: {e or type(e).__name__}", definite=True) from e
-        finally:
-            connection.close()
+            answer = self._engine.ask("GET", f"/containers/{quote(self.container, safe='')}/json", self.timeout_s)
+            body = json.loads(answer.body)
+        except (Unanswered, ValueError) as e:
+            raise DriverError(f"{what}: {e}", definite=True) from e
+        if answer.status != HTTPStatus.OK:
+            raise DriverError(f"{what} answered {answer.status}: {str(body.get('message'))[:200]}", definite=True)
+        return body
+
+    @cached_property
+    def _engine(self) -> Kept:
+        return Kept(address.of("http://engine"), unix=self.url.removeprefix(UNIX))

@@ -5,18 +5,18 @@ The other end is failpoints/server.py, in the platform's own process.
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from gameday import address
 from gameday.errors import ConfigError, DriverError, TooLate
+from gameday.http import Kept, Unanswered
 from gameday.model import Json
-from gameday.unix import reachable
 
 __all__ = ["Points"]
 
@@ -67,25 +67,21 @@ class Points:
 
     def _ask(self, method: str, target: str, body: str | None = None, within_s: float = ASK_WITHIN_S) -> Any:
         """One request. Raises DriverError; ConfigError when the process refuses what was asked, TooLate from wait."""
-        connection = _Connection(self.socket, within_s)
+        content = None if body is None else body.encode()
         try:
-            connection.connect()
-        except (FileNotFoundError, ConnectionRefusedError) as e:
-            raise _NobodyListens(
-                f"no process listens for failpoints at {self.socket}. Remedy: start it with FAILPOINTS_ENABLE=1 and "
-                f"this FAILPOINTS_SOCKET, and let its main call failpoints.listen()",
-                definite=True,
-            ) from e
-        except OSError as e:
-            raise DriverError(f"{self.socket}: {e}", definite=True) from e
-        try:
-            connection.request(method, target, body)
-            answer = connection.getresponse()
-            told = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as e:
+            answer = self._process.ask(method, target, within_s, content, {"Connection": "close"})
+            told = json.loads(answer.body)
+        except Unanswered as e:
+            if isinstance(e.__cause__, FileNotFoundError | ConnectionRefusedError):
+                raise _NobodyListens(
+                    f"no process listens for failpoints at {self.socket}. Remedy: start it with FAILPOINTS_ENABLE=1 "
+                    f"and this FAILPOINTS_SOCKET, and let its main call failpoints.listen()",
+                    definite=True,
+                ) from e
+            definite = method == "GET" or not e.sent
+            raise DriverError(f"{method} {target} at {self.socket}: {e}", definite=definite) from e
+        except ValueError as e:
             raise DriverError(f"{method} {target} at {self.socket}: {e!r}", definite=method == "GET") from e
-        finally:
-            connection.close()
         if answer.status in REFUSED:
             raise ConfigError(str(told["error"]))
         if answer.status in NOT_IN_TIME:
@@ -94,24 +90,14 @@ class Points:
             raise DriverError(f"{method} {target} at {self.socket} answered {answer.status}: {told}", definite=True)
         return told
 
+    @cached_property
+    def _process(self) -> Kept:
+        """No connection of it is kept: one would hold a thread of the process under test."""
+        return Kept(address.of("http://localhost"), unix=self.socket)
+
 
 class _NobodyListens(DriverError):
     """Then nothing is armed there either."""
-
-
-class _Connection(http.client.HTTPConnection):
-    """HTTP to a unix socket."""
-
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-        self._timeout_s = timeout_s
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self._timeout_s)
-        with reachable(self._path) as short:
-            self.sock.connect(short)
 
 
 def _path(point: str) -> str:

@@ -20,6 +20,7 @@ from gameday.drivers.clickhouse import literal
 from gameday.errors import ConfigError, DriverError, RolledBack, masked
 from gameday.model import Columns, Commit, Digest, Group, Tally, Window
 from gameday.records.declaration import Stream
+from gameday.tls import PLAIN, Tls
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -51,7 +52,8 @@ class Archive:
     clickhouse: http://user:password@host:port of the server that reads the files. position, ids: the keys of the
     summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id; position = "" where summaries have
     neither: then each commit's heads are those of its rows. fields, where: as clickhouse.Hop has them. endpoint: the
-    store's as that server reaches it, where it isn't the catalog's.
+    store's as that server reaches it, where it isn't the catalog's. tls: of ClickHouse; the catalog's is among its
+    properties.
     """
 
     catalog: Mapping[str, str]
@@ -64,6 +66,7 @@ class Archive:
     where: str | None = None
     endpoint: Http | None = None
     name: str = "archive"
+    tls: Tls = PLAIN
     _loaded: list[Any] = field(default_factory=list, init=False, repr=False)
     _place: list[Any] = field(default_factory=list, init=False, repr=False)
     _reached: dict[int, Mapping[Group, int]] = field(default_factory=dict, init=False, repr=False)
@@ -291,6 +294,7 @@ class Archive:
             where=self.where,
             name=self.name,
             settings={} if snapshot is None else {"iceberg_snapshot_id": snapshot.snapshot_id},
+            tls=self.tls,
         )
 
     def _group(self, name: str) -> Group:

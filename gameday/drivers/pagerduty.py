@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from gameday.drivers._post import post, web_address
 from gameday.model import Json, Message
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["Channel", "event"]
 
@@ -32,6 +33,7 @@ class Channel:
 
     routing_key: SecretStr
     base_url: str = "https://events.pagerduty.com"
+    tls: Tls = PLAIN
     takes: ClassVar[frozenset[str]] = frozenset({"trigger", "resolve"})
 
     def __post_init__(self) -> None:
@@ -40,7 +42,7 @@ class Channel:
     def send(self, message: Message, below: str | None, within_s: float) -> str | None:
         """The API answers 202. Sent twice, it is still one incident."""
         sent = {"routing_key": self.routing_key.get_secret_value(), **event(message)}
-        post("PagerDuty", f"{self.base_url.rstrip('/')}/v2/enqueue", sent, {}, within_s)
+        post("PagerDuty", f"{self.base_url.rstrip('/')}/v2/enqueue", sent, {}, within_s, self.tls)
         return None
 
 

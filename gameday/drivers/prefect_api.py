@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from gameday import address
-from gameday.asking import answer
 from gameday.config import Http
 from gameday.errors import ConfigError, DriverError
+from gameday.http import Unanswered, ask
 from gameday.model import Hindrance, JobRun, Json
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["Job"]
 
@@ -31,6 +30,7 @@ class Job:
 
     api_url: Http
     deployment: str
+    tls: Tls = PLAIN
 
     def __post_init__(self) -> None:
         if self.deployment.count("/") != 1:
@@ -143,29 +143,21 @@ class Job:
     def _ask(self, method: str, path: str, body: Json = None) -> Any:
         looks = method == "GET" or path.endswith(("/filter", "/count"))
         what = f"{method} {self.api_url}{path}"
-        return answer(lambda: self._asked(method, path, body, looks, what), 2 * ASK_WITHIN_S, what, definite=looks)
-
-    def _asked(self, method: str, path: str, body: Json, looks: bool, what: str) -> Any:
-        parts = urlsplit(self.api_url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=ASK_WITHIN_S)
-        headers = {"Content-Type": "application/json", **address.of(self.api_url).login}
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
         try:
-            connection.connect()
-        except OSError as e:
-            raise DriverError(f"{what}: {e}", definite=True) from e
-        try:
-            content = None if body is None else json.dumps(body)
-            connection.request(method, parts.path + path, content, headers)
-            response = connection.getresponse()
-            text = response.read()
-            if response.status >= 400:
-                raise DriverError(f"{what} answered {response.status}: {text[:200]!r}", definite=response.status < 500)
-            return json.loads(text)
-        except (OSError, http.client.HTTPException, ValueError) as e:
-            raise DriverError(f"{what}: {e or type(e).__name__}", definite=looks) from e
-        finally:
-            connection.close()
+            answer = ask(
+                method, f"{self.api_url}{path}", 2 * ASK_WITHIN_S, patience_s=ASK_WITHIN_S,
+                body=content, headers=headers, tls=self.tls,
+            )  # fmt: skip
+            if answer.status >= 400:
+                raise DriverError(
+                    f"{what} answered {answer.status}: {answer.body[:200]!r}", definite=answer.status < 500
+                )
+            return json.loads(answer.body)
+        except (Unanswered, ValueError) as e:
+            sent = not isinstance(e, Unanswered) or e.sent
+            raise DriverError(f"{what}: {e}", definite=looks or not sent) from e
 
 
 def _full(what: str, limit: int, taken: int) -> Iterator[Hindrance]:

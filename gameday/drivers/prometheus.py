@@ -4,26 +4,24 @@ here: rules, routes and receivers stay the platform's.
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
-from gameday import address
-from gameday.asking import answer
 from gameday.config import Http
 from gameday.errors import DriverError
+from gameday.http import Unanswered, ask
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, PENDING, Json
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["Alerts"]
 
 RULES = "/api/v1/rules?type=alert"
 SILENCES = "/api/v2/silences"
 STATES: Mapping[str, float] = {"inactive": INACTIVE, "pending": PENDING, "firing": FIRING}
-ANSWER_MAX_BYTES = 8 << 20
 
 TEMPLATE = "{{"
 """In the value of a rule's label: it is filled in when the alert is active."""
@@ -35,11 +33,12 @@ can be prolonged only by who knows when it began."""
 
 @dataclass(frozen=True)
 class Alerts:
-    """url: Prometheus', http://host:port. alertmanager: the same; empty: nothing is silenced."""
+    """url: Prometheus', http://host:port. alertmanager: the same; empty: nothing is silenced. tls: of both."""
 
     url: Http
     timeout_s: float
     alertmanager: Http = ""
+    tls: Tls = PLAIN
 
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
         """Where several rules have this name the worst state, and the oldest judgement."""
@@ -119,30 +118,23 @@ class Alerts:
     def _ask(self, method: str, url: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Any:
         """The answer's JSON; {} for an empty one, and for a status that is fine. All of it is there within twice
         timeout_s, which each of its pieces has."""
-        what = f"{method} {url}{path}"
-        looks = method == "GET"
-        return answer(lambda: self._asked(method, url, path, body, fine), 2 * self.timeout_s, what, definite=looks)
-
-    def _asked(self, method: str, url: str, path: str, body: Json, fine: tuple[int, ...]) -> Any:
-        parts = urlsplit(url)
-        what = f"{method} {url}{path}"
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_s)
-        content = None if body is None else json.dumps(body)
-        kind_of = {"Content-Type": "application/json"} if content else {}
+        what, looks = f"{method} {url}{path}", method == "GET"
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if content else {}
         try:
-            connection.request(method, parts.path.rstrip("/") + path, content, {**kind_of, **address.of(url).login})
-            response = connection.getresponse()
-            text = response.read(ANSWER_MAX_BYTES)
-            if response.status in fine:
+            answer = ask(
+                method, f"{url.rstrip('/')}{path}", 2 * self.timeout_s, patience_s=self.timeout_s,
+                body=content, headers=headers, tls=self.tls,
+            )  # fmt: skip
+            if answer.status in fine:
                 return {}
-            if response.status >= http.client.BAD_REQUEST:
-                raise DriverError(f"{what} answered {response.status}: {text[:200]!r}", definite=response.status < 500)
-            return json.loads(text) if text else {}
-        except (OSError, http.client.HTTPException, ValueError) as e:
-            raise DriverError(f"{what}: {e or type(e).__name__}", definite=method == "GET") from e
-        finally:
-            connection.close()
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                raise DriverError(
+                    f"{what} answered {answer.status}: {answer.body[:200]!r}", definite=answer.status < 500
+                )
+            return json.loads(answer.body) if answer.body else {}
+        except (Unanswered, ValueError) as e:
+            raise DriverError(f"{what}: {e}", definite=looks) from e
 
 
 def _shown(labels: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from gameday.config import Http
 from gameday.errors import DriverError
+from gameday.tls import refused
 
 __all__ = ["Rights"]
 
@@ -34,7 +35,7 @@ class Rights:
     """What one user may do in one bucket, by the bucket's policy.
 
     key, secret: the administrator's. principal: the user as policies name it. user_key, user_secret: its own, to prove
-    from its side what it may do.
+    from its side what it may do. ca: the PEM file of who signed the endpoint's certificate; "": whom the client trusts.
     """
 
     endpoint: Http
@@ -45,6 +46,7 @@ class Rights:
     user_key: str
     user_secret: str
     region: str = "us-east-1"
+    ca: str = ""
 
     def policy(self) -> str | None:
         """The bucket's policy as JSON; None: it has none."""
@@ -157,6 +159,7 @@ class Rights:
             aws_secret_access_key=secret,
             region_name=self.region,
             config=config,
+            verify=self.ca or None,
         )
 
     @contextmanager
@@ -170,7 +173,7 @@ class Rights:
             definite = http.client.BAD_REQUEST <= code < http.client.INTERNAL_SERVER_ERROR
             raise DriverError(f"S3 at {self.endpoint}: can't {what}: {e}", definite=definite) from e
         except (BotoCoreError, OSError) as e:
-            raise DriverError(f"S3 at {self.endpoint}: can't {what}: {e}", definite=False) from e
+            raise DriverError(f"S3 at {self.endpoint}: can't {what}: {refused(e) or e}", definite=False) from e
 
 
 def _document(policy: str | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from gameday.drivers._post import again_s, web_address
 from gameday.errors import Undelivered
 from gameday.model import Json, Message, Verdict
+from gameday.tls import PLAIN, Tls, context, refused
 
 __all__ = ["Channel", "blocks", "escaped", "fallback"]
 
@@ -62,6 +63,7 @@ class Channel:
     token: SecretStr
     channel: str
     base_url: str = WebClient.BASE_URL
+    tls: Tls = PLAIN
     takes: ClassVar[frozenset[str]] = frozenset({"announce", "fail", "night", "detail"})
 
     def __post_init__(self) -> None:
@@ -79,6 +81,7 @@ class Channel:
             self.token.get_secret_value(),
             base_url=f"{self.base_url.rstrip('/')}/",
             timeout=max(1, round(within_s)),
+            ssl=context(self.tls),
             retry_handlers=[],  # they sleep for as long as the server asks; the courier's patience has an end
             logger=SILENT,
         )
@@ -94,10 +97,17 @@ class Channel:
         except SlackApiError as e:
             raise _undelivered(e.response, whole=shown is None) from None
         except (OSError, http.client.HTTPException, SlackClientError, ValueError) as e:
-            reason = getattr(e, "reason", e)
-            why = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
-            raise Undelivered(f"Slack does not answer: {why}") from None
+            raise Undelivered(f"Slack does not answer: {_why(e)}") from None
         return str(answer["ts"])
+
+
+def _why(error: Exception) -> str:
+    """Why there was no answer. Of what is not the operating system's word only the kind: it may quote the token."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, TimeoutError):
+        return "timed out"
+    known = reason.strerror if isinstance(reason, OSError) else None
+    return (isinstance(reason, Exception) and refused(reason)) or known or type(reason).__name__
 
 
 class _IllFormed(Undelivered):

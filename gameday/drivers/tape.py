@@ -5,7 +5,6 @@ numpy is imported by what computes with it: who only asks for the heads does wit
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from urllib.parse import urlsplit
 
 from gameday import address
 from gameday.config import Http
-from gameday.drivers._post import Kept
 from gameday.errors import ConfigError, DriverError
+from gameday.http import Kept, Unanswered
 from gameday.model import EMPTY, Columns, Digest, Group, Tally, Window
 from gameday.records.declaration import Stream
 from gameday.stack import function
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["Hop"]
 
@@ -43,6 +43,7 @@ class Hop:
     records: str
     stream: Stream
     name: str = "exchange"
+    tls: Tls = PLAIN
 
     def __post_init__(self) -> None:
         if not self.stream.counted:
@@ -89,21 +90,17 @@ class Hop:
     def _tape(self) -> dict[str, Any]:
         target = f"{urlsplit(self.url).path.rstrip('/')}/tape"
         try:
-            status, body = self._server.ask("GET", target, ASK_WITHIN_S, headers=self._address.login)
-            if status != 200:
-                raise DriverError(f"GET {self.url}/tape answered {status}", definite=True)
-            tape: dict[str, Any] = json.loads(body)
+            answer = self._server.ask("GET", target, ASK_WITHIN_S)
+            if answer.status != 200:
+                raise DriverError(f"GET {self.url}/tape answered {answer.status}", definite=True)
+            tape: dict[str, Any] = json.loads(answer.body)
             return tape
-        except (OSError, http.client.HTTPException, ValueError) as e:
-            raise DriverError(f"GET {self.url}/tape: {e or type(e).__name__}", definite=True) from e
+        except (Unanswered, ValueError) as e:
+            raise DriverError(f"GET {self.url}/tape: {e}", definite=True) from e
 
     @cached_property
     def _server(self) -> Kept:
-        return Kept(self._address.host, self._address.port, self._address.scheme == "https")
-
-    @cached_property
-    def _address(self) -> address.Address:
-        return address.of(self.url)
+        return Kept(address.of(self.url), self.tls)
 
     @cached_property
     def _function(self) -> Records:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from gameday.drivers._post import post, web_address
 from gameday.model import Json, Message
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["Channel", "body"]
 
@@ -23,6 +24,7 @@ class Channel:
 
     url: SecretStr
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    tls: Tls = PLAIN
     takes: ClassVar[frozenset[str]] = frozenset({"announce", "fail", "night"})
 
     def __post_init__(self) -> None:
@@ -31,7 +33,7 @@ class Channel:
     def send(self, message: Message, below: str | None, within_s: float) -> str | None:
         """Any 2xx is taken. A message may come twice: its id tells."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        post("the webhook", self.url.get_secret_value(), body(message), headers, within_s)
+        post("the webhook", self.url.get_secret_value(), body(message), headers, within_s, self.tls)
         return None
 
 

@@ -5,16 +5,19 @@ What is done to a link is faults/'s; a link knows nothing of its ends.
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from gameday import address as addresses
 from gameday.config import Http
 from gameday.errors import DriverError
+from gameday.http import Kept, Unanswered
 from gameday.model import Json
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["Host"]
 
@@ -32,6 +35,7 @@ class Host:
     vantage: Http | None = None
     address: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    tls: Tls = PLAIN
 
     # ---- Links -----------------------------------------------------------------------------------------------
 
@@ -48,27 +52,27 @@ class Host:
 
     def join(self, link: str) -> None:
         """One that was removed meanwhile is its remover's."""
-        self._ask("POST", f"/proxies/{quote(link)}", {"enabled": True}, fine=(http.client.NOT_FOUND,))
+        self._ask("POST", f"/proxies/{quote(link)}", {"enabled": True}, fine=(HTTPStatus.NOT_FOUND,))
 
     def distort(self, link: str, name: str, kind: str, stream: str, attributes: Mapping[str, Json]) -> None:
         toxic = {"name": name, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": dict(attributes)}
-        self._ask("POST", f"/proxies/{quote(link)}/toxics", toxic, fine=(http.client.CONFLICT,))
+        self._ask("POST", f"/proxies/{quote(link)}/toxics", toxic, fine=(HTTPStatus.CONFLICT,))
 
     def restore(self, link: str, name: str) -> None:
-        self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(http.client.NOT_FOUND,))
+        self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(HTTPStatus.NOT_FOUND,))
 
     def reaction_s(self, address: str) -> float | None:
         from gameday import vantage  # which is a server too; who only looks at links needs none
 
         there = self._there(address)
-        return vantage.reaction_s(there) if self.vantage is None else vantage.asked_s(self.vantage, there)
+        return vantage.reaction_s(there) if self.vantage is None else vantage.asked_s(self.vantage, there, self.tls)
 
     def manner(self, address: str) -> str:
         from gameday import vantage
 
         there = self._there(address)
         if self.vantage is not None:
-            return vantage.asked_manner(self.vantage, there)
+            return vantage.asked_manner(self.vantage, there, self.tls)
         try:
             return vantage.manner(there)
         except OSError as e:
@@ -93,26 +97,22 @@ class Host:
     # ---- its API ---------------------------------------------------------------------------------------------
 
     def _ask(self, method: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Mapping[str, Json]:
-        """One request, without any proxy between. fine: statuses that mean that all is as asked already."""
-        parts = urlsplit(self.url)
-        connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=ANSWER_S)
+        """One request, each of which may be sent twice. fine: statuses that mean that all is as asked already."""
         try:
-            connection.request(
-                method, path, None if body is None else json.dumps(body), dict(addresses.of(self.url).login)
-            )
-            response = connection.getresponse()
-            text = response.read()
-            if response.status >= http.client.BAD_REQUEST and response.status not in fine:
+            status, text, _ = self._api.ask(method, path, ANSWER_S, None if body is None else json.dumps(body).encode())
+            if status >= HTTPStatus.BAD_REQUEST and status not in fine:
                 raise DriverError(
-                    f"toxiproxy at {self.url} answered {method} {path} with {response.status}: {text[:200]!r}",
+                    f"toxiproxy at {self.url} answered {method} {path} with {status}: {text[:200]!r}",
                     definite=True,
                 )
             answer: Mapping[str, Json] = json.loads(text) if text else {}
-        except (OSError, http.client.HTTPException, ValueError) as e:
+        except (Unanswered, ValueError) as e:
             raise DriverError(
                 f"toxiproxy at {self.url} does not answer {method} {path}: {e}. Remedy: gameday status",
                 definite=method == "GET",
             ) from e
-        finally:
-            connection.close()
         return answer
+
+    @cached_property
+    def _api(self) -> Kept:
+        return Kept(addresses.of(self.url), self.tls)

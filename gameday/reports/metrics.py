@@ -6,28 +6,27 @@ published last and the runs since.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
-from http.client import HTTPException
+from http import HTTPStatus
 from typing import TypeAlias
-from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, push_to_gateway, write_to_textfile
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import basic_auth_handler, default_handler, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from gameday import codec, history
 from gameday.config import StackConfig
 from gameday.errors import GamedayError
 from gameday.history import Board, Standing
+from gameday.http import Unanswered, ask
 from gameday.model import RunResult, Verdict
 from gameday.reports.words import parameters, plain
 from gameday.state import State
+from gameday.tls import PLAIN, Tls
 
 __all__ = ["publish", "push", "render"]
 
@@ -69,7 +68,7 @@ def publish(
         troubles.append(f"{textfile} can't be written: {e.strerror}. Remedy: check space and rights there")
     if config.metrics.push_url is not None:
         try:
-            push(config.metrics.push_url.get_secret_value(), board, config.name)
+            push(config.metrics.push_url.get_secret_value(), board, config.name, tls=config.metrics.tls)
         except GamedayError as e:
             troubles.append(str(e))
     return troubles
@@ -80,41 +79,29 @@ def render(board: Board, stack: str) -> str:
     return generate_latest(_registry(board, stack)).decode()
 
 
-def push(url: str, board: Board, stack: str, within_s: float = PUSH_WITHIN_S) -> None:
+def push(url: str, board: Board, stack: str, within_s: float = PUSH_WITHIN_S, tls: Tls = PLAIN) -> None:
     """Replace what the push gateway at url has of this stack. Raises GamedayError when that is not done in time."""
     parts = urlsplit(url)
     place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    handler = partial(basic_auth_handler, username=user, password=password) if user else default_handler
-    outcome: list[str] = []
 
-    def put() -> None:
-        try:
-            registry = _registry(board, stack)
-            push_to_gateway(bare, JOB, registry, {"stack": stack}, timeout=within_s, handler=handler)
-            outcome.append("")
-        except HTTPError as e:
-            outcome.append(f"answered {e.code} {e.reason}{_told(e)}")
-        except (OSError, HTTPException, ValueError) as e:
-            outcome.append(f"did not take them: {e}")
+    def trouble(what: str) -> GamedayError:
+        return GamedayError(f"the push gateway at {place} {what}. Remedy: check metrics.push_url in gameday.toml")
 
-    # a time-out of the socket's is renewed by each byte, and finding the address has none
-    thread = threading.Thread(target=put, daemon=True)
-    thread.start()
-    thread.join(within_s)
-    trouble = outcome[0] if outcome else f"did not answer within {within_s:g} s"
-    if trouble:
-        raise GamedayError(f"the push gateway at {place} {trouble}. Remedy: check metrics.push_url in gameday.toml")
+    def handler(
+        url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes
+    ) -> Callable[[], None]:
+        def put() -> None:
+            try:
+                answer = ask(method, url, within_s, body=data, headers=dict(headers), tls=tls, proxied=True)
+            except Unanswered as e:
+                raise trouble(f"did not take them: {e}") from None
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                said = plain(answer.body[:TOLD_BYTES].decode(errors="replace")).strip()
+                raise trouble(f"answered {answer.status}{': ' if said else ''}{said}")
 
+        return put
 
-def _told(error: HTTPError) -> str:
-    """What a gateway says of what it refuses."""
-    try:
-        told = plain(error.read(TOLD_BYTES).decode(errors="replace")).strip()
-    except (OSError, HTTPException):
-        return ""
-    return f": {told}" if told else ""
+    push_to_gateway(url, JOB, _registry(board, stack), {"stack": stack}, timeout=within_s, handler=handler)
 
 
 @dataclass(frozen=True, eq=False)  # the library keys collectors by what they are, not by what they hold

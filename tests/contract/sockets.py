@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 DRIP_EVERY_S = 0.05
+PIECE_BYTES = 1 << 16
 
 END_SEEN_S = 0.01
 """How soon a server of Python's sees that it is to end; by itself it would look every half second."""
@@ -52,8 +54,9 @@ def saying(data: bytes) -> Iterator[int]:
 
 
 @contextmanager
-def dripping(data: bytes) -> Iterator[int]:
-    """A port whose server sends its answer byte by byte: each within any time-out, the whole never."""
+def dripping(data: bytes, unix: Path | None = None) -> Iterator[int]:
+    """A port whose server sends its answer byte by byte: each within any time-out, the whole never. unix: at this
+    socket instead."""
 
     def drip(connection: socket.socket, ended: threading.Event) -> None:
         for byte in data:
@@ -61,12 +64,26 @@ def dripping(data: bytes) -> Iterator[int]:
                 return
             connection.sendall(bytes([byte]))
 
-    with _accepting(drip) as port:
+    with _accepting(drip, unix) as port:
         yield port
 
 
 @contextmanager
-def _accepting(serve: Callable[[socket.socket, threading.Event], object]) -> Iterator[int]:
+def endless(data: bytes, unix: Path | None = None) -> Iterator[int]:
+    """The same of one that says this, and then never ends to say more."""
+
+    def flood(connection: socket.socket, ended: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(data)
+        while not ended.is_set():
+            connection.sendall(b" " * PIECE_BYTES)
+
+    with _accepting(flood, unix) as port:
+        yield port
+
+
+@contextmanager
+def _accepting(serve: Callable[[socket.socket, threading.Event], object], unix: Path | None = None) -> Iterator[int]:
     ended = threading.Event()
 
     def one(connection: socket.socket) -> None:
@@ -84,13 +101,20 @@ def _accepting(serve: Callable[[socket.socket, threading.Event], object]) -> Ite
                 return
             threading.Thread(target=one, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) if unix is None else _listening(unix) as server:
         threading.Thread(target=loop, args=(server,), daemon=True).start()
         try:
-            yield server.getsockname()[1]
+            yield server.getsockname()[1] if unix is None else 0
         finally:
             ended.set()
             server.shutdown(socket.SHUT_RDWR)
+
+
+def _listening(unix: Path) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(unix))
+    server.listen()
+    return server
 
 
 class Answering:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import queue
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from gameday.drivers import clickhouse, http, kafka, postgres, prefect_api, tape
-from gameday.drivers._post import Kept
+from gameday import address, vantage
+from gameday import http as http_helper
+from gameday.drivers import (
+    clickhouse,
+    container,
+    failpoints,
+    http,
+    kafka,
+    postgres,
+    prefect_api,
+    prometheus,
+    tape,
+)
+from gameday.drivers._post import post
 from gameday.drivers.kafka import log, probes
-from gameday.errors import DriverError
+from gameday.errors import DriverError, GamedayError
+from gameday.history import Board
+from gameday.hosts import toxiproxy
+from gameday.http import Kept
 from gameday.model import Window
 from gameday.polling import until
-from tests.contract.sockets import dripping, hanging_up, nobody, saying, silent
+from gameday.reports import metrics
+from tests.contract.sockets import dripping, endless, hanging_up, nobody, saying, silent
 from tests.trades import TRADES
 
 TIMEOUT_S = 0.5
@@ -27,7 +46,6 @@ SLACK_S = 0.7
 GROUP = ("binance", "BTCUSDT")
 WINDOW = Window({GROUP: 0}, {GROUP: 10})
 BODY = b'{"connects": 3, "last": {"BTCUSDT": 7}}'
-HTTP_DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
 
 Ask = Callable[[int], object]
 SERVERS = {"refusing": nobody, "silent": silent, "hanging up": hanging_up}
@@ -47,6 +65,9 @@ ASKS: dict[str, tuple[Ask, float]] = {
     ),
     "postgres probe": (lambda p: postgres.Probe(f"postgresql://u:p@127.0.0.1:{p}/d", TIMEOUT_S).read(), TIMEOUT_S),
     "tape heads": (lambda p: tape.Hop(f"http://127.0.0.1:{p}", "m:f", TRADES).heads(), tape.ASK_WITHIN_S),
+    "prometheus alerts": (lambda p: prometheus.Alerts(f"http://127.0.0.1:{p}", TIMEOUT_S).firing(), TIMEOUT_S),
+    "toxiproxy links": (lambda p: toxiproxy.Host(f"http://127.0.0.1:{p}").links(), TIMEOUT_S),
+    "vantage": (lambda p: vantage.asked_manner(f"http://127.0.0.1:{p}", "127.0.0.1:1"), TIMEOUT_S),
     "prefect runs": (lambda p: prefect_api.Job(f"http://127.0.0.1:{p}/api", "f/d").runs(0), TIMEOUT_S),
 }
 
@@ -59,13 +80,20 @@ def misbehaving(request: pytest.FixtureRequest) -> Iterator[int]:
         yield port
 
 
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same drivers with less patience."""
+    monkeypatch.setattr(log, "READ_WITHIN_S", TIMEOUT_S)
+    for module in (prefect_api, vantage):
+        monkeypatch.setattr(module, "ASK_WITHIN_S", TIMEOUT_S)
+    monkeypatch.setattr(toxiproxy, "ANSWER_S", TIMEOUT_S)
+
+
 @pytest.mark.parametrize("ask", ASKS)
 def test_no_answer_is_a_driver_error_within_the_deadline(
     ask: str, misbehaving: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether nobody listens, nobody answers or the server hangs up; asking changes nothing, so it is definite."""
-    monkeypatch.setattr(log, "READ_WITHIN_S", TIMEOUT_S)
-    monkeypatch.setattr(prefect_api, "ASK_WITHIN_S", TIMEOUT_S)
+    impatient(monkeypatch)
     question, deadline_s = ASKS[ask]
     began = time.monotonic()
     with pytest.raises(DriverError) as caught:
@@ -74,13 +102,92 @@ def test_no_answer_is_a_driver_error_within_the_deadline(
     assert caught.value.definite
 
 
-def test_a_dripping_server_does_not_renew_the_deadline_of_an_http_probe() -> None:
+OVER_HTTP: dict[str, tuple[Callable[[int, Path], object], float]] = {
+    "http probe": (lambda p, _: ASKS["http probe"][0](p), TIMEOUT_S),
+    "clickhouse": (lambda p, _: clickhouse.Server(f"http://127.0.0.1:{p}").rows("SELECT 1", TIMEOUT_S), TIMEOUT_S),
+    "tape": (lambda p, _: ASKS["tape heads"][0](p), tape.ASK_WITHIN_S),
+    "prefect": (lambda p, _: ASKS["prefect runs"][0](p), 2 * TIMEOUT_S),
+    "prometheus": (lambda p, _: ASKS["prometheus alerts"][0](p), 2 * TIMEOUT_S),
+    "toxiproxy": (lambda p, _: ASKS["toxiproxy links"][0](p), TIMEOUT_S),
+    "vantage": (lambda p, _: ASKS["vantage"][0](p), TIMEOUT_S),
+    "container": (lambda _, unix: container.Probe("c", TIMEOUT_S, f"unix://{unix}").read(), TIMEOUT_S),
+    "failpoints": (
+        lambda _, unix: failpoints.Points(str(unix), "none")._ask("GET", "/points", None, TIMEOUT_S),
+        TIMEOUT_S,
+    ),
+    "a post": (lambda p, _: post("it", f"http://127.0.0.1:{p}/hook", {}, {}, TIMEOUT_S), TIMEOUT_S),
+    "push gateway": (lambda p, _: metrics.push(f"http://127.0.0.1:{p}", Board(), "t", TIMEOUT_S), TIMEOUT_S),
+}
+"""Each client of an HTTP server, with the port or the unix socket to ask at, and its bound."""
+
+BEGINNINGS = {"body": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "head": b"HTTP/1.1 200 OK\r\nX-Long: "}
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+@pytest.mark.parametrize("ask", OVER_HTTP)
+def test_a_dripping_server_does_not_renew_a_deadline(
+    ask: str, beginning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each byte comes within any socket's time-out; the whole answer does not."""
-    with dripping(HTTP_DRIP) as port:
+    impatient(monkeypatch)
+    question, deadline_s = OVER_HTTP[ask]
+    unix = tmp_path / "s" if ask in ("container", "failpoints") else None
+    with dripping(BEGINNINGS[beginning] + b"x" * 1000, unix) as port:
         began = time.monotonic()
-        with pytest.raises(DriverError):
-            http.Probe(f"http://127.0.0.1:{port}/", TIMEOUT_S).read()
-        assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+        with pytest.raises(GamedayError):
+            question(port, tmp_path / "s")
+        assert time.monotonic() - began < deadline_s + SLACK_S
+
+
+@pytest.mark.parametrize("ask", OVER_HTTP)
+def test_an_answer_without_end_is_none(ask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up at a size, and the rest of it is never held in memory."""
+    for module in (http_helper, clickhouse, http):
+        monkeypatch.setattr(module, "ANSWER_MAX_BYTES", 1 << 18)
+    unix = tmp_path / "s" if ask in ("container", "failpoints") else None
+    with (
+        endless(b"HTTP/1.1 200 OK\r\n\r\n", unix) as port,
+        pytest.raises(GamedayError, match=f"more than {1 << 18} bytes"),
+    ):
+        OVER_HTTP[ask][0](port, tmp_path / "s")
+
+
+class Ended:
+    """How each connection to a server ended that says half an answer and then nothing, as that server sees it."""
+
+    def __init__(self) -> None:
+        self.how: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+
+    def __enter__(self) -> Ended:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+            try:
+                while connection.recv(65536):  # the rest of what is asked
+                    pass
+                self.how.put("goodbye")
+            except ConnectionResetError:
+                self.how.put("reset")
+
+
+@pytest.mark.parametrize("ask", [name for name in OVER_HTTP if name not in ("container", "failpoints")])
+def test_a_server_that_is_given_up_is_left_nothing(ask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is reset: a goodbye would have to be read by a server that is frozen."""
+    impatient(monkeypatch)
+    with Ended() as server:
+        with pytest.raises(GamedayError):
+            OVER_HTTP[ask][0](server.port, Path())
+        assert server.how.get(timeout=5) == "reset"
 
 
 def test_a_dripping_server_does_not_renew_the_deadline_of_a_broker_probe() -> None:
@@ -186,13 +293,13 @@ def test_a_kept_connection_is_used_until_the_server_closes_it() -> None:
     """Then a new one is made: a server that was restarted is not taken for one that doesn't answer."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Silently) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        kept = Kept("127.0.0.1", server.server_port)
+        kept = Kept(address.of(f"http://127.0.0.1:{server.server_port}"))
         first, second = kept.ask("GET", "/", 5.0), kept.ask("GET", "/last", 5.0)
         assert first == second
         (connection,) = kept._idle
         until(lambda: select.select([connection.sock], [], [], 0)[0], within_s=5, what="the server's close")
-        status, port = kept.ask("GET", "/", 5.0)
-        assert (status, port != first[1]) == (200, True)
+        third = kept.ask("GET", "/", 5.0)
+        assert (third.status, third.body != first.body) == (200, True)
         server.shutdown()
 
 
@@ -211,7 +318,7 @@ def test_a_kept_connection_that_the_server_closes_under_a_request_is_made_anew()
     """The server was not asked yet: that is no trouble of its own. What it does on a new connection is."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Abruptly) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        kept = Kept("127.0.0.1", server.server_port)
+        kept = Kept(address.of(f"http://127.0.0.1:{server.server_port}"))
         first, second = kept.ask("GET", "/", 5.0), kept.ask("GET", "/", 5.0)
         assert (second[0], second[1] != first[1]) == (200, True)
         server.shutdown()

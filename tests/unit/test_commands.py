@@ -16,16 +16,18 @@ from tasks.definition import definition, described
 from tests.fakes import embedded_env
 
 HEAVY = frozenset(
-    {"boto3", "clickhouse_connect", "confluent_kafka", "docker", "markdown_it", "numpy", "pandas", "prefect", "pyarrow",
-     "pyiceberg", "requests", "slack_sdk", "sqlalchemy", "structlog"}
+    {"boto3", "clickhouse_connect", "confluent_kafka", "docker", "httpx", "markdown_it", "numpy", "pandas", "prefect",
+     "pyarrow", "pyiceberg", "requests", "slack_sdk", "sqlalchemy", "structlog"}
 )  # fmt: skip
 """Each takes a tenth of a second and more, up to Prefect's two."""
 
 COMPUTES = frozenset({"numpy"})
 """What the definitions of the failure tests may import besides: their conditions compute with it."""
 
-STORE = frozenset({"confluent_kafka", "markdown_it", "pandas", "pyarrow", "pyiceberg", "requests", "sqlalchemy"})
-"""What `check` may import besides: it reads the log's end, the archive and the runbooks."""
+STORE = frozenset(
+    {"confluent_kafka", "httpx", "markdown_it", "pandas", "pyarrow", "pyiceberg", "requests", "sqlalchemy"}
+)
+"""What `check` may import besides: it reads the log's end, the archive, the alerts and the runbooks."""
 
 
 def imported(*arguments: str, state: Path) -> frozenset[str]:

@@ -186,3 +186,21 @@ def test_a_year_is_kept_unless_it_is_said_otherwise(edited: Callable[[str, str],
     """The defaults, and that they can be changed."""
     assert edited("[prefect]", "[prefect]").retention.keep_days == 365
     assert edited("[prefect]", '[trend]\nregression = "tell"\n\n[prefect]').trend.regression == "tell"
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("ca.pem", "not an absolute path"), ("/nowhere/ca.pem", "no such file"), ("/etc/hostname", "no PEM")],
+)
+def test_a_file_of_tls_that_is_none_is_told_when_it_is_read(
+    path: str, why: str, edited: Callable[[str, str], config.StackConfig]
+) -> None:
+    """Key, value and remedy, beside a driver as beside a bare address; before anything is asked."""
+    for old, where in (("[prefect]\n", "prefect"), ('driver = "tape"\n', "hops.exchange")):
+        with pytest.raises(ConfigError, match=rf"{where}\.ca is '{path}': {why}.*Remedy: the absolute path of a PEM"):
+            edited(old, f'{old}ca = "{path}"\n')
+
+
+def test_only_a_table_with_a_driver_or_an_address_names_files(edited: Callable[[str, str], config.StackConfig]) -> None:
+    """A field of a record may be called ca, and a store's key is no file."""
+    assert edited('side = "text"', 'side = "text", ca = "text"').stream.types["ca"]
