@@ -131,10 +131,10 @@ def look(stack: Stack) -> list[dict[str, Json]]:
     return rows + [{"what": f"look at {place.name}", "ok": True, "note": note, "look": {}} for place in made]
 
 
-def readable(hop: Hop, heads: Mapping[Group, int]) -> str:
+def readable(hop: Hop, heads: Mapping[Group, int], gapless: bool) -> str:
     """What `gameday check` says of a hop that has these heads. Raises DriverError where none of its newest records can
-    be read."""
-    note = f"{sum(heads.values()):,} records"
+    be read. gapless: whether heads tell how many records there were."""
+    note = f"{sum(heads.values()):,} records" if gapless else f"{len(heads):,} group{'s' * (len(heads) != 1)}"
     if not isinstance(hop, Newest):
         return note
     seen = hop.newest(LOOKED_AT)

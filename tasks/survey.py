@@ -71,8 +71,9 @@ def survey(stack: Stack) -> dict[str, Json]:
 def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> list[dict[str, Json]]:
     """One row for everything that the configuration names and every test: found or not, and why."""
     asks: dict[str, Callable[[], str]] = {}
+    gapless = stack.config.stream.gapless
     for name, hop in stack.hops.items():
-        asks[f"hop {name}"] = lambda hop=hop: readable(hop, hop.heads())  # type: ignore[misc]
+        asks[f"hop {name}"] = lambda hop=hop: readable(hop, hop.heads(), gapless)  # type: ignore[misc]
     for name, cursor in stack.cursors.items():
         asks[f"cursor {name}"] = lambda cursor=cursor: f"{len(cursor.position())} slots"  # type: ignore[misc]
     for stop in stack.stops():

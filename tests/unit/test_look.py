@@ -391,13 +391,14 @@ def test_what_a_plain_check_says_of_a_hop_that_can_t_be_read_is_no_yes() -> None
     """With how many are malformed and the first reason; where some can be read, it is told beside them."""
     reasons = ("t/0 offset 1: id: is missing", "two", "three")
     with pytest.raises(DriverError, match=r"^0 records, 4,212 malformed: t/0 offset 1: id: is missing$"):
-        readable(Told(Excerpt({}, {}, {}, 4212, 4212, reasons)), {})
+        readable(Told(Excerpt({}, {}, {}, 4212, 4212, reasons)), {}, True)
     with pytest.raises(DriverError, match=r"^0 records: none of the newest 50 belongs to the stream\. Remedy: "):
-        readable(Told(Excerpt({}, {}, {}, 50)), {})
+        readable(Told(Excerpt({}, {}, {}, 50)), {}, True)
     some = Told(Excerpt({NORTH: columns([1])}, {NORTH: 1}, {NORTH: 0}, 4, 3, reasons))
-    assert readable(some, {NORTH: 7}) == "7 records; of the newest 4, 3 malformed: t/0 offset 1: id: is missing"
-    assert readable(Told(excerpt([1])), {NORTH: 7}) == readable(Rows({}), {NORTH: 7}) == "7 records"
-    assert readable(Told(Excerpt({}, {}, {}, 0)), {}) == "0 records"
+    assert readable(some, {NORTH: 7}, True) == "7 records; of the newest 4, 3 malformed: t/0 offset 1: id: is missing"
+    assert readable(Told(excerpt([1])), {NORTH: 7}, True) == readable(Rows({}), {NORTH: 7}, True) == "7 records"
+    assert readable(Told(Excerpt({}, {}, {}, 0)), {}, True) == "0 records"
+    assert readable(Rows({}), {NORTH: 1_795_000_000_000_000}, False) == "1 group"
 
 
 def test_repeats_are_wrong_where_the_kind_promises_once() -> None:
