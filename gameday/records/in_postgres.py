@@ -1,5 +1,7 @@
 """The same words for a table in Postgres: SQL that gives each as eight bytes, and what comes by COPY … (FORMAT BINARY)
 as numpy's columns. The hash itself is numpy's: in SQL it would take a hundred times as long.
+
+numpy is imported by what computes with it: who only needs the SQL does without.
 """
 
 from __future__ import annotations
@@ -7,13 +9,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+from gameday.records.types import (
+    INT64_MAX,
+    INT64_MIN,
+    NULL,
+    UNITS_US,
+    Canonical,
+    Malformed,
+    Type,
+    decimal,
+    word_of_bytes,
+)
 
-from gameday.records.hashing import U64
-from gameday.records.types import INT64_MAX, INT64_MIN, NULL, UNITS_US, Malformed, Type, word_of_bytes
+if TYPE_CHECKING:
+    import numpy as np
 
-__all__ = ["Form", "Part", "Unfit", "form", "read"]
+    from gameday.records.hashing import U64
+
+__all__ = ["END", "INTS", "Form", "Part", "Unfit", "canonical", "form", "read"]
 
 NULL_INT = NULL - (1 << 64)
 NULL_UUID = (NULL.to_bytes(8, "little") * 2).hex()
@@ -22,6 +37,9 @@ EPOCH_US = 946_684_800_000_000
 
 HEADER = 19
 """Bytes before the first row: a signature, flags, and an extension that no server sends."""
+
+END = b"\xff\xff"
+"""In place of a row's number of fields, after the last."""
 
 INTS = ("int2", "int4", "int8")
 TEXTS = ("text", "varchar", "bpchar", "name")
@@ -36,10 +54,12 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """One column of the answer. size: bytes, 0 for any number. kind: int, md5, time, uuid, json."""
+    """One column of the answer. size: bytes, 0 for any number. kind: int, md5, time, uuid, json. value: SQL of the
+    canonical value, see `canonical`; NULL also for one that doesn't fit."""
 
     sql: str
     kind: str
+    value: str = ""
 
     @property
     def size(self) -> int:
@@ -71,11 +91,24 @@ def form(kind: Type, sql: str, column: str) -> Form:
     return Form(made.part, fits)
 
 
+def canonical(kind: Type, text: str | None) -> Canonical:
+    """The canonical value that Part.value shows as this text."""
+    if text is None:
+        return None
+    if kind.whole:
+        return int(text)
+    if kind.name in ("uuid", "bytes"):
+        return bytes.fromhex(text.replace("-", ""))
+    return kind.canonical(text) if kind.name == "json" else text
+
+
 def read(chunks: Iterable[bytes | bytearray | memoryview], parts: Sequence[Part]) -> Iterator[list[U64]]:
     """The words of the rows that a COPY in binary gives, in pieces: one array a word, in the order of the parts.
 
-    A json part comes last. Raises Malformed for a row of another shape.
+    A json part comes last. Raises Malformed for a row of another shape, or without the copy's end.
     """
+    import numpy as np
+
     fixed = [part for part in parts if part.size]
     layout = [("fields", ">i2")]
     for number, part in enumerate(fixed):
@@ -100,14 +133,18 @@ def read(chunks: Iterable[bytes | bytearray | memoryview], parts: Sequence[Part]
             raise Malformed("a row of the copy has another shape than was asked for")
         found = [word for n, part in enumerate(fixed) for word in _words(part, raw[f"part{n}"])]
         yield [*found, *texts]
+    if rest != END:
+        raise Malformed("the copy ended in the middle of a row")
 
 
 def _varying(rest: bytes, shape: np.dtype, more: int) -> tuple[np.ndarray, list[U64], bytes]:
     """Rows that end with texts of any length."""
+    import numpy as np
+
     kind, size, place = Type("json"), shape.itemsize, 0
     heads: list[bytes] = []
     found: list[list[int]] = [[] for _ in range(more)]
-    while place + size <= len(rest) and rest[place : place + 2] != b"\xff\xff":
+    while place + size <= len(rest) and rest[place : place + 2] != END:
         end, row = place + size, []
         for _ in range(more):
             if end + 4 > len(rest):
@@ -130,6 +167,8 @@ def _varying(rest: bytes, shape: np.dtype, more: int) -> tuple[np.ndarray, list[
 
 
 def _words(part: Part, raw: np.ndarray) -> list[U64]:
+    import numpy as np
+
     if part.kind == "uuid":
         pairs = np.frombuffer(raw.tobytes(), "<u8").reshape(-1, 2)
         return [pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)]
@@ -149,7 +188,7 @@ def _remedy(kind: Type, column: str) -> str:
 
 
 def _number(x: str) -> Part:
-    return Part(f"COALESCE({x}, {NULL_INT})::int8", "int")
+    return Part(f"COALESCE({x}, {NULL_INT})::int8", "int", f"({x})::int8")
 
 
 def _int(kind: Type, x: str, column: str) -> Form | None:
@@ -169,13 +208,16 @@ def _scaled(x: str, column: str, places: int) -> Form | None:
         x = f"CASE WHEN {x} ~ '{PLAIN}' THEN {x}::numeric END"
     elif column not in (*INTS, "numeric"):
         return None
-    return _whole(f"({x}) * {10**places}::numeric" if places else f"({x})::numeric")
+    return _whole(f"({x})::numeric", places)
 
 
-def _whole(x: str) -> Form:
-    """A numeric that must be a whole number of 64 bits."""
-    fits = f"({x}) BETWEEN {INT64_MIN} AND {INT64_MAX} AND trunc({x}) = ({x})"
-    return Form(_number(f"CASE WHEN {fits} THEN ({x})::int8 END"), fits)
+def _whole(x: str, places: int = 0) -> Form:
+    """A numeric that times 10^places must be a whole number of 64 bits. Most have no more places; of others the last
+    must be zeros."""
+    lowest, highest = decimal(INT64_MIN, places), decimal(INT64_MAX, places)
+    fits = f"(scale({x}) <= {places} OR trunc({x}, {places}) = ({x})) AND ({x}) BETWEEN {lowest} AND {highest}"
+    scaled = f"({x} * {10**places}::numeric)" if places else f"({x})"
+    return Form(_number(f"CASE WHEN {fits} THEN {scaled}::int8 END"), fits)
 
 
 def _float(kind: Type, x: str, column: str) -> Form | None:
@@ -185,30 +227,37 @@ def _float(kind: Type, x: str, column: str) -> Form | None:
     shape = "9" + ("." + "9" * (kind.digits - 1) if kind.digits > 1 else "") + "EEEE"
     named = f"WHEN {x} = 'NaN' THEN 'nan' WHEN {x} = 'Infinity' THEN 'inf' WHEN {x} = '-Infinity' THEN '-inf'"
     zero = f"WHEN {x} = 0 THEN '{0.0:.{kind.digits - 1}e}'"  # -0.0 too
-    return Form(_md5(f"CASE {named} {zero} ELSE ltrim(to_char({x}, '{shape}')) END"))
+    text = f"CASE {named} {zero} ELSE ltrim(to_char({x}, '{shape}')) END"
+    return Form(_md5(text, text))
 
 
 def _text(kind: Type, x: str, column: str) -> Form | None:
-    return Form(_md5(f"{x}::text")) if column in TEXTS or column.startswith("enum") else None
+    if column not in TEXTS and not column.startswith("enum"):
+        return None
+    return Form(
+        _md5(f"convert_to({x}::text, 'UTF8')", f"{x}::text")
+    )  # md5 of a text is that of the database's encoding
 
 
 def _bytes(kind: Type, x: str, column: str) -> Form | None:
-    return Form(_md5(x)) if column == "bytea" else None
+    return Form(_md5(x, f"encode({x}, 'hex')")) if column == "bytea" else None
 
 
 def _json(kind: Type, x: str, column: str) -> Form | None:
-    return Form(Part(f"{x}::text", "json")) if column in ("json", "jsonb") else None
+    return Form(Part(f"{x}::text", "json", f"{x}::text")) if column in ("json", "jsonb") else None
 
 
 def _uuid(kind: Type, x: str, column: str) -> Form | None:
     if column == "uuid":
-        return Form(Part(f"COALESCE({x}, '{NULL_UUID}')", "uuid"))
+        return Form(_wide(x))
     if column in TEXTS:
         fits = f"{x} ~ '{UUID}'"
-        return Form(
-            Part(f"COALESCE(CASE WHEN {fits} THEN replace({x}, '-', '')::uuid END, '{NULL_UUID}')", "uuid"), fits
-        )
+        return Form(_wide(f"CASE WHEN {fits} THEN replace({x}, '-', '')::uuid END"), fits)
     return None
+
+
+def _wide(x: str) -> Part:
+    return Part(f"COALESCE({x}, '{NULL_UUID}')", "uuid", x)
 
 
 def _bool(kind: Type, x: str, column: str) -> Form | None:
@@ -225,12 +274,13 @@ def _bool(kind: Type, x: str, column: str) -> Form | None:
 
 def _time(kind: Type, x: str, column: str) -> Form | None:
     if column in ("timestamp", "timestamptz"):
-        return Form(Part(f"COALESCE({x}, '-infinity')", "time"), f"isfinite({x})")
+        value = f"(extract(epoch FROM CASE WHEN isfinite({x}) THEN {x} END) * 1000000)::int8"
+        return Form(Part(f"COALESCE({x}, '-infinity')", "time", value), f"isfinite({x})")
     if column == "date":
         known = f"{x} BETWEEN '0001-01-01' AND '9999-12-31'"
         return Form(_number(f"CASE WHEN {known} THEN ({x} - '1970-01-01'::date) * 86400000000 END"), known)
     return _scaled(x, column, len(str(UNITS_US[kind.unit])) - 1) if kind.unit else None
 
 
-def _md5(x: str) -> Part:
-    return Part(f"COALESCE(('x' || left(md5({x}), 16))::bit(64)::int8, {NULL_INT})", "md5")
+def _md5(x: str, value: str) -> Part:
+    return Part(f"COALESCE(('x' || left(md5({x}), 16))::bit(64)::int8, {NULL_INT})", "md5", value)

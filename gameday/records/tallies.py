@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gameday.model import EMPTY, Digest, Tally
 from gameday.records.hashing import U64, row_hash
 
-__all__ = ["EMPTY", "add", "proved", "tally"]
+__all__ = ["EMPTY", "add", "proved", "tallied", "tally"]
 
 _MASK = (1 << 64) - 1
 
@@ -55,6 +55,43 @@ def tally(ids: npt.ArrayLike, hashes: npt.ArrayLike, ordered: bool = False, keys
         back=_out_of_order(numbers, np.sort(by_key[fresh])) if ordered else None,
         key_sum=_total(row_hash([once]) if keys is None else once),
     )
+
+
+def tallied(groups: npt.NDArray[np.integer], keys: U64, hashes: U64) -> dict[int, Tally]:
+    """Of many groups at once, by the group's number: rows, keys, sum, conflicts and key_sum; lo and hi are 0, for no id
+    is given.
+
+    groups, keys, hashes: of each record its group's number, its key's hash and its row's; equally long, in any order.
+    """
+    if not len(keys):
+        return {}
+    order = np.lexsort((keys, groups))
+    groups, keys, hashes = groups[order], keys[order], hashes[order]
+    new_group = np.append(True, groups[1:] != groups[:-1])
+    new_key = new_group | np.append(True, keys[1:] != keys[:-1])
+    new_pair = new_key
+    if not new_key.all():  # among equal keys, equal hashes must be neighbours
+        order = np.lexsort((hashes, np.cumsum(new_key)))
+        hashes = hashes[order]
+        new_pair = new_key | np.append(True, hashes[1:] != hashes[:-1])
+    starts = np.flatnonzero(new_group)
+    several = np.zeros(len(keys), dtype=np.int64)  # 1 at the first row of a key that has more than one hash
+    firsts = np.flatnonzero(new_key)
+    several[firsts[np.add.reduceat(new_pair, firsts, dtype=np.int64) > 1]] = 1
+    zero = np.uint64(0)
+    figures = (
+        np.diff(np.append(starts, len(keys))),
+        np.add.reduceat(new_key, starts, dtype=np.int64),
+        np.add.reduceat(np.where(new_pair, hashes, zero), starts),
+        np.add.reduceat(several, starts),
+        np.add.reduceat(np.where(new_key, keys, zero), starts),
+    )
+    return {
+        int(number): Tally(rows, distinct, 0, 0, total, conflicts, key_sum=key_sum)
+        for number, rows, distinct, total, conflicts, key_sum in zip(
+            groups[starts].tolist(), *(column.tolist() for column in figures), strict=True
+        )
+    }
 
 
 def add(left: Tally, right: Tally) -> Tally:
