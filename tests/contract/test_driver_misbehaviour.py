@@ -29,6 +29,7 @@ from gameday.drivers import (
 )
 from gameday.drivers._post import post
 from gameday.drivers.kafka import log, probes
+from gameday.drivers.postgres import looks, table
 from gameday.errors import DriverError, GamedayError
 from gameday.history import Board
 from gameday.hosts import toxiproxy
@@ -50,6 +51,17 @@ BODY = b'{"connects": 3, "last": {"BTCUSDT": 7}}'
 Ask = Callable[[int], object]
 SERVERS = {"refusing": nobody, "silent": silent, "hanging up": hanging_up}
 
+
+def dsn(port: int) -> str:
+    return f"postgresql://u:p@127.0.0.1:{port}/d"
+
+
+def looked_at(port: int) -> postgres.Hop:
+    hop = postgres.Hop(dsn(port), "once", TRADES, "t")
+    hop._search = "SELECT 1"
+    return hop
+
+
 ASKS: dict[str, tuple[Ask, float]] = {
     "http probe": (lambda p: http.Probe(f"http://127.0.0.1:{p}/healthz", TIMEOUT_S).read(), TIMEOUT_S),
     "kafka probe": (lambda p: kafka.Probe(f"127.0.0.1:{p}", TIMEOUT_S).read(), TIMEOUT_S),
@@ -63,7 +75,13 @@ ASKS: dict[str, tuple[Ask, float]] = {
         lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES, heads_table="h").heads(),
         clickhouse.HEADS_WITHIN_S,
     ),
-    "postgres probe": (lambda p: postgres.Probe(f"postgresql://u:p@127.0.0.1:{p}/d", TIMEOUT_S).read(), TIMEOUT_S),
+    "postgres probe": (lambda p: postgres.Probe(dsn(p), TIMEOUT_S).read(), TIMEOUT_S),
+    "postgres heads": (lambda p: postgres.Hop(dsn(p), "once", TRADES, "t").heads(), TIMEOUT_S),
+    "postgres heads, once it is known where they are": (lambda p: looked_at(p).heads(), table.HEADS_WITHIN_S),
+    "postgres digest": (lambda p: postgres.Hop(dsn(p), "once", TRADES, "t").digest(WINDOW), TIMEOUT_S),
+    "postgres slot": (lambda p: postgres.Cursor(dsn(p), "s").position(), looks.ASK_WITHIN_S),
+    "postgres end of the log": (lambda p: postgres.Cursor(dsn(p), "s").end(), looks.ASK_WITHIN_S),
+    "postgres mirror": (lambda p: postgres.Mirror(dsn(p), "t", "k", "r").position(), TIMEOUT_S),
     "tape heads": (lambda p: tape.Hop(f"http://127.0.0.1:{p}", "m:f", TRADES).heads(), tape.ASK_WITHIN_S),
     "prometheus alerts": (lambda p: prometheus.Alerts(f"http://127.0.0.1:{p}", TIMEOUT_S).firing(), TIMEOUT_S),
     "toxiproxy links": (lambda p: toxiproxy.Host(f"http://127.0.0.1:{p}").links(), TIMEOUT_S),
@@ -85,6 +103,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "READ_WITHIN_S", TIMEOUT_S)
     for module in (prefect_api, vantage):
         monkeypatch.setattr(module, "ASK_WITHIN_S", TIMEOUT_S)
+    for module in (table, looks):
+        monkeypatch.setattr(module, "LOOK_WITHIN_S", TIMEOUT_S)
     monkeypatch.setattr(toxiproxy, "ANSWER_S", TIMEOUT_S)
 
 

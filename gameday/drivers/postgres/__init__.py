@@ -1,0 +1,8 @@
+"""PostgreSQL: a server that answers, a table as a hop, a replication slot as a consumer's place in the log, and
+positions that rest in a table.
+"""
+
+from gameday.drivers.postgres.looks import Cursor, Lag, Mirror, Probe, TimeMirror
+from gameday.drivers.postgres.table import Hop
+
+__all__ = ["Cursor", "Hop", "Lag", "Mirror", "Probe", "TimeMirror"]

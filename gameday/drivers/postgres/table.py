@@ -1,0 +1,452 @@
+"""Tables, views and queries as a hop: rows come by COPY in binary, and are hashed and tallied here.
+
+A hash of all fields takes Postgres a hundred times as long as sending them. So there are no `sums` beside the digest:
+what they would save, the sorting of keys, is a tenth of the time that reading the rows takes.
+
+numpy is imported by what computes with it: who only asks for the heads does without.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gameday.config import Postgres
+from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin
+from gameday.errors import ConfigError, DriverError
+from gameday.model import Columns, Digest, Group, Json, Window
+from gameday.records.declaration import Stream
+from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, read
+from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, Type
+
+if TYPE_CHECKING:
+    from gameday.records.gathered import Gathered
+
+__all__ = ["Hop"]
+
+HEADS_WITHIN_S = 0.9
+"""Less than the deadline of the probe that samples the heads."""
+
+LOOK_WITHIN_S = 5.0
+"""For what is asked once, and not at every sample: how a table's heads are found. For connecting, too."""
+
+DIGEST_WITHIN_S = 120.0
+"""A digest of a whole history."""
+
+KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
+"""What a table promises -> the view of its digests."""
+
+SMALL_COST_MAX = 1_000.0
+"""The planner's cost of reading a table that may be read whole for its heads: some 40,000 rows, 10 ms."""
+
+SEARCH_COST_MAX = 10_000.0
+"""The planner's cost of finding the heads group by group. It reckons with a hundred groups: for each a few looks into
+an index cost ten, with a hundred partitions a hundred, and without an index what reading the whole table costs."""
+
+MALFORMED_NAMED = 3
+ALONE: Mapping[str, Sequence[str]] = {"text": ("text", "varchar"), "int": (*INTS, "numeric"), "uuid": ("uuid",)}
+"""A field's type -> the columns' that are compared as they are, so that an index on them is used."""
+
+TIMES = ("timestamp", "timestamptz")
+
+PLACE, FROM, TO = '"group\'s place"', '"from id"', '"to id"'
+"""Columns of the table of groups in a window: no field of a stream has such a name."""
+
+NAME = r'(?:[A-Za-z_\u0080-\uffff][\w$]*|"(?:[^"]|"")+")'
+TABLE = re.compile(rf"{NAME}(?:\.{NAME})*")
+
+REMEDIES: Mapping[str, str] = {
+    "42P01": "the table's name as SQL has it, with its schema, and in quotes where it has capitals or blanks",
+    "3F000": "the table's name as SQL has it, with its schema",
+    "42703": "`fields` says where each field lies",
+    "42501": "grant its user SELECT on the table",
+    "42601": "`fields`, `where` and `query` are SQL of Postgres",
+    "57014": "an index on its group and sequence, or a server that is less busy",
+    "22": "leave the cast out of `fields`: what doesn't fit a field's type is counted as malformed",
+}
+"""SQLSTATE, or its class -> what to do."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One table or query that holds records. rows: SQL of what records are read from; named: the same for people."""
+
+    rows: str
+    named: str
+    sql: Mapping[str, str]
+    where: str | None
+    heads_table: str | None
+    recent: str | None
+
+    def source(self, fields: Sequence[str], rows: str = "", more: str | None = None) -> str:
+        """SELECT of these fields under their own names. more: a condition beside `where`."""
+        listed = ", ".join(f"{self.sql[name]} AS {_quoted(name)}" for name in fields)
+        conditions = " AND ".join(f"({one}\n)" for one in (self.where, more) if one)
+        return f"SELECT {listed} FROM {rows or self.rows}" + (f" WHERE {conditions}" if conditions else "")
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A part's records, made for the types that its columns have. fits: SQL of whether all values of a row fit
+    theirs."""
+
+    source: str
+    columns: Mapping[str, str]
+    forms: Mapping[str, Form]
+    fits: str
+
+
+@dataclass
+class Hop:
+    """A table of records, or a view, or what a query gives.
+
+    table: its name as SQL has it. query: any SELECT, in place of a table. kind: what it promises: "append" may repeat a
+    record, "once" has each once. fields: SQL of each field that is not a column of its own name. where: SQL of the rows
+    that belong to the stream. heads_table: a small one with the same fields of group and sequence. recent: SQL that
+    only the newest rows fulfil, where there is no table of heads: heads() looks no further. part: further tables, each
+    with its own table or query, fields, where, heads_table and recent.
+    """
+
+    dsn: Postgres
+    kind: str
+    stream: Stream
+    table: str | None = None
+    query: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
+    heads_table: str | None = None
+    recent: str | None = None
+    part: Sequence[Mapping[str, Any]] = ()
+    name: str = "postgres"
+    _search: str | None = field(default=None, init=False, repr=False)
+    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._parts = _parts(self)
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> highest id: from the table of heads, else from the recent rows, else from the index of group and
+        sequence, one look for each group; a small table is read whole. DriverError where none of these is possible."""
+        with self._said():
+            search = self._search or " UNION ALL ".join(f"({self._searched(part)})" for part in self._parts)
+            self._search = search
+            try:
+                rows = self._kept.rows(search, HEADS_WITHIN_S)
+            except Refused:
+                self._search = None  # the next question asks anew what the table is like
+                raise
+        with self._lock:
+            recent = any(part.recent and not part.heads_table for part in self._parts)
+            found = self._heads if recent else {}  # what had a head has one, also when nothing of it is new any more
+            for *texts, head in rows:
+                if head is not None and None not in texts:
+                    group = tuple(map(str, texts))
+                    found[group] = max(found.get(group, INT64_MIN), int(Decimal(head)))
+            return dict(found)
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """The stream, all parts as of one moment."""
+        from gameday.records.gathered import Gathered
+
+        groups = list(window.hi)
+        with self._moment() as session, Gathered(len(groups)) as gathered:
+            for part in self._parts:
+                self._gather(session, self._shape(session, part), window, gathered)
+            try:
+                found = {groups[number]: tally for number, tally in gathered.tallies().items()}
+            except OSError as e:
+                raise DriverError(f"hops.{self.name}: {e}", definite=True) from e
+        return (Digest(self.stream.name, self.name, KINDS[self.kind], found),)
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """The records lo < id <= hi by id; where records may be there again, each once."""
+        names = list(self.stream.types)
+        found: list[Row] = []
+        window = Window({group: lo}, {group: hi})
+        with self._moment() as session:
+            for part in self._parts:
+                shape = self._shape(session, part)
+                values = ", ".join(f"({shape.forms[name].part.value})::text" for name in names)
+                if inside := self._inside(shape, window):
+                    found += session.rows(f"SELECT {values} {inside} AND {shape.fits}")
+        if self.kind == "append":
+            found = list(dict.fromkeys(found))
+        place = names.index(self.stream.sequence)
+        found.sort(key=lambda row: int(row[place] or 0))
+        return _columns(self.stream, found)
+
+    @property
+    def tells(self) -> frozenset[str]:
+        """The symptoms that it can tell."""
+        return frozenset({"malformed"})
+
+    def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
+        """malformed: how many rows of the window have values that don't fit their types, and of the first of them key
+        and reason; absent: none."""
+        rows, first = 0, []
+        with self._moment() as session:
+            for part in self._parts:
+                shape = self._shape(session, part)
+                if not (inside := self._inside(shape, window)):
+                    continue
+                listed = ", ".join(f"{_quoted(name)}::text" for name in self.stream.types)
+                sql = f"SELECT count(*) OVER (), {listed} {inside} AND NOT ({shape.fits})"
+                order = f"ORDER BY {_quoted(self.stream.sequence)} LIMIT {MALFORMED_NAMED}"
+                found = session.rows(f"{sql} {order}")
+                rows += int(found[0][0] or 0) if found else 0
+                first += [f"{part.named}: {self._reason(texts)}" for _, *texts in found]
+        return {"malformed": {"rows": rows, "first": first[:MALFORMED_NAMED]}} if rows else {}
+
+    def _reason(self, texts: Sequence[str | None]) -> str:
+        """Which record it is, and what of it doesn't fit."""
+        values = dict(zip(self.stream.types, texts, strict=True))
+        named = dict.fromkeys((*self.stream.key, self.stream.sequence))
+        which = ", ".join(f"{name} {values[name]}" for name in named)
+        for name, kind in self.stream.types.items():
+            if values[name] is None and name in self.stream.needed:
+                return f"{which}: {name} is NULL"
+            try:
+                kind.canonical(values[name])
+            except Malformed as e:
+                return f"{which}: {name} {e}"
+        return which
+
+    # ---- SQL -----------------------------------------------------------------------------------------------
+
+    def _shape(self, session: Session, part: _Part) -> _Shape:
+        """Asked for each time, in the moment that is digested: a column may have another type since the last one."""
+        source = part.source(list(self.stream.types))
+        columns = dict(zip(self.stream.types, session.types(source), strict=True))
+        forms = {name: self._form(name, column) for name, column in columns.items()}
+        fits = [
+            *(f"{_quoted(name)} IS NOT NULL" for name in self.stream.needed),
+            *(made.fits for made in forms.values() if made.fits),
+        ]
+        return _Shape(source, columns, forms, " AND ".join(fits))
+
+    def _form(self, name: str, column: str) -> Form:
+        try:
+            return form(self.stream.types[name], _quoted(name), column)
+        except Unfit as e:
+            raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
+
+    def _gather(self, session: Session, shape: _Shape, window: Window, gathered: Gathered) -> None:
+        """Hash the window's rows of one part, as they come."""
+        import numpy as np
+
+        from gameday.records.hashing import row_hash
+
+        inside = self._inside(shape, window)
+        if not inside:
+            return
+        hashed = sorted(self.stream.hashed, key=lambda name: shape.forms[name].part.kind == "json")  # they come last
+        parts = [Part(PLACE, "int"), *(shape.forms[name].part for name in hashed)]
+        sql = f"SELECT {', '.join(part.sql for part in parts)} {inside} AND {shape.fits}"
+        try:
+            for place, *words in read(session.copy(sql), parts):
+                left = iter(words)
+                columns = {name: [next(left) for _ in range(shape.forms[name].part.words)] for name in hashed}
+                own = row_hash([word for name in self.stream.own for word in columns[name]])
+                rest = [word for name in self.stream.hashed if name not in self.stream.own for word in columns[name]]
+                whole = row_hash(rest, own) if rest else own
+                ids = columns[self.stream.sequence][0].view(np.int64)
+                gathered.add(place.astype(np.int64), ids, own, whole)
+        except (Malformed, OSError) as e:
+            raise DriverError(f"hops.{self.name}: {e}", definite=True) from e
+
+    def _inside(self, shape: _Shape, window: Window) -> str:
+        """SQL from FROM on: a part's rows in the window, joined with a small table of its groups; PLACE is the place of
+        the row's group among the window's. "": there can be none."""
+        types = self.stream.types
+        known = {
+            group: place
+            for place, group in enumerate(window.hi)
+            if all(_possible(types[name], text) for name, text in zip(self.stream.group, group, strict=True))
+        }
+        if not known:
+            return ""
+        los = [max(window.lo.get(group, 0), INT64_MIN) for group in known]
+        his = [min(window.hi[group], INT64_MAX) for group in known]
+        arrays, names, conditions = [], [], []
+        for at, name in enumerate(self.stream.group):
+            kind = {"int": "int8", "uuid": "uuid"}.get(types[name].name, "text")
+            arrays.append(array([group[at] for group in known], kind))
+            names.append(_quoted(f"group {at}"))
+            conditions.append(f"{self._compared(shape, name)} = {names[-1]}")
+        arrays += [array(numbers, "int8") for numbers in (los, his, [*known.values()])]
+        listed = ", ".join([*names, FROM, TO, PLACE])
+        number = self._compared(shape, self.stream.sequence)
+        conditions += [f"{number} > {FROM}", f"{number} <= {TO}"]
+        within = f"{number} > '{min(los)}'::int8 AND {number} <= '{max(his)}'::int8"
+        first, column = types[self.stream.sequence].shown(min(los)), shape.columns[self.stream.sequence]
+        if column in TIMES and min(los) > 0 and isinstance(first, str):  # for an index on the column
+            within += f" AND {_quoted(self.stream.sequence)} > '{first}'::{column}"
+        joined = f"JOIN unnest({', '.join(arrays)}) AS w({listed}) ON {' AND '.join(conditions)}"
+        return f"FROM ({shape.source}) AS s {joined} WHERE {within}"
+
+    def _compared(self, shape: _Shape, name: str) -> str:
+        """A field of group or sequence as it is compared: the column itself where that has its canonical value."""
+        alone = shape.columns[name] in ALONE.get(self.stream.types[name].name, ())
+        return _quoted(name) if alone else shape.forms[name].part.value
+
+    # ---- heads ---------------------------------------------------------------------------------------------
+
+    def _searched(self, part: _Part) -> str:
+        """SQL of the heads: the group's texts, and the highest id."""
+        source = part.source(self._named, part.heads_table or "", None if part.heads_table else part.recent)
+        columns = self._kept.types(source, LOOK_WITHIN_S)
+        whole = self._grouped(source, columns)
+        if part.heads_table or part.recent or self._cost(whole) <= SMALL_COST_MAX:
+            return whole
+        if self.stream.group and self._cost(searched := self._loose(source, columns)) <= SEARCH_COST_MAX:
+            return searched
+        raise DriverError(
+            f"hops.{self.name}: finding the newest records would read all of {part.named} again and again. Remedy: an "
+            f"index on ({', '.join(part.sql[name] for name in self._named)}), or heads_table = a small table that has "
+            "them, or recent = SQL that only its newest rows fulfil",
+            definite=True,
+        )
+
+    @property
+    def _named(self) -> list[str]:
+        return [*self.stream.group, self.stream.sequence]
+
+    def _cost(self, sql: str) -> float:
+        """What the planner reckons with."""
+        ((told,),) = self._kept.rows(f"EXPLAIN (FORMAT JSON) {sql}", LOOK_WITHIN_S)
+        return float(json.loads(told or "")[0]["Plan"]["Total Cost"])
+
+    def _heads_forms(self, columns: Sequence[str]) -> tuple[list[str], str, str]:
+        """The group's canonical texts, the highest number, and a condition under which it is one, as SQL."""
+        forms = [self._form(name, column) for name, column in zip(self._named, columns, strict=True)]
+        texts = [f"({made.part.value})::text" for made in forms[:-1]]
+        number = _quoted(self.stream.sequence)
+        if columns[-1] in TIMES:  # the column itself, for which there may be an index
+            return texts, f"(extract(epoch FROM max({number})) * 1000000)::int8", f"{number} < 'infinity'"
+        if columns[-1] not in ALONE.get(self.stream.types[self.stream.sequence].name, ()):
+            return texts, f"max({forms[-1].part.value})", "true"
+        return texts, f"max({number})", f"{number} <= '{INT64_MAX}'::int8"  # a numeric may be NaN, which is above all
+
+    def _grouped(self, source: str, columns: Sequence[str]) -> str:
+        """All rows of a source."""
+        texts, highest, right = self._heads_forms(columns)
+        by = f" GROUP BY {', '.join(texts)}" if texts else ""
+        return f"SELECT {', '.join([*texts, f'({highest})::text'])} FROM ({source}) AS s WHERE {right}{by}"
+
+    def _loose(self, source: str, columns: Sequence[str]) -> str:
+        """A look into an index for each group, and one for its highest id: the next group is the lowest above the one
+        before (a loose index scan)."""
+        texts, highest, right = self._heads_forms(columns)
+        own = [_quoted(name) for name in self.stream.group]
+        listed = ", ".join(own)
+        there, before = (", ".join(f"{table}.{name}" for name in own) for table in ("s", "g"))
+        same = " AND ".join(f"s.{name} = g.{name}" for name in own)
+        return (
+            f"WITH RECURSIVE g AS ((SELECT {listed} FROM ({source}) AS s WHERE {own[0]} IS NOT NULL ORDER BY {listed} "
+            f"LIMIT 1) UNION ALL SELECT n.* FROM g CROSS JOIN LATERAL (SELECT {there} FROM ({source}) AS s "
+            f"WHERE ROW({there}) > ROW({before}) ORDER BY {there} LIMIT 1) AS n) "
+            f"SELECT {', '.join(texts)}, (SELECT ({highest})::text FROM ({source}) AS s WHERE {same} AND {right}) "
+            "FROM g"
+        )
+
+    # ---- the server ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _kept(self) -> Kept:
+        return Kept(self.dsn)
+
+    @contextmanager
+    def _moment(self) -> Iterator[Session]:
+        """A session that sees all tables as of one moment."""
+        with self._said(), Session(self.dsn, LOOK_WITHIN_S) as session:
+            session.allow(DIGEST_WITHIN_S)
+            session.rows(begin(DIGEST_WITHIN_S))
+            yield session
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """What the server refuses is told with the hop and what to do."""
+        try:
+            yield
+        except Refused as e:
+            remedy = REMEDIES.get(e.state) or REMEDIES.get(e.state[:2])
+            told = f". Remedy: {remedy}" if remedy else ""
+            raise DriverError(f"hops.{self.name}: {e}{told}", definite=True) from e
+
+
+def _parts(hop: Hop) -> tuple[_Part, ...]:
+    """What a hop declares. Raises ConfigError with every mistake."""
+    mistakes = []
+    if hop.kind not in KINDS:
+        mistakes.append(f"hops.{hop.name}.kind is {hop.kind!r}. Remedy: one of {', '.join(KINDS)}")
+    names = ("table", "query", "fields", "where", "heads_table", "recent")
+    own = {name: getattr(hop, name) for name in names}
+    found = []
+    for shape in [own, *hop.part] if hop.table or hop.query or not hop.part else hop.part:
+        at = f"hops.{hop.name}" + (".part" if shape is not own else "")
+        if unknown := set(shape) - set(names):
+            mistakes.append(f"{at} has {', '.join(sorted(unknown))}. Known: {', '.join(names)}")
+        texts = {name: shape.get(name) for name in names if name != "fields"}
+        if wrong := [
+            name for name, text in texts.items() if text is not None and not (isinstance(text, str) and text.strip())
+        ]:
+            mistakes += [f"{at}.{name} is {texts[name]!r}. Remedy: a text" for name in wrong]
+            continue
+        table, query = texts["table"], texts["query"]
+        if (table is None) is (query is None):
+            both = "both table and query" if table else "neither table nor query"
+            mistakes.append(f"{at} has {both}. Remedy: table = the name of one, or query = a SELECT")
+        for name in ("table", "heads_table"):
+            if texts[name] is not None and not TABLE.fullmatch(str(texts[name])):
+                mistakes.append(
+                    f"{at}.{name} is {texts[name]!r}. Remedy: its name as SQL has it, such as orders or "
+                    'shop."Order Items"; for more than a table there is query = a SELECT'
+                )
+        sql = {name: shape.get("fields", {}).get(name, _quoted(name)) for name in hop.stream.types}
+        rows = table or f"({str(query).strip().rstrip(';')}\n) AS q"
+        found.append(_Part(rows, table or "the query", sql, texts["where"], texts["heads_table"], texts["recent"]))
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return tuple(found)
+
+
+def _columns(stream: Stream, rows: Sequence[Row]) -> Columns:
+    """Rows of Part.value in the order of the stream's fields, as canonical columns."""
+    import numpy as np
+
+    listed = list(zip(*rows, strict=True)) or [()] * len(stream.types)
+    found: dict[str, Any] = {}
+    for (name, kind), texts in zip(stream.types.items(), listed, strict=True):
+        values = [canonical(kind, text) for text in texts]
+        if kind.whole and None not in values:
+            found[name] = np.array(values, dtype=np.int64)
+            continue
+        found[name] = np.empty(len(values), dtype=object)
+        found[name][:] = values
+    return found
+
+
+def _possible(kind: Type, text: str) -> bool:
+    """Whether a row's group can have this text."""
+    tests: Mapping[str, Callable[[str], bool]] = {
+        "int": lambda t: INT64_MIN <= int(t) <= INT64_MAX,
+        "uuid": lambda t: bool(uuid.UUID(t)),
+        "text": lambda t: "\0" not in t,
+    }
+    try:
+        return tests[kind.name](text)
+    except ValueError:
+        return False
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
