@@ -10,9 +10,10 @@ TELLING_S = 1.0
 
 
 def upstream_flows(evidence: Evidence) -> Finding:
-    """Per topic: the log's end (samples end/<cursor>/<topic>/<partition>) rose between the component's last answer
-    before and its first after the outage. A topic for which the ledger had nothing new then is quiet, and not judged:
-    that the ledger itself did not stop is known of one outside the platform, and of streams that were quiet before."""
+    """Per topic: the log's end (samples end/<cursor>/<topic>/<partition>, or end/<cursor>/<slot>) rose between the
+    component's last answer before and its first after the outage. A topic for which the ledger had nothing new then is
+    quiet, and not judged: that the ledger itself did not stop is known of one outside the platform, and of streams that
+    were quiet before."""
     down_ns, up_ns = outage(evidence)
     if down_ns is None:
         return Finding("upstream_flows", Verdict.UNKNOWN, "the component was never seen silent, so there was no outage")
@@ -22,7 +23,8 @@ def upstream_flows(evidence: Evidence) -> Finding:
     for name, samples in evidence.samples.items():
         if not name.startswith("end/") or name.count("/") < 2:  # the latter: it never answered
             continue
-        topic = name.split("/", 2)[2].rpartition("/")[0]
+        slot = name.split("/", 2)[2]
+        topic = slot.rpartition("/")[0] or slot  # a replication slot is no part of a topic
         ends = [s.value for s in samples if s.value is not None and down_ns <= s.at_ns and s.counts_ns <= until_ns]
         rises[topic] = rises.get(topic, 0.0) + (ends[-1] - ends[0] if ends else 0.0)
         seen[topic] = max(seen.get(topic, 0), len(ends))

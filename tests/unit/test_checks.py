@@ -341,6 +341,7 @@ STALLED = each([float(min(n, 9)) for n in range(40)])
     [
         (outage(end__ch__t__0=RISING, end__ch__t__1=STILL, end__ch__u__0=RISING), PASS, "t +1"),
         (outage(end__ch__t__0=RISING, end__ch__u__0=STALLED), FAIL, "u took nothing in 1.60 s"),
+        (outage(end__ch__orders=RISING, end__ch__users=STALLED), FAIL, "users took nothing in 1.60 s"),
         (outage(end__ch__t__0=each([1.0, 2.0])), UNKNOWN, "too few samples"),
         (outage(), UNKNOWN, "too few samples"),
         (replace(outage(end__ch__t__0=RISING), samples={}), UNKNOWN, "never seen silent"),
