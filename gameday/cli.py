@@ -693,7 +693,7 @@ def _print_status(seen: dict[str, Any]) -> None:
         out.print()
         streams = Table("stream", "ledger", "visible", "behind", box=None, pad_edge=False)
         for row in seen["streams"]:
-            streams.add_row(row["group"], str(row["ledger"]), str(row["visible"]), str(row["ledger"] - row["visible"]))
+            streams.add_row(*(str(row[name]) for name in ("group", "ledger", "visible", "behind")))
         out.print(streams)
     if seen["links"]:
         out.print()

@@ -18,6 +18,7 @@ from gameday.errors import ConfigError, GamedayError
 from gameday.journal import Journal
 from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
 from gameday.ports import Inside, Isolate, Links, Probe
+from gameday.records.declaration import Stream
 from gameday.runbook import read
 from gameday.stack import OfItsOwn, ProbeSpec, Stack
 from tasks.look import readable
@@ -240,9 +241,17 @@ def _streams(stack: Stack, heads: Sequence[Callable[[], Mapping[Group, int]]]) -
         trouble = ahead.told(answer(beyond, ANSWER_WITHIN_S, "the ledger's heads"), names.hops[0]) if more else []
     except GamedayError as e:
         return [], [f"streams: {e}"]
-    return [
-        {"group": "/".join(g), "ledger": n, "visible": visible.get(g, 0)} for g, n in sorted(ledger.items())
-    ], trouble
+    return [_standing(names, group, head, visible.get(group, 0)) for group, head in sorted(ledger.items())], trouble
+
+
+def _standing(stream: Stream, group: Group, ledger: int, visible: int) -> Json:
+    """Where a group stands: ids, or times where none counts its records."""
+    name, behind = "/".join(group), ledger - visible
+    if stream.counted:
+        return {"group": name, "ledger": ledger, "visible": visible, "behind": behind}
+    kind = stream.types[stream.sequence]
+    seen = kind.shown(visible) if visible else "nothing"
+    return {"group": name, "ledger": kind.shown(ledger), "visible": seen, "behind": f"{behind / 1e6:.3f} s"}
 
 
 def _holders(stack: Stack) -> list[str]:

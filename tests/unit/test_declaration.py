@@ -14,6 +14,7 @@ from gameday.model import Digest, Evidence, Tally, Verdict, Window
 from gameday.records.declaration import Stream, hop_mistakes, stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import proved, tally
+from tasks import survey
 from tests.trades import TRADES
 
 PLACES = {"hops": ["log", "table"], "visible": "table", "path": ["handler-{shop}", "web"]}
@@ -219,3 +220,12 @@ def test_ids_with_gaps_are_not_expected_one_by_one() -> None:
         for gapless in (True, False)
     }
     assert verdicts == {True: Verdict.FAIL, False: Verdict.PASS}
+
+
+def test_where_a_group_stands_is_told_in_its_own_terms() -> None:
+    """Ids and how many are missing; or times, and how long ago."""
+    assert survey._standing(TRADES, ("a", "b"), 9, 7) == {"group": "a/b", "ledger": 9, "visible": 7, "behind": 2}
+    timed, mistakes = declared(key=["order"], group=["shop"], time="at", fields={"order": "uuid", "at": "time"})
+    assert timed is not None, mistakes
+    told = survey._standing(timed, ("x",), 1_795_000_001_500_000, 1_795_000_000_000_000)
+    assert (told["ledger"], told["behind"]) == ("2026-11-18T11:06:41.500000Z", "1.500 s")
