@@ -180,7 +180,7 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
             shown = ", ".join(f"{k}={v}" for k, v in params.items())
             yield {"what": f"test {name}", "ok": not lacks, "note": f"{shown}: {'; '.join(lacks) or 'can run'}"}
         if silent := [f"{c.__name__} ({untold[c.__name__]})" for c in test().checks if c.__name__ in untold]:
-            yield {"what": f"test {name}", "ok": True, "note": f"can't be judged here: {'; '.join(silent)}"}
+            yield {"what": f"checks of {name}", "ok": True, "note": f"can't be judged here: {'; '.join(silent)}"}
 
 
 def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
