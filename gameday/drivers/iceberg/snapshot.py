@@ -1,0 +1,262 @@
+"""A table as a hop: one snapshot's rows, read by pyiceberg and pyarrow. No other engine is asked, no job is needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gameday.drivers.iceberg.archived import PATIENCE
+from gameday.errors import ConfigError, DriverError, masked
+from gameday.model import Columns, Digest, Group, Json, Window
+from gameday.records.columns import array, canonical
+from gameday.records.declaration import Stream
+from gameday.records.gathered import Gathered
+from gameday.records.types import Malformed, Type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import FileScanTask, Table
+
+__all__ = ["Hop"]
+
+KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
+"""What a table promises -> the view of its digests."""
+
+SECRETS = ("secret", "token", "password", "credential")
+"""Parts of a property's name whose value is in no error."""
+
+REASONS_MAX = 3
+"""Of malformed rows, how many are told."""
+
+MICROSECONDS = Type("time", unit="us")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Hop:
+    """kind: what the table promises: "append" may repeat a record, "once" has each once. catalog: pyiceberg's
+    properties, among them name and uri. table: namespace.name. fields: where a field lies if not in the column of its
+    own name: a column, a path into it such as `payload.after.id`, or a text in quotes. where: a row filter of
+    pyiceberg, such as `op != 'd'`."""
+
+    kind: str
+    catalog: Mapping[str, str]
+    table: str
+    stream: Stream
+    fields: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
+    name: str = "iceberg"
+    _catalogs: list[Any] = field(default_factory=list, init=False, repr=False)
+    _known: set[str] = field(default_factory=set, init=False, repr=False)
+    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(KINDS)}")
+        if missing := [key for key in ("name", "uri") if key not in self.catalog]:
+            raise ConfigError(f"hops.{self.name}.catalog lacks {', '.join(missing)}. It has {', '.join(self.catalog)}")
+        self._paths = {name: self.fields.get(name, name) for name in self.stream.types}
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> highest id: of the files that were there at the first call, and of those that came since."""
+        names = (*self.stream.group, self.stream.sequence)
+        with self._lock, self._read():
+            table = self._table()
+            scan = self._scan(table, names)
+            tasks = [task for task in scan.plan_files() if task.file.file_path not in self._known]
+            for columns, _ in self._pieces(table, scan, tasks, names):
+                for group, mine in self._by_group(columns).items():
+                    top = int(columns[self.stream.sequence][mine].max())
+                    self._heads[group] = max(self._heads.get(group, top), top)
+            self._known.update(task.file.file_path for task in tasks)
+            return dict(self._heads)
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """Of the newest snapshot. A row that doesn't fit its types is no record; see symptoms."""
+        numbers = {group: number for number, group in enumerate(window.hi)}
+        with self._read(), Gathered(len(numbers)) as gathered:
+            for columns, _ in self._window(window):
+                for group, mine in self._by_group(columns).items():
+                    ids = columns[self.stream.sequence][mine]
+                    inside = (ids > window.lo.get(group, 0)) & (ids <= window.hi.get(group, -(1 << 63)))
+                    rows = {name: column[mine][inside] for name, column in columns.items()}
+                    of = np.full(int(inside.sum()), numbers.get(group, 0), dtype=np.int64)
+                    gathered.add(of, ids[inside], self.stream.key_hashes(rows), self.stream.row_hashes(rows))
+            tallies = gathered.tallies()
+        groups = {group: tallies[number] for group, number in numbers.items() if number in tallies}
+        return (Digest(self.stream.name, self.name, KINDS[self.kind], groups),)
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """The records lo < id <= hi by id; where records may be there again, each once."""
+        found: list[Columns] = []
+        with self._read():
+            for columns, _ in self._window(Window({group: lo}, {group: hi})):
+                mine = self._by_group(columns).get(group)
+                if mine is not None:
+                    ids = columns[self.stream.sequence][mine]
+                    inside = mine[(ids > lo) & (ids <= hi)]
+                    found.append({name: column[inside] for name, column in columns.items()})
+        nothing = {name: canonical(kind, []) for name, kind in self.stream.types.items()}
+        whole = {name: np.concatenate([piece[name] for piece in (nothing, *found)]) for name in self.stream.types}
+        order = np.argsort(whole[self.stream.sequence], kind="stable")
+        if self.kind == "append":
+            pairs = np.stack([self.stream.key_hashes(whole), self.stream.row_hashes(whole)])[:, order]
+            order = order[np.sort(np.unique(pairs, axis=1, return_index=True)[1])]
+        return {name: column[order] for name, column in whole.items()}
+
+    @property
+    def tells(self) -> Collection[str]:
+        """The symptoms that it can tell."""
+        return frozenset({"malformed"})
+
+    def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
+        """malformed: how many rows of the window's files have values that don't fit their types, and the reasons of the
+        first; absent: none."""
+        reasons: list[str] = []
+        rows = 0
+        with self._read():
+            for _, bad in self._window(window):
+                rows, reasons = rows + len(bad), [*reasons, *bad][:REASONS_MAX]
+        return {"malformed": {"rows": rows, "first": reasons}} if rows else {}
+
+    # ---- the table -------------------------------------------------------------------------------------------
+
+    def _table(self) -> Table:
+        from pyiceberg.catalog import load_catalog
+
+        if not self._catalogs:
+            self._catalogs.append(load_catalog(**{**PATIENCE, **self.catalog}))
+        return self._catalogs[0].load_table(self.table)
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        """Its library's errors as DriverError, without a secret; definite, for looking changes nothing."""
+        try:
+            yield
+        except DriverError:
+            raise
+        except Exception as e:
+            reason = " ".join(str(e).split()) or type(e).__name__
+            for key, value in self.catalog.items():
+                if any(part in key.lower() for part in SECRETS):
+                    reason = reason.replace(value, "***")
+            raise DriverError(f"Iceberg table {self.table}: {masked(reason)[:300]}", definite=True) from e
+
+    def _window(self, window: Window) -> Iterator[tuple[Columns, list[str]]]:
+        """The rows that may be in it, in pieces."""
+        if not window.hi:
+            return
+        table, names = self._table(), tuple(self.stream.types)
+        lo, hi = min(window.lo.get(group, 0) for group in window.hi), max(window.hi.values())
+        scan = self._scan(table, names, lo, hi)
+        yield from self._pieces(table, scan, list(scan.plan_files()), names)
+
+    def _scan(self, table: Table, names: Sequence[str], lo: int | None = None, hi: int | None = None) -> Any:
+        """Of these fields' columns; of files that may have ids in (lo, hi], where the table's own figures tell."""
+        from pyiceberg.expressions import AlwaysTrue, And, GreaterThan, LessThanOrEqual
+        from pyiceberg.expressions.parser import parse
+        from pyiceberg.types import IntegerType, LongType
+
+        chosen: BooleanExpression = parse(self.where) if self.where else AlwaysTrue()
+        path = self._paths[self.stream.sequence]
+        if lo is not None and hi is not None and self.stream.counted and _text(path) is None:
+            kind = table.schema().find_field(path).field_type
+            if isinstance(kind, LongType | IntegerType):
+                chosen = And(chosen, GreaterThan(path, lo), LessThanOrEqual(path, hi))  # type: ignore[arg-type, call-arg]
+        paths = dict.fromkeys(path for name in names if _text(path := self._paths[name]) is None)
+        return table.scan(row_filter=chosen, selected_fields=tuple(paths))
+
+    def _pieces(
+        self, table: Table, scan: Any, tasks: Sequence[FileScanTask], names: Sequence[str]
+    ) -> Iterator[tuple[Columns, list[str]]]:
+        """Canonical columns of the rows that fit, and a reason for each that doesn't."""
+        from pyiceberg.io.pyarrow import ArrowScan
+
+        reader = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter, scan.case_sensitive)
+        for batch in reader.to_record_batches(tasks):
+            if batch.num_rows:
+                yield self._fitted(batch, names)
+
+    def _fitted(self, batch: pa.RecordBatch, names: Sequence[str]) -> tuple[Columns, list[str]]:
+        found: dict[str, Array] = {}
+        wrong: dict[int, str] = {}
+        for name in names:
+            kind, values = _plain(self.stream.types[name], self._column(batch, self._paths[name]))
+            column = canonical(kind, values)
+            if column is None:
+                column = np.empty(len(values), dtype=object)
+                for row, value in enumerate(values):
+                    try:
+                        column[row] = kind.canonical(value)
+                    except Malformed as e:
+                        wrong.setdefault(row, f"{name}: {e}")
+            if name in self.stream.needed and column.dtype == object:
+                for row, value in enumerate(column.tolist()):
+                    if value is None:
+                        wrong.setdefault(row, f"{name}: is missing")
+            found[name] = column
+        if not wrong:
+            return found, []
+        keep = np.ones(batch.num_rows, dtype=bool)
+        keep[list(wrong)] = False
+        columns = {name: array(self.stream.types[name], column[keep].tolist()) for name, column in found.items()}
+        return columns, [wrong[row] for row in sorted(wrong)]
+
+    def _column(self, batch: pa.RecordBatch, path: str) -> Any:
+        """What lies at a path: an array of pyarrow, or a text that is the same in every row."""
+        import pyarrow.compute as pc
+
+        if (text := _text(path)) is not None:
+            return [text] * batch.num_rows
+        first, *steps = path.split(".")
+        column = batch.column(first)
+        return pc.struct_field(column, steps) if steps else column
+
+    def _by_group(self, columns: Columns) -> dict[Group, npt.NDArray[np.intp]]:
+        """Group -> its rows."""
+        rows = len(columns[self.stream.sequence])
+        keys = list(zip(*(columns[name].tolist() for name in self.stream.group), strict=True)) or [()] * rows
+        numbers: dict[tuple[Any, ...], int] = {}
+        of = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+        names = self.stream.group
+        return {
+            self.stream.grouped(dict(zip(names, key, strict=True))): np.flatnonzero(of == number)
+            for key, number in numbers.items()
+        }
+
+
+def _text(path: str) -> str | None:
+    """The text of a path that is one in quotes."""
+    return path[1:-1] if len(path) > 1 and path[0] == path[-1] == "'" else None
+
+
+def _plain(kind: Type, column: Any) -> tuple[Type, Sequence[Any]]:
+    """A column's values as JSON would have them, and the type that they are read by."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, list):
+        return kind, column
+    at = column.type
+    if pa.types.is_timestamp(at) and kind.name == "time":
+        return MICROSECONDS, pc.cast(pc.cast(column, pa.timestamp("us", at.tz)), pa.int64()).to_pylist()
+    if pa.types.is_date(at) and kind.name == "time":
+        days = pc.cast(column, pa.int32()).to_pylist()
+        return MICROSECONDS, [None if day is None else day * 86_400_000_000 for day in days]
+    values = column.to_pylist()
+    if pa.types.is_decimal(at):
+        return kind, [None if value is None else f"{value:f}" for value in values]
+    if kind.name == "uuid":
+        return kind, [
+            value.hex() if isinstance(value, bytes) else None if value is None else str(value) for value in values
+        ]
+    return kind, values

@@ -1,0 +1,208 @@
+"""An Iceberg table as a hop: a real table on this disk, read as its users would, holds what the same records hold in
+memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog, load_catalog
+
+from gameday.drivers.iceberg import Hop
+from gameday.errors import ConfigError, DriverError
+from gameday.model import Columns, Window
+from gameday.records.columns import canonical
+from gameday.records.declaration import Stream, stream
+
+A, B = ("a",), ("b",)
+START_US = 1_795_000_000_000_000
+
+Row = dict[str, Any]
+
+
+def declared(**given: Any) -> Stream:
+    mistakes: list[str] = []
+    places = {"hops": ["log", "lake"], "visible": "lake", "path": ["web"]}
+    made = stream("orders", {**places, **given}, ["log", "lake"], mistakes)
+    assert made is not None, mistakes
+    return made
+
+
+ORDERS = declared(
+    key=["shop", "n"],
+    group=["shop"],
+    sequence="n",
+    fields={"total": "decimal(2)", "at": "time", "day": "time", "who": "uuid", "paid": "bool", "note": "text"},
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("shop", pa.string()),
+        pa.field("n", pa.int64()),
+        pa.field("order", pa.struct([pa.field("total", pa.decimal128(20, 2)), pa.field("note", pa.string())])),
+        pa.field("at", pa.timestamp("us", tz="UTC")),
+        pa.field("day", pa.date32()),
+        pa.field("who", pa.string()),
+        pa.field("paid", pa.bool_()),
+    ]
+)
+FIELDS = {"total": "order.total", "note": "order.note"}
+
+
+def row(number: int, shop: str = "a", **changes: Any) -> Row:
+    found = {
+        "shop": shop,
+        "n": number,
+        "total": f"{number}.25",
+        "at": datetime.fromtimestamp((START_US + number) / 1e6, UTC),
+        "day": date(2026, 11, 1 + number % 28),
+        "who": str(UUID(int=number)),
+        "paid": number % 2 == 0,
+        "note": f"note {number}" if number % 3 else None,
+    }
+    return {**found, **changes}
+
+
+def stored(rows: Sequence[Row]) -> pa.Table:
+    nested = [
+        {
+            **{name: one[name] for name in ("shop", "n", "at", "day", "who", "paid")},
+            "order": {"total": Decimal(one["total"]), "note": one["note"]},
+        }
+        for one in rows
+    ]
+    return pa.Table.from_pylist(nested, schema=SCHEMA)
+
+
+def columns(rows: Sequence[Row], of: Stream = ORDERS) -> Columns:
+    """The same records as JSON would have them."""
+    found: dict[str, Any] = {}
+    for name, kind in of.types.items():
+        values = [one[name] for one in rows]
+        values = [f"{v.isoformat()}T00:00:00Z" if type(v) is date else v for v in values]
+        found[name] = canonical(kind, [v.isoformat() if isinstance(v, datetime) else v for v in values])
+    return found
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> dict[str, str]:
+    settings = {
+        "name": "lake",
+        "type": "sql",
+        "uri": f"sqlite:///{tmp_path}/catalog.db",
+        "warehouse": f"file://{tmp_path}",
+    }
+    opened(settings).create_namespace("shop")
+    return settings
+
+
+def opened(settings: dict[str, str]) -> Catalog:
+    return load_catalog(**settings)
+
+
+def lake(catalog: dict[str, str], kind: str = "once", of: Stream = ORDERS, **more: Any) -> Hop:
+    return Hop(kind, catalog, "shop.orders", of, name="lake", **{"fields": FIELDS, **more})
+
+
+def test_it_has_the_digest_of_the_same_records(catalog: dict[str, str]) -> None:
+    """In several commits; decimals, times, days, UUIDs, NULLs, and what lies in a struct."""
+    table = opened(catalog).create_table("shop.orders", schema=SCHEMA)
+    rows = [row(n, "ab"[n % 2]) for n in range(1, 101)]
+    table.append(stored(rows[:60]))
+    table.append(stored(rows[60:]))
+    hop = lake(catalog)
+    assert hop.heads() == {A: 100, B: 99}
+    (digest,) = hop.digest(Window({A: 10, B: 20}, {A: 90, B: 99}))
+    for group, shop, lo, hi in ((A, "a", 10, 90), (B, "b", 20, 99)):
+        mine = [one for one in rows if one["shop"] == shop and lo < one["n"] <= hi]
+        assert digest.groups[group] == ORDERS.tally(columns(mine))
+        held = hop.rows(group, lo, hi)
+        assert all(np.array_equal(held[name], columns(mine)[name]) for name in ORDERS.types)
+    assert hop.symptoms(Window({}, {A: 100}), 0, {}) == {}
+
+
+def test_what_came_since_moves_the_heads(catalog: dict[str, str]) -> None:
+    """Of new files alone; a group that is new too."""
+    table = opened(catalog).create_table("shop.orders", schema=SCHEMA)
+    hop = lake(catalog)
+    assert hop.heads() == {}
+    table.append(stored([row(1), row(2)]))
+    assert hop.heads() == {A: 2}
+    table.append(stored([row(3), row(1, "b")]))
+    assert hop.heads() == {A: 3, B: 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "figures"),
+    [
+        (lambda rows: rows[:4] + rows[5:], (9, 9)),
+        (lambda rows: [*rows, rows[4]], (11, 10)),
+        (lambda rows: [*rows[:4], row(5, total="5.26"), *rows[5:]], (10, 10)),
+    ],
+    ids=["lost", "doubled", "changed"],
+)
+def test_each_damage_shows(catalog: dict[str, str], change: Any, figures: tuple[int, int]) -> None:
+    """Rows, keys and sums."""
+    rows = [row(n) for n in range(1, 11)]
+    opened(catalog).create_table("shop.orders", schema=SCHEMA).append(stored(change(rows)))
+    held = lake(catalog).digest(Window({A: 0}, {A: 10}))[0].groups[A]
+    right = ORDERS.tally(columns(rows))
+    assert ((held.rows, held.keys), held.sum == right.sum) == (figures, figures == (11, 10))
+
+
+def test_a_filtered_table_is_the_stream_s_part_of_it(catalog: dict[str, str]) -> None:
+    """Other rows are none of its records."""
+    rows = [row(n) for n in range(1, 11)]
+    opened(catalog).create_table("shop.orders", schema=SCHEMA).append(stored(rows))
+    held = lake(catalog, where="paid = true").digest(Window({A: 0}, {A: 10}))[0].groups[A]
+    assert held == ORDERS.tally(columns([one for one in rows if one["paid"]]))
+
+
+def test_what_does_not_fit_its_type_is_counted_and_shown(catalog: dict[str, str]) -> None:
+    """A text that is no UUID; the rest is right."""
+    rows = [row(n) for n in range(1, 11)]
+    opened(catalog).create_table("shop.orders", schema=SCHEMA).append(stored([*rows[:9], row(10, who="nobody")]))
+    hop, window = lake(catalog), Window({A: 0}, {A: 10})
+    assert hop.digest(window)[0].groups[A] == ORDERS.tally(columns(rows[:9]))
+    assert hop.symptoms(window, 0, {}) == {"malformed": {"rows": 1, "first": ["who: 'nobody' is no UUID (uuid)"]}}
+
+
+def test_a_stream_that_goes_by_its_time(catalog: dict[str, str]) -> None:
+    """Two records of the same moment are two."""
+    timed = declared(key=["who"], group=["shop"], time="at", fields={"who": "uuid", "at": "time"})
+    rows = [row(n, at=row(n // 2)["at"]) for n in range(2, 12)]
+    opened(catalog).create_table("shop.orders", schema=SCHEMA).append(stored(rows))
+    hop = lake(catalog, of=timed, fields={})
+    assert hop.heads() == {A: START_US + 5}
+    held = hop.digest(Window({A: START_US + 2}, {A: START_US + 4}))[0].groups[A]
+    assert held == timed.tally(columns([one for one in rows if one["n"] // 2 in (3, 4)], timed))
+    assert held.keys == 4
+
+
+def test_an_append_table_s_repeats_are_listed_once(catalog: dict[str, str]) -> None:
+    """And its digest counts them."""
+    opened(catalog).create_table("shop.orders", schema=SCHEMA).append(stored([row(1), row(2), row(1)]))
+    hop = lake(catalog, kind="append")
+    (digest,) = hop.digest(Window({A: 0}, {A: 2}))
+    assert (digest.view, digest.groups[A].rows, digest.groups[A].keys) == ("raw", 3, 2)
+    assert hop.rows(A, 0, 2)["n"].tolist() == [1, 2]
+
+
+def test_mistakes_name_key_value_and_remedy(catalog: dict[str, str]) -> None:
+    """And what can't be read says what it is, without a secret."""
+    with pytest.raises(ConfigError, match=r"hops\.lake\.kind is 'state'\. Remedy: one of append, once"):
+        lake(catalog, kind="state")
+    with pytest.raises(ConfigError, match=r"hops\.lake\.catalog lacks uri\. It has name"):
+        lake({"name": "x"})
+    with pytest.raises(DriverError, match=r"Iceberg table shop\.orders: .*does not exist"):
+        lake(catalog).heads()
+    gone = {**catalog, "uri": "sqlite:////nowhere/s3cret.db", "s3.secret-access-key": "s3cret"}
+    with pytest.raises(DriverError) as told:
+        lake(gone).heads()
+    assert "s3cret" not in str(told.value)
