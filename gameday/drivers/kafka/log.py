@@ -21,6 +21,7 @@ from confluent_kafka import (
 )
 
 from gameday.config import Brokers
+from gameday.drivers.kafka.secured import security
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
@@ -164,6 +165,7 @@ class Hop:
     each: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
     part: Sequence[Mapping[str, Any]] = ()
+    client: Mapping[str, str] = field(default_factory=dict)
     name: str = "broker"
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _next: dict[Slot, int] = field(default_factory=dict, init=False, repr=False)
@@ -172,6 +174,7 @@ class Hop:
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        security(self.client, f"hops.{self.name}.client")
         self._readers = _readers(self)
         self.topics = tuple(self._readers)
 
@@ -345,7 +348,7 @@ class Hop:
 
     def _since(self, since_us: int) -> _Piece:
         """Every record that was produced since then."""
-        with Cluster(self.brokers, READ_WITHIN_S) as cluster:
+        with Cluster(self.brokers, READ_WITHIN_S, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             starts = cluster.offsets(leaders, since_us // 1000)
             ends = cluster.offsets(leaders, LATEST, committed=True)
@@ -420,7 +423,7 @@ class Hop:
 
     def _bounds(self) -> dict[Slot, Span]:
         """(lowest offset, end) of every partition."""
-        with Cluster(self.brokers, READ_WITHIN_S) as cluster:
+        with Cluster(self.brokers, READ_WITHIN_S, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             lows, ends = cluster.offsets(leaders, EARLIEST), cluster.offsets(leaders, LATEST, committed=True)
         return {slot: (lows[slot], end) for slot, end in ends.items()}
@@ -512,7 +515,15 @@ class Hop:
 
     @cached_property
     def _consumer(self) -> Consumer:
-        return Consumer({**CLIENT, **READER, "bootstrap.servers": self.brokers, "group.id": f"gameday-{uuid.uuid4()}"})
+        return Consumer(
+            {
+                **self.client,
+                **CLIENT,
+                **READER,
+                "bootstrap.servers": self.brokers,
+                "group.id": f"gameday-{uuid.uuid4()}",
+            }
+        )
 
 
 def _message(message: Any) -> Message:

@@ -1,11 +1,15 @@
-"""What is asked many times a second: does the broker answer, how far are the log and a consumer, are records served."""
+"""What is asked many times a second: does the broker answer, how far are the log and a consumer, are records served.
+
+Each takes `client`: the settings of librdkafka's by which one reaches the brokers (TLS, SASL).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gameday.config import Brokers
+from gameday.drivers.kafka.secured import security
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.model import Position
@@ -22,10 +26,14 @@ class Probe:
 
     address: Brokers
     timeout_s: float
+    client: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        security(self.client)
 
     def read(self) -> Mapping[str, float]:
         """{"": 1.0}. Raises DriverError when no well-formed answer without error is there within timeout_s."""
-        with Cluster(self.address, self.timeout_s) as cluster:
+        with Cluster(self.address, self.timeout_s, self.client) as cluster:
             cluster.answers()
         return {"": 1.0}
 
@@ -38,15 +46,19 @@ class Cursor:
     brokers: Brokers
     group: str
     topics: Sequence[str]
+    client: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        security(self.client)
 
     def position(self) -> Position:
         """The next offset that the group will read."""
-        with Cluster(self.brokers, ASK_WITHIN_S) as cluster:
+        with Cluster(self.brokers, ASK_WITHIN_S, self.client) as cluster:
             return _position(cluster.committed(self.group, cluster.leaders(self.topics)))
 
     def end(self) -> Position:
         """The offset that the next record will get."""
-        with Cluster(self.brokers, ASK_WITHIN_S) as cluster:
+        with Cluster(self.brokers, ASK_WITHIN_S, self.client) as cluster:
             return _position(cluster.offsets(cluster.leaders(self.topics), LATEST))
 
 
@@ -58,10 +70,14 @@ class Lag:
     group: str
     topics: Sequence[str]
     timeout_s: float
+    client: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        security(self.client)
 
     def read(self) -> Mapping[str, float]:
         """ "topic/partition" -> records; from the log's start where the group has committed nothing."""
-        with Cluster(self.brokers, self.timeout_s) as cluster:
+        with Cluster(self.brokers, self.timeout_s, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             starts, ends = (cluster.offsets(leaders, at) for at in (EARLIEST, LATEST))
             behind = {**starts, **cluster.committed(self.group, leaders)}
@@ -75,11 +91,15 @@ class Serving:
     brokers: Brokers
     topics: Sequence[str]
     timeout_s: float
+    client: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        security(self.client)
 
     def read(self) -> Mapping[str, float]:
         """ "topic/partition" -> its leader's id. Raises DriverError unless all of them serve within timeout_s; one that
         holds no record serves by saying so."""
-        with Cluster(self.brokers, self.timeout_s) as cluster:
+        with Cluster(self.brokers, self.timeout_s, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             lows, ends = (cluster.offsets(leaders, at) for at in (EARLIEST, LATEST))
             last = {slot: end - 1 for slot, end in ends.items() if end > lows[slot]}

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from gameday.asking import give_up
+from gameday.drivers.kafka.secured import Refused, security
 from gameday.errors import ConfigError, DriverError
 
 __all__ = ["EARLIEST", "LATEST", "Cluster", "Slot"]
@@ -28,6 +29,7 @@ LATEST, EARLIEST = -1, -2
 """Instead of a time: the offset that the next record will get, and the lowest one kept."""
 
 FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, API_VERSIONS = 1, 2, 3, 9, 10, 18
+SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
 CLIENT = "gameday"
 ANSWER_MAX_BYTES = 64 << 20
 PARTITION_MAX_BYTES = 1 << 20
@@ -43,6 +45,8 @@ ERRORS: Mapping[int, str] = {
     16: "not the coordinator",
     29: "topic authorization failed",
     30: "group authorization failed",
+    33: "it has not this SASL mechanism",
+    58: "SASL authentication failed",
     74: "fenced leader epoch",
 }
 """Those that one meets; the others are told by number."""
@@ -52,8 +56,10 @@ class Cluster:
     """Connections to the brokers, made when needed, closed at the end of the block. Raises DriverError: whatever it
     was, it changed nothing, so it is definite."""
 
-    def __init__(self, brokers: str, within_s: float) -> None:
-        """brokers: "host:port,…", asked in turn for the others. within_s: for all that is asked in this block."""
+    def __init__(self, brokers: str, within_s: float, client: Mapping[str, str] = {}) -> None:
+        """brokers: "host:port,…", asked in turn for the others. within_s: for all that is asked in this block. client:
+        settings of librdkafka's, of which those of TLS and SASL are heeded."""
+        self._security = security(client)
         self._brokers = [_address(b) for b in brokers.split(",")]
         self._name = brokers
         self._deadline = time.monotonic() + within_s
@@ -165,10 +171,12 @@ class Cluster:
         return self._brokers[-1]
 
     def _ask(self, address: tuple[str, int], api: int, version: int, body: bytes) -> _Answer:
+        return self._exchanged(self._connection(address), api, version, body)
+
+    def _exchanged(self, connection: socket.socket, api: int, version: int, body: bytes) -> _Answer:
         self._number += 1
         request = struct.pack(">hhi", api, version, self._number) + _string(CLIENT) + body
         try:
-            connection = self._connection(address)
             connection.settimeout(self._left())
             connection.sendall(struct.pack(">i", len(request)) + request)
             (size,) = struct.unpack(">i", self._exactly(connection, 4))
@@ -184,10 +192,31 @@ class Cluster:
     def _connection(self, address: tuple[str, int]) -> socket.socket:
         if address not in self._connections:
             try:
-                self._connections[address] = socket.create_connection(address, self._left())
-            except OSError as e:
-                raise self._error(f"{address[0]}:{address[1]}: {e}") from e
+                connection = socket.create_connection(address, self._left())
+                try:
+                    connection = self._security.wrapped(connection, address[0])
+                    self._log_in(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            except (OSError, Refused) as e:
+                raise self._error(f"{address[0]}:{address[1]}: {e or type(e).__name__}") from e
+            self._connections[address] = connection
         return self._connections[address]
+
+    def _log_in(self, connection: socket.socket) -> None:
+        if not self._security.mechanism:
+            return
+        answer = self._exchanged(connection, SASL_HANDSHAKE, 1, _string(self._security.mechanism))
+        self._check(answer.int16(), f"SASL {self._security.mechanism}")
+
+        def say(message: bytes) -> bytes:
+            told = self._exchanged(connection, SASL_AUTHENTICATE, 0, struct.pack(">i", len(message)) + message)
+            error, _why = told.int16(), told.string()
+            self._check(error, f"user {self._security.user}")
+            return told.data()
+
+        self._security.log_in(say)
 
     def _exactly(self, connection: socket.socket, size: int) -> bytes:
         data = bytearray()
@@ -217,14 +246,14 @@ class _Answer:
     """An answer's bytes, taken from the front."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._whole = data
         self._at = 0
 
     def take(self, layout: str) -> Any:
         try:
-            values = struct.unpack_from(layout, self._data, self._at)
+            values = struct.unpack_from(layout, self._whole, self._at)
         except struct.error as e:
-            raise DriverError(f"a broker's answer was cut short: {len(self._data)} bytes", definite=True) from e
+            raise DriverError(f"a broker's answer was cut short: {len(self._whole)} bytes", definite=True) from e
         self._at += struct.calcsize(layout)
         return values if len(values) > 1 else values[0]
 
@@ -238,6 +267,11 @@ class _Answer:
         """Null is ""."""
         size = max(0, self.int16())
         return bytes(self.take(f">{size}s")).decode() if size else ""
+
+    def data(self) -> bytes:
+        """Null is nothing."""
+        size = max(0, self.int32())
+        return bytes(self.take(f">{size}s")) if size else b""
 
     def skip(self, size: int) -> int:
         self._at += size
