@@ -217,6 +217,29 @@ def test_a_window_far_inside_reads_little_of_the_table(client: Client, warehouse
     assert {g: t.rows for g, t in hop.digest(window)[0].groups.items()} == dict.fromkeys(window.hi, 500)
 
 
+def test_several_tables_are_one_hop_as_a_query_in_brackets(client: Client, warehouse: str) -> None:
+    """Each with its own names; heads, digests, rows and what is malformed."""
+    client.command("CREATE TABLE trades.west (id Int64, p String) ENGINE = Memory")
+    client.command("CREATE TABLE trades.east (n Int64, cost Decimal(20, 2)) ENGINE = Memory")
+    client.command("INSERT INTO trades.west SELECT number + 1, toString(number + 1) FROM numbers(10)")
+    client.command("INSERT INTO trades.east SELECT number + 1, number + 1 FROM numbers(7)")
+    mistakes: list[str] = []
+    given = {"key": ["side", "n"], "group": ["side"], "sequence": "n", "fields": {"cost": "decimal(2)"}}
+    of = stream("costs", {**given, "hops": ["a", "b"], "visible": "b", "path": ["x"]}, ["a", "b"], mistakes)
+    assert of is not None, mistakes
+    both = "(SELECT 'west' AS side, id AS n, p AS cost FROM trades.west UNION ALL "
+    both += "SELECT 'east' AS side, n, toString(cost) AS cost FROM trades.east)"
+    hop = Hop(warehouse, "once", both, of, name="costs")
+    assert hop.heads() == {("west",): 10, ("east",): 7}
+    window = Window({("west",): 2, ("east",): 2}, {("west",): 7, ("east",): 7})
+    sums = {g: (t.rows, t.sum, t.key_sum) for g, t in hop.sums(window)[0].groups.items()}
+    assert sums["west",] == sums["east",]
+    assert {g: (t.rows, t.sum, t.key_sum) for g, t in hop.digest(window)[0].groups.items()} == sums
+    assert hop.rows(("east",), 2, 4)["cost"].tolist() == [300, 400]
+    client.command("INSERT INTO trades.west VALUES (5, 'x')")
+    assert hop.symptoms(window, 0, {})["malformed"]["rows"] == 1
+
+
 def test_what_does_not_fit_its_type_is_left_out_counted_and_shown(client: Client, warehouse: str) -> None:
     """A text that is no number, in a column of texts; a missing key."""
     client.command("CREATE TABLE trades.texts (id Nullable(Int64), price Nullable(String)) ENGINE = Memory")
