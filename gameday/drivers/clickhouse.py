@@ -19,7 +19,7 @@ from gameday.config import Http
 from gameday.errors import ConfigError, DriverError, masked
 from gameday.http import Kept, Unanswered
 from gameday.model import EMPTY, Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
-from gameday.records.declaration import Stream
+from gameday.records.declaration import KINDS, Stream
 from gameday.records.excerpts import back
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
@@ -48,9 +48,6 @@ BUCKET_KEYS = 4_000_000
 
 RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
-
-KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
-"""What a table promises -> the view of its digests."""
 
 ALL_HASHES = "groupUniqArray(r)"
 MALFORMED_NAMED = 3
@@ -558,18 +555,15 @@ class Hop:
 
 def _canonical(rows: Sequence[Sequence[Any]], stream: Stream) -> Columns:
     """Rows of Form.value in the order of the stream's fields, as canonical columns."""
-    import numpy as np
+    from gameday.records.columns import array
 
     columns = list(zip(*rows, strict=True)) or [()] * len(stream.types)
-    found: dict[str, Any] = {}
-    for (name, kind), values in zip(stream.types.items(), columns, strict=False):
-        if kind.whole and None not in values:
-            found[name] = np.array(values, dtype=np.int64)
-            continue
-        found[name] = np.empty(len(values), dtype=object)
-        raw = kind.name in ("uuid", "bytes")
-        found[name][:] = [bytes.fromhex(value) if raw and value is not None else value for value in values]
-    return found
+    return {
+        name: array(kind, [bytes.fromhex(v) if v is not None else None for v in values])
+        if kind.name in ("uuid", "bytes")
+        else array(kind, values)
+        for (name, kind), values in zip(stream.types.items(), columns, strict=False)
+    }
 
 
 def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:

@@ -17,17 +17,21 @@ from gameday.model import Columns, Group, Tally
 from gameday.records.types import Canonical, Type, parse
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from gameday.records.hashing import U64
 
-__all__ = ["PLACE", "Stream", "hop_mistakes", "stream"]
+__all__ = ["KINDS", "PLACE", "Stream", "hop_mistakes", "stream"]
 
 GROUPED = ("text", "int", "uuid")
 """What can tell a group: its text is the same everywhere."""
 
 PLACE = {"topic": "text", "partition": "int", "offset": "int"}
 """The key of a stream that declares none, where a record lies in a log, and its types."""
+
+KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
+"""What a table promises -> the view of its digests."""
 
 GONE = {
     "columns": "fields: SQL of each field that has another name or form",
@@ -84,6 +88,16 @@ class Stream:
     def grouped(self, values: Mapping[str, Canonical]) -> Group:
         """The group of a record's canonical values."""
         return tuple(str(self.types[name].shown(values[name])) for name in self.group)
+
+    def groups_of(self, columns: Columns) -> tuple[list[Group], npt.NDArray[np.intp]]:
+        """The groups that there are, and of each record the place of its own among them."""
+        import numpy as np
+
+        keys = list(zip(*(columns[name].tolist() for name in self.group), strict=True))
+        keys = keys or [()] * len(columns[self.sequence])
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        groups = [self.grouped(dict(zip(self.group, key, strict=True))) for key in places]
+        return groups, np.array([places[key] for key in keys], dtype=np.intp)
 
     def told_apart(self, columns: Columns) -> npt.NDArray[Any]:
         """Of each record of a group what no other one there has: its number, or its key's hash."""

@@ -15,7 +15,7 @@ from gameday.drivers.iceberg.archived import PATIENCE
 from gameday.errors import ConfigError, DriverError, masked
 from gameday.model import Columns, Digest, Group, Json, Window
 from gameday.records.columns import array, canonical
-from gameday.records.declaration import Stream
+from gameday.records.declaration import KINDS, Stream
 from gameday.records.gathered import Gathered
 from gameday.records.types import Malformed, Type
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table
 
 __all__ = ["Hop"]
-
-KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
-"""What a table promises -> the view of its digests."""
 
 SECRETS = ("secret", "token", "password", "credential")
 """Parts of a property's name whose value is in no error."""
@@ -223,15 +220,8 @@ class Hop:
 
     def _by_group(self, columns: Columns) -> dict[Group, npt.NDArray[np.intp]]:
         """Group -> its rows."""
-        rows = len(columns[self.stream.sequence])
-        keys = list(zip(*(columns[name].tolist() for name in self.stream.group), strict=True)) or [()] * rows
-        numbers: dict[tuple[Any, ...], int] = {}
-        of = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-        names = self.stream.group
-        return {
-            self.stream.grouped(dict(zip(names, key, strict=True))): np.flatnonzero(of == number)
-            for key, number in numbers.items()
-        }
+        groups, place = self.stream.groups_of(columns)
+        return {group: np.flatnonzero(place == number) for number, group in enumerate(groups)}
 
 
 def _text(path: str) -> str | None:

@@ -480,19 +480,11 @@ class Hop:
         of, columns = table
         stamps = [message.timestamp() for message in messages]
         known = np.array([[m.offset() for m in messages], [_stamp_us(*stamp) for stamp in stamps]], dtype=np.int64)
-        number_of = self._numbering([columns[name].tolist() for name in self.stream.group], len(of))
+        groups, place = self.stream.groups_of(columns)
+        numbers = np.array([self._numbers.setdefault(g, len(self._numbers)) for g in groups], dtype=np.int64)
         offsets, stamps_us = known[:, np.asarray(of, dtype=np.intp)]
-        places = {"group": np.array(number_of, dtype=np.int64), "offset": offsets, "stamp_us": stamps_us}
+        places = {"group": numbers[place], "offset": offsets, "stamp_us": stamps_us}
         return _Piece(self.stream, places, columns)
-
-    def _numbering(self, groups: Sequence[Sequence[Canonical]], records: int) -> Sequence[int]:
-        """Of each record its group's number. groups: the canonical values of each field of the group."""
-        known: dict[tuple[Canonical, ...], int] = {}
-        keys = list(zip(*groups, strict=True)) if groups else [()] * records
-        for key in set(keys):
-            group = self.stream.grouped(dict(zip(self.stream.group, key, strict=True)))
-            known[key] = self._numbers.setdefault(group, len(self._numbers))
-        return [known[key] for key in keys]
 
     def _one_by_one(self, messages: Sequence[Any]) -> _Piece:
         """Each by itself: what is malformed is counted, and the first reasons are kept."""

@@ -23,7 +23,7 @@ from gameday.config import Postgres
 from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Group, Json, Window
-from gameday.records.declaration import Stream
+from gameday.records.declaration import KINDS, Stream
 from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, read
 from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, Type
 
@@ -40,9 +40,6 @@ LOOK_WITHIN_S = 5.0
 
 DIGEST_WITHIN_S = 120.0
 """A digest of a whole history."""
-
-KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
-"""What a table promises -> the view of its digests."""
 
 SMALL_COST_MAX = 1_000.0
 """The planner's cost of reading a table that may be read whole for its heads: some 40,000 rows, 10 ms."""
@@ -421,18 +418,13 @@ def _parts(hop: Hop) -> tuple[_Part, ...]:
 
 def _columns(stream: Stream, rows: Sequence[Row]) -> Columns:
     """Rows of Part.value in the order of the stream's fields, as canonical columns."""
-    import numpy as np
+    from gameday.records.columns import array as column
 
     listed = list(zip(*rows, strict=True)) or [()] * len(stream.types)
-    found: dict[str, Any] = {}
-    for (name, kind), texts in zip(stream.types.items(), listed, strict=True):
-        values = [canonical(kind, text) for text in texts]
-        if kind.whole and None not in values:
-            found[name] = np.array(values, dtype=np.int64)
-            continue
-        found[name] = np.empty(len(values), dtype=object)
-        found[name][:] = values
-    return found
+    return {
+        name: column(kind, [canonical(kind, text) for text in texts])
+        for (name, kind), texts in zip(stream.types.items(), listed, strict=True)
+    }
 
 
 def _possible(kind: Type, text: str) -> bool:
