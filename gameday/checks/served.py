@@ -62,6 +62,6 @@ def _period_ns(series: Sequence[Sample]) -> float:
 def _slots(evidence: Evidence) -> list[str]:
     """The slots whose topic names an affected group's first field (…orders.berlin); all when none does."""
     slots = sorted(name.removeprefix("serving/") for name in evidence.samples if name.startswith("serving/"))
-    firsts = {group[0] for group in evidence.affected}
+    firsts = {group[0] for group in evidence.affected if group}
     own = [slot for slot in slots if firsts & set(slot.rpartition("/")[0].split("."))]
     return own or slots

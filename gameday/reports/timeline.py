@@ -135,11 +135,15 @@ def _recorded(samples: Samples, zero_ns: int) -> Span:
     return (min(s[0].at_ns for s in held) - zero_ns) / NS, (max(s[-1].at_ns for s in held) - zero_ns) / NS
 
 
+ALL = "all"
+"""The row of a stream without groups."""
+
+
 def _streams(evidence: Evidence, zero_ns: int) -> tuple[list[Row], int]:
     """One row for all groups that share their first field: the worst ones, and how many were left out."""
     by_first: dict[str, list[Group]] = {}
     for group in timings.groups(evidence):
-        by_first.setdefault(group[0], []).append(group)
+        by_first.setdefault(group[0] if group else ALL, []).append(group)
     rows = [_stream(evidence, name, groups, zero_ns) for name, groups in by_first.items()]
     kept = rows
     if len(rows) > STREAMS_MAX:

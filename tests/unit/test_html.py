@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gameday.model import Digest, Evidence, Finding, Measure, RunResult, Sample, Step, Tally, Verdict
+from gameday.model import Digest, Evidence, Finding, Measure, RunResult, Sample, Step, Tally, Verdict, Window
 from gameday.reports import html, svg
 from gameday.reports.page import SYMBOLS, TEMPLATES
-from gameday.reports.timeline import Timeline, timeline
+from gameday.reports.timeline import ALL, Timeline, _streams, timeline
 from tests.unit import evidence
 from tests.unit.markup import Page
 
@@ -390,3 +390,10 @@ def test_without_samples_there_is_no_picture() -> None:
     assert calm is not None
     assert calm.marks == ()
     assert calm.shown[0] == 0
+
+
+def test_a_stream_without_groups_has_a_row() -> None:
+    """One for all of its records."""
+    samples = {f"head/{hop}/": [Sample(n * 10**8, 10**6, float(n)) for n in range(50)] for hop in ("log", "table")}
+    bare = Evidence("t", {}, "s", ledger="log", visible="table", samples=samples, window=Window({(): 0}, {(): 9}))
+    assert [row.name for row in _streams(bare, 0)[0]] == [ALL]
