@@ -1,7 +1,7 @@
 """How short of time the machine was, and what runs said meanwhile: python -m benchmarks.busy [RUNS [TEST ...]]
 
 Runs failure tests (RUNS times each TEST, without one whole nights) beside 0, 2, 4 and 8 busy processes, and prints for
-each load the distribution of the figures that a run's excuse rests on (gameday/machine.py), second by second,
+each load the distribution of the figures that a run's excuse rests on (gameday/verdict/machine.py), second by second,
 and the runs' verdicts, with the reason of each that was no pass. Starts the stack when it is not up.
 
 `python -m benchmarks.busy --alone SECONDS` needs no stack: it measures the figures with a sampler that asks nobody, for
@@ -22,11 +22,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gameday import codec, machine, sampler
+from gameday import codec
 from gameday.model import Samples
-from gameday.polling import until
-from gameday.process import yield_cpu
-from gameday.stack import ProbeSpec, open_stack
+from gameday.sampling import sampler
+from gameday.stack.live import ProbeSpec, open_stack
+from gameday.system.polling import until
+from gameday.system.process import yield_cpu
+from gameday.verdict import machine
 
 LOADS = (0, 2, 4, 8)
 RUNS = 3

@@ -16,9 +16,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from gameday import lease
 from gameday.errors import GamedayError
-from gameday.stack import open_stack
+from gameday.stack.live import open_stack
+from gameday.undo import lease
 
 TIMES = 10
 GAMEDAY = str(Path(sys.executable).with_name("gameday"))

@@ -32,10 +32,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gameday import codec, schedule
+from gameday import codec
 from gameday.model import Evidence, Json
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.verdict import schedule
 
 NIGHTS = 10
 COMMAND = str(Path(sys.executable).with_name("gameday"))

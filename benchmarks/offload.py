@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from benchmarks._measured import nothing
-from gameday.process import descendants
+from gameday.system.process import descendants
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import Lake, place
 from pipelines.trades.offload.silver import COLUMNS, Silver

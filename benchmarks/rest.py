@@ -22,11 +22,11 @@ from pathlib import Path
 
 from benchmarks._measured import nothing
 from compose import supervisor
-from gameday import lease
 from gameday.errors import DriverError, GamedayError, NotUp
-from gameday.polling import until
-from gameday.process import Process, descendants
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.system.process import Process, descendants
+from gameday.undo import lease
 
 __all__ = ["Look", "additions_s", "cpu_s", "main", "measure"]
 

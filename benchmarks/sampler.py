@@ -22,9 +22,9 @@ from benchmarks.rest import ADDITIONS, additions_s, cpu_s
 from gameday import codec
 from gameday.errors import GamedayError, NotUp
 from gameday.model import Sample, Samples
-from gameday.polling import until
-from gameday.sampler import Sampler, Tail
-from gameday.stack import Stack, open_stack
+from gameday.sampling.sampler import Sampler, Tail
+from gameday.stack.live import Stack, open_stack
+from gameday.system.polling import until
 
 __all__ = ["answered", "main"]
 

@@ -31,14 +31,15 @@ from typing import Any
 from benchmarks._measured import nothing
 from compose import supervisor
 from flows import catalogue
-from gameday import codec, guardian, lease, mending
+from gameday import codec
 from gameday.errors import GamedayError, TooLate
-from gameday.journal import Journal
 from gameday.model import Act, Evidence, FailureTest, Json, Verdict, merge
-from gameday.polling import until
-from gameday.process import Process, descendants
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.system.process import Process, descendants
+from gameday.undo import guardian, lease, mending
+from gameday.undo.journal import Journal
 from tasks.run import definition
 
 __all__ = ["VICTIMS", "Campaign", "Kill", "plot", "table"]
@@ -304,7 +305,7 @@ class Launched:
         runner = self.runner()
         for child in descendants(runner.pid) if runner is not None else ():
             with suppress(OSError):
-                if b"gameday.sampler" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+                if b"gameday.sampling.sampler" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
                     return child
         return None
 

@@ -32,10 +32,10 @@ from pathlib import Path
 
 from compose.servers import SHARE, Report
 from gameday.errors import GamedayError, NotUp, TooLate
-from gameday.polling import until
-from gameday.process import Process, descendants
 from gameday.state import ROOT, State
-from gameday.unix import alone
+from gameday.system.polling import until
+from gameday.system.process import Process, descendants
+from gameday.system.unix import alone
 
 __all__ = ["Engine", "host_image", "install", "main", "unavailable"]
 

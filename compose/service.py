@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gameday import address
-from gameday.process import descendants, listening, sockets
 from gameday.state import ROOT
+from gameday.system import address
+from gameday.system.process import descendants, listening, sockets
 
 __all__ = ["READY_BUCKET", "Service", "answers", "holders", "listens", "port_of", "python"]
 

@@ -32,12 +32,12 @@ from typing import Any
 import structlog
 
 from compose.service import Service, answers, listens, port_of
-from gameday import console
 from gameday.errors import DriverError, GamedayError
-from gameday.polling import until
-from gameday.process import Process, boot_id, descendants, yield_cpu
 from gameday.state import ROOT, State
-from gameday.unix import reachable
+from gameday.system import console
+from gameday.system.polling import until
+from gameday.system.process import Process, boot_id, descendants, yield_cpu
+from gameday.system.unix import reachable
 
 __all__ = ["MARK", "ask", "launch", "main", "pid_of", "specification", "tail", "write_private"]
 

@@ -28,12 +28,12 @@ from compose.servers import Report, postgres
 from compose.service import Service
 from compose.supervisor import tail, write_private
 from compose.trades import processes as trades
-from gameday.config import read_env
 from gameday.errors import Busy, DriverError, GamedayError, TooLate
-from gameday.polling import until
-from gameday.process import Process
+from gameday.stack.config import read_env
 from gameday.state import State
-from gameday.unix import alone
+from gameday.system.polling import until
+from gameday.system.process import Process
+from gameday.system.unix import alone
 
 __all__ = ["clean", "down", "main", "up"]
 

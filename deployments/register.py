@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
-from gameday.config import StackConfig, default_path, folder_of_tests, load, revealed
+from gameday.stack.config import StackConfig, default_path, folder_of_tests, load, revealed
 from gameday.state import ROOT
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ __all__ = ["scaffold"]
 
 FLOW = '''"""Failure test: {words}."""
 
-from gameday.checks import INTACT, recovered
-from gameday.conditions import flowing
+from gameday.verdict.checks import INTACT, recovered
+from gameday.sampling.conditions import flowing
 from gameday.faults.restart import Restart
 from gameday.model import Await, FailureTest, Inject
 from tasks.definition import failure_test

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gameday.config import folder_of_tests
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import FailureTest, Json
-from gameday.stack import near
+from gameday.stack.config import folder_of_tests
+from gameday.stack.live import near
 from gameday.state import ROOT
 from tasks.definition import definition, looking
 

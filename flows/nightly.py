@@ -17,13 +17,14 @@ from prefect.flows import Flow
 from prefect.states import Completed, Failed
 
 from flows import catalogue, find
-from gameday import console, lease, signals
-from gameday.config import PrefectConfig
 from gameday.errors import DriverError, GamedayError
 from gameday.model import FailureTest, Json, Verdict
 from gameday.reports.words import named
 from gameday.run import new_id
-from gameday.stack import Stack, open_stack
+from gameday.stack.config import PrefectConfig
+from gameday.stack.live import Stack, open_stack
+from gameday.system import console, signals
+from gameday.undo import lease
 from tasks.closing import close_night
 from tasks.publish import publish
 from tasks.run import Night, Planned, arguments, definition, night

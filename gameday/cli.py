@@ -21,15 +21,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gameday import console, signals
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
-from gameday.journal import Entry, Journal
 from gameday.model import Verdict
 from gameday.state import State
+from gameday.system import console, signals
+from gameday.undo.journal import Entry, Journal
 
 if TYPE_CHECKING:
-    from gameday.config import StackConfig
-    from gameday.stack import Stack
+    from gameday.stack.config import StackConfig
+    from gameday.stack.live import Stack
     from tasks.run import Night
 
 __all__ = ["app", "main"]
@@ -96,7 +96,7 @@ def up() -> None:
 def down() -> None:
     """Stop the reference platform. Nothing of it stays running; its data stay."""
     from compose.up import down as stop
-    from gameday import lease
+    from gameday.undo import lease
 
     if (holder := lease.holder(State.default())) is not None:
         raise Busy(f"the stack is held by {holder}. Remedy: await its end, or gameday abort")
@@ -215,8 +215,8 @@ def run(
     config, down = _configuration()
     _quiet_prefect(config)
     from flows.nightly import carry_out
-    from gameday.config import default_path
     from gameday.run import new_id
+    from gameday.stack.config import default_path
     from tasks.run import Night, night
 
     stack: Any = None if config is None else _stack()
@@ -245,7 +245,7 @@ def run(
 @app.command()
 def abort() -> None:
     """Undo what a running test broke, now, from any terminal; that run's verdict becomes unknown."""
-    from gameday import mending
+    from gameday.undo import mending
 
     state = State.default()
     healed = mending.abort(state)
@@ -268,11 +268,11 @@ def heal(
     ] = None,
 ) -> None:
     """Mend whatever a run left broken. A live run is aborted first."""
-    from gameday import mending
+    from gameday.undo import mending
 
     stack = _stack()
     if displace is not None and not dry_run:
-        from gameday import claim
+        from gameday.undo import claim
 
         run = claim.displace(stack.config.history.get_secret_value(), stack.name, displace)
         out.print(f"run {run} on machine {displace} has lost the stack", markup=False)
@@ -292,7 +292,7 @@ def hold(
     ] = None,
 ) -> None:
     """Keep scheduled nights from starting."""
-    from gameday import lease
+    from gameday.undo import lease
 
     lease.hold(State.default().ensure(), _moment(until))
     out.print(lease.hold_reason(State.default()) or "", markup=False)
@@ -301,7 +301,7 @@ def hold(
 @app.command()
 def release() -> None:
     """Let scheduled nights start again."""
-    from gameday import lease
+    from gameday.undo import lease
 
     lease.release(State.default())
     out.print("scheduled nights start again")
@@ -349,7 +349,7 @@ def arm(
 
     It is not journalled: the process itself undoes it, at the end of the time to live or at its own.
     """
-    from gameday import mending
+    from gameday.undo import mending
 
     stack = _stack()
     stack.touchable(component)
@@ -396,10 +396,10 @@ def history(
 ) -> None:
     """How the tests went: MTTR and verdict of the last 30 runs, median, p95, trend. With NAME, or as Markdown or JSON,
     also run by run."""
-    from gameday import history as past
-    from gameday import trend
-    from gameday.config import load
+    from gameday.past import history as past
     from gameday.reports import results, table
+    from gameday.stack.config import load
+    from gameday.verdict import trend
 
     config = load()
     dsn = config.history.get_secret_value()
@@ -442,7 +442,7 @@ def report(
 @app.command()
 def selftest(as_json: AsJson = False) -> None:
     """Prove the checks against planted faults."""
-    from gameday import selftest as proof
+    from gameday.verdict import selftest as proof
 
     findings = proof.run()
     if as_json:
@@ -458,7 +458,7 @@ def selftest(as_json: AsJson = False) -> None:
 def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g. broker_disk_full.")]) -> None:
     """Write the two files of a new failure test: NAME.py and NAME.md, in the folders that gameday.toml names."""
     from deployments.scaffold import scaffold
-    from gameday.config import folder_of_runbooks, folder_of_tests
+    from gameday.stack.config import folder_of_runbooks, folder_of_tests
 
     for path in scaffold(name, folder_of_tests(), folder_of_runbooks()):
         out.print(str(path), markup=False)
@@ -517,14 +517,14 @@ def say(text: str) -> None:
 
 
 def _stack() -> Any:
-    from gameday.stack import open_stack
+    from gameday.stack.live import open_stack
 
     return open_stack()
 
 
 def _configuration() -> tuple[StackConfig | None, NotUp | None]:
     """The configuration, or why it can't be known before the stack is up."""
-    from gameday.config import load
+    from gameday.stack.config import load
 
     try:
         return load(), None
@@ -536,7 +536,7 @@ def _need_prefect(config: StackConfig) -> None:
     """NotUp when the Prefect server does not answer."""
     from gameday.drivers import http
     from gameday.errors import DriverError
-    from gameday.tls import Tls
+    from gameday.system.tls import Tls
 
     try:
         http.Probe(f"{config.prefect.api_url}/health", timeout_s=3.0, tls=Tls(config.prefect.ca)).read()
@@ -675,7 +675,7 @@ def _act(act: Any) -> str:
 
 def _would(entry: Entry) -> str:
     """What healing would do for one open act, and to whom."""
-    from gameday.stack import fault_from
+    from gameday.stack.live import fault_from
 
     act = entry.act
     owner = "would be aborted first" if entry.owner.alive else "is gone"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 from gameday.model import Columns, Commit, Digest, Excerpt, Group, Hindrance, JobRun, Json, Message, Position, Window
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = [
     "UNDER_WAY_MAX_S",

@@ -13,11 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from gameday import codec, conditions, machine, signals, timings
-from gameday.asking import answer
+from gameday import codec
 from gameday.errors import DriverError, GamedayError, masked
 from gameday.faults.ask import Ask
-from gameday.guardian import OUT_OF_TIME, Guardian
 from gameday.model import (
     INACTIVE,
     Act,
@@ -39,10 +37,15 @@ from gameday.model import (
     Window,
 )
 from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Ledger, Trap
-from gameday.runbook import CARRY_OUT_S
-from gameday.sampler import Sampler, Tail
-from gameday.silence import Silence
-from gameday.stack import ARCHIVE, Stack, fault_from, fault_kind
+from gameday.runbooks.blocks import CARRY_OUT_S
+from gameday.sampling import conditions, timings
+from gameday.sampling.sampler import Sampler, Tail
+from gameday.stack.live import ARCHIVE, Stack, fault_from, fault_kind
+from gameday.system import signals
+from gameday.system.asking import answer
+from gameday.telling.silence import Silence
+from gameday.undo.guardian import OUT_OF_TIME, Guardian
+from gameday.verdict import machine
 
 __all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "ttl_s"]
 

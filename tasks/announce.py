@@ -4,10 +4,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.model import FailureTest, Inject
-from gameday.reports import messages
-from gameday.reports.messages import Ahead
 from gameday.run import Run, ttl_s
-from gameday.stack import fault_kind
+from gameday.stack.live import fault_kind
+from gameday.telling import messages
+from gameday.telling.messages import Ahead
 from tasks.telling import machine, now, tell
 
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions, timings
-from gameday.asking import answer
 from gameday.errors import TooLate
 from gameday.model import Baseline, Group, Verdict
-from gameday.polling import until
 from gameday.run import HEADS_WITHIN_S, Halt, Run, marks
-from gameday.sampler import KEEP_S
+from gameday.sampling import conditions, timings
+from gameday.sampling.sampler import KEEP_S
+from gameday.system.asking import answer
+from gameday.system.polling import until
 
 BASELINE_S = 5.0
 """What is normal is told by so many seconds at least, of which each was well, the last ones before the plan."""

@@ -10,14 +10,15 @@ from functools import partial
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import ahead, checks, codec
-from gameday.asking import answer
+from gameday import codec
 from gameday.errors import DriverError, GamedayError
 from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Verdict, Window, merge
 from gameday.ports import Archive, Derived, Hop, Ledger, Log
 from gameday.run import HEADS_WITHIN_S
-from gameday.stack import ARCHIVE, Stack
+from gameday.stack.live import ARCHIVE, Stack
 from gameday.state import State
+from gameday.system.asking import answer
+from gameday.verdict import ahead, checks
 from tasks.run import Night
 from tasks.verify import digest_of
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import history, machine, trend
 from gameday.errors import GamedayError
 from gameday.model import Evidence, RunResult, Timed, Verdict
+from gameday.past import history
 from gameday.run import Run
+from gameday.verdict import machine, trend
 
 __all__ = ["compare"]
 

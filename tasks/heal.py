@@ -6,13 +6,13 @@ import time
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import mending
 from gameday.errors import TooLate
 from gameday.model import Act, Verdict
-from gameday.polling import until
 from gameday.ports import Fault, Trap
 from gameday.run import Halt, Run
-from gameday.stack import fault_from, fault_kind
+from gameday.stack.live import fault_from, fault_kind
+from gameday.system.polling import until
+from gameday.undo import mending
 
 GONE_WITHIN_S = 10.0
 

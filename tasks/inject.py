@@ -8,10 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import TooLate
 from gameday.model import Act, Verdict
-from gameday.polling import until
 from gameday.ports import Delayed, Fault
 from gameday.run import Halt, Run
-from gameday.stack import fault_kind
+from gameday.stack.live import fault_kind
+from gameday.system.polling import until
 
 BITES_WITHIN_S = 10.0
 """Unless the fault says otherwise (`bites_within_s`)."""

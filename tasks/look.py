@@ -15,14 +15,14 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from gameday.asking import answer
 from gameday.errors import DriverError, GamedayError, TooLate
 from gameday.model import Columns, Excerpt, Group, Json, Window
-from gameday.polling import until
 from gameday.ports import Derived, Hop, Ledger, Log, Newest
 from gameday.records.declaration import Stream
 from gameday.records.excerpts import NAMED, Difference, Facts, back, busiest, covered, differences, facts, moving
-from gameday.stack import Stack
+from gameday.stack.live import Stack
+from gameday.system.asking import answer
+from gameday.system.polling import until
 
 __all__ = ["look", "readable"]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import diagnose
 from gameday.model import Message, RunResult, Verdict
-from gameday.reports import messages
 from gameday.run import Run
+from gameday.telling import messages
+from gameday.verdict import diagnose
 from tasks.telling import now, places, tell
 
 

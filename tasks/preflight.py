@@ -6,13 +6,15 @@ from contextlib import suppress
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import ahead, conditions, mending
-from gameday.asking import answer
 from gameday.errors import DriverError, TooLate
 from gameday.model import Hindrance, Inject, Verdict
-from gameday.polling import until
 from gameday.ports import Asks
 from gameday.run import HEADS_WITHIN_S, Halt, Run
+from gameday.sampling import conditions
+from gameday.system.asking import answer
+from gameday.system.polling import until
+from gameday.undo import mending
+from gameday.verdict import ahead
 
 CLEAN_RUNS = 20
 """How many intervals of the job's schedule are looked back for a clean run."""

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gameday import codec, history
+from gameday import codec
 from gameday.errors import GamedayError
-from gameday.journal import Journal
+from gameday.past import history
 from gameday.reports import metrics, site
-from gameday.stack import Stack
+from gameday.stack.live import Stack
+from gameday.undo.journal import Journal
 
 if TYPE_CHECKING:
     from tasks.run import Night

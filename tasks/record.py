@@ -8,9 +8,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-from gameday import codec, history
+from gameday import codec
 from gameday.errors import GamedayError
 from gameday.model import RunResult
+from gameday.past import history
 from gameday.reports import table
 from gameday.run import Run
 

@@ -25,7 +25,7 @@ from prefect.flows import Flow
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from gameday import checks, codec, console, diagnose, signals
+from gameday import codec
 from gameday.errors import GamedayError, masked
 from gameday.model import (
     Await,
@@ -43,7 +43,9 @@ from gameday.model import (
 from gameday.reports import junit, results, site
 from gameday.reports.words import named
 from gameday.run import Halt, Run, new_id
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.system import console, signals
+from gameday.verdict import checks, diagnose
 from tasks import runbook
 from tasks.announce import announce
 from tasks.baseline import baseline

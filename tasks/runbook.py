@@ -16,16 +16,18 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import address, conditions, runbook, shell
-from gameday.config import read_env
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate, masked
 from gameday.model import Act, Await, Heal, Inject, Step
-from gameday.polling import until
 from gameday.ports import Held
 from gameday.run import Run
-from gameday.runbook import DIAGNOSIS, KIND_S, RECOVERY, VERIFY, Block
-from gameday.stack import Stack, fault_from
+from gameday.runbooks import blocks as runbook
+from gameday.runbooks.blocks import DIAGNOSIS, KIND_S, RECOVERY, VERIFY, Block
+from gameday.sampling import conditions
+from gameday.stack.config import read_env
+from gameday.stack.live import Stack, fault_from
 from gameday.state import ROOT
+from gameday.system import address, shell
+from gameday.system.polling import until
 
 __all__ = ["diagnose", "environment", "moment", "recover", "verify"]
 

@@ -4,8 +4,8 @@ unknown."""
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import selftest
 from gameday.model import Finding, Verdict
+from gameday.verdict import selftest
 from tasks.run import Night
 
 

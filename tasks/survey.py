@@ -12,15 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from gameday import ahead, courier, lease, mending
-from gameday.asking import answer
 from gameday.errors import ConfigError, GamedayError
-from gameday.journal import Journal
 from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
 from gameday.ports import Inside, Isolate, Links, Probe
 from gameday.records.declaration import Stream
-from gameday.runbook import read
-from gameday.stack import OfItsOwn, ProbeSpec, Stack
+from gameday.runbooks.blocks import read
+from gameday.stack.live import OfItsOwn, ProbeSpec, Stack
+from gameday.system.asking import answer
+from gameday.telling import courier
+from gameday.undo import lease, mending
+from gameday.undo.journal import Journal
+from gameday.verdict import ahead
 from tasks.look import readable
 
 __all__ = ["fitting", "requirements", "survey"]

@@ -1,7 +1,7 @@
 """Telling people through the stack's channels, from the steps and from the night. Nothing here raises or changes a
 verdict.
 
-What is told is gameday/reports/messages.py's, how it is delivered gameday/courier.py's.
+What is told is gameday/telling/messages.py's, how it is delivered gameday/telling/courier.py's.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
-from gameday import codec, diagnose
-from gameday.courier import DELIVER_S, NIGHT_DELIVER_S, Courier
+from gameday import codec
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Finding, Message, RunResult, Verdict
-from gameday.reports import messages
-from gameday.reports.messages import Places
-from gameday.stack import Stack
+from gameday.stack.live import Stack
+from gameday.telling import messages
+from gameday.telling.courier import DELIVER_S, NIGHT_DELIVER_S, Courier
+from gameday.telling.messages import Places
+from gameday.verdict import diagnose
 
 __all__ = ["machine", "now", "places", "secret", "tell", "tell_night"]
 

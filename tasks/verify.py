@@ -15,15 +15,15 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import ahead, checks, diagnose, machine
-from gameday.asking import answer
 from gameday.errors import DriverError, RolledBack, TooLate
 from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
-from gameday.polling import until
 from gameday.ports import Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
 from gameday.records import tallies
 from gameday.run import HEADS_WITHIN_S, Run, marks
-from gameday.stack import ARCHIVE
+from gameday.stack.live import ARCHIVE
+from gameday.system.asking import answer
+from gameday.system.polling import until
+from gameday.verdict import ahead, checks, diagnose, machine
 from tasks.preflight import CLEAN_RUNS
 
 __all__ = ["MARGIN_S", "archived", "digest_of", "gather", "judge", "touched", "window"]

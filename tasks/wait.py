@@ -5,11 +5,12 @@ import time
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday import conditions, schedule, timings
 from gameday.errors import DriverError, TooLate
 from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Measure, Verdict
-from gameday.polling import until
 from gameday.run import Halt, Run, marks
+from gameday.sampling import conditions, timings
+from gameday.system.polling import until
+from gameday.verdict import schedule
 
 AWAIT_EVERY_S = 0.2
 LOOK_EVERY_S = 0.5

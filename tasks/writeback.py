@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gameday import codec, history
+from gameday import codec
 from gameday.errors import GamedayError
 from gameday.model import RunResult, Verdict
-from gameday.reports import branch, runbook
-from gameday.stack import Stack
+from gameday.past import history
+from gameday.runbooks import branch
+from gameday.runbooks import evidence as runbook
+from gameday.stack.live import Stack
 from tasks.run import Night
 
 __all__ = ["write_back"]

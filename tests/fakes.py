@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from gameday.config import VARIABLE
 from gameday.model import Json
-from gameday.process import Process, boot_id
-from gameday.stack import Stack, open_stack
+from gameday.stack.config import VARIABLE
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.process import Process, boot_id
 
 REVIVE_S = 0.1
 
@@ -336,7 +336,7 @@ def embedded_env(config: Path) -> str:
 
 OWN_TEST = '''"""Failure test 1: ours."""
 
-from gameday.checks import INTACT, recovered
+from gameday.verdict.checks import INTACT, recovered
 from gameday.faults.restart import Restart
 from gameday.model import FailureTest, Inject
 from tasks.definition import failure_test

@@ -26,11 +26,11 @@ from gameday.errors import GamedayError
 from gameday.faults.isolate import Isolate
 from gameday.faults.partition import Partition
 from gameday.model import Json
-from gameday.polling import until
 from gameday.ports import Fault
-from gameday.process import Process
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.system.process import Process
 from tests.fakes import TOY, write_config
 
 ROLES = ("web", "family", "stubborn")

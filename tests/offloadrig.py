@@ -25,8 +25,8 @@ from compose.servers import clickhouse, kafka, postgres, seaweedfs
 from compose.service import Service
 from gameday.drivers.clickhouse import literal
 from gameday.drivers.s3 import Rights
-from gameday.polling import until
 from gameday.state import ROOT, State
+from gameday.system.polling import until
 from pipelines.trades import schema
 from pipelines.trades.offload import engine
 from pipelines.trades.offload.engine import Done

@@ -8,10 +8,10 @@ import pytest
 
 from compose.servers import alertmanager, postgres, prometheus
 from compose.up import clean, down, up
-from gameday import lease
-from gameday.config import read_env
 from gameday.errors import GamedayError
+from gameday.stack.config import read_env
 from gameday.state import State
+from gameday.undo import lease
 
 __all__ = ["drawn"]
 

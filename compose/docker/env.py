@@ -18,8 +18,8 @@ from compose.ports import free_ports
 from compose.servers import prometheus
 from compose.supervisor import write_private
 from compose.trades.processes import ALERTS_QUICKENED, RULES, VENUES
-from gameday.config import read_env
 from gameday.errors import GamedayError
+from gameday.stack.config import read_env
 from gameday.state import ROOT, State
 
 __all__ = ["EXAMPLE", "draw", "main", "write"]

@@ -19,8 +19,8 @@ from pathlib import Path
 from compose.docker import env
 from compose.engine import Engine, host_image, install
 from compose.servers import Report, alertmanager, kafka, prometheus, toxiproxy
-from gameday.config import read_env
 from gameday.errors import GamedayError
+from gameday.stack.config import read_env
 from gameday.state import ROOT, State
 
 __all__ = ["Containers", "main"]

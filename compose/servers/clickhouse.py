@@ -18,7 +18,7 @@ from pathlib import Path
 
 from compose.servers import LOOPBACK
 from compose.service import Service, python
-from gameday.address import encoded
+from gameday.system.address import encoded
 
 __all__ = ["main", "process", "url"]
 

@@ -23,7 +23,7 @@ from compose.ports import free_ports
 from compose.servers import LOOPBACK, SHARE, Report, shared
 from compose.service import Service, answers
 from gameday.errors import GamedayError
-from gameday.polling import until
+from gameday.system.polling import until
 
 __all__ = ["VERSION", "Listener", "create_topics", "fetch", "get", "process"]
 

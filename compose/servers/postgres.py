@@ -22,9 +22,9 @@ from typing import Any
 
 from compose.servers import LOOPBACK, Report
 from compose.service import Service
-from gameday.address import encoded
 from gameday.errors import GamedayError
 from gameday.state import State
+from gameday.system.address import encoded
 
 __all__ = ["create_database", "get", "home", "process", "remove", "url"]
 

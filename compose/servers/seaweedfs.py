@@ -14,7 +14,7 @@ from typing import Any
 
 from compose.servers import LOOPBACK
 from compose.service import READY_BUCKET, Service
-from gameday.address import encoded
+from gameday.system.address import encoded
 
 __all__ = ["PARTS", "process", "url"]
 

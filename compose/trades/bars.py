@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gameday.config import Http
 from gameday.drivers.clickhouse import (
     DIGEST_WITHIN_S,
     LOOK_WITHIN_S,
@@ -27,7 +26,8 @@ from gameday.model import Columns, Digest, Group, Window
 from gameday.ports import Hop, Ledger
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = [
     "BAR_COLUMNS",

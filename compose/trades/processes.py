@@ -276,7 +276,7 @@ def _alertmanager(folder: Path, port: Mapping[str, int]) -> Service:
 def _reconciler(folder: Path, state: State) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     config = str(ROOT / "compose" / "trades" / "gameday.toml")
-    arguments = ("-m", "gameday.reconciler", "--config", config, "--state", str(state.root))
+    arguments = ("-m", "gameday.undo.reconciler", "--config", config, "--state", str(state.root))
     return python("reconciler", folder, *arguments)
 
 

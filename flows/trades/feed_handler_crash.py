@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from gameday.checks import INTACT, isolation, offsets_advance, recovered, served
-from gameday.conditions import behind, flowing
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
 from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject, StaysSilent
+from gameday.sampling.conditions import behind, flowing
+from gameday.verdict.checks import INTACT, isolation, offsets_advance, recovered, served
 from tasks.definition import failure_test
 
 HELD_BEHIND_S = 10

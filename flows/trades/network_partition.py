@@ -2,7 +2,14 @@
 
 from typing import Literal
 
-from gameday.checks import (
+from gameday.faults.blackhole import Blackhole
+from gameday.faults.isolate import Isolate
+from gameday.faults.partition import Partition
+from gameday.faults.strike import Strike
+from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
+from gameday.ports import Fault
+from gameday.sampling.conditions import IDLE_WITHIN_S, behind, flowing, job_failed, job_idle
+from gameday.verdict.checks import (
     EXPORTED,
     INTACT,
     isolation,
@@ -13,13 +20,6 @@ from gameday.checks import (
     resumed,
     upstream_flows,
 )
-from gameday.conditions import IDLE_WITHIN_S, behind, flowing, job_failed, job_idle
-from gameday.faults.blackhole import Blackhole
-from gameday.faults.isolate import Isolate
-from gameday.faults.partition import Partition
-from gameday.faults.strike import Strike
-from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
-from gameday.ports import Fault
 from tasks.definition import failure_test
 
 HELD_BEHIND_S = 10

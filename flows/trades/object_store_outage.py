@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from gameday.checks import EXPORTED, isolation, job_failed_cleanly, recovered
-from gameday.conditions import IDLE_WITHIN_S, flowing, job_failed, job_idle
 from gameday.faults.ask import Ask
 from gameday.faults.latency import Latency
 from gameday.faults.pause import Pause
@@ -13,6 +11,8 @@ from gameday.faults.truncate import Truncate
 from gameday.faults.write_denied import WriteDenied
 from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.ports import Fault
+from gameday.sampling.conditions import IDLE_WITHIN_S, flowing, job_failed, job_idle
+from gameday.verdict.checks import EXPORTED, isolation, job_failed_cleanly, recovered
 from tasks.definition import failure_test
 
 FAILS_WITHIN_S = 120

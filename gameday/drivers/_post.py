@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
 
-from gameday import address
 from gameday.errors import ConfigError, Undelivered
-from gameday.http import Unanswered, ask
 from gameday.model import Json
-from gameday.tls import PLAIN, Tls
+from gameday.system import address
+from gameday.system.http import Unanswered, ask
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["again_s", "post", "web_address"]
 

@@ -14,16 +14,16 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from gameday import address
-from gameday.config import Http
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.http import Kept, Unanswered
 from gameday.model import EMPTY, Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
 from gameday.records.declaration import KINDS, Stream
 from gameday.records.excerpts import back
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.system import address
+from gameday.system.http import Kept, Unanswered
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
 

@@ -10,9 +10,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from gameday import address
 from gameday.errors import ConfigError, DriverError
-from gameday.http import Kept, Unanswered
+from gameday.system import address
+from gameday.system.http import Kept, Unanswered
 
 __all__ = ["Probe"]
 

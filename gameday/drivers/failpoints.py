@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from gameday import address
 from gameday.errors import ConfigError, DriverError, TooLate
-from gameday.http import Kept, Unanswered
 from gameday.model import Json
+from gameday.system import address
+from gameday.system.http import Kept, Unanswered
 
 __all__ = ["Points"]
 

@@ -18,11 +18,11 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from gameday import address
-from gameday.asking import give_up
-from gameday.config import Http
 from gameday.errors import DriverError
-from gameday.tls import PLAIN, Tls, context, said
+from gameday.stack.config import Http
+from gameday.system import address
+from gameday.system.asking import give_up
+from gameday.system.tls import PLAIN, Tls, context, said
 
 __all__ = ["Probe"]
 

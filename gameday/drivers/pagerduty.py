@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from gameday.drivers._post import post, web_address
 from gameday.model import Json, Message
-from gameday.tls import PLAIN, Tls
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["Channel", "event"]
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from gameday.config import Http
 from gameday.errors import ConfigError, DriverError
-from gameday.http import Unanswered, ask
 from gameday.model import Hindrance, JobRun, Json
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.system.http import Unanswered, ask
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["Job"]
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from gameday.config import Http
 from gameday.errors import DriverError
-from gameday.http import Unanswered, ask
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, PENDING, Json
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.system.http import Unanswered, ask
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["Alerts"]
 

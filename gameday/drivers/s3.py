@@ -14,9 +14,9 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
-from gameday.config import Http
 from gameday.errors import DriverError
-from gameday.tls import refused
+from gameday.stack.config import Http
+from gameday.system.tls import refused
 
 __all__ = ["Rights"]
 

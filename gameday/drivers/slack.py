@@ -21,7 +21,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from gameday.drivers._post import again_s, web_address
 from gameday.errors import Undelivered
 from gameday.model import Json, Message, Verdict
-from gameday.tls import PLAIN, Tls, context, refused
+from gameday.system.tls import PLAIN, Tls, context, refused
 
 __all__ = ["Channel", "blocks", "escaped", "fallback"]
 

@@ -12,14 +12,14 @@ from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from gameday import address
-from gameday.config import Http
 from gameday.errors import ConfigError, DriverError
-from gameday.http import Kept, Unanswered
 from gameday.model import EMPTY, Columns, Digest, Group, Tally, Window
 from gameday.records.declaration import Stream
-from gameday.stack import function
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.stack.live import function
+from gameday.system import address
+from gameday.system.http import Kept, Unanswered
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["Hop"]
 

@@ -13,7 +13,7 @@ from gameday.model import Json
 from gameday.ports import Desires, Serves
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["GRACE_S", "one_of", "revive", "running", "stopped", "unserved", "who"]
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gameday.errors import GamedayError, TooLate
 from gameday.model import Json
-from gameday.polling import until
 from gameday.ports import Shape
-from gameday.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS
+from gameday.system.polling import until
+from gameday.system.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Distortion", "LinkFault"]
 

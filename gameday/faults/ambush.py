@@ -14,7 +14,7 @@ from gameday.model import Json
 from gameday.ports import UNDER_WAY_MAX_S, Host, Kill, Store
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Ambush"]
 

@@ -11,7 +11,7 @@ from gameday.model import Json
 from gameday.ports import Points
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Failpoint"]
 

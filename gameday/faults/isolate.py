@@ -11,7 +11,7 @@ from gameday.model import Json
 from gameday.ports import Isolate as CanIsolate
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Isolate"]
 

@@ -11,7 +11,7 @@ from gameday.ports import Host
 from gameday.ports import Kill as CanKill
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Kill"]
 

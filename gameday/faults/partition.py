@@ -9,7 +9,7 @@ from gameday.faults._link import LinkFault
 from gameday.model import Json
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Partition"]
 

@@ -11,7 +11,7 @@ from gameday.model import Json
 from gameday.ports import Pause as CanPause
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Pause"]
 

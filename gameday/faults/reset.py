@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from gameday.errors import GamedayError
 from gameday.faults._link import Distortion
 from gameday.model import Json
-from gameday.vantage import RESETS
+from gameday.system.vantage import RESETS
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Reset"]
 

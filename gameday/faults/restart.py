@@ -10,7 +10,7 @@ from gameday.model import Json
 from gameday.ports import Host, Kill
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Restart"]
 

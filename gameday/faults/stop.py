@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gameday.faults import GRACE_S, one_of, running, unserved, who
 from gameday.model import Json
-from gameday.polling import until
 from gameday.ports import Host, Kill
+from gameday.system.polling import until
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Stop"]
 

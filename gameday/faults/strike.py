@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gameday.model import Json
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Strike"]
 

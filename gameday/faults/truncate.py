@@ -11,7 +11,7 @@ from gameday.faults._link import Distortion
 from gameday.model import Json
 
 if TYPE_CHECKING:
-    from gameday.stack import Stack
+    from gameday.stack.live import Stack
 
 __all__ = ["Truncate"]
 

@@ -27,9 +27,9 @@ from requests.exceptions import RequestException, Timeout
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.model import Json
-from gameday.polling import until
 from gameday.ports import Isolate, Kill
-from gameday.process import Process
+from gameday.system.polling import until
+from gameday.system.process import Process
 
 __all__ = ["OPT_IN", "Host"]
 

@@ -16,9 +16,9 @@ from typing import Generic, TypeVar, cast
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.model import Json
-from gameday.polling import until
-from gameday.process import STOPPED, Process, boot_id, descendants, families, listening, sockets
-from gameday.unix import reachable
+from gameday.system.polling import until
+from gameday.system.process import STOPPED, Process, boot_id, descendants, families, listening, sockets
+from gameday.system.unix import reachable
 
 __all__ = ["Host"]
 

@@ -12,12 +12,12 @@ from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
-from gameday import address as addresses
-from gameday.config import Http
 from gameday.errors import DriverError
-from gameday.http import Kept, Unanswered
 from gameday.model import Json
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.system import address as addresses
+from gameday.system.http import Kept, Unanswered
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["Host"]
 
@@ -62,13 +62,13 @@ class Host:
         self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(HTTPStatus.NOT_FOUND,))
 
     def reaction_s(self, address: str) -> float | None:
-        from gameday import vantage  # which is a server too; who only looks at links needs none
+        from gameday.system import vantage  # which is a server too; who only looks at links needs none
 
         there = self._there(address)
         return vantage.reaction_s(there) if self.vantage is None else vantage.asked_s(self.vantage, there, self.tls)
 
     def manner(self, address: str) -> str:
-        from gameday import vantage
+        from gameday.system import vantage
 
         there = self._there(address)
         if self.vantage is not None:
@@ -80,7 +80,7 @@ class Host:
 
     def _there(self, address: str) -> str:
         """The address as the links' clients call it: "every address" is one of Toxiproxy's machine, not of theirs."""
-        from gameday import vantage
+        from gameday.system import vantage
 
         host, _, port = address.rpartition(":")
         if host.strip("[]") not in vantage.ANY:

@@ -18,15 +18,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from gameday import codec, history
-from gameday.config import StackConfig
+from gameday import codec
 from gameday.errors import GamedayError
-from gameday.history import Board, Standing
-from gameday.http import Unanswered, ask
 from gameday.model import RunResult, Verdict
+from gameday.past import history
+from gameday.past.history import Board, Standing
 from gameday.reports.words import parameters, plain
+from gameday.stack.config import StackConfig
 from gameday.state import State
-from gameday.tls import PLAIN, Tls
+from gameday.system.http import Unanswered, ask
+from gameday.system.tls import PLAIN, Tls
 
 __all__ = ["publish", "push", "render"]
 

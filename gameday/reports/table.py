@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from gameday import trend
 from gameday.model import RunResult, Verdict
 from gameday.reports import words
 from gameday.reports.words import NONE, against, brief, count, damage, day, label, parameters, plain
+from gameday.verdict import trend
 
 __all__ = ["histories", "histories_markdown", "history", "markdown", "render"]
 

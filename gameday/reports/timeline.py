@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gameday import timings
 from gameday.model import FIRING, PENDING, Evidence, Group, Sample, Samples
 from gameday.reports.words import interval, plain, value
+from gameday.sampling import timings
 
 __all__ = ["Mark", "Row", "Span", "Timeline", "timeline", "union"]
 

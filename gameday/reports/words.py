@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from gameday.model import Json, Measure, RunResult
 from gameday.reports.results import COUNTS
-from gameday.trend import COMPARED
+from gameday.verdict.trend import COMPARED
 
 __all__ = [
     "NONE",

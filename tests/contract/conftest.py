@@ -15,8 +15,8 @@ import pytest
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka, postgres, prefect
 from compose.service import Service, answers
-from gameday.polling import until
 from gameday.state import State
+from gameday.system.polling import until
 
 if TYPE_CHECKING:
     from tests.offloadrig import Offload, Servers

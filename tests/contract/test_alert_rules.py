@@ -22,8 +22,8 @@ from compose.servers import kafka, prometheus
 from compose.service import python
 from compose.trades.processes import ALERTS_QUICKENED, CLICKHOUSE_KEPT, RULES
 from flows import catalogue
-from gameday.polling import until
 from gameday.state import ROOT
+from gameday.system.polling import until
 from pipelines.trades.offload import mirror
 from tasks.run import definition
 from tests.contract.conftest import serving

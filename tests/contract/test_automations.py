@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from deployments.automations import automate
-from gameday.polling import until
+from gameday.system.polling import until
 from tests.contract.sockets import Answering
 
 TOLD_WITHIN_S = 60.0

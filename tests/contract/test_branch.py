@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gameday.errors import GamedayError
-from gameday.reports import branch
-from gameday.reports.runbook import BEGIN, END, diff, filled
+from gameday.runbooks import branch
+from gameday.runbooks.evidence import BEGIN, END, diff, filled
 
 PAGE = b"# Text\r\n\xff\n" + BEGIN + b"\nold\n" + END + b"\nmore"
 

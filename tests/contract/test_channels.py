@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from gameday import courier
-from gameday.courier import Courier, parcels, undelivered
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Message, Verdict
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.telling import courier
+from gameday.telling.courier import Courier, parcels, undelivered
 from tests.contract.chat import Behaviour, Chat, error, hanging, status
 from tests.contract.sockets import dripping, nobody
 from tests.fakes import write_config

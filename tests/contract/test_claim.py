@@ -14,16 +14,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gameday import claim, guardian, lease, mending
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
 from gameday.faults.noop import Noop
 from gameday.faults.stop import Stop
-from gameday.guardian import DISPLACED, Guardian
-from gameday.journal import Journal
-from gameday.polling import until
-from gameday.process import Process, boot_ns
-from gameday.reconciler import Reconciler
-from gameday.stack import open_stack
+from gameday.stack.live import open_stack
+from gameday.system.polling import until
+from gameday.system.process import Process, boot_ns
+from gameday.undo import claim, guardian, lease, mending
+from gameday.undo.guardian import DISPLACED, Guardian
+from gameday.undo.journal import Journal
+from gameday.undo.reconciler import Reconciler
 from tests.fakes import Supervisor
 
 AWAY = "postgresql://nobody@127.0.0.1:1/none"

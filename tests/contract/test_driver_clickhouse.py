@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from compose.trades import bars
 from compose.trades.bars import Bars
-from gameday import checks
 from gameday.drivers.clickhouse import Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
@@ -28,6 +27,7 @@ from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Tally, 
 from gameday.records.declaration import stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import proved, tally
+from gameday.verdict import checks
 from pipelines.trades.schema import statements
 from tasks.closing import close_night
 from tests.contract.sockets import saying

@@ -15,9 +15,9 @@ import pytest
 from gameday.drivers import failpoints as driver
 from gameday.drivers.failpoints import Points
 from gameday.errors import ConfigError, DriverError, TooLate
-from gameday.polling import until
 from gameday.ports import Points as PointsProtocol
 from gameday.state import ROOT
+from gameday.system.polling import until
 
 PROGRAM = """
 import threading, time

@@ -11,8 +11,6 @@ import numpy as np
 import psycopg
 import pytest
 
-from gameday import checks
-from gameday.address import encoded
 from gameday.drivers.clickhouse import Hop as Silver
 from gameday.drivers.iceberg import Archive
 from gameday.drivers.postgres import Mirror, TimeMirror
@@ -30,6 +28,8 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.system.address import encoded
+from gameday.verdict import checks
 from tasks.closing import BELOW
 from tasks.verify import touched
 from tests.contract.sockets import nobody

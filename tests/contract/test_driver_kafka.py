@@ -20,8 +20,8 @@ from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.model import Group, Tally, Window
-from gameday.polling import until
 from gameday.records.types import parse
+from gameday.system.polling import until
 from tests.contract.conftest import serving
 from tests.trades import FIELDS, TRADES
 

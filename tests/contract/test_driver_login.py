@@ -16,16 +16,16 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
-from gameday import vantage
 from gameday.drivers import clickhouse, http, prefect_api, prometheus, s3, slack, tape
 from gameday.drivers._post import post
 from gameday.errors import ConfigError, DriverError, GamedayError
-from gameday.history import Board
 from gameday.hosts import toxiproxy
+from gameday.past.history import Board
 from gameday.reports import metrics
-from gameday.stack import open_stack
+from gameday.stack.live import open_stack
 from gameday.state import State
-from gameday.tls import PLAIN, Tls
+from gameday.system import vantage
+from gameday.system.tls import PLAIN, Tls
 from tests.contract.certificates import Authority, secured
 from tests.contract.test_channels import message
 from tests.fakes import write_config

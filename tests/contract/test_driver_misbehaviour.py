@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from gameday import address, vantage
-from gameday import http as http_helper
 from gameday.drivers import (
     clickhouse,
     container,
@@ -31,12 +29,14 @@ from gameday.drivers._post import post
 from gameday.drivers.kafka import log, probes
 from gameday.drivers.postgres import looks, table
 from gameday.errors import DriverError, GamedayError
-from gameday.history import Board
 from gameday.hosts import toxiproxy
-from gameday.http import Kept
 from gameday.model import Window
-from gameday.polling import until
+from gameday.past.history import Board
 from gameday.reports import metrics
+from gameday.system import address, vantage
+from gameday.system import http as http_helper
+from gameday.system.http import Kept
+from gameday.system.polling import until
 from tests.contract.sockets import dripping, endless, hanging_up, nobody, saying, silent
 from tests.trades import TRADES
 

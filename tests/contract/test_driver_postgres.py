@@ -16,15 +16,15 @@ from psycopg.sql import SQL
 from psycopg.types.json import Json, Jsonb
 
 from compose.servers import postgres as server
-from gameday import checks
-from gameday.ahead import told
 from gameday.drivers.postgres import Cursor, Hop, Lag, table
 from gameday.errors import DriverError
 from gameday.model import Columns, Digest, Evidence, Group, Verdict, Window
-from gameday.polling import until
 from gameday.records import gathered
 from gameday.records.declaration import Stream, stream
 from gameday.records.types import INT64_MAX, INT64_MIN, parse
+from gameday.system.polling import until
+from gameday.verdict import checks
+from gameday.verdict.ahead import told
 
 NUMBERS = count()
 PLACES = {"hops": ["a", "b"], "visible": "b", "path": ["web"]}

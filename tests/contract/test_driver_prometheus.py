@@ -21,8 +21,8 @@ from compose.trades.processes import RULES
 from gameday.drivers.prometheus import Alerts
 from gameday.errors import DriverError
 from gameday.model import ELSEWHERE, FIRING, INACTIVE
-from gameday.polling import until
-from gameday.silence import Silence
+from gameday.system.polling import until
+from gameday.telling.silence import Silence
 from pipelines.trades import pager
 from tests.contract.conftest import serving
 from tests.contract.sockets import END_SEEN_S

@@ -16,12 +16,12 @@ from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
 from compose.servers import kafka as server
-from gameday import diagnose
-from gameday.checks._damage import compare
 from gameday.drivers import kafka
 from gameday.drivers.clickhouse import Hop
 from gameday.model import Digest, Evidence, Window
 from gameday.records.declaration import Stream, stream
+from gameday.verdict import diagnose
+from gameday.verdict.checks._damage import compare
 from tasks.verify import digest_of
 
 START_MS = 1_795_000_000_000

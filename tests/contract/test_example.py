@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gameday import config
 from gameday.drivers.clickhouse import Hop
 from gameday.model import Group, Window
-from gameday.stack import Stack
+from gameday.stack import config
+from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 from pipelines.trades.schema import query
 from tests.trades import FIELDS

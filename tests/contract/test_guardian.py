@@ -17,22 +17,22 @@ from typing import IO
 
 import pytest
 
-from gameday import guardian, lease, mending
 from gameday.errors import Busy, ConfigError, DriverError, GamedayError
 from gameday.faults.kill import Kill
 from gameday.faults.noop import Noop
 from gameday.faults.pause import Pause
 from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
-from gameday.guardian import ANOTHER_HAND, PIPE_BYTES, Guardian
-from gameday.journal import Journal
 from gameday.model import Act, Json
-from gameday.polling import until
 from gameday.ports import Fault
-from gameday.process import Process
-from gameday.reconciler import Reconciler
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.system.process import Process
+from gameday.undo import guardian, lease, mending
+from gameday.undo.guardian import ANOTHER_HAND, PIPE_BYTES, Guardian
+from gameday.undo.journal import Journal
+from gameday.undo.reconciler import Reconciler
 from tests.contract.sockets import Answering
 from tests.fakes import Supervisor, fill, refuse, small_disk
 
@@ -46,8 +46,8 @@ RUN = """
 import sys
 from pathlib import Path
 from gameday.faults.{module} import {fault}
-from gameday.guardian import Guardian
-from gameday.stack import open_stack
+from gameday.undo.guardian import Guardian
+from gameday.stack.live import open_stack
 from gameday.state import State
 stack = open_stack(Path(sys.argv[1]) / "gameday.toml", State(Path(sys.argv[1])))
 guardian = Guardian.start(stack, "r1", "feed_handler_crash", 60)
@@ -243,8 +243,8 @@ def test_one_that_waits_for_its_word_ends_with_its_run(supervisor: Supervisor) -
     script = """
 import sys
 from pathlib import Path
-from gameday.guardian import Guardian
-from gameday.stack import open_stack
+from gameday.undo.guardian import Guardian
+from gameday.stack.live import open_stack
 from gameday.state import State
 stack = open_stack(Path(sys.argv[1]) / "gameday.toml", State(Path(sys.argv[1])))
 print(Guardian.launch(stack, "r1", "feed_handler_crash", 60)._process.pid, flush=True)
@@ -537,7 +537,7 @@ def test_the_reconciler_never_touches_a_live_run(supervisor: Supervisor) -> None
 
 def test_the_reconciler_as_a_process(supervisor: Supervisor) -> None:
     """Within two seconds of the death of run and guardian; SIGTERM ends it cleanly."""
-    command = [sys.executable, "-m", "gameday.reconciler", "--config", str(supervisor.stack.path)]
+    command = [sys.executable, "-m", "gameday.undo.reconciler", "--config", str(supervisor.stack.path)]
     command += ["--state", str(supervisor.state.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watchman:
         assert watchman.stdout is not None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gameday.drivers.prefect_api import Job
-from gameday.polling import until
+from gameday.system.polling import until
 
 WITHIN_S = 60.0
 WAITS_S = 900.0

@@ -21,15 +21,16 @@ from psycopg.sql import SQL, Literal
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from gameday import codec, database, history
-from gameday.address import encoded
+from gameday import codec
 from gameday.cli import app
-from gameday.config import VARIABLE, MetricsConfig, RetentionConfig, TrendConfig
 from gameday.errors import GamedayError, NotUp
-from gameday.journal import Entry, Journal
 from gameday.model import Act, Finding, Measure, RunResult, Trend, Verdict
-from gameday.process import Process
+from gameday.past import database, history
+from gameday.stack.config import VARIABLE, MetricsConfig, RetentionConfig, TrendConfig
 from gameday.state import ROOT, State
+from gameday.system.address import encoded
+from gameday.system.process import Process
+from gameday.undo.journal import Entry, Journal
 from tasks.compare import compare
 from tasks.publish import publish
 from tasks.run import Night

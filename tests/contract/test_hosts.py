@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
-from gameday import mending
 from gameday.errors import ConfigError, DriverError
 from gameday.faults.kill import Kill
 from gameday.faults.pause import Pause
 from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
 from gameday.model import Json
-from gameday.polling import until
 from gameday.ports import Fault, Held, Holds
-from gameday.process import Process, descendants
+from gameday.system.polling import until
+from gameday.system.process import Process, descendants
+from gameday.undo import mending
 from tests.hostrigs import BYSTANDER, RIGS, ROLES, Rig, frozen
 
 GRACE_S = 3.0
@@ -357,7 +357,7 @@ def test_another_users_process_is_refused_with_a_remedy(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from gameday.hosts.local import Host\n"
-        "from gameday.process import Process\n"
+        "from gameday.system.process import Process\n"
         "import signal\n"
         "target = Process.of(int(sys.argv[1]))\n"
         "os.setuid(65534)\n"

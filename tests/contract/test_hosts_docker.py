@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from compose.engine import Engine
-from gameday import mending
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.isolate import Isolate
 from gameday.faults.kill import Kill
@@ -27,10 +26,11 @@ from gameday.faults.stop import Stop
 from gameday.hosts import docker as module
 from gameday.hosts.docker import Host
 from gameday.model import Json
-from gameday.polling import until
 from gameday.ports import Isolate as CanIsolate
 from gameday.ports import Kill as CanKill
-from gameday.process import Process
+from gameday.system.polling import until
+from gameday.system.process import Process
+from gameday.undo import mending
 from tests.contract.sockets import END_SEEN_S
 from tests.hostrigs import ADDRESS, ALIASES, BYSTANDER, IMAGE, PROJECT, ROLES, Docker, docker
 

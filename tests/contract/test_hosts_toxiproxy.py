@@ -15,7 +15,6 @@ import pytest
 from compose.ports import free_ports
 from compose.servers import toxiproxy
 from compose.service import answers
-from gameday import mending
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.blackhole import Blackhole
 from gameday.faults.latency import Latency
@@ -23,11 +22,12 @@ from gameday.faults.partition import Partition
 from gameday.faults.reset import Reset
 from gameday.faults.truncate import Truncate
 from gameday.hosts.toxiproxy import Host
-from gameday.polling import until
 from gameday.ports import Fault, Held, Shape
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
-from gameday.vantage import reaction_s
+from gameday.system.polling import until
+from gameday.system.vantage import reaction_s
+from gameday.undo import mending
 from tests import fakes
 from tests.contract.sockets import END_SEEN_S
 

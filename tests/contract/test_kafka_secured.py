@@ -21,7 +21,7 @@ from compose.servers import kafka as server
 from gameday.drivers import kafka
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Window
-from gameday.polling import until
+from gameday.system.polling import until
 from tests.contract.certificates import Authority
 from tests.contract.conftest import serving
 from tests.contract.test_driver_kafka import BTC, hashes, trade

@@ -17,10 +17,10 @@ from gameday.drivers.clickhouse import literal
 from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import LATEST, Cluster
 from gameday.errors import DriverError
-from gameday.polling import until
 from gameday.records import excerpts
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
 from pipelines.trades.schema import query
 from tasks.look import look
 from tasks.survey import requirements

@@ -22,7 +22,7 @@ import pytest
 import structlog
 
 from failpoints import scenario
-from gameday.polling import until
+from gameday.system.polling import until
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import IDS, lineage
 from pipelines.trades.offload.mirror import Mirror

@@ -22,9 +22,9 @@ from prefect.states import Scheduled
 from compose.ports import free_ports
 from compose.servers import prefect
 from compose.service import answers
-from gameday.polling import until
-from gameday.process import Process
 from gameday.state import ROOT
+from gameday.system.polling import until
+from gameday.system.process import Process
 from pipelines.trades.offload import flow
 from pipelines.trades.offload.worker import RUNS_AT_ONCE
 from tests.contract.sockets import nobody

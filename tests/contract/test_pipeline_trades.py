@@ -34,8 +34,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka
 from compose.service import Service, answers
-from gameday.address import encoded
-from gameday.polling import until
+from gameday.system.address import encoded
+from gameday.system.polling import until
 from pipelines.trades import consumer_watch, schema
 from pipelines.trades.tape import SYMBOLS, trades
 from tests.suites import only_in

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from gameday import conditions, mending
 from gameday.errors import GamedayError
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
-from gameday.guardian import ANOTHER_HAND
 from gameday.model import Act, FailureTest, Heal, Inject, Step
-from gameday.polling import until
 from gameday.ports import Fault
-from gameday.process import Process
 from gameday.run import Halt, Run
-from gameday.sampler import Sampler
-from gameday.stack import open_stack
+from gameday.sampling import conditions
+from gameday.sampling.sampler import Sampler
+from gameday.stack.live import open_stack
+from gameday.system.polling import until
+from gameday.system.process import Process
+from gameday.undo import mending
+from gameday.undo.guardian import ANOTHER_HAND
 from tasks import runbook
 from tests.fakes import Supervisor, write_config
 

@@ -20,14 +20,15 @@ import pytest
 from benchmarks import sampler as benchmark
 from compose.ports import free_ports
 from compose.servers import clickhouse
-from gameday import codec, sampler
+from gameday import codec
 from gameday.drivers.clickhouse import Hop
 from gameday.drivers.http import Probe
 from gameday.errors import GamedayError
-from gameday.polling import until
-from gameday.sampler import Sampler, Tail
-from gameday.stack import ProbeSpec, Stack, _Heads, open_stack
+from gameday.sampling import sampler
+from gameday.sampling.sampler import Sampler, Tail
+from gameday.stack.live import ProbeSpec, Stack, _Heads, open_stack
 from gameday.state import ROOT, State
+from gameday.system.polling import until
 from tests.contract.conftest import PASSWORD, serving
 from tests.contract.sockets import END_SEEN_S, silent
 from tests.trades import TAPED, TRADES
@@ -207,8 +208,8 @@ OWNER = textwrap.dedent(
     """
     import sys, threading
     from pathlib import Path
-    from gameday.sampler import Sampler
-    from gameday.stack import open_stack
+    from gameday.sampling.sampler import Sampler
+    from gameday.stack.live import open_stack
     from gameday.state import State
     sampler = Sampler.start(open_stack(Path(sys.argv[1]), State(Path(sys.argv[2]))), sys.argv[3])
     print(sampler.pid, flush=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gameday import shell
 from gameday.errors import DriverError
-from gameday.polling import until
-from gameday.process import Process
+from gameday.system import shell
+from gameday.system.polling import until
+from gameday.system.process import Process
 
 ENV = {"PATH": os.environ["PATH"], "WORD": "secret"}
 SOON_S = 5.0
@@ -22,7 +22,7 @@ SOON_S = 5.0
 KILLED = """
 import os, sys
 from pathlib import Path
-from gameday import shell
+from gameday.system import shell
 shell.run("echo $$ > pid; sleep 1000", {"PATH": os.environ["PATH"]}, Path(sys.argv[1]), 1.0)
 """
 

@@ -19,10 +19,10 @@ from compose.servers import prefect
 from gameday.errors import ConfigError
 from gameday.faults.strike import Strike
 from gameday.model import JobRun
-from gameday.polling import until
 from gameday.run import in_the_way
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import ROOT, State
+from gameday.system.polling import until
 from tests.contract.conftest import serving
 from tests.trades import TAPED
 
@@ -41,7 +41,7 @@ FLOW = """
 from pathlib import Path
 
 import failpoints
-from gameday.polling import until
+from gameday.system.polling import until
 from prefect import flow
 
 HALFWAY = failpoints.point("export::halfway", "half is written")

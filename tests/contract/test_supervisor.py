@@ -23,9 +23,9 @@ from compose.service import Service, answers
 from compose.supervisor import READY_STEADY_S, READY_TIMEOUT_S, ask, launch, pid_of
 from gameday.errors import DriverError, TooLate
 from gameday.hosts.local import Host
-from gameday.polling import until
-from gameday.process import Process, boot_id
 from gameday.state import ROOT, State
+from gameday.system.polling import until
+from gameday.system.process import Process, boot_id
 from tests.contract.sockets import END_SEEN_S
 
 WITHIN_S = 20.0

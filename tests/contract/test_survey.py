@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from gameday.stack import open_stack
+from gameday.stack.live import open_stack
 from gameday.state import State
 from tasks.survey import survey
 from tests.contract.sockets import silent

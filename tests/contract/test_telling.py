@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gameday import codec, courier
+from gameday import codec
 from gameday.faults.stop import Stop
 from gameday.model import Evidence, FailureTest, Heal, Inject, RunResult, Verdict
-from gameday.reports import messages
 from gameday.run import Run
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.telling import courier, messages
 from tasks import telling
 from tasks.announce import announce
 from tasks.notify import notify

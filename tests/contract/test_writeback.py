@@ -10,7 +10,7 @@ import pytest
 
 from gameday import codec
 from gameday.model import Finding, Measure, RunResult, Verdict
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from tasks.run import Night
 from tasks.writeback import write_back

@@ -13,8 +13,8 @@ import pytest
 
 from compose.docker.local import Containers
 from compose.engine import unavailable
-from gameday import lease
 from gameday.state import State
+from gameday.undo import lease
 
 ENDS_WITHIN_S = 240.0
 WORKER_WITHIN_S = 240

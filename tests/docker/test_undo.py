@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gameday import lease
-from gameday.journal import Journal
-from gameday.polling import until
-from gameday.stack import open_stack
+from gameday.stack.live import open_stack
+from gameday.system.polling import until
+from gameday.undo import lease
+from gameday.undo.journal import Journal
 from tests.docker.conftest import Platform
 
 STARTS_WITHIN_S = 120.0

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gameday.polling import until
 from gameday.state import State
+from gameday.system.polling import until
 
 __all__ = ["gameday", "results", "running", "seen"]
 

@@ -14,9 +14,9 @@ import pytest
 
 from compose import supervisor
 from flows.nightly import not_well
-from gameday.polling import until
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
 from tests.e2e.command import gameday, results
 
 pytestmark = [pytest.mark.suite("stack"), pytest.mark.timeout(480), pytest.mark.usefixtures("paging")]

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from compose import supervisor
-from gameday import guardian, mending
 from gameday.drivers.http import Probe
 from gameday.errors import DriverError
 from gameday.faults.stop import Stop
-from gameday.journal import Journal
-from gameday.polling import until
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.undo import guardian, mending
+from gameday.undo.journal import Journal
 from tests.e2e.command import gameday, results, running, seen
 from tests.suites import only_in
 

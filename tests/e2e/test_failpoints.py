@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from gameday import guardian, mending
-from gameday.checks import INTACT, recovered
-from gameday.conditions import fired, flowing
 from gameday.faults.failpoint import Failpoint
-from gameday.journal import Journal
 from gameday.model import Await, FailureTest, Heal, Inject, RunResult, Verdict
-from gameday.polling import until
 from gameday.run import Run
-from gameday.stack import Stack, open_stack
+from gameday.sampling.conditions import fired, flowing
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.undo import guardian, mending
+from gameday.undo.journal import Journal
+from gameday.verdict.checks import INTACT, recovered
 from tasks.run import interpret, plain
 from tests.e2e.command import gameday
 from tests.suites import only_in

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from tests.contract.sockets import silent
 from tests.e2e.command import gameday, results, running, seen

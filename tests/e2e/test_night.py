@@ -15,10 +15,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gameday import codec, sampler
-from gameday.config import load
+from gameday import codec
 from gameday.model import Sample
 from gameday.reports import results as published
+from gameday.sampling import sampler
+from gameday.stack.config import load
 from gameday.state import State
 from tests.e2e.command import gameday, results
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gameday.polling import until
+from gameday.system.polling import until
 from tests.unit import evidence
 
 client = pytest.importorskip("websockets.sync.client", reason="the package websockets is not installed")

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gameday.address import encoded
-from gameday.config import load, read_env
+from gameday.stack.config import load, read_env
 from gameday.state import State
+from gameday.system.address import encoded
 from tests.e2e.command import gameday
 
 SECRET_ENDS = ("_PASSWORD", "_SECRET", "_TOKEN", "_KEY")

@@ -25,11 +25,11 @@ from compose.servers import alertmanager, kafka, postgres, prometheus, toxiproxy
 from compose.service import Service, answers
 from compose.trades.processes import PORTS, SECRETS, TOPICS
 from compose.up import clean, down, up
-from gameday.config import read_env
 from gameday.errors import Busy, GamedayError
-from gameday.polling import until
-from gameday.process import Process, boot_id
+from gameday.stack.config import read_env
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.system.process import Process, boot_id
 from tests.contract.conftest import serving
 from tests.stackfixture import drawn
 from tests.suites import only_in

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.undo import ENDS_WITHIN_S, STEP_WITHIN_S, VICTIMS, Campaign, Kill, plot, table
 from flows import catalogue
-from gameday.stack import open_stack
+from gameday.stack.live import open_stack
 from gameday.state import State
 from tasks.run import definition
 from tests.suites import only_in

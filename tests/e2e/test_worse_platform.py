@@ -22,12 +22,12 @@ from compose.trades.processes import processes
 from compose.up import clean, down, up
 from flows import catalogue
 from gameday import codec
-from gameday.config import read_env
 from gameday.model import Verdict
-from gameday.polling import until
 from gameday.run import Run, new_id
-from gameday.stack import open_stack
+from gameday.stack.config import read_env
+from gameday.stack.live import open_stack
 from gameday.state import ROOT, State
+from gameday.system.polling import until
 from tasks.run import definition, interpret, plain
 from tests.e2e.command import gameday, results, running, seen
 from tests.stackfixture import drawn

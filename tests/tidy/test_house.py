@@ -21,9 +21,9 @@ from gameday.state import ROOT
 FAULT_LINES_MAX = 90
 """One fault a file, small enough to be read at three in the morning."""
 
-SLEEPERS = {"gameday/polling.py"}
+SLEEPERS = {"gameday/system/polling.py"}
 """The one loop that sleeps."""
-IMPORTERS = {"gameday/stack.py"}
+IMPORTERS = {"gameday/stack/live.py"}
 """The one registry."""
 
 PRODUCT = ("gameday", "tasks", "flows", "deployments", "compose", "pipelines", "failpoints", "benchmarks", "examples")
@@ -127,7 +127,7 @@ def test_a_fault_fits_on_a_page() -> None:
 
 
 def test_one_loop_sleeps() -> None:
-    """Everything else waits for a state, with gameday.polling.until, or on an event with a time-out."""
+    """Everything else waits for a state, with gameday.system.polling.until, or on an event with a time-out."""
     found = [
         f"{name(p)}:{line}"
         for p in PYTHON
@@ -139,7 +139,7 @@ def test_one_loop_sleeps() -> None:
 
 
 def test_one_registry_imports_by_name() -> None:
-    """In the core only stack.py imports what a text names."""
+    """In the core only stack/live.py imports what a text names."""
     found = [
         f"{name(p)}:{line}"
         for p in PYTHON
@@ -147,7 +147,7 @@ def test_one_registry_imports_by_name() -> None:
         for line, called in calls(ast.parse(p.read_text()))
         if "import_module" in called or called == "__import__"
     ]
-    assert not found, f"import by name in {found}; use gameday.stack"
+    assert not found, f"import by name in {found}; use gameday.stack.live"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_every_failure_test_has_a_runbook_and_every_runbook_a_failure_test() -> 
 
 def test_stems_are_unique() -> None:
     """Two failure tests, checks, faults, drivers or hosts of one name can't both be meant."""
-    for folder in ("flows", "gameday/faults", "gameday/checks", "gameday/drivers", "gameday/hosts"):
+    for folder in ("flows", "gameday/faults", "gameday/verdict/checks", "gameday/drivers", "gameday/hosts"):
         stems = Counter(p.stem for p in PYTHON if name(p).startswith(f"{folder}/") and p.stem != "__init__")
         twice = [stem for stem, count in stems.items() if count > 1]
         assert not twice, f"more than one {twice} in {folder}"
@@ -203,9 +203,9 @@ def test_every_folder_of_tests_is_a_package() -> None:
 
 def test_every_check_is_offered_and_every_check_file_is_a_check() -> None:
     """checks/__init__.py lists exactly the files beside it."""
-    from gameday import checks
+    from gameday.verdict import checks
 
-    files = {p.stem for p in PYTHON if p.parent == ROOT / "gameday" / "checks" and not p.stem.startswith("_")}
+    files = {p.stem for p in PYTHON if p.parent == ROOT / "gameday/verdict/checks" and not p.stem.startswith("_")}
     assert files == set(checks.__all__) - {"INTACT", "EXPORTED", "counts", "guilty"}
 
 
@@ -225,7 +225,7 @@ def test_imports_keep_the_directions_of_the_house() -> None:
 
 OF_TRADES = re.compile(r"\b(trades?|venues?|symbol|ohlcv|TRADE_FIELDS|binance|kraken|prices?)\b", re.IGNORECASE)
 NAMES_OF_TRADES = {
-    "gameday/config.py": "the platform whose gameday.toml is read unless another is named",
+    "gameday/stack/config.py": "the platform whose gameday.toml is read unless another is named",
     "gameday/state.py": "where that platform's tests and runbooks lie",
     "gameday/records/declaration.py": "the keys that are gone, which errors name",
 }

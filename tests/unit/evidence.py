@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 
-from gameday import codec, diagnose
+from gameday import codec
 from gameday.model import (
     Act,
     Baseline,
@@ -36,6 +36,7 @@ from gameday.model import (
 )
 from gameday.reports import html, results, site
 from gameday.state import State
+from gameday.verdict import diagnose
 
 __all__ = [
     "EVIL",

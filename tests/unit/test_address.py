@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compose.trades import processes
-from gameday import config
 from gameday.errors import ConfigError, DriverError, GamedayError
-from gameday.stack import Stack
+from gameday.stack import config
+from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"
@@ -276,8 +276,8 @@ def test_no_command_prints_a_password(tmp_path: Path, command: str) -> None:
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_user_and_password_come_back_from_an_address(user: str, password: str) -> None:
     """Written into an address and read from it again; and hidden in any text, up to its last sign."""
-    from gameday.address import encoded, of
     from gameday.errors import masked
+    from gameday.system.address import encoded, of
 
     address = of(f"http://{encoded(user)}:{encoded(password)}@127.0.0.1:1/x")
     assert (address.user, address.password, address.host, address.port) == (user, password, "127.0.0.1", 1)
@@ -289,7 +289,7 @@ def test_any_user_and_password_come_back_from_an_address(user: str, password: st
 def test_any_text_is_an_address_or_none(text: str) -> None:
     """Never another exception, and what is one can be taken apart by whoever asks its server; several hosts are only
     for who takes them as they stand."""
-    from gameday.address import of
+    from gameday.system.address import of
 
     try:
         found = of(f"http://{text}")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gameday import ahead
 from gameday.drivers import tape as driver
 from gameday.model import EMPTY, Group, Window
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.verdict import ahead
 from tests.fakes import write_config
 from tests.trades import TRADES
 

@@ -12,7 +12,7 @@ from flows.nightly import not_well
 from gameday.errors import ConfigError, DriverError
 from gameday.model import NOT_WATCHED, FailureTest, FiresWithin, Inject, StaysSilent, Verdict
 from gameday.run import Halt, Run
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from tasks.preflight import _look_at_alert
 from tests.fakes import write_config

@@ -14,7 +14,7 @@ from benchmarks.rest import Look, cpu_s, measure
 from benchmarks.sampler import answered
 from gameday.errors import NotUp
 from gameday.model import Sample
-from gameday.process import Process
+from gameday.system.process import Process
 
 ME = Process.me()
 ANOTHER = Process(ME.pid, ME.start_ticks - 1, ME.boot_id)

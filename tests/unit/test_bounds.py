@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 
-from gameday import asking, checks, conditions, database
-from gameday.checks.isolation import _others_changed
 from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import Slot
 from gameday.drivers.prefect_api import Job
@@ -35,8 +33,13 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.past import database
 from gameday.run import Halt, Run, marks
-from gameday.sampler import Tail
+from gameday.sampling import conditions
+from gameday.sampling.sampler import Tail
+from gameday.system import asking
+from gameday.verdict import checks
+from gameday.verdict.checks.isolation import _others_changed
 from tasks import closing, preflight, survey, verify
 from tasks.run import Night
 from tasks.wait import wait

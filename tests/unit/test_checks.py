@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gameday import checks
 from gameday.model import (
     Act,
     Baseline,
@@ -26,6 +25,7 @@ from gameday.model import (
 )
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
+from gameday.verdict import checks
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
 A: Group = ("binance", "BTCUSDT")

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gameday import checks, timings
-from gameday.conditions import alert_state
 from gameday.model import FIRING, INACTIVE, PENDING, Evidence, Marks, Measure, Sample, Verdict
+from gameday.sampling import timings
+from gameday.sampling.conditions import alert_state
+from gameday.verdict import checks
 
 S = 1_000_000_000
 FAIL, PASS, SKIPPED, UNKNOWN = Verdict.FAIL, Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN

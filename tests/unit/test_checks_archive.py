@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gameday import checks, timings
 from gameday.errors import DriverError, RolledBack
 from gameday.model import Baseline, Check, Commit, Digest, Evidence, Group, JobRun, Marks, Sample, Tally, Verdict
+from gameday.sampling import timings
+from gameday.verdict import checks
 from tasks import verify
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL

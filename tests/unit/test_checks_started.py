@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gameday.checks import started_once
 from gameday.model import Act, Evidence, Verdict
+from gameday.verdict.checks import started_once
 
 PASS, SKIPPED, UNKNOWN = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN
 S = 1_000_000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gameday import codec, selftest
+from gameday import codec
 from gameday.errors import GamedayError
 from gameday.model import (
     Act,
@@ -31,6 +31,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.verdict import selftest
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 groups = st.lists(names, min_size=1, max_size=3).map(tuple)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from gameday import conditions
 from gameday.model import Condition, Group, JobRun, Now, Sample
+from gameday.sampling import conditions
 
 A: Group = ("binance", "BTCUSDT")
 B: Group = ("kraken", "BTC/USD")

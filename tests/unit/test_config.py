@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from gameday import config, ports
+from gameday import ports
 from gameday.errors import ConfigError, NotUp
 from gameday.faults.failpoint import Failpoint
 from gameday.faults.partition import Partition
 from gameday.faults.stop import Stop
 from gameday.faults.write_denied import WriteDenied
-from gameday.stack import Stack
+from gameday.stack import config
+from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"

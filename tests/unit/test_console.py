@@ -22,13 +22,14 @@ from typing import Any
 import pytest
 
 from compose import supervisor
-from gameday import reconciler, sampler
-from gameday.journal import Entry, Journal
 from gameday.model import Act
-from gameday.polling import until
-from gameday.process import Process
 from gameday.run import Run
+from gameday.sampling import sampler
 from gameday.state import ROOT, State
+from gameday.system.polling import until
+from gameday.system.process import Process
+from gameday.undo import reconciler
+from gameday.undo.journal import Entry, Journal
 from tasks.run import Night
 from tests.fakes import write_config
 from tests.zygote import Child, Zygote
@@ -294,8 +295,9 @@ INTERPRETED = """
 import fcntl, os, sys, termios
 from pathlib import Path
 import tasks.run
-from gameday import codec, console, signals
-from gameday.polling import until
+from gameday import codec
+from gameday.system import console, signals
+from gameday.system.polling import until
 from tests.unit.test_interpreter import Script
 
 folder, step, terminal = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "terminal"
@@ -480,7 +482,7 @@ def test_the_sampler_goes_on_when_its_complaints_go_nowhere(place: str) -> None:
 
 def test_the_reconciler_goes_on_when_its_log_goes_nowhere(env: dict[str, str], tmp_path: Path) -> None:
     """It looks, and says what it found to a full disk, and looks again; SIGTERM ends it well."""
-    command = [sys.executable, "-m", "gameday.reconciler", "--config", env["GAMEDAY_CONFIG"]]
+    command = [sys.executable, "-m", "gameday.undo.reconciler", "--config", env["GAMEDAY_CONFIG"]]
     command += ["--state", env["GAMEDAY_STATE"]]
     looked = tmp_path / "state" / "owner.json"
     looked.write_text("damaged: every look ends with an error that is logged")

@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from compose.docker import env
-from gameday.config import StackConfig, parse, read_env
 from gameday.errors import GamedayError
+from gameday.stack.config import StackConfig, parse, read_env
 from gameday.state import ROOT
 
 COMPOSE = ROOT / "compose" / "docker-compose.yml"

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gameday import checks, config
 from gameday.errors import ConfigError
 from gameday.model import Digest, Evidence, Tally, Verdict, Window
 from gameday.records.declaration import Stream, hop_mistakes, stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import proved, tally
+from gameday.stack import config
+from gameday.verdict import checks
 from tasks import survey
 from tests.trades import TRADES
 

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameday import checks, diagnose, selftest
 from gameday.model import Columns, Evidence, Verdict
 from gameday.records.declaration import Stream
 from gameday.records.types import parse
+from gameday.verdict import checks, diagnose, selftest
 
 
 def trades(*rows: tuple[int, int]) -> Columns:

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from flows import definitions
-from gameday import checks, conditions, faults
+from gameday import faults
 from gameday.errors import DriverError
 from gameday.model import Heal, Measure, Verdict, Window
-from gameday.stack import open_stack
+from gameday.sampling import conditions
+from gameday.stack.live import open_stack
 from gameday.state import ROOT
+from gameday.verdict import checks
 from tests.fakes import write_config
 from tests.unit import evidence
 

@@ -18,8 +18,8 @@ import pytest
 
 from failpoints import ArmError, Failure, Panic, Point, Return, UnknownPoint, callback, metrics, point, points, scenario
 from failpoints.trail import Trail
-from gameday.polling import until
 from gameday.state import ROOT
+from gameday.system.polling import until
 
 WRITE = point("test::write", "the disk refuses")
 READ = point("test::read", "another value is read", returns=int)

@@ -23,8 +23,8 @@ import pytest
 from failpoints import GrammarError, UnknownPoint, point, points, server
 from failpoints.server import Listener, ListenError, listen, reachable
 from failpoints.trail import Trail, count
-from gameday.polling import until
 from gameday.state import ROOT
+from gameday.system.polling import until
 
 STEP = point("test::step", "the process is told to go on")
 TOLD = point("test::told", "another value is told", returns=str)

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from gameday import mending
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.failpoint import Failpoint
 from gameday.faults.isolate import Isolate
@@ -17,7 +16,8 @@ from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
 from gameday.model import Act
 from gameday.ports import Fault, Held, Points, Trap, UntilServed
-from gameday.stack import Stack, fault_from, fault_kind
+from gameday.stack.live import Stack, fault_from, fault_kind
+from gameday.undo import mending
 from tests.fakes import MemoryHost, MemoryPoints, MemoryStack
 
 HARMFUL = [

@@ -10,15 +10,16 @@ import pytest
 from flows import catalogue
 from flows.nightly import choose
 from flows.trades.offload_failure import offload_failure
-from gameday import checks, config
 from gameday.errors import ConfigError
 from gameday.faults.ambush import Ambush
 from gameday.faults.ask import Ask
 from gameday.faults.strike import Strike
 from gameday.model import Evidence, Finding, Verdict
 from gameday.ports import Ledger
-from gameday.stack import Stack
+from gameday.stack import config
+from gameday.stack.live import Stack
 from gameday.state import ROOT, State
+from gameday.verdict import checks
 from tasks.closing import close_night
 from tasks.run import Night, definition
 from tasks.survey import fitting

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gameday import cli, config
+from gameday import cli
 from gameday.errors import ConfigError, GamedayError
-from gameday.stack import Stack
+from gameday.stack import config
+from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from gameday import database, history
 from gameday.errors import GamedayError
+from gameday.past import database, history
 from tests.unit import evidence
 
 

@@ -12,7 +12,6 @@ from typing import cast
 
 import pytest
 
-from gameday import mending
 from gameday.errors import ConfigError, DriverError
 from gameday.hosts import local
 from gameday.hosts.local import Host
@@ -20,7 +19,8 @@ from gameday.hosts.toxiproxy import Host as Toxiproxy
 from gameday.model import Json
 from gameday.ports import Host as HostPort
 from gameday.ports import Kill, Links, Pause
-from gameday.stack import Stack, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.undo import mending
 from tasks import survey
 from tests.contract.sockets import END_SEEN_S
 from tests.fakes import Supervisor, refuse, write_config

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from gameday import signals
 from gameday.errors import DriverError, GamedayError
 from gameday.model import (
     Act,
@@ -33,6 +32,7 @@ from gameday.model import (
     Verdict,
 )
 from gameday.run import Halt, Run
+from gameday.system import signals
 from tasks.beside import beside
 from tasks.inject import inject
 from tasks.run import Night, interpret
@@ -358,7 +358,7 @@ def test_ctrl_c_heals_first_and_goes_on_upwards(step: str, monkeypatch: pytest.M
 def obeyed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Signals do what they do in `gameday run`; afterwards what they did before."""
     before = {number: signal.getsignal(number) for number in signals.ENDING}
-    monkeypatch.setattr("gameday.signals._stopped", False)
+    monkeypatch.setattr("gameday.system.signals._stopped", False)
     for number in signals.ENDING:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -454,7 +454,8 @@ def test_a_second_signal_interrupts_no_clean_up(monkeypatch: pytest.MonkeyPatch)
 
 def lines_of(code: CodeType) -> bool:
     """Whether these lines are the interpreter's own, or of what keeps signals waiting."""
-    return code.co_filename.endswith(("tasks/run.py", "gameday/signals.py")) and not code.co_name.startswith("_first")
+    own = ("tasks/run.py", "gameday/system/signals.py")
+    return code.co_filename.endswith(own) and not code.co_name.startswith("_first")
 
 
 def struck_at(line: int, number: int) -> tuple[Script, bool]:
@@ -488,7 +489,7 @@ def test_a_signal_at_any_line_of_the_interpreter_loses_no_result(
     """Wherever it strikes: either not a step has been done yet, or there is exactly one result, healed before."""
     monkeypatch.setattr("tasks.run.store", lambda run, result: None)
     for line in range(1, 2000):
-        monkeypatch.setattr("gameday.signals._stopped", False)
+        monkeypatch.setattr("gameday.system.signals._stopped", False)
         script, came = struck_at(line, number)
         if not came:
             break

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from gameday import journal as module
 from gameday.errors import GamedayError
-from gameday.journal import Entry, Journal
 from gameday.model import Act
-from gameday.process import Process, boot_ns
+from gameday.system.process import Process, boot_ns
+from gameday.undo import journal as module
+from gameday.undo.journal import Entry, Journal
 
 ME = Process.me()
 

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from gameday import lease
 from gameday.errors import Busy, GamedayError
-from gameday.polling import until
-from gameday.process import Process
 from gameday.state import State
+from gameday.system.polling import until
+from gameday.system.process import Process
+from gameday.undo import lease
 
 ME = Process.me()
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gameday import lease
-from gameday.process import Process
+from gameday.undo import lease
+from gameday.system.process import Process
 from gameday.state import State
 lease.take(State(Path(sys.argv[1])), "r1", "broker_restart", Process.of(int(sys.argv[2])), float(sys.argv[3]))
 print("held", flush=True)

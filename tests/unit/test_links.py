@@ -17,7 +17,7 @@ from gameday.faults.reset import Reset
 from gameday.faults.truncate import Truncate
 from gameday.model import Json
 from gameday.ports import Shape, UntilServed
-from gameday.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS, SILENT, UNASKED
+from gameday.system.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS, SILENT, UNASKED
 
 LINK, LISTEN, UPSTREAM = "db-web", "127.0.0.1:2", "127.0.0.1:1"
 DISTORTIONS: list[Any] = [Blackhole("web", LINK), Latency("web", LINK), Reset("web", LINK), Truncate("web", LINK)]

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from gameday import process
+from gameday.system import process
 
 
 def test_a_listening_socket_is_found_by_its_port_and_among_its_process_s() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gameday import checks, machine, samplelog, selftest
+from gameday import samplelog
 from gameday.drivers.machine import TICKS_S, Probe
 from gameday.errors import DriverError
 from gameday.model import (
@@ -29,6 +29,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.verdict import checks, machine, selftest
 from tasks import compare
 
 NS = 1_000_000_000
@@ -291,8 +292,8 @@ def test_slower_than_its_history_on_a_busy_machine_is_unknown() -> None:
 
 def test_a_run_whose_time_is_over_says_what_took_it(tmp_path: Path) -> None:
     """What it was waiting for, since when, and how busy the machine was."""
-    from gameday.guardian import OUT_OF_TIME
     from gameday.run import Halt, Run
+    from gameday.undo.guardian import OUT_OF_TIME
 
     folder = tmp_path / "samples"
     folder.mkdir()

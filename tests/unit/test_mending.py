@@ -12,13 +12,13 @@ import pytest
 from gameday.errors import GamedayError
 from gameday.faults.noop import Noop
 from gameday.faults.stop import Stop
-from gameday.journal import Entry, Journal
-from gameday.mending import Mended, mend
 from gameday.model import Act
 from gameday.ports import Fault
-from gameday.process import Process, boot_ns
-from gameday.stack import Stack, fault_kind
+from gameday.stack.live import Stack, fault_kind
 from gameday.state import State
+from gameday.system.process import Process, boot_ns
+from gameday.undo.journal import Entry, Journal
+from gameday.undo.mending import Mended, mend
 from tests.fakes import MemoryHost, MemoryStack
 
 WITHIN_S = 10.0
@@ -168,7 +168,7 @@ def test_why_it_was_undone_is_kept_until_it_serves(memory: Memory, monkeypatch: 
     memory.strike(Stop("web"))
     stack = cast(Stack, memory)
     lacks: list[str | None] = [CRASHES]
-    monkeypatch.setattr("gameday.mending.unserved", lambda *_: lacks[0])
+    monkeypatch.setattr("gameday.undo.mending.unserved", lambda *_: lacks[0])
     mend(stack, "r1", "by the runbook: Start it", WITHIN_S, serves_within_s=0.0)
     (act,) = memory.journal.open_acts()
     assert (act.undone, act.healed_ns) == (True, None)

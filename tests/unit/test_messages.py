@@ -9,8 +9,8 @@ import pytest
 
 from gameday import codec
 from gameday.model import Act, Finding, Measure, Message, RunResult, Step, Trend, Verdict
-from gameday.reports import messages
-from gameday.reports.messages import Ahead, Places
+from gameday.telling import messages
+from gameday.telling.messages import Ahead, Places
 
 NOW = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 AT_US = int(NOW.timestamp() * 1e6)

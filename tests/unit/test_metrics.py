@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from gameday.config import MetricsConfig
 from gameday.errors import GamedayError
-from gameday.history import Board, Standing, with_run
 from gameday.model import Measure, Trend, Verdict
+from gameday.past.history import Board, Standing, with_run
 from gameday.reports import metrics
+from gameday.stack.config import MetricsConfig
 from gameday.state import ROOT, State
 from tests.unit import evidence
 

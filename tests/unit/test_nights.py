@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks import nights
 from gameday import codec
-from gameday.config import load
 from gameday.model import Baseline, Evidence, Marks, Measure
-from gameday.stack import Stack
+from gameday.stack.config import load
+from gameday.stack.live import Stack
 from gameday.state import State
 from tests.fakes import write_config
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gameday.errors import DriverError
-from gameday.stack import OfItsOwn, open_stack
+from gameday.stack.live import OfItsOwn, open_stack
 from tests.fakes import write_config
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gameday.errors import GamedayError
-from gameday.polling import until
+from gameday.system.polling import until
 
 
 def test_returns_the_first_truthy_answer() -> None:

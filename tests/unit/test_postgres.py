@@ -17,7 +17,7 @@ from gameday.records.gathered import Gathered
 from gameday.records.in_postgres import END, Part, read
 from gameday.records.tallies import add, tallied, tally
 from gameday.records.types import Malformed
-from gameday.stack import _build, _driver_class
+from gameday.stack.live import _build, _driver_class
 from tests.trades import TRADES
 
 DSN = "postgresql://user:secret@127.0.0.1:1/db"

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from deployments.scaffold import RUNBOOK
 from flows import catalogue, parameters
-from gameday.config import load
 from gameday.errors import ConfigError
 from gameday.model import Heal, Verdict
-from gameday.reports.runbook import filled
-from gameday.runbook import RECOVERY, SECTIONS, VERIFY, Block, parse, read
-from gameday.stack import Stack
+from gameday.runbooks.blocks import RECOVERY, SECTIONS, VERIFY, Block, parse, read
+from gameday.runbooks.evidence import filled
+from gameday.stack.config import load
+from gameday.stack.live import Stack
 from gameday.state import ROOT, RUNBOOKS, State
 from tasks.notify import notify
 from tasks.run import Night, definition

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gameday.errors import GamedayError
 from gameday.model import Json, Measure, RunResult, Step, Verdict
-from gameday.reports.runbook import BEGIN, END, RUNS, block, diff, filled
+from gameday.runbooks.evidence import BEGIN, END, RUNS, block, diff, filled
 
 OUTSIDE = st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | st.sampled_from([b"\r\n", b"\n", b"\xff\x00"])
 CONTENT = st.text(alphabet=st.characters(exclude_characters="<"), max_size=80)

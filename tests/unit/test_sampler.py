@@ -19,13 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gameday import codec, samplelog, sampler
+from gameday import codec, samplelog
 from gameday.errors import DriverError
 from gameday.model import Sample
-from gameday.polling import until
 from gameday.ports import Probe
-from gameday.sampler import Tail
-from gameday.stack import ProbeSpec
+from gameday.sampling import sampler
+from gameday.sampling.sampler import Tail
+from gameday.stack.live import ProbeSpec
+from gameday.system.polling import until
 
 
 @dataclass

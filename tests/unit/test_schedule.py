@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gameday import schedule
 from gameday.model import JobRun
+from gameday.verdict import schedule
 
 CLOCK_US = 1_000_000_000
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gameday import checks, selftest
 from gameday.model import Evidence, Finding, Verdict
-from gameday.selftest import EVERY_CHECK, PLANTS, Plant
+from gameday.verdict import checks, selftest
+from gameday.verdict.selftest import EVERY_CHECK, PLANTS, Plant
 
 
 def test_every_planted_fault_is_caught_and_the_clean_history_passes() -> None:

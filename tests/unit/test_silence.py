@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from gameday.errors import DriverError
-from gameday.polling import until
-from gameday.silence import LOOK_S, Silence
+from gameday.system.polling import until
+from gameday.telling.silence import LOOK_S, Silence
 
 LASTS_S = 0.3
 SLOW_S = 30.0

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from compose import up
 from compose.trades import processes
-from gameday import config
 from gameday.cli import app
 from gameday.errors import ConfigError
+from gameday.stack import config
 from gameday.state import State
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import pytest
 from pydantic import ValidationError
 
-from gameday import stops
-from gameday.config import StopConfig
 from gameday.drivers import disk
 from gameday.errors import DriverError
-from gameday.polling import until
-from gameday.stops import Stop
+from gameday.stack import stops
+from gameday.stack.config import StopConfig
+from gameday.stack.stops import Stop
+from gameday.system.polling import until
 
 
 @dataclass
@@ -70,7 +70,7 @@ def test_a_misspelt_field_is_named() -> None:
 def test_a_rise_is_judged_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first look has nothing to compare with; a counter that starts anew has not risen."""
     clock = iter([0.0, 1.0, 2.0, 3.0])
-    monkeypatch.setattr("gameday.stops.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gameday.stack.stops.time.monotonic", lambda: next(clock))
     gauge = Gauge(1000)
     errors = stop(gauge, per_s=True, max=10)
     assert errors.crossed() is None
@@ -85,7 +85,7 @@ def test_a_rise_is_judged_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None
 def test_only_what_lasts_counts_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """for_s: one good answer in between begins the time anew."""
     clock = iter(float(n) for n in range(10))
-    monkeypatch.setattr("gameday.stops.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gameday.stack.stops.time.monotonic", lambda: next(clock))
     gauge = Gauge(0)
     disk = stop(gauge, min=1, for_s=2)
     assert [disk.crossed() for _ in range(2)] == [None, None]

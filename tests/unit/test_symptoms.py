@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gameday import checks
 from gameday.model import Baseline, Evidence, Json, Marks, Verdict, Window
+from gameday.verdict import checks
 from tasks import verify
 
 NOTHING = Evidence("t", {}, "s")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gameday.polling import until
+from gameday.system.polling import until
 from pipelines.trades.tape import RESERVE_NS, SYMBOLS, Tape, TapeError, count, count_until, trades
 
 GROUPS = [(venue, symbol) for venue in SYMBOLS for symbol in SYMBOLS[venue]]

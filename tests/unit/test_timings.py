@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gameday import selftest, timings
 from gameday.errors import GamedayError
 from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample
-from gameday.selftest import Timeline
+from gameday.sampling import timings
+from gameday.verdict import selftest
+from gameday.verdict.selftest import Timeline
 
 A: Group = ("binance", "BTCUSDT")
 B: Group = ("kraken", "BTC/USD")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gameday.conditions import fired
 from gameday.model import Act, Await, Verdict
 from gameday.run import Halt
+from gameday.sampling.conditions import fired
 from tasks.heal import prove_nothing_left
 from tasks.wait import wait
 
@@ -54,7 +54,7 @@ class Script:
 @pytest.fixture(autouse=True)
 def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack is clean."""
-    monkeypatch.setattr("gameday.mending.nothing_left", lambda stack: [])
+    monkeypatch.setattr("gameday.undo.mending.nothing_left", lambda stack: [])
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gameday import trend
 from gameday.model import Finding, Measure, RunResult, Verdict
+from gameday.verdict import trend
 from tests.unit import evidence
 
 

@@ -16,7 +16,7 @@ import pytest
 from gameday.drivers.kafka.wire import _address
 from gameday.errors import DriverError
 from gameday.hosts.toxiproxy import Host
-from gameday.vantage import (
+from gameday.system.vantage import (
     ANSWERS,
     HANGS_UP,
     PATIENCE_S,

@@ -65,8 +65,8 @@ def test_the_next_run_is_prepared_once_all_is_good_again(monkeypatch: pytest.Mon
         run.order.append("drained" if good else "behind")
         return good
 
-    monkeypatch.setattr("gameday.conditions.restored", lambda now: True)
-    monkeypatch.setattr("gameday.conditions.drained", drained)
+    monkeypatch.setattr("gameday.sampling.conditions.restored", lambda now: True)
+    monkeypatch.setattr("gameday.sampling.conditions.drained", drained)
     wait_recovered.fn(run)  # type: ignore[arg-type]
     assert run.order == ["behind", "behind", "drained", "prepare the next", "evidence", "drained", "evidence"]
     assert run.recovered

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gameday.config import Http
 from gameday.drivers.clickhouse import Hop as Rows
 from gameday.drivers.clickhouse import literal
 from gameday.errors import ConfigError, DriverError, RolledBack, masked
 from gameday.model import Columns, Commit, Digest, Group, Tally, Window
 from gameday.records.declaration import Stream
-from gameday.tls import PLAIN, Tls
+from gameday.stack.config import Http
+from gameday.system.tls import PLAIN, Tls
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table

@@ -20,7 +20,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from gameday.config import Brokers
 from gameday.drivers.kafka.secured import security
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
@@ -31,6 +30,7 @@ from gameday.records.hashing import row_hash
 from gameday.records.paths import Message, Reader, reader
 from gameday.records.tallies import tally
 from gameday.records.types import INT64_MAX, INT64_MIN, Canonical, Malformed
+from gameday.stack.config import Brokers
 
 __all__ = ["Hop"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gameday.config import Brokers
 from gameday.drivers.kafka.secured import security
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.model import Position
+from gameday.stack.config import Brokers
 
 __all__ = ["Cursor", "Lag", "Probe", "Serving"]
 

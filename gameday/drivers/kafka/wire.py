@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from gameday.asking import give_up
 from gameday.drivers.kafka.secured import Refused, security
 from gameday.errors import ConfigError, DriverError
+from gameday.system.asking import give_up
 
 __all__ = ["EARLIEST", "LATEST", "Cluster", "Slot"]
 

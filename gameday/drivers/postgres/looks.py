@@ -10,10 +10,10 @@ from functools import cached_property
 
 from psycopg.sql import SQL, Composable, Identifier
 
-from gameday.config import Postgres
 from gameday.drivers.postgres.session import Kept, Session, begin, literal, place
 from gameday.errors import DriverError
 from gameday.model import Position
+from gameday.stack.config import Postgres
 
 __all__ = ["Cursor", "Lag", "Mirror", "Probe", "TimeMirror"]
 

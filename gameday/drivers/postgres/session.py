@@ -17,8 +17,8 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gameday.asking import give_up
 from gameday.errors import DriverError
+from gameday.system.asking import give_up
 
 __all__ = ["Kept", "Refused", "Row", "Session", "array", "begin", "literal", "place"]
 

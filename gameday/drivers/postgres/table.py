@@ -19,13 +19,13 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gameday.config import Postgres
 from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Group, Json, Window
 from gameday.records.declaration import KINDS, Stream
 from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, read
 from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, Type
+from gameday.stack.config import Postgres
 
 if TYPE_CHECKING:
     from gameday.records.gathered import Gathered

@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from gameday.polling import until
+from gameday.system.polling import until
 
 BROKERS = "redpanda:9092"
 RATE_HZ = 4.0

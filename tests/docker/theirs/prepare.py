@@ -10,7 +10,7 @@ import psycopg
 
 from compose.servers import kafka, postgres
 from compose.service import answers
-from gameday.polling import until
+from gameday.system.polling import until
 from pipelines.trades.schema import query
 from tests.docker.theirs import flow, lake
 

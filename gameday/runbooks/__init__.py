@@ -1,0 +1,1 @@
+"""Runbooks: their blocks, and the evidence that is written back into them."""

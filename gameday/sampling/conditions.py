@@ -1,0 +1,259 @@
+"""The states that a plan waits for: pure functions of Now, with names that read in a plan. Who waits is tasks/'s.
+
+What can't be seen (no samples, too few of them) is never taken for the state that is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+
+import numpy as np
+
+from gameday.model import INACTIVE, Condition, Group, JobRun, Now, Sample, Samples
+from gameday.sampling.timings import NS, delays, is_alert, probes, series_of
+
+__all__ = [
+    "ailing",
+    "alert_state",
+    "all_of",
+    "answering",
+    "any_of",
+    "behind",
+    "drained",
+    "fired",
+    "flowing",
+    "job_failed",
+    "job_idle",
+    "lacks",
+    "restored",
+    "silent",
+    "well",
+]
+
+SECOND_S = 1.0
+"""A state holds when it held for a full second."""
+
+IDLE_WITHIN_S = 300.0
+"""Until a job is idle: the longest run of the offload, on a large backlog."""
+
+NAMED_MAX = 3
+"""How many streams are named one by one."""
+
+ALERT_OLD_S = 5.0
+"""An alert that wasn't told for so long can't be seen."""
+
+SEEN_SHARE_MIN = 0.8
+"""The share of a span that a series' samples must reach across, so that its beginning was seen."""
+
+
+def answering(now: Now) -> bool:
+    """Every probe of the component was answered throughout the last second."""
+    return now.component is None or not _unanswered(now, (now.component,), SECOND_S)
+
+
+def silent(now: Now) -> bool:
+    """Some probe of the component was asked within the last second, and not answered since."""
+    if now.component is None:
+        return False
+    last = [_recent(now, name, SECOND_S)[-1:] for name in probes(now.samples, now.component)]
+    return any(found[0].value is None for found in last if found)
+
+
+def flowing(now: Now) -> bool:
+    """No stream's visible head stood still within the last second while it lacked something, or is further behind the
+    ledger than it may be."""
+    return bool(now.groups) and not _stalled(now, now.groups, SECOND_S) and not _late(now, now.groups)
+
+
+def restored(now: Now) -> bool:
+    """The component answered throughout the last second, and no affected stream's visible head stood still in it while
+    it lacked something."""
+    return answering(now) and not _stalled(now, now.affected, SECOND_S)
+
+
+def drained(now: Now) -> bool:
+    """The component answers, and every stream's visible head is no further behind the ledger than it may be."""
+    return bool(now.groups) and answering(now) and not _late(now, now.groups)
+
+
+def well(seconds: float) -> Condition:
+    """Every probe of every component answered throughout these seconds, and every stream flows."""
+    return _named(lambda now: not ailing(now, seconds), f"well for {seconds:g} s", well.__doc__)
+
+
+def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
+    """What is not well, in words with figures; nothing when all is."""
+    components = sorted({name.split("/")[1] for name in now.samples if name.startswith("component/")})
+    if not components or not now.groups:
+        return ["nothing was sampled yet"]
+    return [
+        *_unanswered(now, components, seconds),
+        *_stalled(now, now.groups, seconds),
+        *_late(now, now.groups),
+        *_alerting(now),
+    ]
+
+
+def behind(seconds: float) -> Condition:
+    """Every affected stream's visible head that lacks something is at least this far behind the ledger, and one is. One
+    that isn't shown ages by the clock.
+    """
+
+    def condition(now: Now) -> bool:
+        lags = [_lag_s(now, group) for group in now.affected]
+        lacking = [lag for lag in lags if lag is None or lag > 0]
+        return bool(lacking) and all(lag is not None and lag >= seconds for lag in lacking)
+
+    return _named(condition, f"behind by {seconds:g} s", behind.__doc__)
+
+
+def fired(point: str, times: int = 1) -> Condition:
+    """The failpoint has fired so often since the run armed it."""
+    often = "" if times == 1 else f" {times} times"
+    return _named(lambda now: now.fired.get(point, 0) >= times, f"{point} fired{often}", fired.__doc__)
+
+
+def job_failed(now: Now) -> bool:
+    """A run of the job that the test has asked for ended, and not well."""
+    return any(run.ended_us is not None and run.state != "Completed" for run in now.struck)
+
+
+def job_idle(now: Now) -> bool:
+    """No run of the job is under way or about to start: one that is asked for now has the work to itself."""
+    return now.busy == ()
+
+
+def lacks(condition: Condition, now: Now) -> str:
+    """What keeps this state from being there, in words; "" where that isn't known."""
+    if condition is job_idle:
+        if now.busy is None:
+            return f"whether its job is idle can't be seen: {now.busy_why}"
+        return ", ".join(f"run {run.name} of its job is {run.state}{_since(run)}" for run in now.busy[:NAMED_MAX])
+    if condition is flowing:
+        return "; ".join([*_stalled(now, now.groups, SECOND_S), *_late(now, now.groups)])
+    if condition is answering and now.component is not None:
+        return "; ".join(_unanswered(now, (now.component,), SECOND_S))
+    return ""
+
+
+def _since(run: JobRun) -> str:
+    """Since when it runs, or when it is due."""
+    at_us = run.started_us or run.due_us
+    if at_us is None:
+        return ""
+    return f" {'since' if run.started_us else 'and due at'} {datetime.fromtimestamp(at_us / 1e6, UTC):%H:%M:%S} UTC"
+
+
+def alert_state(samples: Samples, at_ns: int) -> float | None:
+    """The platform's alert that the run watches, as it is told last; None: there is none, or it can't be seen."""
+    name = next((name for name in samples if is_alert(name)), None)
+    since_ns = at_ns - int(ALERT_OLD_S * NS)
+    told = [s.value for s in samples[name] if s.value is not None and s.at_ns >= since_ns] if name else []
+    return told[-1] if told else None
+
+
+def all_of(*conditions: Condition) -> Condition:
+    """All of these states at once."""
+    names = " and ".join(getattr(c, "__name__", repr(c)) for c in conditions)
+    return _named(lambda now: all(c(now) for c in conditions), names, all_of.__doc__)
+
+
+def any_of(*conditions: Condition) -> Condition:
+    """At least one of these states."""
+    names = " or ".join(getattr(c, "__name__", repr(c)) for c in conditions)
+    return _named(lambda now: any(c(now) for c in conditions), names, any_of.__doc__)
+
+
+def _named(condition: Condition, name: str, doc: str | None) -> Condition:
+    condition.__name__ = name
+    condition.__doc__ = doc
+    return condition
+
+
+def _recent(now: Now, series: str, seconds: float) -> list[Sample]:
+    """The samples sent within the last seconds, in the order sent."""
+    since = now.at_ns - int(seconds * NS)
+    return [s for s in now.samples.get(series, ()) if since <= s.at_ns <= now.at_ns]
+
+
+def _spans(samples: list[Sample], seconds: float) -> bool:
+    """Whether these samples reach across the span; of one second, two are enough (a probe may be slow)."""
+    if len(samples) < 2:
+        return False
+    return seconds <= SECOND_S or samples[-1].at_ns - samples[0].at_ns >= SEEN_SHARE_MIN * seconds * NS
+
+
+def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str]:
+    """The components' probes that were not answered throughout."""
+    wrong = []
+    for component in components:
+        names = probes(now.samples, component)
+        wrong += [] if names else [f"{component} has no samples"]
+        for name in names:
+            asked = _recent(now, name, seconds)
+            lost = sum(s.value is None for s in asked)
+            last = now.samples[name][-1:]
+            if not asked and last and last[0].value is None:
+                age_s = (now.at_ns - last[0].at_ns) / NS
+                wrong.append(
+                    f"{component} did not answer its last probe, {age_s:.1f} s ago ({name.rpartition('/')[2]})"
+                )
+            elif lost:
+                wrong.append(f"{component} did not answer {lost} of {len(asked)} probes ({name.rpartition('/')[2]})")
+            elif not _spans(asked, seconds):
+                wrong.append(f"{component} was asked {len(asked)} times in {seconds:g} s ({name.rpartition('/')[2]})")
+    return wrong
+
+
+def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
+    """Which groups' visible heads did not rise although the ledger had something newer throughout, in one sentence.
+
+    One that shows all that there was when the span began is quiet, and well.
+    """
+    still = []
+    for group in groups:
+        shown, had = (
+            [s.value for s in _recent(now, series_of("head", hop, group), seconds) if s.value is not None]
+            for hop in (now.visible, now.ledger)
+        )
+        risen = len(shown) > 1 and shown[-1] > shown[0]
+        quiet = len(shown) > 1 and len(had) > 1 and shown[-1] >= had[0]
+        if not risen and not quiet:
+            still.append(group)
+    return [f"{now.visible} shows nothing new of {_listed(still)} within {seconds:g} s"] if still else []
+
+
+def _alerting(now: Now) -> list[str]:
+    """That the platform's alert is active; one that can't be seen is not: what it is about may be well all the same."""
+    return ["its alert is active"] if (alert_state(now.samples, now.at_ns) or INACTIVE) > INACTIVE else []
+
+
+def _late(now: Now, groups: Iterable[Group]) -> list[str]:
+    """Which groups are further behind the ledger than they may be, in one sentence with the worst."""
+    lags = {group: _lag_s(now, group) for group in groups}
+    late = {group: lag for group, lag in lags.items() if lag is None or lag >= now.bound_s}
+    if not late:
+        return []
+    known = [lag for lag in late.values() if lag is not None]
+    far = f"up to {max(known):.1f} s" if known else "an unknown time"
+    return [f"{now.visible} is {far} behind {now.ledger} in {_listed(late)} (at most {now.bound_s:g} s)"]
+
+
+def _listed(groups: Collection[Group]) -> str:
+    """A few groups by name, many by their number."""
+    names = ["/".join(group) for group in groups]
+    return ", ".join(names) if len(names) <= NAMED_MAX else f"{len(names)} streams ({names[0]}, …)"
+
+
+def _lag_s(now: Now, group: Group) -> float | None:
+    """How far behind the group is now: its last answer's delay, and the time since when later probes were not
+    answered.
+    """
+    series = delays(now.samples, group, now.visible, now.ledger)
+    shown = np.flatnonzero(~np.isnan(series.low_s))
+    if not len(shown):
+        return None
+    last = int(shown[-1])
+    waited_s = (now.at_ns - int(series.at_ns[last])) / NS
+    return float(series.low_s[last]) + (waited_s if last < len(series.at_ns) - 1 else 0.0)

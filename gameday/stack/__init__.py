@@ -1,0 +1,1 @@
+"""gameday.toml, and the live stack that it describes."""

@@ -1,0 +1,650 @@
+"""gameday.toml -> StackConfig: the only reader of configuration. ${NAME} comes from the environment, else from the
+state folder's stack.env; between :// and @ it is percent-encoded, so a password may hold anything.
+
+Every error names the file, the key, the value without its password and what would be right.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from gameday.errors import ConfigError, NotUp
+from gameday.records import declaration
+from gameday.records.declaration import Stream
+from gameday.state import ROOT, RUNBOOKS, TESTS, State
+from gameday.system import address, tls
+from gameday.system.tls import Tls
+
+__all__ = [
+    "AlertsConfig",
+    "ArchiveConfig",
+    "Brokers",
+    "ChannelConfig",
+    "ComponentConfig",
+    "DriverConfig",
+    "HostConfig",
+    "Http",
+    "JobConfig",
+    "LinkConfig",
+    "MetricsConfig",
+    "Postgres",
+    "PrefectConfig",
+    "ProbeConfig",
+    "PublicConfig",
+    "RetentionConfig",
+    "RunbookConfig",
+    "StackConfig",
+    "StopConfig",
+    "StreamConfig",
+    "TrendConfig",
+    "default_path",
+    "load",
+    "parse",
+    "read_env",
+    "revealed",
+    "shown",
+]
+
+VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
+
+USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/@]*)@")
+"""Where an address's user and password stand, as long as nothing is filled in."""
+
+BLOCK = re.compile(r"\$\{prefect:([A-Za-z0-9_-]+)\}")
+"""A secret that Prefect keeps. Only where nothing but telling people depends on it: healing needs no server."""
+
+TELLING = ("channels", "prefect.alert_url")
+"""Where a secret may be missing until it is used: a chat's token keeps nothing from being mended."""
+
+
+STREAM_GONE = (
+    "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
+    "(docs/records.md)"
+)
+
+SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
+"""Keys whose values are secrets, or addresses that may hold one."""
+
+
+Table = TypeVar("Table", bound=BaseModel)
+
+Http = Annotated[str, AfterValidator(address.http)]
+Postgres = Annotated[str, AfterValidator(address.postgres)]
+Brokers = Annotated[str, AfterValidator(address.brokers)]
+"""The types of settings that are addresses, here and in a driver's class."""
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors: a misspelt key must not silently mean its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DriverConfig(BaseModel):
+    """`driver` names the module in gameday/drivers, and after a dot its class where that isn't the section's own; the
+    other keys are that class's fields."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    driver: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class ProbeConfig(DriverConfig):
+    """How often a component is asked, and how long an answer may take.
+
+    inside: a command that asks the component from where it runs, for when it is cut off and can't be reached.
+    """
+
+    rate_hz: float = Field(20.0, gt=0, le=200)
+    timeout_s: float = Field(1.0, gt=0, le=30)
+    inside: tuple[str, ...] = ()
+
+
+class StopConfig(ProbeConfig):
+    """A bound that ends any run: crossed by a single number that the probe reads (of `field` alone, if it is named).
+
+    max, min: crossed above, or below. per_s: judge how fast the number rises, not the number. for_s: only once every
+    answer for so long was beyond it. No answer crosses nothing: the server may be what is being broken.
+    """
+
+    rate_hz: float = Field(5.0, gt=0, le=50)
+    field: str | None = None
+    max: float | None = None
+    min: float | None = None
+    per_s: bool = False
+    for_s: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("needs max or min")
+        return self
+
+
+class ComponentConfig(Strict):
+    """One role: where it runs and how it shows that it serves. Only components with opt_in are ever touched.
+
+    points: how its failpoints are reached, if its code has any. rights: what its user may do in it, if it is a store.
+    """
+
+    host: str = "local"
+    name: str | None = None
+    opt_in: bool = False
+    probes: Mapping[str, ProbeConfig] = Field(min_length=1)
+    points: DriverConfig | None = None
+    rights: DriverConfig | None = None
+
+
+class LinkConfig(Strict):
+    """One link that may be cut or distorted: the host that keeps it, and the components at its ends, in the direction
+    in which the data flow. It may be touched for the sake of an end that opted in."""
+
+    host: str
+    between: tuple[str, str]
+
+
+class JobConfig(DriverConfig):
+    """A batch job. points: whether its code has failpoints (failpoints/README.md); else it is struck from outside."""
+
+    points: bool = False
+
+
+class HostConfig(BaseModel):
+    """Settings of one module in gameday/hosts."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class StreamConfig(Strict):
+    """One stream of records, as declared: docs/records.md. Its meaning is records/declaration.py's."""
+
+    key: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    fields: Mapping[str, str] = Field(default_factory=dict)
+    sequence: str | None = None
+    gapless: bool = False
+    time: str | None = None
+    hops: tuple[str, ...] = Field(min_length=2)
+    visible: str
+    path: tuple[str, ...] = Field(min_length=1)
+
+
+class ArchiveConfig(Strict):
+    """The table that a job exports the stream to: judged by the tests of that job, and at the end of the night.
+
+    job: its name under [jobs]. worker: the component that runs it. table: a driver that offers Archive. mirror: one
+    that offers Mirror, where the job tells its position to people.
+    """
+
+    job: str
+    worker: str
+    table: DriverConfig
+    mirror: DriverConfig | None = None
+
+
+class AlertsConfig(ProbeConfig):
+    """The platform's own alerts: a driver that offers Alerts.
+
+    url: empty where the stack runs without. labels: component -> the labels of its alerts; {component = "<its name>"}
+    for those left out. names: the name of an alert in a failure test -> its name here, where that differs.
+    """
+
+    url: str
+    rate_hz: float = Field(5.0, gt=0, le=50)
+    timeout_s: float = Field(2.0, gt=0, le=30)
+    labels: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    names: Mapping[str, str] = Field(default_factory=dict)
+
+
+class ChannelConfig(DriverConfig):
+    """Where people are told of a night. Every setting is kept as a secret: which of them is one, the driver knows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kept_secret(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: value if key == "driver" else _hidden(value) for key, value in given.items()}
+
+
+class PublicConfig(Strict):
+    """Where people find the folders nights/ and runbooks/ on the web, for the links in messages."""
+
+    reports_url: str | None = Field(default=None, pattern=r"^https?://[^\s@<>|]+$")
+    runbooks_url: str | None = Field(default=None, pattern=r"^https?://[^\s@<>|]+$")
+
+
+class PrefectConfig(Strict):
+    """The Prefect server that gameday's flows report to, and when the night starts."""
+
+    api_url: Http
+    ca: str = ""
+    """The PEM file of who signed the server's certificate, for Prefect's own client too."""
+    ui_url: Http | None = None
+    alert_url: SecretStr | None = None
+    """Where Prefect tells that gameday itself is in trouble: a run crashed or fell silent, a night did not begin."""
+    work_pool: str = "gameday"
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+    late_max_s: float = 900.0
+
+    @field_validator("ui_url")
+    @classmethod
+    def _public(cls, url: str | None) -> str | None:
+        if url and address.of(url).user is not None:
+            raise ValueError("must be without user and password, for it is in every report and message")
+        return url
+
+
+class TrendConfig(Strict):
+    """What a run is that recovered as promised, but slower than its own history (gameday/verdict/trend.py): a fail, or
+    told and no more."""
+
+    regression: Literal["fail", "tell"] = "fail"
+
+
+class RetentionConfig(Strict):
+    """How long runs and nights are kept. The newest pass of each test and parameters stays, however old."""
+
+    keep_days: int = Field(default=365, ge=1, le=36_500)
+
+
+class MetricsConfig(Strict):
+    """Where gameday's own metrics go: docs/metrics.md. textfile: instead of the state folder's metrics/gameday.prom."""
+
+    textfile: Path | None = None
+    push_url: SecretStr | None = None
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def tls(self) -> Tls:
+        return Tls(self.ca, self.certificate, self.key)
+
+    @field_validator("textfile")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError("must be an absolute path, for a worker runs in a folder of its own")
+        return path
+
+    @field_validator("push_url")
+    @classmethod
+    def _http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                address.http(url.get_secret_value())
+            except ValueError:
+                raise ValueError("must be the address of a push gateway, such as http://host:9091") from None
+        return url
+
+
+class TestsConfig(Strict):
+    """The stack's own failure tests. folder: where they lie, NAME.py with a function NAME each, relative to
+    gameday.toml; those of the trades platform when left out."""
+
+    folder: Path | None = None
+
+
+class RunbookConfig(Strict):
+    """That the blocks of the runbooks are carried out during a run; without this table they are only read by people.
+
+    folder: where they lie, relative to gameday.toml; the repository's when left out. env: what their blocks may read.
+    """
+
+    folder: Path | None = None
+    env: Mapping[str, SecretStr] = Field(default_factory=dict)
+
+    @field_validator("env")
+    @classmethod
+    def _names(cls, env: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        for name in env:
+            if not re.fullmatch("[A-Z][A-Z0-9_]*", name):
+                raise ValueError(f"{name!r} is no variable's name: capitals, digits and _")
+        return env
+
+
+class StackConfig(Strict):
+    """One gameday.toml."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    history: SecretStr
+    prefect: PrefectConfig
+    streams: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], StreamConfig] = Field(
+        min_length=1, max_length=1
+    )
+    hosts: Mapping[str, HostConfig]
+    components: Mapping[str, ComponentConfig]
+    links: Mapping[str, LinkConfig] = Field(default_factory=dict)
+    hops: Mapping[str, DriverConfig]
+    cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
+    jobs: Mapping[str, JobConfig] = Field(default_factory=dict)
+    archive: ArchiveConfig | None = None
+    alerts: AlertsConfig | None = None
+    several_machines: bool = False
+    """Whether more than one machine may run gameday against this stack: then the lease is also a row in `history`."""
+    stops: Mapping[str, StopConfig] = Field(default_factory=dict)
+    channels: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ChannelConfig] = Field(
+        default_factory=dict
+    )
+    public: PublicConfig = PublicConfig()
+    trend: TrendConfig = TrendConfig()
+    retention: RetentionConfig = RetentionConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
+    """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
+    tests: TestsConfig = TestsConfig()
+    runbook: RunbookConfig | None = None
+
+    @cached_property
+    def stream(self) -> Stream:
+        """The stream under test."""
+        mistakes: list[str] = []
+        name, given = next(iter(self.streams.items()))
+        made = declaration.stream(name, given.model_dump(), list(self.hops), mistakes)
+        if made is None:
+            raise ConfigError("; ".join(mistakes))
+        return made
+
+    @field_validator("history")
+    @classmethod
+    def _database(cls, dsn: SecretStr) -> SecretStr:
+        address.postgres(dsn.get_secret_value())
+        return dsn
+
+
+def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
+    """A setting of a channel as its driver takes it: secrets opened, Prefect's blocks filled in by `secret`.
+
+    Raises ConfigError for a ${NAME} that nobody has set.
+    """
+    if isinstance(value, dict):
+        return {key: revealed(item, secret, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [revealed(item, secret, where) for item in value]
+    if not isinstance(value, SecretStr):
+        return value
+    text = value.get_secret_value()
+    if missing := VARIABLE.search(text):
+        raise ConfigError(f"{where} needs ${{{missing[1]}}}, which is not set. Remedy: export {missing[1]}=…")
+    filled = _replaced(BLOCK, text, lambda match: secret(match[1]))
+    _parsed(filled, where)
+    return filled
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def default_path() -> Path:
+    """$GAMEDAY_CONFIG, else the embedded stack's."""
+    return Path(os.environ.get("GAMEDAY_CONFIG") or ROOT / "compose" / "trades" / "gameday.toml")
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """NAME=value lines, as `gameday up` writes them; {} when there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        raise ConfigError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def load(path: Path | None = None, state: State | None = None) -> StackConfig:
+    """Read, fill in ${NAME}, check. Raises ConfigError (exit 2), or NotUp (exit 3) when a name is only known once the
+    stack is up."""
+    path = path or default_path()
+    env = {**read_env((state or State.default()).check().env), **os.environ}
+    return parse(_raw(path), env, path)
+
+
+def folder_of_tests(path: Path | None = None) -> Path:
+    """Where the failure tests of a gameday.toml lie. Nothing else of it is looked at: also of a stack that is not up.
+    A ConfigError where there is no such folder."""
+    path = path or default_path()
+    folder = _table(TestsConfig, "tests", path).folder
+    found = placed(folder, path, TESTS)
+    if not found.is_dir():
+        raise ConfigError(f"{path}: tests.folder is {str(folder)!r}, and there is no folder {found}. Remedy: make it")
+    return found
+
+
+def folder_of_runbooks(path: Path | None = None) -> Path:
+    """The same of the runbooks, which need not be there."""
+    path = path or default_path()
+    return placed(_table(RunbookConfig, "runbook", path).folder, path, RUNBOOKS)
+
+
+def placed(folder: Path | None, path: Path, default: str) -> Path:
+    """A folder that a gameday.toml names relative to itself; default: in the checkout, where it names none."""
+    return (ROOT / default if folder is None else path.parent / folder).resolve()
+
+
+def _table(kind: type[Table], name: str, path: Path) -> Table:
+    """One table of the document, as it stands."""
+    try:
+        return kind.model_validate(_raw(path).get(name, {}))
+    except ValidationError as e:
+        raise _wrong(e, path, name) from e
+
+
+def _raw(path: Path) -> Mapping[str, Any]:
+    """The document as TOML gives it."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise ConfigError(f"no configuration at {path}. Remedy: --config FILE, or GAMEDAY_CONFIG=FILE") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(
+            f"{path} can't be read: {e}. Remedy: check that it is a text file with its owner's read right"
+        ) from e
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{path} is not TOML: {e}. Remedy: mend that line") from e
+
+
+def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
+    """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
+    filled = _fill(raw, env, path, ())
+    mistakes = [STREAM_GONE] if filled.pop("stream", None) is not None else []
+    try:
+        config = StackConfig.model_validate(filled)
+    except ValidationError as e:
+        missing = {("streams",)} if mistakes else set()  # said already
+        mistakes += [_problem(p) for p in e.errors() if p["loc"] not in missing] + _declared(filled)
+        mistakes += _files(filled)
+    else:
+        mistakes += _cross_check(config) + _declared(filled) + _files(filled)
+        if not mistakes:
+            return config
+    raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
+
+
+def _problem(error: Any) -> str:
+    told = f"{error['msg'].lower()} (got {shown(str(error['loc'][-1:]), error['input'])})"
+    return f"{'.'.join(map(str, error['loc']))}: {told}. Remedy: see README, 'Point it at your own stack'"
+
+
+def _declared(filled: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the declarations of streams, and with what hops say of them; whatever else is wrong."""
+    found: list[str] = []
+    streams, hops = filled.get("streams"), filled.get("hops")
+    hops = hops if isinstance(hops, dict) else {}
+    known = None
+    for name, given in streams.items() if isinstance(streams, dict) else ():
+        try:
+            table = StreamConfig.model_validate(given).model_dump()
+        except ValidationError:
+            continue  # told as such
+        known = declaration.stream(name, table, list(hops), found)
+    for name, given in hops.items():
+        if isinstance(given, dict):
+            found += declaration.hop_mistakes(name, given, known)
+    return found
+
+
+def _files(value: Any, at: tuple[str, ...] = ()) -> list[str]:
+    """What is wrong with the files of TLS that tables with a driver or an address name."""
+    if not isinstance(value, dict):
+        return []
+    found = [mistake for key, inner in value.items() for mistake in _files(inner, (*at, str(key)))]
+    texts = [text for text in value.values() if isinstance(text, str)]
+    if "driver" in value or any(text.startswith(("http://", "https://")) for text in texts):
+        ready = {key: text for key, text in value.items() if not isinstance(text, str) or not VARIABLE.search(text)}
+        found += tls.mistakes(".".join(at), ready)
+    return found
+
+
+def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
+    """All that is wrong, with the keys, of the document or of one table in it."""
+    problems = "; ".join(_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors())
+    return ConfigError(f"{path}: {problems}")
+
+
+def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -> Any:
+    """Replace ${NAME} in every string."""
+    if isinstance(value, dict):
+        for key in value:
+            _known(key, ".".join(at) or "a name", path)
+        return {k: _fill(v, env, path, (*at, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, env, path, at) for v in value]
+    if not isinstance(value, str):
+        return value
+
+    where = ".".join(at)
+    told = where.startswith(TELLING)
+    if (block := BLOCK.search(value)) and not told:
+        raise ConfigError(
+            f"{path}: {where} refers to Prefect's block {block[1]!r}, which only {' and '.join(TELLING)} may: what "
+            f"mends a stack must not need Prefect. Remedy: ${{NAME}} from the environment"
+        )
+
+    def one(match: re.Match[str]) -> str | None:
+        name = match[1]
+        if name not in env and told:
+            return None
+        if name not in env:
+            raise NotUp(
+                f"{path}: {where} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or "
+                f"export {name}=…"
+            )
+        return env[name]
+
+    _known(value, where, path)
+    filled = _replaced(VARIABLE, value, one)
+    if not told or not (BLOCK.search(value) or VARIABLE.search(filled)):
+        _parsed(filled, f"{path}: {where}")
+    return filled
+
+
+def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str | None]) -> str:
+    """The text with each match replaced, percent-encoded where it is an address's user or password; None: it stays."""
+    login = USERINFO.match(text)
+    end = login.end(1) if login else 0
+
+    def one(match: re.Match[str]) -> str:
+        found = value(match)
+        if found is None:
+            return match[0]
+        return address.encoded(found) if match.start() < end else found
+
+    return pattern.sub(one, text)
+
+
+def _known(text: str, where: str, path: Path) -> None:
+    """ConfigError for a ${…} of a form that isn't filled in: as it stands it would be a part of an address or name."""
+    rest = BLOCK.sub("", VARIABLE.sub("", text))
+    if "${" in rest:
+        form = re.match(r"\$\{[^}]*\}?", rest[rest.index("${") :])
+        raise ConfigError(
+            f"{path}: {where} has {form[0] if form else rest!r}, which gameday doesn't fill in. Remedy: ${{NAME}}, of "
+            "capitals, digits and _, with a value in the environment; there are no defaults"
+        )
+
+
+def _parsed(text: str, where: str) -> None:
+    """ConfigError when what begins as an address is none. where: as the error names it."""
+    if not address.looks_like_one(text):
+        return
+    try:
+        address.of(text)
+    except ValueError as e:
+        raise ConfigError(
+            f"{where} is {address.hidden(text)!r}, which is no address: {e}. Remedy: percent-encode what is special in "
+            "its user and password (# is %23), or let ${NAME} stand for them there: that is encoded as it is filled in"
+        ) from None
+
+
+def _cross_check(config: StackConfig) -> list[str]:
+    """Names that refer to each other must exist: one sentence for each that doesn't."""
+    found = []
+    for kind, placed in (("components", config.components), ("links", config.links)):
+        for name, one in placed.items():
+            if one.host not in config.hosts:
+                found.append(
+                    f"{kind}.{name}.host is {one.host!r}, but there is no [hosts.{one.host}]. "
+                    f"Known: {', '.join(config.hosts)}"
+                )
+    if (archive := config.archive) is not None:
+        for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
+            if name not in section:
+                found.append(f"archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
+        found += [
+            f"archive is there, but streams.{name} has no sequence, by which commits are told apart. Remedy: "
+            f"streams.{name}.sequence, or leave [archive] out"
+            for name, stream in config.streams.items()
+            if stream.sequence is None
+        ]
+    for name in config.alerts.labels if config.alerts else ():
+        if name not in config.components:
+            found.append(_no_component(f"alerts.labels names {name!r}", name, config))
+    for name, link in config.links.items():
+        for end in link.between:
+            if end not in config.components:
+                found.append(_no_component(f"links.{name}.between names {end!r}", end, config))
+    for name, stream in config.streams.items():
+        for step in stream.path:
+            if "{" not in step and step not in config.components:
+                found.append(_no_component(f"streams.{name}.path has {step!r}", step, config))
+    return found
+
+
+def _no_component(what: str, name: str, config: StackConfig) -> str:
+    return f"{what}, but there is no [components.{name}]. Known: {', '.join(config.components)}"
+
+
+def shown(key: str, value: Any) -> str:
+    """A value in an error's text: shortened, and of what may hold a secret only its kind."""
+    if isinstance(value, Mapping):
+        return f"a table of {', '.join(map(str, value)) or 'nothing'}"
+    if SECRET.search(key) or isinstance(value, list):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

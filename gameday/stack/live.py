@@ -1,0 +1,638 @@
+"""StackConfig -> live Stack, and the lazy registry of hosts, drivers and faults: nothing else uses importlib.
+
+A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import pkgutil
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter, ValidationError
+
+from gameday.errors import ConfigError, DriverError, GamedayError
+from gameday.model import FailureTest, Group, Inject, Json
+from gameday.ports import (
+    Alerts,
+    Archive,
+    Asks,
+    Channel,
+    Cursor,
+    Fault,
+    Holds,
+    Hop,
+    Host,
+    Inside,
+    Job,
+    Limited,
+    Lives,
+    Log,
+    Mirror,
+    Points,
+    Probe,
+    Rights,
+    Store,
+    Symptoms,
+)
+from gameday.stack import config as configuration
+from gameday.stack.config import StackConfig
+from gameday.stack.stops import Stop
+from gameday.state import ROOT, RUNBOOKS, State
+from gameday.system.tls import KEYS, Tls
+
+__all__ = ["ARCHIVE", "OfItsOwn", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
+
+INSIDE = (Points, Rights, Store)
+"""What a component offers, or the archive, not its host."""
+
+ARCHIVE = "archive"
+
+ARCHIVE_RATE_HZ = 4.0
+"""A commit is made every few seconds at most, and looking costs a query and an object."""
+
+MIRROR_RATE_HZ = 1.0
+"""Each look is a connection to a database of the platform's."""
+
+INSIDE_EVERY_S = 0.5
+"""A command inside a container costs 50 ms of both."""
+
+EXTRAS: Mapping[str, str] = {"boto3": "iceberg", "pyarrow": "iceberg", "pyiceberg": "iceberg"}
+"""Import name of a client -> the extra of ours that installs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeSpec:
+    """One probe of the sampler: the prefix of its series, how often, how long."""
+
+    series: str
+    probe: Probe
+    rate_hz: float
+    timeout_s: float
+
+
+class Stack:
+    """One configured stack. Nothing is contacted before it is asked for; every part is made once."""
+
+    def __init__(self, config: StackConfig, state: State, path: Path | None = None) -> None:
+        """path: the gameday.toml that config came from, for the processes that a run starts; None: the default one."""
+        self.config = config
+        self.state = state
+        self.path = path or configuration.default_path()
+        self.name = config.name
+        self._hosts: dict[str, Any] = {}
+        self._hops: dict[str, Any] = {}
+
+    # ---- components ----------------------------------------------------------------------------------------
+
+    def component(self, role: str) -> configuration.ComponentConfig:
+        """The configuration of a role; a ConfigError with near names when there is none."""
+        try:
+            return self.config.components[role]
+        except KeyError:
+            raise ConfigError(
+                f"stack {self.name} has no component {role!r}. {near(role, self.config.components)}"
+            ) from None
+
+    def host(self, role: str) -> Host:
+        """The host that runs this role."""
+        return self.named_host(self.component(role).host)
+
+    def named_host(self, name: str) -> Host:
+        """One host, made on first use with the names of all its components."""
+        if name not in self._hosts:
+            settings = dict(self.config.hosts[name].model_extra or {})
+            names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
+            self._hosts[name] = _make(_module("hosts", name), "Host", {**settings, "names": names}, f"hosts.{name}")
+        return self._hosts[name]
+
+    def link(self, name: str) -> configuration.LinkConfig:
+        """The configuration of a link; a ConfigError with near names when there is none."""
+        try:
+            return self.config.links[name]
+        except KeyError:
+            raise ConfigError(f"stack {self.name} has no link {name!r}. {near(name, self.config.links)}") from None
+
+    def permit(self, fault: Fault) -> None:
+        """Raise unless this fault may be done here: its component opted in, and is at an end of the link it strikes."""
+        self.touchable(fault.component)
+        name = getattr(fault, "link", None)
+        if name is not None and fault.component not in self.link(name).between:
+            raise ConfigError(
+                f"{fault.component} is at neither end of link {name}, which is between "
+                f"{' and '.join(self.link(name).between)}. Remedy: name one of these"
+            )
+
+    def lacks(self, fault: Fault) -> list[str]:
+        """What the fault needs and isn't here, in words: the component, the link, or what its host (the link's, where
+        it strikes a link) and its component from inside can do."""
+        link = getattr(fault, "link", None)
+        if fault.component not in self.config.components:
+            return [f"stack {self.name} has no component {fault.component!r}"]
+        if link is not None and link not in self.config.links:
+            return [f"stack {self.name} has no link {link!r}"]
+        component = self.component(fault.component)
+        where = component.host if link is None else self.link(link).host
+        if lacks := self._lacks_job(fault):
+            return lacks
+        able: list[object] = [self.named_host(where)]
+        able += [self.points(fault.component)] if component.points else []
+        able += [self.rights(fault.component)] if component.rights else []
+        able += [self.archive] if Store in fault.needs else []
+        missing = [need for need in fault.needs if not any(isinstance(one, need) for one in able)]
+        if link is None and not missing and isinstance(able[0], Limited):
+            return list(dict.fromkeys(filter(None, (able[0].cannot(fault.component, need) for need in fault.needs))))
+        return [
+            f"{fault.component if link is None else link} is on host {where!r}, which can't {need.__name__.lower()}"
+            if need not in INSIDE
+            else f"{fault.component} has no {need.__name__.lower()} in gameday.toml"
+            if need is not Store
+            else f"stack {self.name} has no archive whose files can be listed"
+            for need in missing
+        ]
+
+    def misses(self, test: FailureTest) -> list[str]:
+        """What the whole test needs and isn't here, in words; []: it can run."""
+        found = ["the stack has no [archive]"] if test.archive and self.archive is None else []
+        for step in test.plan:
+            if isinstance(step, Inject):
+                found += self.lacks(step.fault)
+        return list(dict.fromkeys(found))
+
+    def _lacks_job(self, fault: Fault) -> list[str]:
+        """What a fault lacks that asks for a run of a job."""
+        if not isinstance(fault, Asks):
+            return []
+        if fault.job not in self.config.jobs:
+            return [f"stack {self.name} has no job {fault.job!r}"]
+        if hasattr(fault, "point") and not self.config.jobs[fault.job].points:
+            return [f"the code of job {fault.job!r} has no failpoints (jobs.{fault.job}.points)"]
+        return []
+
+    def untold(self) -> Mapping[str, str]:
+        """Check -> why it can't be judged here: the configuration names nothing that could tell. What is named and
+        doesn't answer is another matter."""
+        config, hops = self.config, self.hops.values()
+        told = {name for hop in hops if isinstance(hop, Symptoms) for name in hop.tells}
+        silent = self.archive is not None and not self.archive.placed and self.mirror is None
+        means = {
+            "first_kept": (
+                "not_first" in told,
+                "no hop tells which row of a re-sent one it keeps: hops.*.first",
+            ),
+            "continuous": ("ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
+            "resumed": ("first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
+            "order": (any(isinstance(hop, Log) for hop in hops), "no hop is a log"),
+            "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),
+            "upstream_flows": (bool(config.cursors), "the log's ends are not known: cursors"),
+            "started_once": (
+                any(isinstance(self.named_host(c.host), Lives) for c in config.components.values() if c.opt_in),
+                "no host tells which processes it has started",
+            ),
+            "served": ("serving" in config.watches, "nothing fetches from the topics' leaders: watches.serving"),
+            "watermark": (not silent, "the archive's commits have no position, and it has no mirror: archive.mirror"),
+        }
+        return {check: why for check, (can, why) in means.items() if not can}
+
+    def touchable(self, role: str) -> None:
+        """Raise unless this role opted in: only such components are ever broken (or mended)."""
+        if not self.component(role).opt_in:
+            raise ConfigError(
+                f"component {role!r} has not opted in. Remedy: set components.{role}.opt_in = true in gameday.toml, "
+                f"if it may be broken"
+            )
+
+    def points(self, role: str) -> Points:
+        """The failpoints in this role's code; a ConfigError when the configuration doesn't say how they are reached."""
+        config = self.component(role).points
+        if config is None:
+            raise ConfigError(
+                f'component {role!r} has no failpoints. Remedy: components.{role}.points = {{ driver = "failpoints", '
+                f'socket = "…", evidence = "…" }} in gameday.toml, if its code has any'
+            )
+        return self._driver(f"components.{role}", "points", config, "Points")
+
+    def rights(self, role: str) -> Rights:
+        """What a user may do in this store; a ConfigError when the configuration doesn't say how that is changed."""
+        config = self.component(role).rights
+        if config is None:
+            raise ConfigError(
+                f"component {role!r} has no rights. Remedy: components.{role}.rights in gameday.toml, if it is a store"
+            )
+        return self._driver(f"components.{role}", "rights", config, "Rights")
+
+    def runbook(self, test: str) -> Path:
+        """Where the test's runbook lies."""
+        return self._runbooks / f"{test}.md"
+
+    @property
+    def runbooks_shown(self) -> str:
+        """The runbooks' folder as an engineer is sent there: from the checkout on where it lies in that."""
+        folder = self._runbooks
+        return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
+
+    @property
+    def _runbooks(self) -> Path:
+        config = self.config.runbook
+        return configuration.placed(None if config is None else config.folder, self.path, RUNBOOKS)
+
+    # ---- the stream ----------------------------------------------------------------------------------------
+
+    @property
+    def hops(self) -> Mapping[str, Hop]:
+        """The stream's hops by name, in order."""
+        return {name: self.hop(name) for name in self.config.stream.hops}
+
+    def hop(self, name: str) -> Hop:
+        """One hop, made on first use: who looks at two needs no client of the others."""
+        if name not in self._hops:
+            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name, stream=self.config.stream)
+            self._hops.setdefault(name, made)
+        return self._hops[name]
+
+    @property
+    def ledger(self) -> Hop:
+        """The stream's first hop: a Ledger, or where the outside world can't be asked the first place on this side."""
+        return self.hop(self.config.stream.hops[0])
+
+    @property
+    def visible(self) -> Hop:
+        """The hop that users query."""
+        return self.hop(self.config.stream.visible)
+
+    @cached_property
+    def cursors(self) -> Mapping[str, Cursor]:
+        return {name: self._driver("cursors", name, c, "Cursor") for name, c in self.config.cursors.items()}
+
+    @cached_property
+    def jobs(self) -> Mapping[str, Job]:
+        return {name: self._driver("jobs", name, c, "Job") for name, c in self.config.jobs.items()}
+
+    def job(self, name: str) -> Job:
+        """A batch job of the platform; a ConfigError with near names when there is none."""
+        if name not in self.jobs:
+            raise ConfigError(f"stack {self.name} has no job {name!r}. {near(name, self.jobs)}")
+        return self.jobs[name]
+
+    @cached_property
+    def archive(self) -> Archive | None:
+        """The table that the stream is exported to; None: there is none. Its hop's name is "archive"."""
+        config = self.config.archive
+        if config is None:
+            return None
+        return self._driver("archive", "table", config.table, "Archive", name=ARCHIVE, stream=self.config.stream)
+
+    @cached_property
+    def mirror(self) -> Mirror | None:
+        """Where the archive's job tells its position to people."""
+        config = self.config.archive.mirror if self.config.archive else None
+        return None if config is None else self._driver("archive", "mirror", config, "Mirror")
+
+    def run_points(self, folder: str) -> Points:
+        """The failpoints of a single run of a job, whose socket and evidence are in this folder."""
+        settings = {"driver": "failpoints", "socket": f"{folder}/socket", "evidence": f"{folder}/evidence"}
+        return self._driver("strike", "points", configuration.DriverConfig.model_validate(settings), "Points")
+
+    @cached_property
+    def alerts(self) -> Alerts | None:
+        """The platform's own alerts; None: the stack has none."""
+        config = self.config.alerts
+        if config is None or not config.url:
+            return None
+        return self._driver("alerts", "driver", config, "Alerts", url=config.url, timeout_s=config.timeout_s)
+
+    def alert_name(self, alert: str) -> str:
+        """What the alert of that name in a failure test is called here."""
+        return self.config.alerts.names.get(alert, alert) if self.config.alerts else alert
+
+    def alert_labels(self, role: str) -> Mapping[str, str]:
+        """The labels of this component's alerts."""
+        known = self.config.alerts.labels if self.config.alerts else {}
+        return known.get(role, {"component": role})
+
+    def firing(self) -> list[str]:
+        """The alerts of the stack's components that fire, in words; [] where nobody can be asked."""
+        if self.alerts is None:
+            return []
+        roles = {role: self.alert_labels(role).items() for role in self.config.components}
+        return [
+            f"{alert} of {role}"
+            for alert, labels in self.alerts.firing()
+            for role, wanted in roles.items()
+            if wanted <= labels.items()
+        ]
+
+    def export(self) -> tuple[Archive, Job]:
+        """The archive and the job that fills it; a GamedayError where there is none."""
+        if self.archive is None or self.config.archive is None:
+            raise GamedayError(f"stack {self.name} has no archive. Remedy: describe it under [archive] in gameday.toml")
+        return self.archive, self.jobs[self.config.archive.job]
+
+    def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        """The groups whose path includes the component."""
+        return tuple(group for group in groups if role in self.config.stream.roles(group))
+
+    def own_probes(self, role: str) -> Mapping[str, Probe]:
+        """The component's probes by name, as gameday reaches it: who only answers a command inside serves nobody."""
+        return {
+            name: self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
+            for name, p in self.component(role).probes.items()
+        }
+
+    # ---- what the sampler asks -----------------------------------------------------------------------------
+
+    def probes(self, archive: bool = False, alert: tuple[str, str] | None = None) -> Iterator[ProbeSpec]:
+        """Every component's probes, the heads of ledger and visible hop, the cursors, the watches, and on demand the
+        archive and its mirror, which are dear to read, and an alert of a component. See model.Samples for the
+        series."""
+        for role, component in self.config.components.items():
+            for name, p in component.probes.items():
+                probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
+                host: object = self.host(role) if p.inside else None
+                if isinstance(host, Inside):
+                    probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
+                port, holder = _port(p.settings), self._holder(role)
+                if port is not None and holder is not None:
+                    probe = OfItsOwn(probe, holder, role, port)
+                yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
+        for hop in (self.config.stream.hops[0], self.config.stream.visible):
+            yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
+        for name, cursor in self.cursors.items():
+            yield ProbeSpec(f"end/{name}", _Slots(cursor.end), 10.0, 1.0)
+            yield ProbeSpec(f"position/{name}", _Slots(cursor.position), 10.0, 1.0)
+        if archive and self.archive is not None:
+            yield ProbeSpec("archive", self.archive, ARCHIVE_RATE_HZ, 2.0)
+        if archive and self.mirror is not None:
+            yield ProbeSpec("mirror", _Slots(self.mirror.position), MIRROR_RATE_HZ, 2.0)
+        if alert is not None and self.alerts is not None and self.config.alerts is not None:
+            name, role = alert
+            asked = _Alert(self.alerts, self.alert_name(name), self.alert_labels(role))
+            yield ProbeSpec(f"alert/{name}", asked, self.config.alerts.rate_hz, self.config.alerts.timeout_s)
+        for name, p in self.config.watches.items():
+            yield ProbeSpec(
+                name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
+            )
+
+    def _holder(self, role: str) -> Holds | None:
+        """The role's host, where it can tell who holds a port. What is only looked at needs no host."""
+        try:
+            host: object = self.host(role)
+        except ConfigError:
+            return None
+        return host if isinstance(host, Holds) else None
+
+    def stops(self) -> list[Stop]:
+        """The stack's own bounds, which end any run that crosses one; new ones, for each remembers what it has seen."""
+        return [
+            Stop(name, self._driver("stops", name, s, "Probe", timeout_s=s.timeout_s), s)
+            for name, s in self.config.stops.items()
+        ]
+
+    # ---- who is told ---------------------------------------------------------------------------------------
+
+    def channel(self, name: str, secret: Callable[[str], str]) -> Channel:
+        """One channel. secret: a block's name -> its value, asked only for what the configuration refers to."""
+        config = self.config.channels[name]
+        opened = configuration.revealed(config.settings, secret, f"channels.{name}")
+        return self._driver("channels", name, configuration.DriverConfig(driver=config.driver, **opened), "Channel")
+
+    def channel_takes(self, name: str) -> frozenset[str]:
+        """The kinds of message that a channel takes. It is not made for that: its secrets need not be there."""
+        return _driver_class(self.config.channels[name].driver, "Channel", f"channels.{name}").takes
+
+    def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
+        """What the class has a field for, of `more`, besides its settings."""
+        where = f"{section}.{key}"
+        made = _driver_class(config.driver, offers, where)
+        taken = {field.name for field in dataclasses.fields(made)}
+        given = {name: value for name, value in more.items() if name in taken}
+        return _build(made, {**config.settings, **given}, where)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Heads:
+    """A hop's heads as a probe."""
+
+    hop: Hop
+
+    def read(self) -> Mapping[str, float]:
+        return {"/".join(group): float(head) for group, head in self.hop.heads().items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slots:
+    """A cursor's position or end as a probe."""
+
+    ask: Any
+
+    def read(self) -> Mapping[str, float]:
+        return {slot: float(offset) for slot, offset in self.ask().items()}
+
+
+@dataclasses.dataclass
+class _OrInside:
+    """A probe that, when nobody answers, has a command ask inside the component: one at a time, INSIDE_EVERY_S apart.
+
+    What that says is a series of its own, .inside: who is cut off serves nobody, however well it is.
+    """
+
+    probe: Probe
+    host: Inside
+    role: str
+    command: tuple[str, ...]
+    timeout_s: float
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _due: float = 0.0
+
+    def read(self) -> Mapping[str, float]:
+        try:
+            return self.probe.read()
+        except DriverError:
+            with self._lock:
+                mine = time.monotonic() >= self._due
+                if mine:  # nobody else's turn while this one lasts, whatever it takes
+                    self._due = time.monotonic() + self.timeout_s + INSIDE_EVERY_S
+            if not mine:
+                raise
+        try:
+            self.host.run(self.role, self.command, self.timeout_s)
+        finally:
+            self._due = time.monotonic() + INSIDE_EVERY_S
+        return {".inside": 1.0}
+
+
+@dataclasses.dataclass
+class OfItsOwn:
+    """A probe whose answers count only while the component itself holds the port that answers. Where somebody else held
+    it from the start, such as a proxy, nobody can tell: then every answer counts, and `gameday check` says so."""
+
+    probe: Probe
+    host: Holds
+    role: str
+    port: int
+    known: bool | None = None
+    """Whether the component was seen to hold its port; None: it has not been looked yet."""
+
+    def read(self) -> Mapping[str, float]:
+        values = self.probe.read()
+        if self.known is not False:
+            own = self.host.holds(self.role, self.port)
+            if own is None and self.known is None:
+                self.known = False
+            elif not own:
+                raise DriverError(f"who answers at port {self.port} is not {self.role}", definite=True)
+            else:
+                self.known = True
+        return values
+
+
+def _port(settings: Mapping[str, Any]) -> int | None:
+    """The port that a probe asks, of its url, address or dsn; None: it names none."""
+    text = next((str(settings[key]) for key in ("url", "address", "dsn") if key in settings), "")
+    try:
+        return urlsplit(text if "//" in text else f"//{text}").port
+    except ValueError:
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Alert:
+    """One alert as a probe."""
+
+    alerts: Alerts
+    name: str
+    labels: Mapping[str, str]
+
+    def read(self) -> Mapping[str, float]:
+        return self.alerts.state(self.name, self.labels)
+
+
+def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
+    """Read the configuration and make the live stack. Modules beside gameday.toml can be imported from then on, behind
+    all that is installed: the drivers that it names."""
+    state = state or State.default()
+    stack = Stack(configuration.load(path, state), state, path)
+    if (beside := str(stack.path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)
+    return stack
+
+
+# ---- the registry ------------------------------------------------------------------------------------------
+
+
+def fault_kind(fault: Fault) -> str:
+    """The fault's name: its module's."""
+    return type(fault).__module__.rpartition(".")[2]
+
+
+def fault_from(kind: str, args: Mapping[str, Json]) -> Fault:
+    """The fault that a journal entry names. Its class is the module's name in CamelCase."""
+    name = "".join(part.capitalize() for part in kind.split("_"))
+    return _make(_module("faults", kind), name, dict(args), f"fault {kind}")
+
+
+def function(path: str) -> Any:
+    """The object behind "package.module:name" in gameday.toml."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ConfigError(
+            f"{path!r} can't be imported: {e}. Remedy: 'module:name' of a module beside gameday.toml, or installed"
+        ) from e
+
+
+def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """The end of an error about an unknown name."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    package = importlib.import_module(f"gameday.{kind}")
+    known = [m.name for m in pkgutil.iter_modules(package.__path__)]
+    if name not in known:
+        raise ConfigError(f"there is no {name!r} in gameday/{kind}. {near(name, known)}")
+    try:
+        return importlib.import_module(f"gameday.{kind}.{name}")
+    except ModuleNotFoundError as e:
+        missing = (e.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
+        remedy = f"pip install 'gameday[{extra}]'" if extra else f"pip install {missing}"
+        raise GamedayError(f"gameday/{kind}/{name}.py needs the package {missing!r}. Remedy: {remedy}") from e
+
+
+def _driver_class(driver: str, offers: str, where: str) -> Any:
+    """The class that `driver` names: a module of gameday/drivers and maybe its class, or "package.module:Class"."""
+    if ":" in driver:
+        return function(driver)
+    module, _, cls = driver.partition(".")
+    return _offered(_module("drivers", module), cls or offers, where)
+
+
+def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str) -> Any:
+    """Build the module's class from settings."""
+    return _build(_offered(module, cls, where), settings, where)
+
+
+def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
+    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones. One with a
+    field `tls` takes the keys of a Tls."""
+    cls = f"{made.__name__} of {made.__module__}"
+    fields = {f.name: f for f in dataclasses.fields(made) if f.init}
+    secured: dict[str, Tls] = {}
+    if fields.pop("tls", None) is not None:
+        secured["tls"] = Tls(**{name: settings[name] for name in KEYS if name in settings})
+        settings = {name: value for name, value in settings.items() if name not in KEYS}
+    required = {
+        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    takes = ", ".join([*fields, *(KEYS if secured else ())])
+    if wrong := set(settings) - set(fields):
+        raise ConfigError(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {takes or 'nothing'}")
+    if missing := required - set(settings):
+        raise ConfigError(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {takes}")
+    return made(**{name: _checked(made, name, value, where) for name, value in settings.items()}, **secured)
+
+
+def _offered(module: ModuleType, cls: str, where: str) -> Any:
+    made = getattr(module, cls, None)
+    if made is None:
+        raise ConfigError(
+            f"{where}: {module.__name__} offers no {cls}. It has "
+            f"{', '.join(n for n in getattr(module, '__all__', vars(module)) if re.match('[A-Z][a-z]', n))}"
+        )
+    return made
+
+
+@functools.cache
+def _hints(made: type) -> Mapping[str, Any]:
+    return get_type_hints(made, include_extras=True)
+
+
+@functools.cache
+def _type(made: type, name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_hints(made)[name])
+
+
+def _checked(made: type, name: str, value: Any, where: str) -> Any:
+    """A setting as its field's type has it; a ConfigError when it isn't."""
+    if type(value) is _hints(made)[name]:  # a text for a text, a number for a number: there is no more to it
+        return value
+    try:
+        return _type(made, name).validate_python(value)
+    except ValidationError as e:
+        why = e.errors()[0]["msg"].lower()
+        raise ConfigError(f"{where}.{name}: {why} (got {configuration.shown(name, value)})") from e

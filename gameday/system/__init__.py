@@ -1,0 +1,1 @@
+"""Linux, processes and sockets: nothing here knows a stack or a test."""

@@ -1,0 +1,313 @@
+"""HTTP as gameday asks: the whole answer within its time and size, TLS by the table's own files, no proxy to loopback,
+no redirect, and a server that is given up is left nothing.
+
+Two ways, by what they cost: `ask` for most, through httpx, on a connection of its own; `Kept` for what is asked many
+times a second, or by a command that looks: httpx takes five times as long for a question, and a tenth of a second to be
+imported. A component's own probe (drivers/http.py) is a third, for it must prove that one can connect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import ipaddress
+import select
+import socket
+import ssl
+import struct
+from collections.abc import Mapping
+from functools import partial
+from time import monotonic
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from gameday.errors import DriverError
+from gameday.system import address
+from gameday.system.address import Address
+from gameday.system.asking import AT_ONCE, answer, give_up
+from gameday.system.tls import PLAIN, Tls, context, said
+from gameday.system.unix import reachable
+
+__all__ = ["ANSWER_MAX_BYTES", "Answer", "Kept", "Unanswered", "ask"]
+
+ANSWER_MAX_BYTES = 64 << 20
+"""Far more than any answer of gameday's questions to a platform has, but for rows: those are ClickHouse's to bound."""
+
+SHORTEST_S = 0.001
+"""Of a socket's patience: none at all would mean that it never waits."""
+
+CLOSES_AS_USUAL = struct.pack("ii", 0, 0)
+"""SO_LINGER as a socket has it from the start."""
+
+
+class Answer(NamedTuple):
+    """retry_after: the header, where ask found it."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+
+
+class Unanswered(Exception):
+    """There is no whole answer; the text says why. sent: whether the server may have had the request."""
+
+    def __init__(self, why: str, sent: bool) -> None:
+        super().__init__(why)
+        self.sent = sent
+
+
+def ask(
+    method: str,
+    url: str,
+    within_s: float,
+    *,
+    patience_s: float | None = None,
+    body: bytes | None = None,
+    headers: Mapping[str, str] = {},
+    tls: Tls = PLAIN,
+    unix: str | None = None,
+    proxied: bool = False,
+) -> Answer:
+    """One question. Raises Unanswered when its whole answer is not there within within_s.
+
+    url: with its user and password, which are told to the server. patience_s: for connecting, and for each piece of
+    the answer. unix: the path of the socket to connect to instead. proxied: through the environment's proxy, unless
+    the server is on this machine.
+    """
+    line = _Line()
+    each_s = within_s if patience_s is None else patience_s
+    login = {} if unix else dict(address.of(url).login)
+    sent = {"Accept-Encoding": "identity", "Connection": "close", **login, **headers}
+
+    def asked() -> Answer:
+        return _asked(method, url, each_s, body, sent, tls, unix, proxied, line)
+
+    try:
+        return answer(asked, within_s, "")
+    except DriverError:  # it is still being waited for
+        line.hang_up()
+        raise Unanswered(f"timed out: no answer within {within_s:g} s", sent=True) from None
+
+
+def _asked(
+    method: str,
+    url: str,
+    each_s: float,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    tls: Tls,
+    unix: str | None,
+    proxied: bool,
+    line: _Line,
+) -> Answer:
+    import httpx  # where it is used: it takes a tenth of a second
+
+    parts = urlsplit(url)
+    secure = tls if parts.scheme == "https" else None
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    try:
+        trusted = context(secure) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        with contextlib.ExitStack() as held:
+            transport = held.enter_context(
+                httpx.HTTPTransport(
+                    verify=trusted,
+                    trust_env=False,
+                    uds=held.enter_context(reachable(unix)) if unix else None,
+                    proxy=_proxy(parts.scheme, parts.hostname or "") if proxied else None,
+                )
+            )
+            request = httpx.Request(
+                method,
+                bare,
+                content=body,
+                headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()],
+                extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), each_s), "trace": line.seen},
+            )
+            response = transport.handle_request(request)
+            with contextlib.closing(response):
+                whole = bytearray()
+                for piece in response.iter_raw():
+                    whole += piece
+                    if len(whole) > ANSWER_MAX_BYTES:
+                        raise Unanswered(f"more than {ANSWER_MAX_BYTES} bytes", sent=True)
+            return Answer(response.status_code, bytes(whole), response.headers.get("Retry-After"))
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as e:
+        raise Unanswered(said(e, secure), sent=False) from e
+    except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError, ImportError) as e:
+        # their texts quote what may be a secret
+        raise Unanswered(f"this can't be asked ({type(e).__name__})", sent=False) from None
+    except httpx.HTTPError as e:
+        raise Unanswered(said(e, secure), sent=True) from e
+    except OSError as e:  # a file of the TLS settings', or the unix socket's folder
+        raise Unanswered(str(e), sent=False) from e
+
+
+class _Line:
+    """The connection of one question, as httpx tells of it. It is reset when it ends, unless the answer is whole."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def seen(self, event: str, info: Mapping[str, Any]) -> None:
+        """What httpx calls at each step."""
+        if event.endswith((".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+            self._closes(AT_ONCE)
+        elif event.endswith(".receive_response_body.complete"):
+            self._closes(CLOSES_AS_USUAL)
+
+    def hang_up(self) -> None:
+        """End it under whoever still waits for it."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                self._socket.shutdown(socket.SHUT_RD)  # its reader closes it then, which resets it
+
+    def _closes(self, how: bytes) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # a unix socket's ends at once anyway
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The environment's proxy for this server; None: it is asked directly."""
+    from urllib.request import getproxies, proxy_bypass
+
+    if _here(host) or proxy_bypass(host):
+        return None
+    found = getproxies().get(scheme)
+    return found if not found or "://" in found else f"http://{found}"
+
+
+def _here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class Kept:
+    """The connections to one server, one for each request at the same time. A new one is made where none is idle."""
+
+    def __init__(
+        self,
+        at: Address,
+        tls: Tls = PLAIN,
+        *,
+        unix: str | None = None,
+        connect_within_s: float | None = None,
+        most_bytes: int | None = None,
+    ) -> None:
+        """unix: the path of the socket to connect to instead. connect_within_s: how long connecting may take, where an
+        answer may take longer. most_bytes: of one answer."""
+        self._at, self._tls, self._unix = at, tls if at.scheme == "https" else None, unix
+        self._connect_within_s = connect_within_s
+        self._most_bytes = most_bytes
+        self._idle: list[http.client.HTTPConnection] = []
+
+    def ask(
+        self, method: str, target: str, within_s: float, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> Answer:
+        """One request. Raises Unanswered when its whole answer is not there within within_s; then its connection is not
+        used again. The request may be sent twice, and so has to be one that may be.
+        """
+        deadline = monotonic() + within_s
+        sent = {**self._at.login, **headers}
+        try:
+            if (idle := self._taken()) is not None:
+                with contextlib.suppress(ConnectionError):  # the server closed it just now, and will take another
+                    return self._asked(idle, deadline, method, target, body, sent)
+            try:
+                connection = self._connected(min(within_s, self._connect_within_s or within_s))
+            except OSError as e:
+                raise Unanswered(said(e, self._tls), sent=False) from e
+            return self._asked(connection, deadline, method, target, body, sent)
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            raise Unanswered(said(e, self._tls), sent=True) from e
+
+    def _connected(self, within_s: float) -> http.client.HTTPConnection:
+        host, port = self._at.host, self._at.port
+        if self._unix is not None:
+            connection = http.client.HTTPConnection(host)
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            with contextlib.ExitStack() as undone, reachable(self._unix) as path:
+                undone.callback(connection.close)
+                connection.sock.settimeout(within_s)
+                connection.sock.connect(path)
+                undone.pop_all()
+            return connection
+        if self._tls is not None:
+            connection = http.client.HTTPSConnection(host, port, timeout=within_s, context=context(self._tls))
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=within_s)
+        connection.connect()
+        return connection
+
+    def _asked(
+        self,
+        connection: http.client.HTTPConnection,
+        deadline: float,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        most = ANSWER_MAX_BYTES if self._most_bytes is None else self._most_bytes
+        bounded = partial(_Bounded, deadline=deadline, most_bytes=most)
+        connection.response_class = lambda it, *a, **more: http.client.HTTPResponse(bounded(it), *a, **more)  # type: ignore[arg-type, assignment]
+        line = connection.sock
+        try:
+            line.settimeout(max(SHORTEST_S, deadline - monotonic()))
+            connection.request(method, target, body, dict(headers))
+            response = connection.getresponse()
+            found = Answer(response.status, response.read())
+        except BaseException:
+            give_up(line.fileno())
+            connection.close()
+            raise
+        if connection.sock is not None:  # the server did not ask for its end
+            self._idle.append(connection)
+        return found
+
+    def _taken(self) -> http.client.HTTPConnection | None:
+        """An idle connection that the server has not closed. Safe in threads, as list.pop is."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+                return connection
+            connection.close()
+        return None
+
+
+class _Bounded(io.RawIOBase):
+    """What HTTPResponse takes for a socket: one whose bytes, headers and all, come until the deadline and up to a
+    number. A socket's own time-out begins anew with each piece."""
+
+    def __init__(self, it: socket.socket, deadline: float, most_bytes: int) -> None:
+        self._it, self._deadline, self._most_bytes, self._left_bytes = it, deadline, most_bytes, most_bytes
+        self._raw = it.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._deadline - monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self._it.settimeout(left_s)
+        size = self._raw.readinto(buffer) or 0
+        self._left_bytes -= size
+        if self._left_bytes < 0:
+            raise ValueError(f"more than {self._most_bytes} bytes")
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()

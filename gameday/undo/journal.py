@@ -1,0 +1,231 @@
+"""Every act and every undo, fsynced: an act that isn't durable here does not happen. Who mends is mending.py's.
+
+state.journal holds one JSON object a line; every record has "rec" and "id" (of the act), and times by CLOCK_MONOTONIC:
+  act     the fields of model.Act up to "by"; owner, guardian {pid, start_ticks, boot_id}; until_ns by CLOCK_BOOTTIME
+  done    at_ns                 the act returned
+  bit     proof                 it took effect
+  undone  at_ns                 its undo was carried out, and what it struck does not serve yet
+  healed  at_ns, by, why        its undo was carried out then, and what it struck serves; by: the run's own id when its
+                                guardian did it, else who
+A last line without its newline was never acknowledged and is ignored, and cut off by the next write.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from gameday.errors import GamedayError
+from gameday.model import Act, Json
+from gameday.system.polling import until
+from gameday.system.process import Process, boot_id, boot_ns
+
+__all__ = ["Entry", "Journal"]
+
+LOCK_WITHIN_S = 2.0
+"""Writers hold the folder's lock for one fsync; longer means that one of them is frozen."""
+
+ROTATE_BYTES = 1 << 20
+"""About 2,000 acts: larger, every reading would cost more than 10 ms."""
+
+NOTED = ("id", "run", "at_ns", "at_us", "kind", "fault", "args", "before", "by")
+"""The fields of model.Act that are known before the act."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One act with what decides who may mend it. until_ns: the end of its time to live, by CLOCK_BOOTTIME."""
+
+    act: Act
+    owner: Process
+    guardian: Process
+    until_ns: int
+
+    @property
+    def open(self) -> bool:
+        return self.act.healed_ns is None
+
+    @property
+    def expired(self) -> bool:
+        return self.owner.boot_id != boot_id() or boot_ns() > self.until_ns
+
+
+class Journal:
+    """The journal of one stack. Making one creates nothing; every method reads or writes the file anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    # ---- writing -------------------------------------------------------------------------------------------
+
+    def begin(self, entry: Entry) -> None:
+        """Note an act before it is done. Raises GamedayError when it isn't durable: then it must not be done."""
+        noted = {k: v for k, v in asdict(entry.act).items() if k in NOTED}
+        who = {"owner": entry.owner.json(), "guardian": entry.guardian.json(), "until_ns": entry.until_ns}
+        self._append({"rec": "act", **noted, **who})
+
+    def done(self, act_id: str, at_ns: int) -> None:
+        self._append({"rec": "done", "id": act_id, "at_ns": at_ns})
+
+    def bit(self, act_id: str, proof: str) -> None:
+        self._append({"rec": "bit", "id": act_id, "proof": proof})
+
+    def undone(self, act_id: str, at_ns: int, by: str, why: str) -> None:
+        self._append({"rec": "undone", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
+
+    def healed(self, act_id: str, at_ns: int, by: str, why: str) -> None:
+        self._append({"rec": "healed", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
+
+    def rotate(self, aside: Path) -> bool:
+        """Put a large journal aside, unless something is open: for who holds the stack. One old journal is kept."""
+        try:
+            if self._path.stat().st_size < ROTATE_BYTES:
+                return False
+        except FileNotFoundError:
+            return False
+        with self._locked() as folder:
+            if any(e.open for e in self.entries()) or self.damaged():
+                return False
+            os.replace(self._path, aside)
+            os.fsync(folder)
+        return True
+
+    # ---- reading -------------------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        """Every act since the last rotation, oldest first."""
+        found: dict[str, Entry] = {}
+        for _, record in self._records():
+            if record is not None:
+                _apply(record, found)
+        return list(found.values())
+
+    def open_entries(self) -> list[Entry]:
+        """The acts that nobody has mended yet, oldest first."""
+        return [e for e in self.entries() if e.open]
+
+    def open_acts(self) -> list[Act]:
+        """The same, without who may mend them."""
+        return [e.act for e in self.open_entries()]
+
+    def acts(self, run: str) -> tuple[Act, ...]:
+        """One run's acts, oldest first."""
+        return tuple(e.act for e in self.entries() if e.act.run == run)
+
+    def damaged(self) -> list[int]:
+        """The numbers of lines that can't be read: what they held, possibly an open act, is not known."""
+        return [number for number, record in self._records() if record is None]
+
+    # ---- the file ------------------------------------------------------------------------------------------
+
+    def _records(self) -> Iterator[tuple[int, Mapping[str, Json] | None]]:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise GamedayError(
+                f"the journal {self._path} can't be read: {e.strerror}. Remedy: check its owner and mode; "
+                f"what is broken and not yet mended is only known from it"
+            ) from e
+        for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+            yield number, _parse(line)
+
+    def _append(self, record: Mapping[str, Json]) -> None:
+        """One record, durable on return: all or nothing, also when the disk fills up in the middle of it."""
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        try:
+            with self._locked() as folder:
+                file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    size = _whole(file)
+                    try:
+                        if os.write(file, line) != len(line):
+                            raise OSError(None, "no room for the whole record")
+                        os.fsync(file)
+                        if size == 0:
+                            os.fsync(folder)
+                    except OSError:
+                        with suppress(OSError):  # a torn line is ignored anyway; the first error is the one to tell
+                            os.ftruncate(file, size)
+                        raise
+                finally:
+                    os.close(file)
+        except OSError as e:
+            raise GamedayError(
+                f"the journal {self._path} can't be written: {e.strerror}. Nothing is injected without it. "
+                f"Remedy: make room, and check that the state folder is writable"
+            ) from e
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The folder's lock: one writer at a time, and none while the file is put aside. Its descriptor, for fsync."""
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            until(lambda: _locks(folder), LOCK_WITHIN_S, every_s=0.002, what=f"the lock of {self._path.parent}")
+            yield folder
+        finally:
+            os.close(folder)
+
+
+def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
+    """Take one record into the entries found so far. The first healing counts; what belongs to no act is left out.
+
+    Who sees that what was undone serves may be another than who undid it: by and why stay the undo's.
+    """
+    if record["rec"] == "act":
+        act = Act(**{name: record[name] for name in NOTED})
+        owner, guardian = Process.parse(record["owner"]), Process.parse(record["guardian"])
+        found[act.id] = Entry(act, owner, guardian, int(record["until_ns"]))
+    elif (entry := found.get(record["id"])) is not None:
+        act = entry.act
+        match record["rec"]:
+            case "done":
+                act = replace(act, done_ns=record["at_ns"])
+            case "bit":
+                act = replace(act, proof=record["proof"])
+            case "undone" if act.undone_ns is None:
+                by, why = record.get("by"), record.get("why")
+                act = replace(act, undone_ns=record["at_ns"], healed_by=by, healed_why=why)
+            case "healed" if act.healed_ns is None:
+                known = act.healed_by is not None and act.undone_ns == record["at_ns"]
+                by, why = (act.healed_by, act.healed_why) if known else (record["by"], record["why"])
+                act = replace(act, healed_ns=record["at_ns"], healed_by=by, healed_why=why)
+        found[act.id] = replace(entry, act=act)
+
+
+def _parse(line: bytes) -> Mapping[str, Json] | None:
+    """A record that _apply can take; None when the line is damaged."""
+    try:
+        record = json.loads(line)
+        _apply(record, {record["id"]: _SPECIMEN})
+    except (ValueError, KeyError, TypeError):
+        return None
+    return record
+
+
+_NOBODY = Process(0, 0, "")
+_SPECIMEN = Entry(Act("", "", 0, 0, "", "", {}, None, ""), _NOBODY, _NOBODY, 0)
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _whole(file: int) -> int:
+    """Cut off a torn last line; the size that is left."""
+    size = os.fstat(file).st_size
+    if size == 0 or os.pread(file, 1, size - 1) == b"\n":
+        return size
+    whole = Path(f"/proc/self/fd/{file}").read_bytes().rfind(b"\n") + 1
+    os.ftruncate(file, whole)
+    return whole

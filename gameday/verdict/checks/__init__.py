@@ -1,0 +1,59 @@
+"""The checks, one a file: pure functions from Evidence to a Finding. One with nothing to judge is unknown, never a
+pass.
+"""
+
+from gameday.verdict.checks._damage import counts, guilty
+from gameday.verdict.checks.alert import alert
+from gameday.verdict.checks.continuous import continuous
+from gameday.verdict.checks.first_kept import first_kept
+from gameday.verdict.checks.isolation import isolation
+from gameday.verdict.checks.job_failed_cleanly import job_failed_cleanly
+from gameday.verdict.checks.no_duplicates import no_duplicates
+from gameday.verdict.checks.no_loss import no_loss
+from gameday.verdict.checks.offsets_advance import offsets_advance
+from gameday.verdict.checks.order import order
+from gameday.verdict.checks.reconnected import reconnected
+from gameday.verdict.checks.recovered import recovered
+from gameday.verdict.checks.resumed import resumed
+from gameday.verdict.checks.resumed_on_schedule import resumed_on_schedule
+from gameday.verdict.checks.served import served
+from gameday.verdict.checks.snapshots_whole import snapshots_whole
+from gameday.verdict.checks.started_once import started_once
+from gameday.verdict.checks.steady_clock import steady_clock
+from gameday.verdict.checks.unchanged import unchanged
+from gameday.verdict.checks.upstream_flows import upstream_flows
+from gameday.verdict.checks.watermark import watermark
+
+__all__ = [
+    "EXPORTED",
+    "INTACT",
+    "alert",
+    "continuous",
+    "counts",
+    "first_kept",
+    "guilty",
+    "isolation",
+    "job_failed_cleanly",
+    "no_duplicates",
+    "no_loss",
+    "offsets_advance",
+    "order",
+    "reconnected",
+    "recovered",
+    "resumed",
+    "resumed_on_schedule",
+    "served",
+    "snapshots_whole",
+    "started_once",
+    "steady_clock",
+    "unchanged",
+    "upstream_flows",
+    "watermark",
+]
+
+INTACT = (no_loss, no_duplicates, unchanged, order, first_kept, steady_clock, started_once)
+"""What every failure test asks of the data: all there, once, unchanged, in order, of a re-send the first kept. And
+that the run itself can be believed: its clock, and that nobody else started again what it struck."""
+
+EXPORTED = (*INTACT, snapshots_whole, watermark)
+"""What a failure test of the archive's job asks besides: every commit whole, and its position true."""

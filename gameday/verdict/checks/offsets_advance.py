@@ -1,0 +1,59 @@
+"""Did every consumer commit new positions after the recovery?"""
+
+from gameday.model import Evidence, Finding, Marks, Timed, Verdict
+from gameday.sampling.timings import NS
+
+__all__ = ["offsets_advance"]
+
+COMMITTED_WITHIN_S = 5.0
+"""A consumer commits after each batch; what came later than that before the end may be in none yet."""
+
+
+def offsets_advance(evidence: Evidence) -> Finding:
+    """Judged per slot whose log grew since the recovery: the position must have passed what was there, and moved,
+    unless all that is beyond it has only just come. A cursor that did not answer is unknown; so is a position beyond
+    recovery while no hop that knows its rows' places has taken in anything from there: it may have been moved."""
+    healed, ends = evidence.healed, evidence.ends
+    if healed is None or ends is None:
+        return Finding("offsets_advance", Verdict.UNKNOWN, "positions were not marked after recovery and after drain")
+    judged = 0
+    stuck: list[dict[str, object]] = []
+    moved: list[str] = []
+    for cursor, log in ends.ends.items():
+        for slot, end in sorted(log.items()):
+            before = healed.ends.get(cursor, {}).get(slot)
+            if before is None or end <= before:
+                continue
+            was, now = healed.positions.get(cursor, {}).get(slot), ends.positions.get(cursor, {}).get(slot)
+            if now is not None and now >= before and now == was and _has_just_grown(evidence, cursor, slot, now, ends):
+                continue
+            judged += 1
+            if now is None or now < before or (was is not None and now <= was):
+                stuck.append({"cursor": cursor, "slot": slot, "was": was, "now": now, "end_at_recovery": before})
+                continue
+            had = {hop: taken[slot] for hop, taken in ends.delivered.items() if slot in taken}
+            if had and (most := max(had.values())) <= before and most < now:
+                moved.append(f"{cursor} stands at {now} in {slot}, but {' and '.join(had)} had only {most}")
+    if stuck:
+        one = stuck[0]
+        at = "never committed" if one["now"] is None else f"stands at {one['now']}"
+        why = f"{one['cursor']} {at} in {one['slot']}, whose end was {one['end_at_recovery']} at recovery"
+        rest = f" and {len(stuck) - 1} more of {judged} slots" if len(stuck) > 1 else ""
+        return Finding("offsets_advance", Verdict.FAIL, why + rest, stuck, Timed(healed.at_ns, ends.at_ns))
+    known = evidence.baseline.marks.ends if evidence.baseline else {}
+    if mute := sorted(set(known) - (set(healed.ends) & set(ends.ends))):
+        return Finding("offsets_advance", Verdict.UNKNOWN, f"{', '.join(mute)} did not tell positions after recovery")
+    if moved:
+        why = f"{moved[0]}: whether that was consumed is not known"
+        return Finding("offsets_advance", Verdict.UNKNOWN, why, moved)
+    if not judged:
+        return Finding("offsets_advance", Verdict.UNKNOWN, "there is nothing to judge: no log grew after the recovery")
+    why = f"{judged} of {judged} slots that grew were committed beyond the recovery"
+    return Finding("offsets_advance", Verdict.PASS, why, {"slots": judged})
+
+
+def _has_just_grown(evidence: Evidence, cursor: str, slot: str, position: int, ends: Marks) -> bool:
+    """Whether the log's end was seen at the position, or before it, until shortly before the end."""
+    told = evidence.samples.get(f"end/{cursor}/{slot}", ())
+    still = [s for s in told if s.value is not None and s.value <= position]
+    return bool(still) and ends.at_ns - still[-1].at_ns < COMMITTED_WITHIN_S * NS

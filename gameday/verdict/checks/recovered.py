@@ -1,0 +1,53 @@
+"""Was service restored, and the backlog drained, within the targets, and did it stay?"""
+
+from gameday.model import Evidence, Finding, Measure, Timed, Verdict, merge
+from gameday.sampling import timings
+from gameday.verdict.machine import since_act
+
+__all__ = ["recovered"]
+
+
+def recovered(evidence: Evidence) -> Finding:
+    """Compares the high bounds of mttr and drain with their targets. Unmeasured is unknown, unless what was bad is
+    known to have been bad beyond the target. What went again has not recovered, and what the run waited for in
+    vain is no pass."""
+    judged = [
+        _judge("MTTR", evidence.measures.get("mttr"), evidence.mttr_max_s),
+        _judge("drain", evidence.measures.get("drain"), evidence.drain_max_s),
+    ]
+    if again := timings.relapse(evidence):
+        judged.append((Verdict.FAIL, again.why))
+    verdict = merge([v for v, _ in judged])
+    if verdict is Verdict.PASS and evidence.recovered is False:
+        judged.append((Verdict.UNKNOWN, "but the run waited for it in vain"))
+        verdict = Verdict.UNKNOWN
+    started_again = again is not None and again.silent_ns is None
+    timed = None if started_again or verdict is not Verdict.FAIL else _timed(evidence, again)
+    return Finding("recovered", verdict, ", ".join(why for _, why in judged), timed=timed)
+
+
+def _timed(evidence: Evidence, again: timings.Relapse | None) -> Timed | None:
+    """What came too late, and by how much: the time since the act; or the time of a silence afterwards, whatever else
+    was late."""
+    if again is not None and again.silent_ns is not None:
+        return Timed(*again.silent_ns)
+    clock_ns, inject_ns = evidence.clock_ns, evidence.inject_ns
+    targets = (("mttr", clock_ns, evidence.mttr_max_s), ("drain", inject_ns, evidence.drain_max_s))
+    over_s, to_ns = 0.0, 0
+    for name, from_ns, max_s in targets:
+        measure = evidence.measures.get(name)
+        if measure is None or measure.high_s is None or from_ns is None:
+            return since_act(evidence)  # it was never back: nobody can tell how much too late it would have been
+        over_s, to_ns = max(over_s, measure.high_s - max_s), max(to_ns, from_ns + int(measure.high_s * timings.NS))
+    return since_act(evidence, over_s, to_ns)
+
+
+def _judge(name: str, measure: Measure | None, max_s: float) -> tuple[Verdict, str]:
+    if measure is None:
+        return Verdict.UNKNOWN, f"{name} was not measured"
+    if measure.high_s is not None:
+        verdict = Verdict.PASS if measure.high_s <= max_s else Verdict.FAIL
+        return verdict, f"{name} {measure.high_s:.2f} s of {max_s:g} s"
+    if measure.low_s is not None and measure.low_s > max_s:
+        return Verdict.FAIL, f"{name} more than {measure.low_s:.1f} s of {max_s:g} s: {measure.why}"
+    return Verdict.UNKNOWN, f"{name} unmeasured: {measure.why}"

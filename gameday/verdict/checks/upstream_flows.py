@@ -1,0 +1,63 @@
+"""Did the log go on growing while the component was down?"""
+
+from gameday.model import Evidence, Finding, Timed, Verdict
+from gameday.sampling.timings import NS, groups, outage, series_of
+
+__all__ = ["upstream_flows"]
+
+TELLING_S = 1.0
+"""In a shorter outage a quiet topic may have nothing new: that is no proof of harm."""
+
+
+def upstream_flows(evidence: Evidence) -> Finding:
+    """Per topic: the log's end (samples end/<cursor>/<topic>/<partition>, or end/<cursor>/<slot>) rose between the
+    component's last answer before and its first after the outage. A topic for which the ledger had nothing new then is
+    quiet, and not judged: that the ledger itself did not stop is known of one outside the platform, and of streams that
+    were quiet before."""
+    down_ns, up_ns = outage(evidence)
+    if down_ns is None:
+        return Finding("upstream_flows", Verdict.UNKNOWN, "the component was never seen silent, so there was no outage")
+    until_ns = up_ns if up_ns is not None else max(s[-1].counts_ns for s in evidence.samples.values() if s)
+    rises: dict[str, float] = {}
+    seen: dict[str, int] = {}
+    for name, samples in evidence.samples.items():
+        if not name.startswith("end/") or name.count("/") < 2:  # the latter: it never answered
+            continue
+        slot = name.split("/", 2)[2]
+        topic = slot.rpartition("/")[0] or slot  # a replication slot is no part of a topic
+        ends = [s.value for s in samples if s.value is not None and down_ns <= s.at_ns and s.counts_ns <= until_ns]
+        rises[topic] = rises.get(topic, 0.0) + (ends[-1] - ends[0] if ends else 0.0)
+        seen[topic] = max(seen.get(topic, 0), len(ends))
+    lasted_s = (until_ns - down_ns) / NS
+    if not rises or min(seen.values()) < 2:
+        why = f"too few samples of the log's ends within the outage of {lasted_s:.2f} s"
+        return Finding("upstream_flows", Verdict.UNKNOWN, why)
+    figures = {topic: int(rise) for topic, rise in sorted(rises.items())}
+    judged = [topic for topic, rise in figures.items() if rise > 0 or not _quiet(evidence, topic, down_ns, until_ns)]
+    if not judged:
+        why = f"there was nothing to take in {lasted_s:.2f} s of outage: every topic is quiet"
+        return Finding("upstream_flows", Verdict.UNKNOWN, why, figures)
+    if still := [topic for topic in judged if figures[topic] <= 0]:
+        verdict = Verdict.FAIL if lasted_s >= TELLING_S else Verdict.UNKNOWN
+        why = f"{', '.join(still)} took nothing in {lasted_s:.2f} s of outage"
+        return Finding("upstream_flows", verdict, why, figures, Timed(down_ns, until_ns))
+    told = ", ".join(f"{topic} +{rise}" for topic, rise in figures.items())
+    return Finding("upstream_flows", Verdict.PASS, f"in {lasted_s:.2f} s of outage: {told}", figures)
+
+
+def _quiet(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bool:
+    """Whether the ledger had nothing new of the topic's groups, as far as it was looked at, and could have had.
+
+    A topic's groups are those whose first field it names (…orders.berlin); all, where it names none.
+    """
+    known = groups(evidence)
+    mine = [g for g in known if g[:1] and g[0] in topic.split(".")] or known
+    rates = evidence.baseline.rates if evidence.baseline else {}
+    if not mine or not (evidence.knows or all(rates.get(group) == 0 for group in mine)):
+        return False
+    for group in mine:
+        told = evidence.samples.get(series_of("head", evidence.ledger, group), ())
+        heads = [s.value for s in told if s.value is not None and from_ns <= s.at_ns and s.counts_ns <= to_ns]
+        if len(heads) < 2 or heads[-1] > heads[0]:
+            return False
+    return True

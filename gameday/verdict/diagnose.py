@@ -1,0 +1,169 @@
+"""For the engineer on call: what happened when, which hop is guilty, which records, where to look next. And the rows in
+which two hops differ. Pure: fetching rows is tasks/verify.py's, judging is checks/'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
+from gameday.records.declaration import Stream
+from gameday.verdict.checks import guilty
+from gameday.verdict.checks._damage import ARCHIVE, compare, label
+
+__all__ = ["IDS_NAMED", "culprits", "difference", "explain", "wanted"]
+
+
+IDS_NAMED = 20
+"""How many ids of each kind are named; the count says how many there are."""
+PAIRS_WANTED = 12
+"""How many (hop, group) pairs are listed row by row: the first of them show where it began."""
+
+
+def wanted(evidence: Evidence) -> list[tuple[str, Group]]:
+    """The (hop, group) pairs whose rows are worth fetching, the guilty hop's first; none when every digest is right."""
+    first = next(iter(d.hop for d in evidence.digests if d.stream == evidence.stream), None)
+    listed = (evidence.stream, ARCHIVE)
+    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in listed and d.hop != first}
+    return list(pairs)[:PAIRS_WANTED]
+
+
+def difference(reference: Columns, held: Columns, stream: Stream) -> Json:
+    """The rows in which a hop differs from the reference, by id; both with the stream's fields, in any order.
+
+    {"missing": {"count", "ids"}, "extra": …, "doubled": …, "changed": {"count", "ids", "rows": [{"id", field: [right,
+    held]}]}}, at most IDS_NAMED ids each, ascending. doubled: ids held more than once; changed: ids of which some row
+    differs. An id is the record's number, or a text of its key where no number counts it.
+    """
+    right, mine = stream.told_apart(reference), stream.told_apart(held)
+    _, first, counts = np.unique(mine, return_index=True, return_counts=True)
+    return {
+        "missing": _named(reference, _once(right, ~np.isin(right, mine)), stream),
+        "extra": _named(held, _once(mine, ~np.isin(mine, right)), stream),
+        "doubled": _named(held, first[counts > 1], stream),
+        "changed": _changed(reference, held, stream),
+    }
+
+
+def explain(evidence: Evidence, findings: Sequence[Finding]) -> list[str]:
+    """Plain sentences: the acts, the measures, the findings that are not a pass, the guilty hops and ids, where to
+    look.
+    """
+    lines = [
+        _act(act.at_ns, evidence, f"{act.fault} of {_component(act.args, evidence)}", act.proof)
+        for act in evidence.acts
+    ]
+    lines += [
+        _told(name, evidence.measures[name]) for name in ("impact", "restore", "drain") if name in evidence.measures
+    ]
+    for one in findings:
+        if one.verdict not in (Verdict.PASS, Verdict.SKIPPED):
+            lines.append(f"{one.check}: {one.verdict}: {one.why}.")
+    lines += [f"{hop}: {text}." for hop, text in (evidence.symptoms.get("trouble") or {}).items()]
+    return [line for line in (*lines, *culprits(evidence)) if line]
+
+
+def culprits(evidence: Evidence) -> list[str]:
+    """The ids that differ, by hop and group, and where to look: the hops at which damage first appears."""
+    lines = [_rows(place, rows) for place, rows in (evidence.symptoms.get("differences") or {}).items()]
+    places: dict[str, list[str]] = {}
+    for kind, hop in guilty(evidence).items():
+        places.setdefault(hop, []).append(kind)
+    lines += [_look(evidence, hop, kinds) for hop, kinds in places.items()]
+    return [line for line in lines if line]
+
+
+def _once(told: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """The rows under the mask, one of each record."""
+    rows = np.flatnonzero(mask)
+    return rows[np.unique(told[rows], return_index=True)[1]]
+
+
+def _named(columns: Columns, rows: npt.NDArray[np.intp], stream: Stream) -> Json:
+    """How many rows there are, and the ids of the first, in the order of the sequence."""
+    rows = rows[np.argsort(columns[stream.sequence][rows], kind="stable")]
+    return {"count": len(rows), "ids": [_id(columns, row, stream) for row in rows[:IDS_NAMED]]}
+
+
+def _id(columns: Columns, row: int, stream: Stream) -> Json:
+    """What names a record of a group: its number, or the other fields of its key."""
+    if stream.counted:
+        return int(columns[stream.sequence][row])
+    return "/".join(str(stream.types[name].shown(_plain(columns[name][row]))) for name in stream.own)
+
+
+def _changed(reference: Columns, held: Columns, stream: Stream) -> Json:
+    """The records of which some held row has another hash than the reference's, with the fields that differ."""
+    right, mine = stream.told_apart(reference), stream.told_apart(held)
+    if not len(right) or not len(mine):
+        return {"count": 0, "ids": [], "rows": []}
+    order = np.argsort(right, kind="stable")
+    place = order[np.minimum(np.searchsorted(right[order], mine), len(right) - 1)]
+    differs = (right[place] == mine) & (stream.row_hashes(reference)[place] != stream.row_hashes(held))
+    rows = np.flatnonzero(differs)
+    rows = rows[np.argsort(held[stream.sequence][rows], kind="stable")]
+    listed = []
+    for row in rows[:IDS_NAMED]:
+        pairs = {
+            name: [kind.shown(_plain(reference[name][place[row]])), kind.shown(_plain(held[name][row]))]
+            for name, kind in stream.types.items()
+            if name not in stream.group
+        }
+        named = _id(held, row, stream)
+        listed.append({"id": named, **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
+    return {**_named(held, _once(mine, differs), stream), "rows": listed}
+
+
+def _plain(value: Any) -> Any:
+    """A value of an array as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _act(at_ns: int, evidence: Evidence, what: str, proof: str | None) -> str:
+    since_s = (at_ns - (evidence.inject_ns or at_ns)) / 1e9
+    return f"At {since_s:.2f} s: {what}; {proof or 'it was not proved that it bit'}."
+
+
+def _component(args: Json, evidence: Evidence) -> str:
+    return str(args.get("component") or evidence.component or "the stack")
+
+
+def _told(name: str, measure: Measure) -> str:
+    if measure.high_s is None:
+        return f"{name.capitalize()} is not measured: {measure.why}."
+    return f"{name.capitalize()} came between {measure.low_s:.2f} s and {measure.high_s:.2f} s."
+
+
+def _rows(place: str, rows: Json) -> str:
+    """One sentence about the differing rows of one hop and group ("silver west/one")."""
+    if "trouble" in rows:
+        return f"{place}: the differing rows can't be listed: {rows['trouble']}."
+    parts = []
+    for kind in ("missing", "extra", "doubled", "changed"):
+        found = rows.get(kind) or {}
+        if found.get("count"):
+            more = ", …" if found["count"] > len(found["ids"]) else ""
+            parts.append(f"{found['count']} {kind} (id {', '.join(map(str, found['ids']))}{more})")
+    changes = (rows.get("changed") or {}).get("rows") or []
+    if changes:
+        first = {field: pair for field, pair in changes[0].items() if field != "id"}
+        told = ", ".join(f"{field} {right} became {held}" for field, (right, held) in first.items())
+        parts.append(f"of id {changes[0]['id']}: {told}")
+    return f"{place}: {'; '.join(parts)}." if parts else ""
+
+
+def _look(evidence: Evidence, hop: str, kinds: Sequence[str]) -> str:
+    """Where to look: the hop at which damage first appears, what feeds it, whose logs."""
+    groups = list(dict.fromkeys(label(d.group) for d in compare(evidence) if d.hop == hop))
+    hops = list(dict.fromkeys(d.hop for d in evidence.digests if d.stream == evidence.stream))
+    before = hops[hops.index(hop) - 1] if hop in hops[1:] else None
+    way = f"between {before} and {hop}" if before else f"at {hop}"
+    struck = f", and of {evidence.component}" if evidence.component else ""
+    return (
+        f"Look {way}: that is where records were first {' and '.join(kinds)} ({', '.join(groups[:4])}); "
+        f"read the logs of what writes {hop}{struck} around the time of the act."
+    )
