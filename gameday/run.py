@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeAlias
 from uuid import uuid4
 
 from gameday import codec
@@ -64,6 +65,10 @@ SPARE_S = 120.0
 
 HEADS_WITHIN_S = 30.0
 """For a hop's heads, or a cursor's place, where nothing is measured by it: beyond what any driver allows itself."""
+
+
+Span: TypeAlias = tuple[int, int]
+"""From and to, in ns of the monotonic clock."""
 
 
 class Halt(GamedayError):
@@ -131,7 +136,8 @@ class Run:
         self.recovered: bool | None = None
         self.steps: list[Step] = []
         self.gathered: Evidence | None = None
-        self.judged_ns: int | None = None
+        self.disturbs_ns: Span | None = None
+        """From when to when it asked for its evidence, which makes all else slower."""
         self.silence: Silence | None = None
         self._struck: tuple[JobRun, ...] = ()
         self._busy: tuple[JobRun, ...] | None = None
@@ -141,14 +147,15 @@ class Run:
         self._tail: Tail | None = None
         self._coming: Guardian | None = None
 
-    def begin(self, quiet_ns: int | None = None) -> None:
+    def begin(self, disturbed_ns: Span | None = None) -> None:
         """The run counts from now on. Of one that was made ahead only the sampler runs before.
 
-        quiet_ns: since when the platform is asked for nothing but samples; None: from now on.
+        disturbed_ns: from when to when the run before it asked for its evidence. None: nothing tells, so what was
+        sampled before now is no baseline.
         """
         self.started = datetime.now(UTC)
         self.began_ns = time.monotonic_ns()
-        self.quiet_ns = self.began_ns if quiet_ns is None else quiet_ns
+        self.disturbed_ns: Span = disturbed_ns or (0, self.began_ns)
 
     def say(self, text: str) -> None:
         """One line for whoever watches, and for the run's own log. Neither can keep the run from going on."""

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import TooLate
 from gameday.model import Baseline, Group, Verdict
-from gameday.run import HEADS_WITHIN_S, Halt, Run, marks
+from gameday.run import HEADS_WITHIN_S, Halt, Run, Span, marks
 from gameday.sampling import conditions, timings
 from gameday.sampling.sampler import KEEP_S
 from gameday.system.asking import answer
@@ -29,22 +29,29 @@ def baseline(run: Run) -> None:
     """Measure delay and rates once the stack was well throughout, for BASELINE_S and BASELINE_DELAYS times the delay,
     then mark heads, positions and identities. Halt(unknown) when it is not well for so long, or a hop does not answer.
 
-    What was sampled since the platform was left alone counts, the seconds of preflight among them. What was sampled
-    before does not: then an earlier run of the night was judged, whose digests make everything slower; a slower normal
-    would be a wider bound for all that is called good.
+    What was sampled while the platform was left alone counts: the seconds of preflight, and those in which the run
+    before this one only watched that recovery lasts. What was sampled while that one asked for its evidence does not:
+    its digests make everything slower, and a slower normal would be a wider bound for all that is called good.
     """
     ailing: list[str] = []
     length_s = BASELINE_S
 
     def normal() -> tuple[float, Mapping[Group, float]] | None:
         nonlocal length_s
-        now = run.now(min(length_s + 1, KEEP_S))
-        began_ns = max(run.quiet_ns, min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns))
-        since_ns = now.at_ns - int(length_s * 1e9)
-        ailing[:] = conditions.ailing(now, length_s) if since_ns >= began_ns else []
-        if ailing or since_ns < began_ns:
+        now = run.now(KEEP_S)
+        first_ns = min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns)
+        since_ns = quiet_since(now.at_ns, length_s, first_ns, run.disturbed_ns)
+        ailing[:] = conditions.ailing(now, (now.at_ns - since_ns) / 1e9) if since_ns is not None else []
+        if ailing or since_ns is None:
             return None
-        found = timings.normal(now.samples, run.groups, ledger=now.ledger, visible=now.visible, since_ns=since_ns)
+        found = timings.normal(
+            now.samples,
+            run.groups,
+            ledger=now.ledger,
+            visible=now.visible,
+            since_ns=since_ns,
+            disturbed_ns=run.disturbed_ns,
+        )
         if length_s >= BASELINE_DELAYS * found[0]:
             return found
         length_s = BASELINE_DELAYS * found[0]
@@ -72,3 +79,19 @@ def baseline(run: Run) -> None:
     run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), rates)
     counted = f"{sum(rates.values()):.0f} records/s, " if config.stream.counted else ""
     run.say(f"{run.name}: baseline {counted}visible {delay_p99_s * 1000:.0f} ms (p99) after they happen")
+
+
+def quiet_since(at_ns: int, length_s: float, first_ns: int, disturbed_ns: Span) -> int | None:
+    """Since when there are so many seconds, until at_ns, without those disturbed; None while there are fewer, the first
+    sample being of first_ns.
+
+    >>> quiet_since(20, 5e-9, 1, (8, 17))
+    6
+    >>> quiet_since(20, 5e-9, 7, (8, 17)) is None
+    True
+    """
+    begin_ns, end_ns = disturbed_ns
+    after_ns = at_ns - max(end_ns, first_ns)
+    length_ns = int(length_s * 1e9)
+    since_ns = at_ns - length_ns if after_ns >= length_ns else begin_ns - (length_ns - after_ns)
+    return since_ns if since_ns >= first_ns else None

@@ -42,7 +42,7 @@ from gameday.model import (
 )
 from gameday.reports import junit, results, site
 from gameday.reports.words import named
-from gameday.run import Halt, Run, new_id
+from gameday.run import Halt, Run, Span, new_id
 from gameday.stack.live import Stack, open_stack
 from gameday.system import console, signals
 from gameday.verdict import checks, diagnose
@@ -98,7 +98,7 @@ class Night:
     """What runs of the same night share: its id, who watches, how many they are to be, and the results so far.
 
     completed: when all of them had ended, in a night of every failure test. ahead: what is still to be run, the present
-    test first. early: the next run, as far as Run.prepare. quiet_ns: when the last run had been judged.
+    test first. early: the next run, as far as Run.prepare. disturbed_ns: the last run's Run.disturbs_ns.
     """
 
     id: str
@@ -109,7 +109,7 @@ class Night:
     findings: list[Finding] = field(default_factory=list)
     ahead: Sequence[Planned] = ()
     early: Run | None = None
-    quiet_ns: int | None = None
+    disturbed_ns: Span | None = None
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def tell(self, text: str) -> None:
@@ -140,7 +140,7 @@ class Night:
         """A run of this test: the one that look_ahead has prepared, if it is that, and its processes live."""
         early, self.early = self.early, None
         if early is not None and (early.name, dict(early.params)) == (name, dict(params)) and early.prepared:
-            early.begin(self.quiet_ns)
+            early.begin(self.disturbed_ns)
             return early
         if early is not None:
             early.close()
@@ -299,7 +299,7 @@ def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -
     try:
         return interpret(run, tracked, here.results.append, here.runs)
     finally:
-        here.quiet_ns = run.judged_ns
+        here.disturbed_ns = run.disturbs_ns
         if part is None:
             _end(here, run.stack)
 
@@ -411,11 +411,12 @@ def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) ->
         do(runbook.diagnose)
     do(prove_nothing_left)
     do(wait_recovered)
+    began_ns = time.monotonic_ns()
     looking.append(beside(do, runbook.verify))
     do(gather)
     findings: tuple[Finding, ...] = do(judge)
     looking[-1].result()
-    run.judged_ns = time.monotonic_ns()
+    run.disturbs_ns = began_ns, time.monotonic_ns()
     run.held()
     return findings
 

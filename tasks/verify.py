@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import ceil
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from gameday.stack.live import ARCHIVE
 from gameday.system.asking import answer
 from gameday.system.polling import until
 from gameday.verdict import ahead, checks, diagnose, machine
+from tasks.beside import beside
 from tasks.preflight import CLEAN_RUNS
 
 __all__ = ["MARGIN_S", "archived", "digest_of", "gather", "judge", "touched", "window"]
@@ -53,7 +54,8 @@ def gather(run: Run) -> None:
     symptoms. It stays with the run: Prefect would walk through every sample, twice. Halt(unknown) when the sampler
     died before all of it was there.
 
-    What is made from other hops comes last: it passes the window's end last.
+    Hops and archive are asked side by side: each is a server of its own. What is made from other hops comes last, for
+    it passes the window's end last.
     """
     trouble: dict[str, str] = {}
     try:
@@ -62,9 +64,12 @@ def gather(run: Run) -> None:
     except DriverError as e:
         trouble["ledger"] = str(e)
     made = [name for name, hop in run.stack.hops.items() if not isinstance(hop, Hop)]
+    exported = beside(_exported, run) if run.test.archive else None
     _told(run, [name for name in run.stack.hops if name not in made], trouble)
-    if run.test.archive:
-        _exported(run, trouble)
+    if exported is not None:
+        held, own = exported.result()
+        run.digests += held
+        trouble |= own
     _told(run, made, trouble)
     run.symptoms |= _lives(run, trouble)
     run.ends = marks(run.stack)
@@ -216,15 +221,29 @@ def _agreed(run: Run, window: Window, names: Sequence[str], trouble: dict[str, s
 
 
 def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
-    """These hops' digests in the hops' order, so that the first of each stream is its reference."""
-    found: list[Digest] = []
-    for name in names:
+    """These hops' digests in the hops' order. The first hop's are there before the others are asked: they are the
+    reference."""
+
+    def ask(name: str, before: Sequence[Digest]) -> Callable[[], Sequence[Digest]]:
         hop = run.stack.hops[name]
+        return partial(_asked, run, f"the digest of {name}", partial(digest_of, run.stack.ledger, hop, window, before))
+
+    first = _side_by_side({name: ask(name, ()) for name in names[:1]}, trouble)
+    before = tuple(chain.from_iterable(first.values()))
+    others = _side_by_side({name: ask(name, before) for name in names[1:]}, trouble)
+    return (*before, *chain.from_iterable(others.values()))
+
+
+def _side_by_side(asked: Mapping[str, Callable[[], T]], trouble: dict[str, str]) -> dict[str, T]:
+    """The answers by name, in this order; a question that got none is in trouble."""
+    under_way = {name: beside(ask) for name, ask in asked.items()}
+    found: dict[str, T] = {}
+    for name, answers in under_way.items():
         try:
-            found += _asked(run, f"the digest of {name}", partial(digest_of, run.stack.ledger, hop, window, found))
+            found[name] = answers.result()
         except DriverError as e:
             trouble[name] = str(e)
-    return tuple(found)
+    return found
 
 
 def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[Digest]) -> list[Digest]:
@@ -241,13 +260,16 @@ def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:
     return ledger.digest(window)[0].groups
 
 
-def _exported(run: Run, trouble: dict[str, str]) -> None:
-    """The archive's commits since the baseline, each beside what ledger and log say of it; the digests of their rows;
-    and the job's runs, whether or not the archive could be read."""
+def _exported(run: Run) -> tuple[tuple[Digest, ...], dict[str, str]]:
+    """The archive's commits since the baseline, each beside what ledger and log say of it; and the job's runs, whether
+    or not the archive could be read. The digests of the commits' rows, and what didn't answer."""
     assert run.baseline is not None
     _, job = run.stack.export()
+    digests: tuple[Digest, ...] = ()
+    trouble: dict[str, str] = {}
     try:
-        _committed(run)
+        digests = _committed(run)
+        run.symptoms |= _asked(run, "the rows behind the archive's heads", lambda: _next(run, run.commits))
     except RolledBack as e:
         run.symptoms["archive.rolled_back"] = str(e)
         trouble["archive"] = str(e)
@@ -261,9 +283,10 @@ def _exported(run: Run, trouble: dict[str, str]) -> None:
         run.symptoms["job.interval_s"] = interval_s
     except DriverError as e:
         trouble["the archive's job"] = str(e)
+    return digests, trouble
 
 
-def _committed(run: Run) -> None:
+def _committed(run: Run) -> tuple[Digest, ...]:
     archive, _ = run.stack.export()
     ledger, name = run.stack.ledger, run.stack.config.stream.hops[0]
     found: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
@@ -277,8 +300,7 @@ def _committed(run: Run) -> None:
     window = archived(run, found)
     right = _asked(run, f"{name}'s digest of the commits", partial(_right, ledger, window))
     held = _asked(run, "the archive's digest", lambda: archive.digest(window))
-    run.digests += (Digest("archive", name, "final", right), *held)
-    run.symptoms |= _asked(run, "the rows behind the archive's heads", lambda: _next(run, found))
+    return (Digest(ARCHIVE, name, "final", right), *held)
 
 
 def touched(commits: Sequence[Commit]) -> Window:
@@ -342,17 +364,22 @@ def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str,
     for act in run.acts:
         if act.severs and act.healed_ns is not None:  # its process stayed; it went on when its link was whole
             started_us.setdefault(act.args["component"], act.at_us + (act.healed_ns - act.at_ns) // 1000)
-    for name in names:
-        hop = run.stack.hops[name]
-        if isinstance(hop, Symptoms):
-            try:
-                told = _asked(run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
-                late = {"late": _late(run, told["late"])} if "late" in told else {}
-            except DriverError as e:
-                trouble[name] = str(e)
-                found["untold"] = [*(found.get("untold") or run.symptoms.get("untold") or []), name]
-                continue
-            found |= {f"{name}.{symptom}": value for symptom, value in {**told, **late}.items()}
+    telling = {name: hop for name in names if isinstance(hop := run.stack.hops[name], Symptoms)}
+    untold: dict[str, str] = {}
+    asked = {
+        name: partial(_asked, run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
+        for name, hop in telling.items()
+    }
+    for name, told in _side_by_side(asked, untold).items():
+        try:
+            late = {"late": _late(run, told["late"])} if "late" in told else {}
+        except DriverError as e:
+            untold[name] = str(e)
+            continue
+        found |= {f"{name}.{symptom}": value for symptom, value in {**told, **late}.items()}
+    if untold:
+        trouble |= untold
+        found["untold"] = [*run.symptoms.get("untold", []), *untold]
     return found
 
 

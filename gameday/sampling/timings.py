@@ -160,16 +160,24 @@ def delays(samples: Samples, group: Group, visible: str, ledger: str) -> Delays:
 
 
 def normal(
-    samples: Samples, wanted: Iterable[Group], *, ledger: str, visible: str, since_ns: int
+    samples: Samples,
+    wanted: Iterable[Group],
+    *,
+    ledger: str,
+    visible: str,
+    since_ns: int,
+    disturbed_ns: tuple[int, int] = (0, 0),
 ) -> tuple[float, dict[Group, float]]:
     """What is normal since then: the 99th percentile of all delays in seconds, and each group's records a second.
 
+    disturbed_ns: from when to when something else made the platform slower; delays of then don't count.
     Raises GamedayError when a group shows no delay or its ledger's head was not seen to move through time.
     """
     found, rates = [], {}
     for group in wanted:
         series = delays(samples, group, visible, ledger)
         told = (series.at_ns >= since_ns) & (series.high_s - series.low_s <= LEDGER_GAP_S)
+        told &= (series.at_ns < disturbed_ns[0]) | (series.at_ns >= disturbed_ns[1])
         truth = _track(samples.get(series_of("head", ledger, group), ()))
         seen = np.flatnonzero((truth.at_ns >= since_ns) & ~np.isnan(truth.value))
         if not np.any(told) or len(seen) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +38,7 @@ def sampled(seconds: float, answers: Callable[[float], float | None] = lambda t:
     return Now(AT_S * S, samples, "broker", (A,), (A,), "silver", "exchange", 5.0)
 
 
-def run_that_sees(*looks: Now, quiet_ns: int = 0) -> Any:
+def run_that_sees(*looks: Now, disturbed_ns: tuple[int, int] = (0, 0)) -> Any:
     """A run; what it sees at each look, the last one for good."""
     seen: Iterator[Now] = iter(looks)
     state = SimpleNamespace(last=looks[0])
@@ -56,7 +57,7 @@ def run_that_sees(*looks: Now, quiet_ns: int = 0) -> Any:
             config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"], counted=True), cursors={})
         ),
         baseline=None,
-        quiet_ns=quiet_ns,
+        disturbed_ns=disturbed_ns,
     )
 
 
@@ -104,7 +105,24 @@ def test_a_stack_that_was_not_well_meanwhile_is_not_normal() -> None:
 
 def test_what_was_sampled_while_another_run_was_judged_does_not_count() -> None:
     """The run began two seconds ago: what its sampler saw before is no normal, however well all was."""
-    run = run_that_sees(sampled(20.0), quiet_ns=(AT_S - 2) * S)
+    run = run_that_sees(sampled(20.0), disturbed_ns=(0, (AT_S - 2) * S))
     with pytest.raises(Halt, match="it was not sampled for so long"):
         baseline.fn(run)
     assert run.baseline is None
+
+
+def test_seconds_before_and_after_the_evidence_of_the_run_before_count_together() -> None:
+    """Three of them while that one watched that its recovery lasts, two since it was judged; not those in between, in
+    which silver was four seconds behind."""
+    asked = ((AT_S - 10) * S, (AT_S - 2) * S)
+    slow = [
+        s if s.at_ns < asked[0] or s.at_ns >= asked[1] else replace(s, value=100 * (s.at_ns / S - 4))
+        for s in sampled(13.5).samples["head/silver/binance/BTCUSDT"]
+    ]
+    now = sampled(13.5)
+    now = replace(now, samples={**now.samples, "head/silver/binance/BTCUSDT": slow})
+    run = run_that_sees(now, disturbed_ns=asked)
+    baseline.fn(run)
+    assert 0.1 <= run.baseline.delay_p99_s <= 0.22
+    with pytest.raises(Halt, match="it was not sampled for so long"):
+        baseline.fn(run_that_sees(sampled(12.5), disturbed_ns=asked))

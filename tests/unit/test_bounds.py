@@ -168,9 +168,8 @@ def test_a_ledger_or_an_archive_that_hangs_is_named() -> None:
     with soon(), pytest.raises(DriverError, match="the ledger's heads: no answer"):
         verify.window(run)
     run.stack.export = lambda: (Hanging(), Hanging())
-    trouble: dict[str, str] = {}
     with soon():
-        verify._exported(run, trouble)
+        _, trouble = verify._exported(run)
     assert trouble == {
         "archive": "the archive's commits: no answer within 0.2 s",
         "the archive's job": "the schedule of the archive's job: no answer within 0.2 s",

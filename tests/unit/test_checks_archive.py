@@ -335,8 +335,8 @@ def test_an_archive_that_cannot_be_read_hides_nothing_of_its_job(error: DriverEr
             config=SimpleNamespace(stream=SimpleNamespace(hops=("exchange",))),
         ),
     )
-    trouble: dict[str, str] = {}
-    verify._exported(run, trouble)
+    digests, trouble = verify._exported(run)
+    assert digests == ()
     assert run.jobs == (done,)
     assert run.symptoms["job.interval_s"] == 30.0
     assert trouble == {"archive": str(error)}
