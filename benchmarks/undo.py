@@ -33,14 +33,15 @@ from compose import supervisor
 from flows import catalogue
 from gameday import codec
 from gameday.errors import GamedayError, TooLate
-from gameday.model import Act, Evidence, FailureTest, Json, Verdict, merge
+from gameday.model import Act, Evidence, Json, Verdict, merge
+from gameday.plan import FailureTest
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from gameday.system.polling import until
 from gameday.system.process import Process, descendants
 from gameday.undo import guardian, lease, mending
 from gameday.undo.journal import Journal
-from tasks.run import definition
+from tasks.definition import definition
 
 __all__ = ["VICTIMS", "Campaign", "Kill", "plot", "table"]
 

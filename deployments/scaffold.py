@@ -14,8 +14,8 @@ FLOW = '''"""Failure test: {words}."""
 from gameday.verdict.checks import INTACT, recovered
 from gameday.sampling.conditions import flowing
 from gameday.faults.restart import Restart
-from gameday.model import Await, FailureTest, Inject
-from tasks.definition import failure_test
+from gameday.plan import Await, FailureTest, Inject
+from tasks import failure_test
 
 
 @failure_test

@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gameday.errors import ConfigError, GamedayError
-from gameday.model import FailureTest, Json
+from gameday.model import Json
+from gameday.plan import FailureTest
 from gameday.stack.config import folder_of_tests
 from gameday.stack.live import near
 from gameday.state import ROOT

@@ -18,7 +18,8 @@ from prefect.states import Completed, Failed
 
 from flows import catalogue, find
 from gameday.errors import DriverError, GamedayError
-from gameday.model import FailureTest, Json, Verdict
+from gameday.model import Json, Verdict
+from gameday.plan import FailureTest
 from gameday.reports.words import named
 from gameday.run import new_id
 from gameday.stack.config import PrefectConfig
@@ -26,8 +27,10 @@ from gameday.stack.live import Stack, open_stack
 from gameday.system import console, signals
 from gameday.undo import lease
 from tasks.closing import close_night
+from tasks.definition import definition
+from tasks.night import Night, Planned, night
 from tasks.publish import publish
-from tasks.run import Night, Planned, arguments, definition, night
+from tasks.run import arguments
 from tasks.selftest import prove_checks
 from tasks.writeback import write_back
 

@@ -30,7 +30,7 @@ from gameday.undo.journal import Entry, Journal
 if TYPE_CHECKING:
     from gameday.stack.config import StackConfig
     from gameday.stack.live import Stack
-    from tasks.run import Night
+    from tasks.night import Night
 
 __all__ = ["app", "main"]
 
@@ -217,7 +217,7 @@ def run(
     from flows.nightly import carry_out
     from gameday.run import new_id
     from gameday.stack.config import default_path
-    from tasks.run import Night, night
+    from tasks.night import Night, night
 
     stack: Any = None if config is None else _stack()
     chosen = _choose(names or [], variants, param or [], stack)  # bad usage is told whether or not the stack is up

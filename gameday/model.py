@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
 
-    from gameday.ports import Fault
-
 Json: TypeAlias = Any
 """What json.dumps takes: None, bool, int, float, str, lists and string-keyed dicts of these."""
 
@@ -392,67 +390,6 @@ class Now:
 
 
 Condition: TypeAlias = Callable[[Now], bool]
-
-
-@dataclass(frozen=True)
-class Inject:
-    """Break something: journal, act, prove that it bit."""
-
-    fault: Fault
-
-
-@dataclass(frozen=True)
-class Await:
-    """Wait for a state. Too late is unknown, or fail where the bound is the platform's promise."""
-
-    condition: Condition
-    within_s: float
-    promise: bool = False
-
-
-@dataclass(frozen=True)
-class Heal:
-    """Mend: one fault (the same value that was injected), or all that are open (None)."""
-
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True)
-class FiresWithin:
-    """The platform's own alert of this name is inactive at baseline, and firing so soon after its impact.
-
-    component: whose alert; None: the struck component's.
-    """
-
-    alert: str
-    within_s: float
-    component: str | None = None
-
-
-@dataclass(frozen=True)
-class StaysSilent:
-    """The platform's own alert of this name does not fire: what heals this soon pages nobody. component: as above."""
-
-    alert: str
-    component: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailureTest:
-    """A failure test as data. name and question come from the function that returned it (see tasks.run.failure_test).
-
-    nightly: the parameter sets worth running, the canonical one first. archive: the test is about the job that fills
-    the stack's archive: recovered is when the archive has what existed at the clock's start. alert: a plan whose alert
-    must fire ends with a Heal, which waits for it.
-    """
-
-    plan: tuple[Inject | Await | Heal, ...]
-    mttr_max_s: float
-    checks: tuple[Check, ...]
-    drain_max_s: float = 120.0
-    archive: bool = False
-    alert: FiresWithin | StaysSilent | None = None
-    nightly: tuple[Mapping[str, Json], ...] = ({},)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,10 @@ table in gameday.toml. Methods raise DriverError.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from gameday.model import Columns, Commit, Digest, Excerpt, Group, Hindrance, JobRun, Json, Message, Position, Window
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.state import State
 
 __all__ = [
     "UNDER_WAY_MAX_S",
@@ -46,6 +44,7 @@ __all__ = [
     "Pause",
     "Points",
     "Probe",
+    "Reach",
     "Rights",
     "Serves",
     "Settles",
@@ -500,6 +499,47 @@ class Rights(Protocol):
         ...
 
 
+class Reach(Protocol):
+    """What a fault may reach of a stack. What is named and is not there is a ConfigError that names what is near."""
+
+    @property
+    def state(self) -> State:
+        """Its state folder."""
+        ...
+
+    def host(self, role: str) -> Host:
+        """The host that runs this role."""
+        ...
+
+    def link_host(self, link: str) -> Host:
+        """The host that keeps this link."""
+        ...
+
+    def own_probes(self, role: str) -> Mapping[str, Probe]:
+        """The component's probes by name, as gameday reaches it: who only answers a command inside serves nobody."""
+        ...
+
+    def points(self, role: str) -> Points:
+        """The failpoints in this role's code."""
+        ...
+
+    def run_points(self, folder: str) -> Points:
+        """The failpoints of a single run of a job, whose socket and evidence are in this folder."""
+        ...
+
+    def rights(self, role: str) -> Rights:
+        """What a user may do in this store."""
+        ...
+
+    def job(self, name: str) -> Job:
+        """A batch job of the platform."""
+        ...
+
+    def export(self) -> tuple[Archive, Job]:
+        """The archive and the job that fills it; a GamedayError where there is none."""
+        ...
+
+
 @runtime_checkable
 class Fault(Protocol):
     """One kind of harm. A frozen dataclass: its fields are its arguments in the journal, its module's name is its
@@ -514,20 +554,20 @@ class Fault(Protocol):
         """The role that is struck."""
         ...
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         """All that act's proof and heal need, as plain JSON, noted before anything is touched. Raises when the fault
         can't be carried out."""
         ...
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         """Do the harm."""
         ...
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """The proof that it took effect, in words with figures, seen from the victim; None: it did not bite."""
         ...
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         """Undo it. Idempotent, needs nothing but `before`, and is right whether or not act was reached."""
         ...
 
@@ -536,7 +576,7 @@ class Fault(Protocol):
 class Held(Protocol):
     """A fault that lasts until it is healed (stop, pause, a cut). The others strike only once."""
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether it is in effect now."""
         ...
 
@@ -545,7 +585,7 @@ class Held(Protocol):
 class Settles(Protocol):
     """A fault whose act, once it has returned, leaves nothing to undo unless what it struck ended by itself."""
 
-    def settled(self, stack: Stack, before: Json) -> bool:
+    def settled(self, stack: Reach, before: Json) -> bool:
         """Only asked of an act that has returned: whether what is down now is somebody else's doing."""
         ...
 
@@ -554,7 +594,7 @@ class Settles(Protocol):
 class UntilServed(Protocol):
     """A fault that is mended only when what it struck serves again."""
 
-    def unserved(self, stack: Stack, before: Json) -> str | None:
+    def unserved(self, stack: Reach, before: Json) -> str | None:
         """What is still missing after the heal, in words; None: it serves, or what it does is another's by now."""
         ...
 
@@ -563,7 +603,7 @@ class UntilServed(Protocol):
 class Delayed(Protocol):
     """A fault that strikes some time after it was done: the clock starts when it struck."""
 
-    def struck_ns(self, stack: Stack, before: Json) -> int:
+    def struck_ns(self, stack: Reach, before: Json) -> int:
         """When it first struck, monotonic; only asked for once it is proved."""
         ...
 
@@ -587,7 +627,7 @@ class Trap(Protocol):
         """What conditions know it by."""
         ...
 
-    def fired(self, stack: Stack, before: Json) -> int:
+    def fired(self, stack: Reach, before: Json) -> int:
         """How often it has struck."""
         ...
 

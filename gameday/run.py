@@ -24,10 +24,7 @@ from gameday.model import (
     Commit,
     Digest,
     Evidence,
-    FailureTest,
-    FiresWithin,
     Group,
-    Inject,
     JobRun,
     Json,
     Marks,
@@ -37,6 +34,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.plan import FailureTest, FiresWithin, Inject
 from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Ledger, Trap
 from gameday.runbooks.blocks import CARRY_OUT_S
 from gameday.sampling import conditions, timings

@@ -1,0 +1,21 @@
+"""A failure test's steps, each a Prefect task, and what makes a flow of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gameday.plan import FailureTest
+from tasks.definition import only_looked_at
+
+__all__ = ["failure_test"]
+
+
+def failure_test(function: Callable[..., FailureTest]) -> Any:
+    """Make the Prefect flow of a failure test (see tasks.run.as_flow), or leave it the function while who imports it
+    only looks."""
+    if only_looked_at.get():
+        return function
+    from tasks.run import as_flow
+
+    return as_flow(function)

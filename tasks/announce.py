@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday.model import FailureTest, Inject
+from gameday.plan import FailureTest, Inject
 from gameday.run import Run, ttl_s
 from gameday.stack.live import fault_kind
 from gameday.telling import messages

@@ -19,7 +19,7 @@ from gameday.stack.live import ARCHIVE, Stack
 from gameday.state import State
 from gameday.system.asking import answer
 from gameday.verdict import ahead, checks
-from tasks.run import Night
+from tasks.night import Night
 from tasks.verify import digest_of
 
 ANSWER_WITHIN_S = 600.0

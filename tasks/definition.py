@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from gameday.model import FailureTest, Json
+from gameday.model import Json
+from gameday.plan import FailureTest
 
-__all__ = ["STACK", "definition", "described", "failure_test", "looking", "question"]
+__all__ = ["STACK", "definition", "described", "looking", "only_looked_at", "question"]
 
 STACK = "path of a gameday.toml; the default one's when left empty."
 """What the parameter says that every failure test's flow has besides its own."""
@@ -21,27 +22,17 @@ STACK = "path of a gameday.toml; the default one's when left empty."
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 """A parameter with what it says, in the section Args of a docstring that is dedented."""
 
-_only_looked_at: ContextVar[bool] = ContextVar("only_looked_at", default=False)
+only_looked_at: ContextVar[bool] = ContextVar("only_looked_at", default=False)
 
 
 @contextmanager
 def looking() -> Iterator[None]:
     """Failure tests that are imported meanwhile stay functions: nobody here runs them."""
-    token = _only_looked_at.set(True)
+    token = only_looked_at.set(True)
     try:
         yield
     finally:
-        _only_looked_at.reset(token)
-
-
-def failure_test(function: Callable[..., FailureTest]) -> Any:
-    """Make the Prefect flow of a failure test (see tasks.run.as_flow), or leave it the function while who imports it
-    only looks."""
-    if _only_looked_at.get():
-        return function
-    from tasks.run import as_flow
-
-    return as_flow(function)
+        only_looked_at.reset(token)
 
 
 def definition(test: Any) -> Callable[..., FailureTest]:

@@ -7,7 +7,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import DriverError, TooLate
-from gameday.model import Hindrance, Inject, Verdict
+from gameday.model import Hindrance, Verdict
+from gameday.plan import Inject
 from gameday.ports import Asks
 from gameday.run import HEADS_WITHIN_S, Halt, Run
 from gameday.sampling import conditions

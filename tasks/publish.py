@@ -15,7 +15,7 @@ from gameday.stack.live import Stack
 from gameday.undo.journal import Journal
 
 if TYPE_CHECKING:
-    from tasks.run import Night
+    from tasks.night import Night
 
 __all__ = ["publish"]
 

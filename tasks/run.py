@@ -9,70 +9,47 @@ from __future__ import annotations
 import functools
 import inspect as reflection
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from prefect import State, Task, flow
-from prefect.exceptions import MissingContextError
 from prefect.flows import Flow
-from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from gameday import codec
-from gameday.errors import GamedayError, masked
-from gameday.model import (
-    Await,
-    Evidence,
-    FailureTest,
-    Finding,
-    FiresWithin,
-    Heal,
-    Inject,
-    Json,
-    RunResult,
-    Verdict,
-    merge,
-)
-from gameday.reports import junit, results, site
+from gameday.errors import GamedayError
+from gameday.model import Evidence, Finding, Json, RunResult, Verdict, merge
+from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.reports.words import named
-from gameday.run import Halt, Run, Span, new_id
-from gameday.stack.live import Stack, open_stack
+from gameday.run import Halt, Run, new_id
+from gameday.stack.live import Stack
 from gameday.system import console, signals
-from gameday.verdict import checks, diagnose
+from gameday.verdict import checks
 from tasks import runbook
 from tasks.announce import announce
 from tasks.baseline import baseline
 from tasks.beside import beside
 from tasks.compare import compare
-from tasks.definition import STACK, definition, failure_test, question
+from tasks.definition import STACK
 from tasks.heal import heal, prove_nothing_left
 from tasks.inject import inject
+from tasks.night import Night, night
 from tasks.notify import notify
 from tasks.preflight import preflight
 from tasks.publish import publish
 from tasks.record import record, store
-from tasks.telling import tell_night
 from tasks.verify import gather, judge
 from tasks.wait import wait, wait_alert, wait_recovered
 
 __all__ = [
-    "Night",
-    "Planned",
     "arguments",
     "as_flow",
-    "definition",
-    "failure_test",
     "interpret",
-    "night",
     "plain",
-    "question",
     "tracked",
 ]
 
@@ -81,155 +58,6 @@ STACK_DOC = f"    stack: {STACK}"
 
 Call = Callable[[Task[..., Any]], Callable[..., Any]]
 """How a step is called: `tracked` as a Prefect task, `plain` as the function it wraps."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A run that a night has still to make. params: all that its test has."""
-
-    name: str
-    params: Mapping[str, Json]
-    test: FailureTest
-    label: str
-
-
-@dataclass
-class Night:
-    """What runs of the same night share: its id, who watches, how many they are to be, and the results so far.
-
-    completed: when all of them had ended, in a night of every failure test. ahead: what is still to be run, the present
-    test first. early: the next run, as far as Run.prepare. disturbed_ns: the last run's Run.disturbs_ns.
-    """
-
-    id: str
-    say: Callable[[str], None] | None = None
-    runs: int = 1
-    completed: datetime | None = None
-    results: list[RunResult] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    ahead: Sequence[Planned] = ()
-    early: Run | None = None
-    disturbed_ns: Span | None = None
-    began: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def tell(self, text: str) -> None:
-        """To whoever watches this night, and to Prefect. What goes wrong with that is nothing that a run could mend."""
-        text = masked(text)
-        for tell in (self.say, _to_prefect):
-            try:
-                if tell is not None:
-                    tell(text)
-            except signals.Stopped:
-                raise
-            except (Exception, SystemExit):  # noqa: BLE001 - SystemExit is how a console ends on a broken pipe
-                continue
-
-    def look_ahead(self, following: Planned, stack: str) -> None:
-        """Prepare a run that has not begun, and sample for it: while the checks are proved, or once the platform is
-        back from the run before it. What is seen from now on is its baseline. Where this can't be done the run prepares
-        when it begins."""
-        opened = open_stack(Path(stack) if stack else None)
-        try:
-            if not opened.misses(following.test):
-                self.early = Run(opened, following.name, following.params, following.test, self.id, self.tell)
-                self.early.prepare()
-        except (GamedayError, OSError) as e:
-            self.tell(f"{following.name}: not prepared ahead: {e}")
-
-    def begin(self, name: str, params: Mapping[str, Json], test: FailureTest, stack: str) -> Run:
-        """A run of this test: the one that look_ahead has prepared, if it is that, and its processes live."""
-        early, self.early = self.early, None
-        if early is not None and (early.name, dict(early.params)) == (name, dict(params)) and early.prepared:
-            early.begin(self.disturbed_ns)
-            return early
-        if early is not None:
-            early.close()
-        return Run(open_stack(Path(stack) if stack else None), name, params, test, self.id, self.tell)
-
-    def drop_early(self) -> None:
-        """End what was prepared for a run that will not come."""
-        early, self.early = self.early, None
-        if early is not None:
-            early.close()
-
-    @property
-    def trusted(self) -> bool:
-        """Whether the selftest caught everything; if not, no verdict of this night means anything."""
-        return all(f.verdict is Verdict.PASS for f in self.findings if f.check == "selftest")
-
-    def judged(self) -> list[RunResult]:
-        """The results as they are published: unknown, all of them, in a night whose checks missed a planted fault."""
-        if self.trusted:
-            return list(self.results)
-        why = "the selftest missed a planted fault, so no check can be believed"
-        return [replace(r, verdict=Verdict.UNKNOWN, why=f"{why} (said: {r.verdict}, {r.why})") for r in self.results]
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst of the results and of the night's own findings; skipped when nothing was run at all."""
-        return results.verdict(self.judged(), self.findings)
-
-    def write(self, stack: Stack) -> Path:
-        """results.json, junit.xml and report.html of this night, and the site's pages around it; the folder. A signal
-        that ends this process waits until they are there."""
-        with signals.Gate():
-            return self._write(stack)
-
-    def _write(self, stack: Stack) -> Path:
-        folder = stack.state.night(self.id)
-        runs = self.judged()
-        codec.write_json(folder / "results.json", results.to_json(self.id, runs, self.findings, stack.runbooks_shown))
-        try:
-            self._pages(stack, folder, runs)
-        except OSError as e:
-            raise GamedayError(f"{folder} can't be written: {e.strerror}. Remedy: check space and rights there") from e
-        return folder
-
-    def close(self, stack: Stack) -> None:
-        """Write the night's files, then tell people; what could not be written or told is said, in the files too, and
-        changes no verdict."""
-        self._kept(stack)
-        left = tell_night(stack, self.tell, self.id, self.judged(), self.findings)
-        if left:
-            self.findings.append(Finding("channels", Verdict.SKIPPED, "; ".join(left)))
-            self._kept(stack)
-
-    def _kept(self, stack: Stack) -> None:
-        try:
-            self.write(stack)
-        except Exception as e:  # noqa: BLE001 - each run's result is in its folder, and the night's verdict stands
-            self.tell(f"{self.id}: no report: {e if isinstance(e, GamedayError) else repr(e)}")
-
-    def _pages(self, stack: Stack, folder: Path, runs: list[RunResult]) -> None:
-        (folder / "junit.xml").write_text(junit.render(self.id, runs, self.findings), encoding="utf-8")
-        pages = [(r, _evidence(stack, r.id)) for r in runs]
-        site.write(
-            stack.state,
-            self.id,
-            pages,
-            findings=self.findings,
-            prefect=stack.config.prefect.ui_url,
-            runbooks=stack.runbooks_shown,
-            diagnoses={r.id: diagnose.explain(evidence, r.findings) for r, evidence in pages if evidence is not None},
-        )
-
-
-def _to_prefect(text: str) -> None:
-    """To the log of the flow run that is under way; nowhere outside one."""
-    with suppress(MissingContextError):
-        get_run_logger().info(text)
-
-
-def _evidence(stack: Stack, run_id: str) -> Evidence | None:
-    """What a run rests on; None where that could not be kept, and its verdict says so."""
-    try:
-        return codec.load_evidence(stack.state.run(run_id))
-    except GamedayError:
-        return None
-
-
-night: ContextVar[Night | None] = ContextVar("night", default=None)
-"""The night that flows of this process belong to; without one a run is a night of its own."""
 
 
 def tracked(step: Task[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate, masked
-from gameday.model import Act, Await, Heal, Inject, Step
+from gameday.model import Act, Step
+from gameday.plan import Await, Heal, Inject
 from gameday.ports import Held
 from gameday.run import Run
 from gameday.runbooks import blocks as runbook

@@ -6,7 +6,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday.model import Finding, Verdict
 from gameday.verdict import selftest
-from tasks.run import Night
+from tasks.night import Night
 
 
 @task(name="selftest", cache_policy=NO_CACHE)

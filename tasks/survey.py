@@ -13,7 +13,8 @@ from contextlib import suppress
 from functools import partial
 
 from gameday.errors import ConfigError, GamedayError
-from gameday.model import NOT_WATCHED, FailureTest, Group, Inject, Json
+from gameday.model import NOT_WATCHED, Group, Json
+from gameday.plan import FailureTest, Inject
 from gameday.ports import Inside, Isolate, Links, Probe
 from gameday.records.declaration import Stream
 from gameday.runbooks.blocks import read

@@ -6,7 +6,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import DriverError, TooLate
-from gameday.model import FIRING, INACTIVE, Await, FiresWithin, Measure, Verdict
+from gameday.model import FIRING, INACTIVE, Measure, Verdict
+from gameday.plan import Await, FiresWithin
 from gameday.run import Halt, Run, marks
 from gameday.sampling import conditions, timings
 from gameday.system.polling import until

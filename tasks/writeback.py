@@ -13,7 +13,7 @@ from gameday.past import history
 from gameday.runbooks import branch
 from gameday.runbooks import evidence as runbook
 from gameday.stack.live import Stack
-from tasks.run import Night
+from tasks.night import Night
 
 __all__ = ["write_back"]
 

@@ -338,8 +338,8 @@ OWN_TEST = '''"""Failure test 1: ours."""
 
 from gameday.verdict.checks import INTACT, recovered
 from gameday.faults.restart import Restart
-from gameday.model import FailureTest, Inject
-from tasks.definition import failure_test
+from gameday.plan import FailureTest, Inject
+from tasks import failure_test
 
 
 @failure_test

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from gameday.faults.restart import Restart
-from gameday.model import Await, FailureTest, Inject, StaysSilent
+from gameday.plan import Await, FailureTest, Inject, StaysSilent
 from gameday.sampling.conditions import flowing
 from gameday.verdict.checks import INTACT, continuous, offsets_advance, recovered, resumed, upstream_flows
-from tasks.definition import failure_test
+from tasks import failure_test
 
 
 @failure_test

@@ -4,10 +4,10 @@ from typing import Literal
 
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
-from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject, StaysSilent
+from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject, StaysSilent
 from gameday.sampling.conditions import behind, flowing
 from gameday.verdict.checks import INTACT, isolation, offsets_advance, recovered, served
-from tasks.definition import failure_test
+from tasks import failure_test
 
 HELD_BEHIND_S = 10
 """The handler is held down until its streams are this far behind: long enough for a gap that only history can fill."""

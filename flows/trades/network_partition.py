@@ -6,7 +6,7 @@ from gameday.faults.blackhole import Blackhole
 from gameday.faults.isolate import Isolate
 from gameday.faults.partition import Partition
 from gameday.faults.strike import Strike
-from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
+from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.ports import Fault
 from gameday.sampling.conditions import IDLE_WITHIN_S, behind, flowing, job_failed, job_idle
 from gameday.verdict.checks import (
@@ -20,7 +20,7 @@ from gameday.verdict.checks import (
     resumed,
     upstream_flows,
 )
-from tasks.definition import failure_test
+from tasks import failure_test
 
 HELD_BEHIND_S = 10
 """Longer than any session of the platform (3 s): the consumer is expelled, and has to join again."""

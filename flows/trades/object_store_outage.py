@@ -9,11 +9,11 @@ from gameday.faults.stop import Stop
 from gameday.faults.strike import Strike
 from gameday.faults.truncate import Truncate
 from gameday.faults.write_denied import WriteDenied
-from gameday.model import Await, FailureTest, FiresWithin, Heal, Inject
+from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.ports import Fault
 from gameday.sampling.conditions import IDLE_WITHIN_S, flowing, job_failed, job_idle
 from gameday.verdict.checks import EXPORTED, isolation, job_failed_cleanly, recovered
-from tasks.definition import failure_test
+from tasks import failure_test
 
 FAILS_WITHIN_S = 120
 """The offload gives up by then: a store that hangs must not hold its worker for ever."""

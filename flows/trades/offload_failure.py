@@ -6,10 +6,10 @@ from gameday.errors import ConfigError
 from gameday.faults.ambush import Ambush
 from gameday.faults.kill import Kill
 from gameday.faults.strike import Strike
-from gameday.model import Await, FailureTest, Inject, StaysSilent
+from gameday.plan import Await, FailureTest, Inject, StaysSilent
 from gameday.sampling.conditions import IDLE_WITHIN_S, flowing, job_failed, job_idle
 from gameday.verdict.checks import EXPORTED, job_failed_cleanly, recovered, resumed_on_schedule
-from tasks.definition import failure_test
+from tasks import failure_test
 
 Point = Literal[
     "after_data_file",

@@ -6,14 +6,10 @@ Acts run in the guardian, and a fault's value is all that its journal entry need
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.model import Json
-from gameday.ports import Desires, Serves
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Desires, Reach, Serves
 
 __all__ = ["GRACE_S", "one_of", "revive", "running", "stopped", "unserved", "who"]
 
@@ -27,7 +23,7 @@ def one_of(fault: str, value: str, right: Sequence[str]) -> None:
         raise ConfigError(f"{fault}: how={value!r} is unknown. Remedy: one of {', '.join(right)}")
 
 
-def running(stack: Stack, component: str) -> Json:
+def running(stack: Reach, component: str) -> Json:
     """The identity of who runs now; an error when nobody does, for then there is nothing to break."""
     identity = stack.host(component).identity(component)
     if identity is None:
@@ -35,19 +31,19 @@ def running(stack: Stack, component: str) -> Json:
     return identity
 
 
-def stopped(stack: Stack, component: str) -> bool:
+def stopped(stack: Reach, component: str) -> bool:
     """Whether somebody stopped the component, as far as its host can tell."""
     host = stack.host(component)
     return isinstance(host, Desires) and host.stopped(component)
 
 
-def revive(stack: Stack, component: str) -> None:
+def revive(stack: Reach, component: str) -> None:
     """Start it, unless it runs or somebody stopped it: a fault that only kills has left what is wanted as it was."""
     if not stopped(stack, component):
         stack.host(component).start(component)
 
 
-def unserved(stack: Stack, component: str) -> str | None:
+def unserved(stack: Reach, component: str) -> str | None:
     """What keeps the component from serving, in words: nobody runs, its host speaks against it, or a probe gets no
     answer. None: it serves."""
     host = stack.host(component)

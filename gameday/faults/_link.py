@@ -9,16 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.errors import GamedayError, TooLate
 from gameday.model import Json
-from gameday.ports import Shape
+from gameday.ports import Reach, Shape
 from gameday.system.polling import until
 from gameday.system.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
 
 __all__ = ["Distortion", "LinkFault"]
 
@@ -38,10 +35,10 @@ class LinkFault:
     needs: ClassVar[tuple[type, ...]] = (Shape,)
     undo: ClassVar[str] = "take the toxic away"
 
-    def host(self, stack: Stack) -> Shape:
-        return stack.named_host(stack.link(self.link).host)  # type: ignore[return-value]  # needs: Shape
+    def host(self, stack: Reach) -> Shape:
+        return stack.link_host(self.link)  # type: ignore[return-value]  # needs: Shape
 
-    def state(self, stack: Stack) -> Mapping[str, Json]:
+    def state(self, stack: Reach) -> Mapping[str, Json]:
         """What the host shows of the link now."""
         links = self.host(stack).links()
         if self.link not in links:
@@ -49,11 +46,11 @@ class LinkFault:
         state: Mapping[str, Json] = links[self.link]
         return state
 
-    def reaction_s(self, stack: Stack, address: str) -> float | None:
+    def reaction_s(self, stack: Reach, address: str) -> float | None:
         """As Shape has it."""
         return self.host(stack).reaction_s(address)
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         """Where the link leads. Raises when it isn't whole, or nobody is reached through it: then what follows could
         not be told from what was there."""
         state = self.state(stack)
@@ -79,7 +76,7 @@ class LinkFault:
             ) from None
         return {"listen": listen, "upstream": upstream, "manner": seen[0], "key": uuid.uuid4().hex[:8]}
 
-    def unserved(self, stack: Stack, before: Json) -> str | None:
+    def unserved(self, stack: Reach, before: Json) -> str | None:
         """Whether the server that reacts past the link is reached through it again. A link that somebody else cut,
         distorted or removed meanwhile is not this undo's."""
         state = self.host(stack).links().get(self.link)
@@ -103,16 +100,16 @@ class Distortion(LinkFault):
     def attributes(self) -> Mapping[str, Json]:
         raise NotImplementedError
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         for stream in self.streams:
             self.host(stack).distort(self.link, self._name(stream, before), self.toxic, stream, self.attributes)
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether all its toxics are there."""
         there = {t["name"] for t in self.state(stack)["toxics"]}
         return there >= {self._name(stream, before) for stream in self.streams}
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         for stream in self.streams:
             self.host(stack).restore(self.link, self._name(stream, before))
 

@@ -7,14 +7,11 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from gameday.faults import one_of, revive, running, stopped, unserved, who
 from gameday.model import Json
-from gameday.ports import UNDER_WAY_MAX_S, Host, Kill, Store
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import UNDER_WAY_MAX_S, Host, Kill, Reach, Store
 
 __all__ = ["Ambush"]
 
@@ -39,7 +36,7 @@ class Ambush:
     def __post_init__(self) -> None:
         one_of("ambush", self.moment, ("written", "committed"))
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         """The key under which the run is asked for, and a folder with what is stored already."""
         identity, key = running(stack, self.component), uuid.uuid4().hex
         stack.job(self.job)
@@ -48,10 +45,10 @@ class Ambush:
         (folder / "known.json").write_text(json.dumps(sorted(stack.export()[0].stored())))  # type: ignore[attr-defined]  # needs: Store
         return {"key": key, "folder": str(folder), "identity": identity}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.job(self.job).trigger(before["key"], {})
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         host, folder, archive = stack.host(self.component), Path(before["folder"]), cast("Store", stack.export()[0])
         known, stored = folder / "known.json", set(archive.stored())
         if not self._alone(stack, before["key"]):  # asked after the store: all that was there is another's
@@ -70,17 +67,17 @@ class Ambush:
         what = f"{'' if seen <= set(archive.named()) else 'not '}committed {min(seen).rpartition('/')[2]}"
         return f"{self.component}: {who(before['identity'])} was killed in run {run.name}, which had {what}"
 
-    def struck_ns(self, stack: Stack, before: Json) -> int:
+    def struck_ns(self, stack: Reach, before: Json) -> int:
         return int((Path(before["folder"]) / "struck").read_text())
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         stack.job(self.job).withdraw(before["key"])
         revive(stack, self.component)
 
-    def unserved(self, stack: Stack, before: Json) -> str | None:
+    def unserved(self, stack: Reach, before: Json) -> str | None:
         return None if stopped(stack, self.component) else unserved(stack, self.component)
 
-    def _alone(self, stack: Stack, key: str) -> bool:
+    def _alone(self, stack: Reach, key: str) -> bool:
         """Whether the run that was asked for is under way, and no other."""
         job = stack.job(self.job)
         run = job.find(key)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.model import Json
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Reach
 
 __all__ = ["Ask"]
 
@@ -25,18 +23,18 @@ class Ask:
     bites_within_s: ClassVar[float] = 120.0
     """A run has to be picked up, and to start."""
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         """The key under which the run is asked for."""
         stack.job(self.job)
         return {"key": uuid.uuid4().hex}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.job(self.job).trigger(before["key"], {})
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """That it has started."""
         run = stack.job(self.job).find(before["key"])
         return None if run is None or run.waits else f"{self.component}: run {run.name} ({run.id}) has started"
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         stack.job(self.job).withdraw(before["key"])

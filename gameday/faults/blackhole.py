@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.faults._link import Distortion
 from gameday.model import Json
+from gameday.ports import Reach
 from gameday.system.vantage import PATIENCE_S
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
 
 __all__ = ["Blackhole"]
 
@@ -26,7 +24,7 @@ class Blackhole(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"timeout": 0}
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """The server reacts to noise when it is asked past the link, and does not through it."""
         past = self.reaction_s(stack, before["upstream"])
         if past is None or self.reaction_s(stack, before["listen"]) is not None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.errors import ConfigError, GamedayError
 from gameday.faults import running
 from gameday.model import Json
-from gameday.ports import Points
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Points, Reach
 
 __all__ = ["Failpoint"]
 
@@ -34,7 +31,7 @@ class Failpoint:
     needs: ClassVar[tuple[type, ...]] = (Points,)
     undo: ClassVar[str] = "disarm the point"
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         identity = running(stack, self.component)
         points = stack.points(self.component)
         listed = points.listed()
@@ -48,10 +45,10 @@ class Failpoint:
             )
         return {"identity": identity, "fired": len(points.firings(self.point))}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.points(self.component).arm(self.point, self.term, self.ttl_s, act_id)
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """That it fired, when, where; until then, that it is armed."""
         firings = stack.points(self.component).firings(self.point)[before["fired"] :]
         if firings:
@@ -62,19 +59,19 @@ class Failpoint:
             )
         return f"{self.component}: {self.point} is armed, and has not fired yet" if self._armed(stack) else None
 
-    def fired(self, stack: Stack, before: Json) -> int:
+    def fired(self, stack: Reach, before: Json) -> int:
         return len(stack.points(self.component).firings(self.point)) - int(before["fired"])
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether it is still armed; in a process that it has ended, it has had all its effect."""
         if stack.host(self.component).identity(self.component) == before["identity"]:
             return self._armed(stack)
         return self.fired(stack, before) > 0
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         """Disarm it, and let go who is paused there. A process that is gone, or has come anew, has nothing armed."""
         if self._armed(stack):
             stack.points(self.component).disarm(self.point)
 
-    def _armed(self, stack: Stack) -> bool:
+    def _armed(self, stack: Reach) -> bool:
         return stack.points(self.component).listed().get(self.point, {}).get("term") is not None

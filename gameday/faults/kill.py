@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.faults import revive, running, stopped, unserved, who
 from gameday.model import Json
-from gameday.ports import Host
+from gameday.ports import Host, Reach
 from gameday.ports import Kill as CanKill
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
 
 __all__ = ["Kill"]
 
@@ -24,20 +21,20 @@ class Kill:
     needs: ClassVar[tuple[type, ...]] = (Host, CanKill)
     undo: ClassVar[str] = "start it, unless the platform did"
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         return {"identity": running(stack, self.component)}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.host(self.component).kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """That very identity is gone; whether another runs already is the platform's business."""
         now = stack.host(self.component).identity(self.component)
         return None if now == before["identity"] else f"{self.component}: {who(before['identity'])} is gone"
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         """Start it, if the platform didn't. What somebody has stopped meanwhile stays so."""
         revive(stack, self.component)
 
-    def unserved(self, stack: Stack, before: Json) -> str | None:
+    def unserved(self, stack: Reach, before: Json) -> str | None:
         return None if stopped(stack, self.component) else unserved(stack, self.component)

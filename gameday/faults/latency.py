@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.errors import ConfigError
 from gameday.faults._link import Distortion
 from gameday.model import Json
+from gameday.ports import Reach
 from gameday.system.vantage import PATIENCE_S
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
 
 __all__ = ["Latency"]
 
@@ -33,7 +31,7 @@ class Latency(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"latency": self.latency_ms}
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """Through the link a reaction takes at least that much longer than past it."""
         past = self.reaction_s(stack, before["upstream"])
         through = self.reaction_s(stack, before["listen"])

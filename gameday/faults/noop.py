@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.model import Json
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Reach
 
 __all__ = ["Noop"]
 
@@ -21,14 +19,14 @@ class Noop:
     needs: ClassVar[tuple[type, ...]] = ()
     undo: ClassVar[str] = "nothing"
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         return {}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         return
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         return f"nothing was done to {self.component}, as asked"
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         return

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.faults._link import LinkFault
 from gameday.model import Json
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Reach
 
 __all__ = ["Partition"]
 
@@ -20,10 +18,10 @@ class Partition(LinkFault):
 
     undo: ClassVar[str] = "join the link"
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         self.host(stack).cut(self.link)
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """Connecting as the victim does is refused."""
         try:
             self.reaction_s(stack, before["listen"])
@@ -31,9 +29,9 @@ class Partition(LinkFault):
             return f"{self.component}: link {self.link} is cut, {before['listen']} refuses connections"
         return None
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether it is cut now."""
         return not self.state(stack)["enabled"]
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         self.host(stack).join(self.link)

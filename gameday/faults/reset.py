@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.errors import GamedayError
 from gameday.faults._link import Distortion
 from gameday.model import Json
+from gameday.ports import Reach
 from gameday.system.vantage import RESETS
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
 
 __all__ = ["Reset"]
 
@@ -28,7 +26,7 @@ class Reset(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"timeout": 0}
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         """As for every link. Raises also when the server itself resets connections: it would prove the fault."""
         noted: Json = super().before(stack)
         if noted["manner"] == RESETS:
@@ -38,7 +36,7 @@ class Reset(Distortion):
             )
         return noted
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """Connecting as the victim does is reset."""
         try:
             self.reaction_s(stack, before["listen"])

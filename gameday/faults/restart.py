@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.faults import GRACE_S, one_of, running, stopped, unserved, who
 from gameday.model import Json
-from gameday.ports import Host, Kill
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Host, Kill, Reach
 
 __all__ = ["Restart"]
 
@@ -28,29 +25,29 @@ class Restart:
     def __post_init__(self) -> None:
         one_of("restart", self.how, ("graceful", "sigkill"))
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         return {"identity": running(stack, self.component)}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         host = stack.host(self.component)
         if self.how == "sigkill":
             host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
         host.stop(self.component, self.grace_s if self.how == "graceful" else 0.0)
         host.start(self.component)
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """The old identity is gone, and a later one runs."""
         old, new = before["identity"], stack.host(self.component).identity(self.component)
         if new is None or new == old or new["started_us"] <= old["started_us"]:
             return None
         return f"{self.component}: {who(old)} is gone, {who(new)} was started in its place"
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         stack.host(self.component).start(self.component)
 
-    def settled(self, stack: Stack, before: Json) -> bool:
+    def settled(self, stack: Reach, before: Json) -> bool:
         """The act has started it again: one that is stopped now was stopped by somebody else, and stays so."""
         return stopped(stack, self.component)
 
-    def unserved(self, stack: Stack, before: Json) -> str | None:
+    def unserved(self, stack: Reach, before: Json) -> str | None:
         return None if stopped(stack, self.component) else unserved(stack, self.component)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.faults import GRACE_S, one_of, running, unserved, who
 from gameday.model import Json
-from gameday.ports import Host, Kill
+from gameday.ports import Host, Kill, Reach
 from gameday.system.polling import until
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
 
 __all__ = ["Stop"]
 
@@ -33,16 +30,16 @@ class Stop:
     def __post_init__(self) -> None:
         one_of("stop", self.how, ("graceful", "sigkill"))
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         return {"identity": running(stack, self.component)}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         host = stack.host(self.component)
         if self.how == "sigkill":
             host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
         host.stop(self.component, self.grace_s if self.how == "graceful" else 0.0)
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """Nobody runs, and for STAYS_S nobody takes its place."""
         end = time.monotonic() + STAYS_S
 
@@ -55,12 +52,12 @@ class Stop:
             return None
         return f"{self.component}: {who(before['identity'])} is gone, and stayed away for {STAYS_S:g} s"
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether it is down now."""
         return stack.host(self.component).identity(self.component) is None
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         stack.host(self.component).start(self.component)
 
-    def unserved(self, stack: Stack, before: Json) -> str | None:
+    def unserved(self, stack: Reach, before: Json) -> str | None:
         return unserved(stack, self.component)

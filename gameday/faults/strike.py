@@ -6,12 +6,10 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.model import Json
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Reach
 
 __all__ = ["Strike"]
 
@@ -33,7 +31,7 @@ class Strike:
     bites_within_s: ClassVar[float] = 120.0
     """A run has to be picked up, to start and to get there."""
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         """The key under which the run is asked for, and the folder of its socket and its evidence."""
         stack.job(self.job)
         key = uuid.uuid4().hex
@@ -41,7 +39,7 @@ class Strike:
         folder.mkdir(mode=0o700, parents=True)
         return {"key": key, "folder": str(folder)}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         folder = Path(before["folder"])
         (folder / ENTRIES).write_text(f"{self.point}={self.term.removesuffix('[global]')}[global]")
         environment = {
@@ -54,7 +52,7 @@ class Strike:
         }
         stack.job(self.job).trigger(before["key"], environment)
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """That it fired, in which run's process."""
         firings = stack.run_points(before["folder"]).firings(self.point)
         run = stack.job(self.job).find(before["key"]) if firings else None  # else it were asked many times a second
@@ -65,16 +63,16 @@ class Strike:
             f"{self.component}: {self.point} fired {first['action']} in run {run.name} ({run.id}), pid {first['pid']}"
         )
 
-    def struck_ns(self, stack: Stack, before: Json) -> int:
+    def struck_ns(self, stack: Reach, before: Json) -> int:
         at_us = stack.run_points(before["folder"]).firings(self.point)[0]["at_us"]
         return time.monotonic_ns() - (time.time_ns() - int(at_us) * 1000)
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether it has fired, and may have ended the run's process by that, or is armed there still."""
         points = stack.run_points(before["folder"])
         return bool(points.firings(self.point)) or points.listed().get(self.point, {}).get("term") is not None
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         """A run that hasn't started never does; one that is about to listen arms nothing; one that listens is disarmed,
         and goes on if it was paused."""
         (Path(before["folder"]) / ENTRIES).unlink(missing_ok=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.errors import ConfigError
 from gameday.faults._link import Distortion
 from gameday.model import Json
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Reach
 
 __all__ = ["Truncate"]
 
@@ -32,7 +30,7 @@ class Truncate(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"bytes": self.after_bytes}
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """The link's host has the limit in force; what it broke off is seen in the victim's own failure."""
         if not self.holds(stack, before):
             return None

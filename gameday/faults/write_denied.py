@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from gameday.errors import GamedayError
 from gameday.model import Json
-from gameday.ports import Rights
-
-if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+from gameday.ports import Reach, Rights
 
 __all__ = ["WriteDenied"]
 
@@ -26,7 +23,7 @@ class WriteDenied:
     needs: ClassVar[tuple[type, ...]] = (Rights,)
     undo: ClassVar[str] = "give the right back"
 
-    def before(self, stack: Stack) -> Json:
+    def before(self, stack: Reach) -> Json:
         rights = stack.rights(self.component)
         if rights.denied():
             raise GamedayError(f"{self.component}: the right to write is withdrawn already. Remedy: gameday heal")
@@ -38,19 +35,19 @@ class WriteDenied:
             )
         return {"policy": rights.policy()}
 
-    def act(self, stack: Stack, before: Json, act_id: str) -> None:
+    def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.rights(self.component).deny_writes()
 
-    def bit(self, stack: Stack, before: Json) -> str | None:
+    def bit(self, stack: Reach, before: Json) -> str | None:
         """The user itself may read, and may not write."""
         met = stack.rights(self.component).refusals()
         if (met["read"], met["write"]) != (OK, FORBIDDEN):
             return None
         return f"{self.component}: its user's reads answer {met['read']}, its writes {met['write']}"
 
-    def holds(self, stack: Stack, before: Json) -> bool:
+    def holds(self, stack: Reach, before: Json) -> bool:
         """Whether the right is withdrawn now."""
         return stack.rights(self.component).denied()
 
-    def heal(self, stack: Stack, before: Json) -> None:
+    def heal(self, stack: Reach, before: Json) -> None:
         stack.rights(self.component).allow_writes(before["policy"])

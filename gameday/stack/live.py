@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from gameday.errors import ConfigError, DriverError, GamedayError
-from gameday.model import FailureTest, Group, Inject, Json
+from gameday.model import Group, Json
+from gameday.plan import FailureTest, Inject
 from gameday.ports import (
     Alerts,
     Archive,
@@ -117,6 +118,10 @@ class Stack:
             names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
             self._hosts[name] = _make(_module("hosts", name), "Host", {**settings, "names": names}, f"hosts.{name}")
         return self._hosts[name]
+
+    def link_host(self, link: str) -> Host:
+        """The host that keeps this link."""
+        return self.named_host(self.link(link).host)
 
     def link(self, name: str) -> configuration.LinkConfig:
         """The configuration of a link; a ConfigError with near names when there is none."""
@@ -588,8 +593,8 @@ def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str)
 
 
 def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones. One with a
-    field `tls` takes the keys of a Tls."""
+    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones, and so is a
+    value that the class refuses. One with a field `tls` takes the keys of a Tls."""
     cls = f"{made.__name__} of {made.__module__}"
     fields = {f.name: f for f in dataclasses.fields(made) if f.init}
     secured: dict[str, Tls] = {}
@@ -604,7 +609,11 @@ def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {takes or 'nothing'}")
     if missing := required - set(settings):
         raise ConfigError(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {takes}")
-    return made(**{name: _checked(made, name, value, where) for name, value in settings.items()}, **secured)
+    given = {name: _checked(made, name, value, where) for name, value in settings.items()}
+    try:
+        return made(**given, **secured)
+    except ValueError as e:  # such as an address that is none
+        raise ConfigError(f"{where}: {cls} can't be made of what is there: {e}. It takes {takes}") from None
 
 
 def _offered(module: ModuleType, cls: str, where: str) -> Any:

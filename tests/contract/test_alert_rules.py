@@ -25,7 +25,7 @@ from flows import catalogue
 from gameday.state import ROOT
 from gameday.system.polling import until
 from pipelines.trades.offload import mirror
-from tasks.run import definition
+from tasks.definition import definition
 from tests.contract.conftest import serving
 
 DASHBOARD = ROOT / "compose" / "grafana" / "trades.json"

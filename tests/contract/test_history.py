@@ -32,8 +32,8 @@ from gameday.system.address import encoded
 from gameday.system.process import Process
 from gameday.undo.journal import Entry, Journal
 from tasks.compare import compare
+from tasks.night import Night
 from tasks.publish import publish
-from tasks.run import Night
 from tests.contract.conftest import PASSWORD
 from tests.unit import evidence
 

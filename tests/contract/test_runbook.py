@@ -13,7 +13,8 @@ import pytest
 from gameday.errors import GamedayError
 from gameday.faults.kill import Kill
 from gameday.faults.stop import Stop
-from gameday.model import Act, FailureTest, Heal, Inject, Step
+from gameday.model import Act, Step
+from gameday.plan import FailureTest, Heal, Inject
 from gameday.ports import Fault
 from gameday.run import Halt, Run
 from gameday.sampling import conditions

@@ -14,15 +14,16 @@ import pytest
 
 from gameday import codec
 from gameday.faults.stop import Stop
-from gameday.model import Evidence, FailureTest, Heal, Inject, RunResult, Verdict
+from gameday.model import Evidence, RunResult, Verdict
+from gameday.plan import FailureTest, Heal, Inject
 from gameday.run import Run
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from gameday.telling import courier, messages
 from tasks import telling
 from tasks.announce import announce
+from tasks.night import Night
 from tasks.notify import notify
-from tasks.run import Night
 from tasks.survey import requirements, survey
 from tests.contract.chat import Chat, hanging
 from tests.contract.sockets import nobody

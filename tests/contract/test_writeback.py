@@ -12,7 +12,7 @@ from gameday import codec
 from gameday.model import Finding, Measure, RunResult, Verdict
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
-from tasks.run import Night
+from tasks.night import Night
 from tasks.writeback import write_back
 from tests.fakes import write_config
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gameday.faults.failpoint import Failpoint
-from gameday.model import Await, FailureTest, Heal, Inject, RunResult, Verdict
+from gameday.model import RunResult, Verdict
+from gameday.plan import Await, FailureTest, Heal, Inject
 from gameday.run import Run
 from gameday.sampling.conditions import fired, flowing
 from gameday.stack.live import Stack, open_stack

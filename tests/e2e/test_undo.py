@@ -8,7 +8,7 @@ from benchmarks.undo import ENDS_WITHIN_S, STEP_WITHIN_S, VICTIMS, Campaign, Kil
 from flows import catalogue
 from gameday.stack.live import open_stack
 from gameday.state import State
-from tasks.run import definition
+from tasks.definition import definition
 from tests.suites import only_in
 
 pytestmark = pytest.mark.timeout(STEP_WITHIN_S + ENDS_WITHIN_S + 120)

@@ -8,7 +8,7 @@ import pytest
 
 from flows import catalogue
 from gameday.state import State
-from tasks.run import definition
+from tasks.definition import definition
 from tests.e2e.command import gameday, results
 from tests.suites import only_in
 

@@ -28,7 +28,8 @@ from gameday.stack.config import read_env
 from gameday.stack.live import open_stack
 from gameday.state import ROOT, State
 from gameday.system.polling import until
-from tasks.run import definition, interpret, plain
+from tasks.definition import definition
+from tasks.run import interpret, plain
 from tests.e2e.command import gameday, results, running, seen
 from tests.stackfixture import drawn
 

@@ -12,8 +12,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from gameday.state import ROOT
@@ -221,6 +223,18 @@ def test_imports_keep_the_directions_of_the_house() -> None:
     linter = Path(sys.executable).parent / "lint-imports"
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count, and those that only types need: who reads one module need not read them all."""
+    packages = ("gameday", "tasks", "flows", "deployments", "compose", "pipelines", "failpoints")
+    graph = grimp.build_graph(*packages, exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 200
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as e:
+        pytest.fail(f"a circle of imports: {' <- '.join(e.args[1])}")
 
 
 OF_TRADES = re.compile(r"\b(trades?|venues?|symbol|ohlcv|TRADE_FIELDS|binance|kraken|prices?)\b", re.IGNORECASE)

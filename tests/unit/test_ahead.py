@@ -9,10 +9,10 @@ import pytest
 
 from gameday.errors import GamedayError
 from gameday.faults.stop import Stop
-from gameday.model import FailureTest, Heal, Inject
+from gameday.plan import FailureTest, Heal, Inject
 from gameday.run import Run
 from gameday.state import State
-from tasks.run import Night, Planned
+from tasks.night import Night, Planned
 from tests.fakes import write_config
 
 TEST = FailureTest(plan=(Inject(Stop("web")), Heal()), mttr_max_s=60, checks=())

@@ -10,7 +10,8 @@ import pytest
 
 from flows.nightly import not_well
 from gameday.errors import ConfigError, DriverError
-from gameday.model import NOT_WATCHED, FailureTest, FiresWithin, Inject, StaysSilent, Verdict
+from gameday.model import NOT_WATCHED, Verdict
+from gameday.plan import FailureTest, FiresWithin, Inject, StaysSilent
 from gameday.run import Halt, Run
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State

@@ -22,18 +22,9 @@ from gameday.drivers.kafka.wire import Slot
 from gameday.drivers.prefect_api import Job
 from gameday.drivers.prometheus import Alerts
 from gameday.errors import DriverError, GamedayError, NotUp
-from gameday.model import (
-    Await,
-    Baseline,
-    Digest,
-    Evidence,
-    JobRun,
-    Marks,
-    Now,
-    Verdict,
-    Window,
-)
+from gameday.model import Baseline, Digest, Evidence, JobRun, Marks, Now, Verdict, Window
 from gameday.past import database
+from gameday.plan import Await
 from gameday.run import Halt, Run, marks
 from gameday.sampling import conditions
 from gameday.sampling.sampler import Tail
@@ -41,7 +32,7 @@ from gameday.system import asking
 from gameday.verdict import checks
 from gameday.verdict.checks.isolation import _others_changed
 from tasks import closing, preflight, survey, verify
-from tasks.run import Night
+from tasks.night import Night
 from tasks.wait import wait
 from tests.contract.sockets import dripping
 from tests.trades import TRADES

@@ -16,7 +16,6 @@ from gameday import codec
 from gameday.errors import GamedayError
 from gameday.model import (
     Act,
-    Await,
     Baseline,
     Digest,
     Evidence,
@@ -31,6 +30,7 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.plan import Await
 from gameday.verdict import selftest
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -14,8 +14,9 @@ from gameday.faults.partition import Partition
 from gameday.faults.stop import Stop
 from gameday.faults.write_denied import WriteDenied
 from gameday.stack import config
-from gameday.stack.live import Stack
+from gameday.stack.live import Stack, open_stack
 from gameday.state import ROOT, State
+from tests.fakes import write_config
 
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"
 
@@ -205,3 +206,14 @@ def test_a_file_of_tls_that_is_none_is_told_when_it_is_read(
 def test_only_a_table_with_a_driver_or_an_address_names_files(edited: Callable[[str, str], config.StackConfig]) -> None:
     """A field of a record may be called ca, and a store's key is no file."""
     assert edited('side = "text"', 'side = "text", ca = "text"').stream.types["ca"]
+
+
+def test_a_value_that_a_driver_refuses_is_told_with_its_table(tmp_path: Path) -> None:
+    """Such as an address that is none: not a traceback, when the hop is first asked."""
+    path = write_config(tmp_path)
+    table = 'driver = "clickhouse"\nurl = ""\nkind = "append"\ntable = "t"\n'
+    path.write_text(path.read_text().replace('driver = "tape"\n', table))
+    with pytest.raises(
+        ConfigError, match=r"hops\.one: Hop of .*clickhouse can't be made of .*scheme://host:port.* takes url, "
+    ):
+        _ = open_stack(path).hops

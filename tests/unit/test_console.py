@@ -30,7 +30,7 @@ from gameday.system.polling import until
 from gameday.system.process import Process
 from gameday.undo import reconciler
 from gameday.undo.journal import Entry, Journal
-from tasks.run import Night
+from tasks.night import Night
 from tests.fakes import write_config
 from tests.zygote import Child, Zygote
 
@@ -51,7 +51,7 @@ from gameday.errors import GamedayError
 from gameday.model import RunResult, Verdict
 
 def carry_out(chosen, opened, stack, commit):
-    from tasks.run import night
+    from tasks.night import night
     here = night.get()
     for number in range(LINES):
         here.tell({TEXT!r})
@@ -437,7 +437,7 @@ def test_a_night_whose_report_can_not_be_written_keeps_its_verdict(monkeypatch: 
     monkeypatch.setattr(
         Night, "_write", lambda self, stack: (_ for _ in ()).throw(UnicodeEncodeError("a", "", 0, 1, ""))
     )
-    monkeypatch.setattr("tasks.run.tell_night", lambda *_: [])
+    monkeypatch.setattr("tasks.night.tell_night", lambda *_: [])
     night.close(SimpleNamespace())  # type: ignore[arg-type]
     assert [line.startswith("n: no report: ") for line in said] == [True]
 

@@ -17,7 +17,8 @@ import pytest
 from flows import definitions
 from gameday import faults
 from gameday.errors import DriverError
-from gameday.model import Heal, Measure, Verdict, Window
+from gameday.model import Measure, Verdict, Window
+from gameday.plan import Heal
 from gameday.sampling import conditions
 from gameday.stack.live import open_stack
 from gameday.state import ROOT

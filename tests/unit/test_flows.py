@@ -10,10 +10,10 @@ from flows import catalogue, definitions, find, parameters
 from flows.nightly import choose, too_late
 from gameday.errors import ConfigError
 from gameday.faults.isolate import Isolate
-from gameday.model import FailureTest, Heal, Inject
+from gameday.plan import FailureTest, Heal, Inject
 from gameday.stack.config import PrefectConfig, default_path
 from gameday.state import ROOT
-from tasks.run import definition, question
+from tasks.definition import definition, question
 from tests.fakes import OWN_TEST
 
 PREFECT = PrefectConfig(api_url="http://127.0.0.1:1/api")

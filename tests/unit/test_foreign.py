@@ -21,7 +21,8 @@ from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 from gameday.verdict import checks
 from tasks.closing import close_night
-from tasks.run import Night, definition
+from tasks.definition import definition
+from tasks.night import Night
 from tasks.survey import fitting
 from tasks.verify import judge
 

@@ -12,7 +12,8 @@ import pytest
 from gameday.drivers.prefect_api import Job
 from gameday.faults.stop import Stop
 from gameday.faults.strike import Strike
-from gameday.model import FailureTest, Hindrance, Inject, Json
+from gameday.model import Hindrance, Json
+from gameday.plan import FailureTest, Inject
 from gameday.run import Halt
 from tasks import preflight
 

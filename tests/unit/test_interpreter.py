@@ -18,24 +18,14 @@ from typing import Any, ClassVar
 import pytest
 
 from gameday.errors import DriverError, GamedayError
-from gameday.model import (
-    Act,
-    Await,
-    Evidence,
-    FailureTest,
-    Finding,
-    FiresWithin,
-    Heal,
-    Inject,
-    RunResult,
-    Step,
-    Verdict,
-)
+from gameday.model import Act, Evidence, Finding, RunResult, Step, Verdict
+from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.run import Halt, Run
 from gameday.system import signals
 from tasks.beside import beside
 from tasks.inject import inject
-from tasks.run import Night, interpret
+from tasks.night import Night
+from tasks.run import interpret
 from tasks.runbook import moment
 from tests.fakes import MemoryHost, MemoryStack
 

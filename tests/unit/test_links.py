@@ -64,7 +64,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stack_of(proxies: Proxies) -> Any:
     assert isinstance(proxies, Shape)
-    return SimpleNamespace(link=lambda name: SimpleNamespace(host="toxiproxy"), named_host=lambda name: proxies)
+    return SimpleNamespace(link_host=lambda link: proxies)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: type(f).__name__.lower())

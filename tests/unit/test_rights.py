@@ -122,4 +122,4 @@ def test_a_right_that_the_user_has_not_got_is_not_withdrawn(read: int, write: in
     met = {"read": read, "write": write}
     store = SimpleNamespace(denied=lambda: False, policy=lambda: None, refusals=lambda: met)
     with pytest.raises(GamedayError, match=f"reads answer {read}, its writes {write} as it is"):
-        WriteDenied("s3").before(SimpleNamespace(rights=lambda role: store))  # type: ignore[arg-type]
+        WriteDenied("s3").before(SimpleNamespace(rights=lambda role: store))

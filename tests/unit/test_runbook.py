@@ -17,14 +17,16 @@ from hypothesis import strategies as st
 from deployments.scaffold import RUNBOOK
 from flows import catalogue, parameters
 from gameday.errors import ConfigError
-from gameday.model import Heal, Verdict
+from gameday.model import Verdict
+from gameday.plan import Heal
 from gameday.runbooks.blocks import RECOVERY, SECTIONS, VERIFY, Block, parse, read
 from gameday.runbooks.evidence import filled
 from gameday.stack.config import load
 from gameday.stack.live import Stack
 from gameday.state import ROOT, RUNBOOKS, State
+from tasks.definition import definition
+from tasks.night import Night
 from tasks.notify import notify
-from tasks.run import Night, definition
 from tasks.runbook import moment
 from tasks.telling import places
 from tests.unit import evidence

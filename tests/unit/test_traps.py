@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gameday.model import Act, Await, Verdict
+from gameday.model import Act, Verdict
+from gameday.plan import Await
 from gameday.run import Halt
 from gameday.sampling.conditions import fired
 from tasks.heal import prove_nothing_left

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gameday.model import Await, JobRun, Marks, Measure, Now, Verdict
+from gameday.model import JobRun, Marks, Measure, Now, Verdict
+from gameday.plan import Await
 from gameday.run import Halt, Run
 from tasks.wait import wait, wait_recovered
 
