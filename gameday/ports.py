@@ -563,7 +563,7 @@ class Fault(Protocol):
         """Do the harm."""
         ...
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """The proof that it took effect, in words with figures, seen from the victim; None: it did not bite."""
         ...
 

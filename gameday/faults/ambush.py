@@ -48,7 +48,7 @@ class Ambush:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.job(self.job).trigger(before["key"], {})
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         host, folder, archive = stack.host(self.component), Path(before["folder"]), cast("Store", stack.export()[0])
         known, stored = folder / "known.json", set(archive.stored())
         if not self._alone(stack, before["key"]):  # asked after the store: all that was there is another's

@@ -31,7 +31,7 @@ class Ask:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.job(self.job).trigger(before["key"], {})
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """That it has started."""
         run = stack.job(self.job).find(before["key"])
         return None if run is None or run.waits else f"{self.component}: run {run.name} ({run.id}) has started"

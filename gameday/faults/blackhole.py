@@ -24,7 +24,7 @@ class Blackhole(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"timeout": 0}
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """The server reacts to noise when it is asked past the link, and does not through it."""
         past = self.reaction_s(stack, before["upstream"])
         if past is None or self.reaction_s(stack, before["listen"]) is not None:

@@ -48,7 +48,7 @@ class Failpoint:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.points(self.component).arm(self.point, self.term, self.ttl_s, act_id)
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """That it fired, when, where; until then, that it is armed."""
         firings = stack.points(self.component).firings(self.point)[before["fired"] :]
         if firings:

@@ -37,7 +37,7 @@ class Isolate:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         self._host(stack).isolate(self.component, before["attached"])
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """Seen from inside the component, none of the neighbours answers any more."""
         host, attached = self._host(stack), before["attached"]
         if not self.holds(stack, before) or host.reached(self.component, attached):

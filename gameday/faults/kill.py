@@ -27,7 +27,7 @@ class Kill:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.host(self.component).kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """That very identity is gone; whether another runs already is the platform's business."""
         now = stack.host(self.component).identity(self.component)
         return None if now == before["identity"] else f"{self.component}: {who(before['identity'])} is gone"

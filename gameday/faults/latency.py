@@ -31,7 +31,7 @@ class Latency(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"latency": self.latency_ms}
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """Through the link a reaction takes at least that much longer than past it."""
         past = self.reaction_s(stack, before["upstream"])
         through = self.reaction_s(stack, before["listen"])

@@ -25,7 +25,7 @@ class Noop:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         return
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         return f"nothing was done to {self.component}, as asked"
 
     def heal(self, stack: Reach, before: Json) -> None:

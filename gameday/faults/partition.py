@@ -21,7 +21,7 @@ class Partition(LinkFault):
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         self.host(stack).cut(self.link)
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """Connecting as the victim does is refused."""
         try:
             self.reaction_s(stack, before["listen"])

@@ -32,7 +32,7 @@ class Pause:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.host(self.component).pause(self.component)  # type: ignore[attr-defined]  # needs: Pause
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         return f"{self.component}: {who(before['identity'])} is frozen" if self.holds(stack, before) else None
 
     def holds(self, stack: Reach, before: Json) -> bool:

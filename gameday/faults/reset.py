@@ -36,7 +36,7 @@ class Reset(Distortion):
             )
         return noted
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """Connecting as the victim does is reset."""
         try:
             self.reaction_s(stack, before["listen"])

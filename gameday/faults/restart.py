@@ -35,7 +35,7 @@ class Restart:
         host.stop(self.component, self.grace_s if self.how == "graceful" else 0.0)
         host.start(self.component)
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """The old identity is gone, and a later one runs."""
         old, new = before["identity"], stack.host(self.component).identity(self.component)
         if new is None or new == old or new["started_us"] <= old["started_us"]:

@@ -39,7 +39,7 @@ class Stop:
             host.kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
         host.stop(self.component, self.grace_s if self.how == "graceful" else 0.0)
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """Nobody runs, and for STAYS_S nobody takes its place."""
         end = time.monotonic() + STAYS_S
 

@@ -52,7 +52,7 @@ class Strike:
         }
         stack.job(self.job).trigger(before["key"], environment)
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """That it fired, in which run's process."""
         firings = stack.run_points(before["folder"]).firings(self.point)
         run = stack.job(self.job).find(before["key"]) if firings else None  # else it were asked many times a second

@@ -30,7 +30,7 @@ class Truncate(Distortion):
     def attributes(self) -> Mapping[str, Json]:
         return {"bytes": self.after_bytes}
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """The link's host has the limit in force; what it broke off is seen in the victim's own failure."""
         if not self.holds(stack, before):
             return None

@@ -38,7 +38,7 @@ class WriteDenied:
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         stack.rights(self.component).deny_writes()
 
-    def bit(self, stack: Reach, before: Json) -> str | None:
+    def proof(self, stack: Reach, before: Json) -> str | None:
         """The user itself may read, and may not write."""
         met = stack.rights(self.component).refusals()
         if (met["read"], met["write"]) != (OK, FORBIDDEN):

@@ -461,7 +461,7 @@ class _Keeper:
         fault = fault_from(act.fault, act.args)
 
         def seen() -> str | None:
-            proof = fault.bit(self._stack, act.before)
+            proof = fault.proof(self._stack, act.before)
             if self._closing:  # what was seen may be the undo
                 raise GamedayError(f"{act_id} was not proved: the run is ending")
             return proof

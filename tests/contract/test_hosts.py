@@ -122,7 +122,7 @@ def test_a_stopped_component_stays_down(rig: Rig, host: Any) -> None:
     fault = Stop("web")
     before = fault.before(rig.stack)
     fault.act(rig.stack, before, "r1-1")
-    assert fault.bit(rig.stack, before)
+    assert fault.proof(rig.stack, before)
     assert mending.nothing_left(rig.stack) == ["web is not running"]
     fault.heal(rig.stack, before)
     assert host.identity("web") is not None
@@ -143,7 +143,7 @@ def test_a_killed_component_is_revived_by_whatever_revives(rig: Rig, host: Any) 
     fault = Kill("web")
     before = fault.before(rig.stack)
     fault.act(rig.stack, before, "r1-1")
-    assert until(lambda: fault.bit(rig.stack, before), within_s=5)
+    assert until(lambda: fault.proof(rig.stack, before), within_s=5)
     new = until(lambda: host.identity("web"), within_s=15, what="the revival")
     assert new != before["identity"]
 
@@ -177,9 +177,9 @@ def test_a_restart_is_proved_by_someone_new(rig: Rig, host: Any, how: str) -> No
     """Both ways end with a new process, started once."""
     fault = Restart("web", how=how)
     before = fault.before(rig.stack)
-    assert fault.bit(rig.stack, before) is None
+    assert fault.proof(rig.stack, before) is None
     fault.act(rig.stack, before, "r1-1")
-    assert until(lambda: fault.bit(rig.stack, before), within_s=5)
+    assert until(lambda: fault.proof(rig.stack, before), within_s=5)
 
 
 def test_every_process_that_began_is_known_also_one_between_two_looks(rig: Rig, host: Any) -> None:
@@ -231,7 +231,7 @@ def test_pause_freezes_the_whole_family(rig: Rig, host: Any) -> None:
     until(lambda: len(descendants(root)) >= 4, within_s=10, what="the family")
     fault.act(rig.stack, before, "r1-1")
     assert all(frozen(p) for p in descendants(root))
-    assert fault.bit(rig.stack, before)
+    assert fault.proof(rig.stack, before)
     assert host.paused("family")
     assert mending.nothing_left(rig.stack) == ["family is paused"]
     host.pause("family")
@@ -256,7 +256,7 @@ def test_a_pause_is_not_claimed_for_somebody_else(rig: Rig, host: Any) -> None:
     before = fault.before(rig.stack)
     fault.act(rig.stack, before, "r1-1")
     host.stop("web", 1.0)
-    assert fault.bit(rig.stack, before) is None
+    assert fault.proof(rig.stack, before) is None
     with pytest.raises(DriverError, match="does not run"):
         host.pause("web")
     assert not host.paused("web")
@@ -281,19 +281,19 @@ def test_a_partition_is_proved_and_undone(rig: Rig, host: Any) -> None:
     who = identity(host, "web")
     before = fault.before(rig.stack)
     assert not fault.holds(rig.stack, before)
-    assert fault.bit(rig.stack, before) is None
+    assert fault.proof(rig.stack, before) is None
     for _ in range(2):
         fault.act(rig.stack, before, "r1-1")
     try:
         assert fault.holds(rig.stack, before)
-        assert fault.bit(rig.stack, before)
+        assert fault.proof(rig.stack, before)
         assert not rig.answered()
         assert any("cut" in line for line in mending.nothing_left(rig.stack))
     finally:
         for _ in range(2):
             fault.heal(rig.stack, before)
     assert not fault.holds(rig.stack, before)
-    assert fault.bit(rig.stack, before) is None
+    assert fault.proof(rig.stack, before) is None
     assert until(rig.answered, 5)
     assert identity(host, "web") == who
 

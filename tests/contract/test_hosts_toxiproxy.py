@@ -139,18 +139,18 @@ def test_a_fault_of_a_link_bites_holds_and_heals(stack: Stack, fault: Any) -> No
     stack.permit(fault)
     before = fault.before(stack)
     assert not fault.holds(stack, before)
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
     for _ in range(2):
         fault.act(stack, before, "act-1")
     assert fault.holds(stack, before)
-    proof = fault.bit(stack, before)
+    proof = fault.proof(stack, before)
     assert proof is not None
     assert LINK in proof
     assert any(LINK in line for line in mending.nothing_left(stack))
     for _ in range(2):
         fault.heal(stack, before)
     assert not fault.holds(stack, before)
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
     assert whole(stack)
 
 

@@ -89,8 +89,8 @@ def begin(stack: Stack, fault: Strike) -> Any:
 
 def struck(stack: Stack, fault: Strike, before: Any) -> str:
     """The proof, once there is one."""
-    until(lambda: fault.bit(stack, before), WITHIN_S, every_s=0.1, what="the strike")
-    return str(fault.bit(stack, before))
+    until(lambda: fault.proof(stack, before), WITHIN_S, every_s=0.1, what="the strike")
+    return str(fault.proof(stack, before))
 
 
 def ended(stack: Stack, key: str) -> str:
@@ -154,7 +154,7 @@ def test_what_never_fires_proves_nothing_and_leaves_nothing(stack: Stack) -> Non
     before = begin(stack, fault)
     fault.heal(stack, before)
     assert ended(stack, before["key"]) in ("Cancelled", "Completed")
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
 
 
 def test_a_run_that_is_starting_when_it_is_healed_comes_to_no_harm(stack: Stack) -> None:
@@ -172,7 +172,7 @@ def test_a_run_that_is_starting_when_it_is_healed_comes_to_no_harm(stack: Stack)
     fault.heal(stack, before)
     closed.unlink()
     assert ended(stack, before["key"]) == "Completed"
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
 
 
 def test_a_job_that_does_not_exist_is_named(stack: Stack) -> None:

@@ -106,9 +106,9 @@ def test_a_run_that_was_asked_for_is_proved_once_it_has_started(memory: MemorySt
     fault = Ask("web", "offload")
     stack, before = begun(fault, memory)
     assert memory.work.asked == [(before["key"], {})]
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
     memory.work.run = RUNS
-    assert fault.bit(stack, before) == "web: run brave-otter (id) has started"
+    assert fault.proof(stack, before) == "web: run brave-otter (id) has started"
     fault.heal(stack, before)
     assert memory.work.withdrawn == [before["key"]]
     assert memory.machine.calls == []
@@ -119,10 +119,10 @@ def test_an_engine_is_killed_when_a_file_is_there_that_no_commit_names(memory: M
     memory.table.files.add("lake/data/orphan")
     stack, before = begun(ENGINE, memory)
     memory.work.run = RUNS
-    assert ENGINE.bit(stack, before) is None
+    assert ENGINE.proof(stack, before) is None
     assert memory.machine.calls == []
     memory.table.files.add("lake/data/new.parquet")
-    told = ENGINE.bit(stack, before)
+    told = ENGINE.proof(stack, before)
     assert told == "web: pid 1 was killed in run brave-otter, which had not committed new.parquet"
     assert memory.machine.calls == [("kill", "web", 1)]
     assert ENGINE.struck_ns(stack, before) > 0
@@ -134,9 +134,9 @@ def test_an_engine_is_killed_when_a_commit_names_a_new_file(memory: MemoryStack)
     stack, before = begun(fault, memory)
     memory.work.run = RUNS
     memory.table.files.add("lake/data/new.parquet")
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
     memory.table.commit.add("lake/data/new.parquet")
-    assert fault.bit(stack, before) == "web: pid 1 was killed in run brave-otter, which had committed new.parquet"
+    assert fault.proof(stack, before) == "web: pid 1 was killed in run brave-otter, which had committed new.parquet"
 
 
 def test_what_another_run_has_written_is_no_strike(memory: MemoryStack) -> None:
@@ -152,11 +152,11 @@ def test_what_another_run_has_written_is_no_strike(memory: MemoryStack) -> None:
         memory.work.run, memory.work.other = run, beside
         memory.table.files |= files
         memory.table.commit |= files
-        assert fault.bit(stack, before) is None
+        assert fault.proof(stack, before) is None
     assert memory.machine.calls == []
     memory.table.files.add("mine")
     memory.table.commit.add("mine")
-    assert "had committed mine" in (fault.bit(stack, before) or "")
+    assert "had committed mine" in (fault.proof(stack, before) or "")
 
 
 @pytest.mark.parametrize(("ends", "struck"), [("Completed", False), ("Failed", True), ("Running", True)])
@@ -174,9 +174,9 @@ def test_a_run_that_was_quicker_is_no_strike(
         memory.work.run = replace(RUNS, state=ends, ended_us=None if ends == "Running" else 2)
 
     monkeypatch.setattr(memory.machine, "kill", killed)
-    assert (ENGINE.bit(stack, before) is not None) is struck
+    assert (ENGINE.proof(stack, before) is not None) is struck
     memory.machine.start("web")
-    assert ENGINE.bit(stack, before) is None
+    assert ENGINE.proof(stack, before) is None
     assert [call[0] for call in memory.machine.calls] == ["kill", "start"]
 
 
@@ -185,7 +185,7 @@ def test_nobody_is_killed_for_a_run_that_is_over(memory: MemoryStack) -> None:
     stack, before = begun(ENGINE, memory)
     memory.work.run = ENDED
     memory.table.files.add("lake/data/new.parquet")
-    assert ENGINE.bit(stack, before) is None
+    assert ENGINE.proof(stack, before) is None
     assert memory.machine.calls == []
 
 

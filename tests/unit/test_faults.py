@@ -45,7 +45,7 @@ def test_bites_and_heals(fault: Any) -> None:
     """Every fault proves its effect, and its heal leaves the component running, unfrozen; twice as well as once."""
     host = MemoryHost()
     stack, before = strike(fault, host)
-    assert fault.bit(stack, before)
+    assert fault.proof(stack, before)
     fault.heal(stack, before)
     fault.heal(stack, before)
     assert host.identity("web") is not None
@@ -56,7 +56,7 @@ def test_bites_and_heals(fault: Any) -> None:
 def test_an_act_that_does_nothing_does_not_bite(fault: Any) -> None:
     """A host that accepts every order and does nothing gives no proof: the run will be invalid."""
     stack, before = strike(fault, MemoryHost(inert=True))
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
 
 
 @pytest.mark.parametrize("fault", ALL, ids=str)
@@ -112,11 +112,11 @@ def test_a_restart_needs_someone_new() -> None:
     stack = cast(Stack, MemoryStack(host))
     before = fault.before(stack)
     host.running["web"] = None
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
     host.running["web"] = 4
-    assert fault.bit(stack, before) is None
+    assert fault.proof(stack, before) is None
     host.running["web"] = 6
-    assert fault.bit(stack, before) == "web: pid 5 is gone, pid 6 was started in its place"
+    assert fault.proof(stack, before) == "web: pid 5 is gone, pid 6 was started in its place"
 
 
 def test_only_what_lasts_is_held() -> None:
@@ -245,10 +245,10 @@ def test_a_failpoint_is_first_armed_then_fired() -> None:
     """Both are proofs, and told apart: only the second one says that the fault took place, with figures."""
     stack, before, _, points = trap()
     assert isinstance(SPOT, Trap)
-    assert (SPOT.fired(stack, before), SPOT.bit(stack, before)) == (0, "web: spot is armed, and has not fired yet")
+    assert (SPOT.fired(stack, before), SPOT.proof(stack, before)) == (0, "web: spot is armed, and has not fired yet")
     points.fire()
     assert SPOT.fired(stack, before) == 1
-    assert SPOT.bit(stack, before) == "web: spot fired 1 times, first 3@kill at hit 3 in pid 1 for r1-1"
+    assert SPOT.proof(stack, before) == "web: spot fired 1 times, first 3@kill at hit 3 in pid 1 for r1-1"
 
 
 def test_what_fired_before_a_failpoint_was_armed_is_no_proof() -> None:
@@ -259,7 +259,7 @@ def test_what_fired_before_a_failpoint_was_armed_is_no_proof() -> None:
     before = SPOT.before(stack)
     SPOT.act(stack, before, "r1-1")
     stack.points("web").fire("other")
-    assert (SPOT.fired(stack, before), SPOT.bit(stack, before)) == (0, "web: spot is armed, and has not fired yet")
+    assert (SPOT.fired(stack, before), SPOT.proof(stack, before)) == (0, "web: spot is armed, and has not fired yet")
 
 
 def test_a_failpoint_that_killed_its_process_holds_and_heals() -> None:
@@ -309,4 +309,4 @@ def test_a_cut_through_which_somebody_answers_does_not_bite() -> None:
     host = MemoryHost()
     stack, before = strike(Isolate("web"), host)
     host.reached = lambda component, attached: ["db"]  # type: ignore[method-assign]
-    assert Isolate("web").bit(stack, before) is None
+    assert Isolate("web").proof(stack, before) is None
