@@ -9,7 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 import psycopg
+import pyarrow.compute as pc
 import pytest
+from pyiceberg.table.snapshots import Operation, Summary
+from pyiceberg.table.update.snapshot import _MergeAppendFiles
 
 from gameday.drivers.clickhouse import Hop as Silver
 from gameday.drivers.iceberg import Archive
@@ -136,7 +139,27 @@ def compacted(offload: Offload) -> None:
     real.overwrite(real.scan().to_arrow())
 
 
+class Rewrite(_MergeAppendFiles):
+    """A commit of nothing but manifests, merged into one: pyiceberg itself only merges where it appends."""
+
+    def _summary(self, snapshot_properties: dict[str, str] = {}) -> Summary:  # noqa: B006 - as it is declared there
+        return super()._summary(snapshot_properties).model_copy(update={"operation": Operation.REPLACE})
+
+
 def rewritten(offload: Offload) -> None:
+    """Every manifest is merged into one, in a commit of its own (`rewrite_manifests`); the files stay."""
+    real = offload.table()
+    before = real.current_snapshot().manifests(real.io)
+    with real.transaction() as change:
+        change.set_properties({"commit.manifest-merge.enabled": "true", "commit.manifest.min-count-to-merge": "2"})
+        with Rewrite(Operation.APPEND, change, real.io):
+            pass
+        change.set_properties({"commit.manifest-merge.enabled": "false"})
+    after = offload.table().current_snapshot().manifests(real.io)
+    assert len(before) > len(after) == 1
+
+
+def expired(offload: Offload) -> None:
     """Old commits go, but not those of the run."""
     real = offload.table()
     oldest = min(real.snapshots(), key=lambda s: s.timestamp_ms)
@@ -152,13 +175,14 @@ def branched(offload: Offload) -> None:
 
 
 def several(offload: Offload) -> None:
+    rewritten(offload)
     compacted(offload)
     branched(offload)
     compacted(offload)
-    rewritten(offload)
+    expired(offload)
 
 
-@pytest.mark.parametrize("maintain", [compacted, rewritten, branched, several], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("maintain", [compacted, rewritten, expired, branched, several], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("placed", [True, False], ids=["positions", "rows"])
 def test_maintenance_beside_a_run_changes_no_commit(
     offload: Offload, maintain: Callable[[Offload], None], placed: bool
@@ -180,6 +204,27 @@ def test_maintenance_beside_a_run_changes_no_commit(
         }
         assert looking.heads() == {BTC: 500}
     assert archive(offload).digest(Window({}, {BTC: 500}))[0].groups[BTC].rows == 500
+
+
+@pytest.mark.parametrize("placed", [True, False], ids=["positions", "rows"])
+def test_two_commits_in_one_second_are_two(offload: Offload, placed: bool) -> None:
+    """Each with its own rows, in their order: it is the parent that tells it, not the time."""
+    exported(offload, 100, 1)
+    table = archive(offload) if placed else replace(archive(offload), position="")
+    (first,) = table.commits(None)
+    real = offload.table()
+    rows = real.scan().to_arrow()
+    number = rows.column_names.index("trade_id")
+    for n in (1, 2):
+        later = rows.set_column(number, rows.schema.field(number), pc.add(rows["trade_id"], 100 * n))
+        told = {table.position or "offload.position": json.dumps(first.position or {"t/0": 1})}
+        real.append(later, snapshot_properties={**told, "offload.ids": json.dumps({"binance/BTCUSDT": 100 + 100 * n})})
+    found = table.commits(first.id)
+    assert found[2].at_us - found[1].at_us < 1_000_000, "this machine was too slow to show it"
+    assert [(c.heads[BTC], c.added[BTC].keys, c.added[BTC].lo, c.added[BTC].hi) for c in found[1:]] == [
+        (200, 100, 101, 200),
+        (300, 100, 201, 300),
+    ]
 
 
 def test_a_table_that_was_rolled_back_behind_a_commit_is_no_riddle(offload: Offload) -> None:
