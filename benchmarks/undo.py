@@ -71,6 +71,8 @@ STARTS_WITHIN_S, STEP_WITHIN_S, ENDS_WITHIN_S = 60.0, 420.0, 420.0
 """A run may wait for five minutes until the job leaves the work to it."""
 
 LEFT_WITHIN_S = 30.0
+PREFECT_WITHIN_S = 60.0
+"""One question to Prefect's server, on a machine that has other things to do too."""
 WELL_WITHIN_S = 120.0
 
 
@@ -432,7 +434,7 @@ def _prefect(stack: Stack, method: str, path: str, body: Json = None) -> Any:
         {"Content-Type": "application/json"},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PREFECT_WITHIN_S) as answer:
         return json.loads(answer.read())
 
 

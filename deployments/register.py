@@ -30,13 +30,14 @@ def register(config: StackConfig) -> list[str]:
     from prefect.schedules import Cron
 
     from deployments.automations import automate
-    from flows import catalogue
+    from flows import GENERAL, catalogue, general
     from tasks.telling import secret
 
     with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=config.prefect.work_pool, type="process"))
-    folder = folder_of_tests()
-    names = [_deploy(config, folder / f"{name}.py", "on-demand") for name in catalogue()]
+    own = catalogue()
+    folders = {**dict.fromkeys(general(), GENERAL), **dict.fromkeys(own, folder_of_tests())}
+    names = [_deploy(config, folder / f"{name}.py", "on-demand") for name, folder in folders.items()]
     nightly, cron = ROOT / "flows" / "nightly.py", Cron(config.prefect.cron, timezone=config.prefect.timezone)
     names.append(_deploy(config, nightly, "nightly", cron))
     alert_url = config.prefect.alert_url

@@ -1,5 +1,5 @@
 """The failure tests, one a file, in a folder a platform; and the night that runs them. `catalogue` is the only list of
-them there is: the files of the folder that a stack's gameday.toml names."""
+a platform's own there is: the files of the folder that its gameday.toml names. Those in flows/any are every stack's."""
 
 from __future__ import annotations
 
@@ -19,27 +19,37 @@ from gameday.plan import FailureTest
 from gameday.stack.config import folder_of_tests
 from gameday.stack.live import near
 from gameday.state import ROOT
-from tasks.definition import definition, looking
+from tasks.definition import definition, looking, required
 
 if TYPE_CHECKING:
     from prefect.flows import Flow
 
-__all__ = ["catalogue", "definitions", "find", "parameters"]
+__all__ = ["GENERAL", "catalogue", "definitions", "find", "general", "parameters"]
 
 HERE = Path(__file__).resolve().parent
+GENERAL = HERE / "any"
 
 
 def catalogue(stack: Path | None = None) -> dict[str, Flow[..., Any]]:
-    """Every failure test by name, in the order of their files' docstrings ("Failure test 1: ...").
+    """Every failure test of a platform's own by name, in the order of their files' docstrings ("Failure test 1: ...").
 
     stack: its gameday.toml; the default one's when left out.
     """
+    return _flows(folder_of_tests(stack))
+
+
+def general() -> dict[str, Flow[..., Any]]:
+    """The failure tests of any component, by name."""
+    return _flows(GENERAL)
+
+
+def _flows(folder: Path) -> dict[str, Flow[..., Any]]:
     from prefect.flows import Flow
 
     from tasks.run import as_flow
 
     flows: dict[str, Flow[..., Any]] = {}
-    for name, module in _modules(stack):
+    for name, module in _modules(folder):
         made = _of(module, name)
         if not isinstance(made, Flow):  # it was imported by who only looked
             made = as_flow(made)
@@ -49,14 +59,19 @@ def catalogue(stack: Path | None = None) -> dict[str, Flow[..., Any]]:
 
 
 def definitions(stack: Path | None = None) -> dict[str, Callable[..., FailureTest]]:
-    """The same as plain functions. Needs no Prefect where nobody has asked for the flows yet."""
+    """The platform's own, then those of any component that it has not replaced by one of that name, as plain functions.
+    Needs no Prefect where nobody has asked for the flows yet."""
     with looking():
-        return {name: definition(_of(module, name)) for name, module in _modules(stack)}
+        own, others = (
+            {name: definition(_of(module, name)) for name, module in _modules(folder)}
+            for folder in (folder_of_tests(stack), GENERAL)
+        )
+    return {**own, **{name: test for name, test in others.items() if name not in own}}
 
 
-def _modules(stack: Path | None) -> Iterator[tuple[str, ModuleType]]:
-    """Name and module of each failure test, in their order."""
-    files = (path for path in folder_of_tests(stack).glob("*.py") if not path.name.startswith("_"))
+def _modules(folder: Path) -> Iterator[tuple[str, ModuleType]]:
+    """Name and module of each failure test of a folder, in their order."""
+    files = (path for path in folder.glob("*.py") if not path.name.startswith("_"))
     modules = {path.stem: _load(path) for path in files}
     yield from sorted(modules.items(), key=lambda item: (item[1].__doc__ or "", item[0]))
 
@@ -98,7 +113,7 @@ def _of(module: ModuleType, name: str) -> Any:
 
 def find(name: str, stack: Path | None = None) -> Flow[..., Any]:
     """One failure test, by its name with underscores or dashes; a ConfigError with near names when there is none."""
-    known = catalogue(stack)
+    known = {**general(), **catalogue(stack)}
     try:
         return known[name.replace("-", "_")]
     except KeyError:
@@ -119,4 +134,9 @@ def parameters(flow: Flow[..., Any], given: Mapping[str, str]) -> dict[str, Json
             checked[name] = TypeAdapter(wanted[name].annotation).validate_python(text)
         except ValidationError as e:
             raise ConfigError(f"{flow.name}: {name}={text!r}: {e.errors()[0]['msg'].lower()}") from e
+    if missing := [name for name in required(definition(flow)) if name not in checked]:
+        raise ConfigError(
+            f"{flow.name}: {' and '.join(missing)} missing. Remedy: -p {missing[0]}=NAME, as gameday.toml names it; "
+            f"without any -p it is run for all that opted in"
+        )
     return checked

@@ -16,18 +16,18 @@ from prefect.context import FlowRunContext
 from prefect.flows import Flow
 from prefect.states import Completed, Failed
 
-from flows import catalogue, find
-from gameday.errors import DriverError, GamedayError
+from flows import catalogue, find, general
+from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.model import Json, Verdict
-from gameday.plan import FailureTest
+from gameday.plan import FailureTest, Inject
 from gameday.reports.words import named
 from gameday.run import new_id
 from gameday.stack.config import PrefectConfig
-from gameday.stack.live import Stack, open_stack
+from gameday.stack.live import Stack, near, open_stack
 from gameday.system import console, signals
 from gameday.undo import lease
 from tasks.closing import close_night
-from tasks.definition import definition
+from tasks.definition import definition, parameter_sets, required
 from tasks.night import Night, Planned, night
 from tasks.publish import publish
 from tasks.run import arguments
@@ -65,10 +65,14 @@ def nightly(
 
 def choose(tests: Sequence[str] | None, variants: Variants, stack: Stack | None = None) -> Chosen:
     """The flows and parameter sets of a night. Of those that the stack can't carry out only the first is in it, to say
-    why, where no other can either; all are in all."""
+    why, where no other can either; all are in all. What is in flows/any follows, unless tests are named, for each
+    component for which the platform has no test of its own that does the same."""
     chosen: list[tuple[Flow[..., Any], dict[str, Json]]] = []
     path = None if stack is None else stack.path
     for one in [find(name, path) for name in tests] if tests else catalogue(path).values():
+        if required(definition(one)):
+            chosen += [(one, params) for params in parameter_sets(definition(one), stack.config if stack else None)]
+            continue
         sets = list(definition(one)().nightly)
         if stack is not None and variants != "all":
             sets = [params for params in sets if _can_run(stack, definition(one)(**params))] or sets[:1]
@@ -78,7 +82,29 @@ def choose(tests: Sequence[str] | None, variants: Variants, stack: Stack | None 
         elif variants == "rotating" and others:
             others = [others[datetime.now(UTC).timetuple().tm_yday % len(others)]]
         chosen += [(one, dict(params)) for params in (sets[0], *others)]
-    return chosen
+    return chosen if tests or stack is None else [*chosen, *_general(stack)]
+
+
+def _general(stack: Stack) -> Chosen:
+    """The general tests that a night of this stack has. One that can't be carried out is left out: `gameday check`
+    says why."""
+    wanted = stack.config.tests.general
+    if unknown := [name for name in wanted or () if name not in general()]:
+        raise ConfigError(f"{stack.path}: tests.general has {unknown[0]!r}. {near(unknown[0], list(general()))}")
+    own = [definition(one) for one in catalogue(stack.path).values()]
+    covered = {harm for test in own for params in test().nightly for harm in _harms(test(**params))}
+    return [
+        (one, params)
+        for name, one in general().items()
+        if wanted is None or name in wanted
+        for params in parameter_sets(definition(one), stack.config)
+        if _can_run(stack, test := definition(one)(**params)) and not _harms(test) <= covered
+    ]
+
+
+def _harms(test: FailureTest) -> set[tuple[type, str]]:
+    """What a test does to whom."""
+    return {(type(step.fault), step.fault.component) for step in test.plan if isinstance(step, Inject)}
 
 
 def _can_run(stack: Stack, test: FailureTest) -> bool:

@@ -168,15 +168,16 @@ def check(
 def list_(as_json: AsJson = False) -> None:
     """The failure tests: their questions, parameters and targets."""
     from flows import definitions
-    from tasks.definition import described, question
+    from tasks.definition import described, parameter_sets, question, required
 
+    config, _ = _configuration()
     rows: list[dict[str, Any]] = [
         {
             "name": name,
             "question": question(test),
             "parameters": described(test),
-            "mttr_max_s": test().mttr_max_s,
-            "nightly": [dict(p) for p in test().nightly],
+            "mttr_max_s": test(**dict.fromkeys(required(test), "")).mttr_max_s,
+            "nightly": parameter_sets(test, config),
         }
         for name, test in definitions().items()
     ]

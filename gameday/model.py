@@ -373,6 +373,7 @@ class Now:
 
     fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
     asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
+    acted_ns: when the last act was done.
     """
 
     at_ns: int
@@ -387,6 +388,7 @@ class Now:
     struck: tuple[JobRun, ...] = ()
     busy: tuple[JobRun, ...] | None = None
     busy_why: str = ""
+    acted_ns: int | None = None
 
 
 Condition: TypeAlias = Callable[[Now], bool]

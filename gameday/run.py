@@ -325,6 +325,7 @@ class Run:
             busy=self._busy,
             busy_why=self._busy_why,
             fired=self.fired(),
+            acted_ns=self.clock_ns,
         )
 
     def struck(self) -> tuple[JobRun, ...]:

@@ -26,7 +26,10 @@ from pathlib import Path
 
 from gameday.errors import ConfigError
 
-__all__ = ["ROOT", "RUNBOOKS", "TESTS", "State"]
+__all__ = ["GENERAL_RUNBOOKS", "ROOT", "RUNBOOKS", "TESTS", "State", "runbook_of"]
+
+GENERAL_RUNBOOKS = "runbooks/any"
+"""The folder of the runbooks of general tests in the checkout."""
 
 TESTS, RUNBOOKS = "flows/trades", "runbooks/trades"
 """The folders of the failure tests and of their runbooks in the checkout, unless gameday.toml names others."""
@@ -35,6 +38,13 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: gameday is always an editable install."""
+
+
+def runbook_of(folder: str, test: str) -> str:
+    """Where an engineer finds a test's runbook, from the checkout on where it lies in that: in the platform's folder,
+    or, where that has none and the test is a general one, in the one for any platform."""
+    own, general = f"{folder}/{test}.md", f"{GENERAL_RUNBOOKS}/{test}.md"
+    return general if (ROOT / general).exists() and not (ROOT / own).exists() else own
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gameday.model import Json
 from gameday.plan import FailureTest
 
-__all__ = ["STACK", "definition", "described", "looking", "only_looked_at", "question"]
+if TYPE_CHECKING:
+    from gameday.stack.config import StackConfig
+
+__all__ = ["STACK", "definition", "described", "looking", "only_looked_at", "parameter_sets", "question", "required"]
 
 STACK = "path of a gameday.toml; the default one's when left empty."
 """What the parameter says that every failure test's flow has besides its own."""
@@ -43,6 +46,27 @@ def definition(test: Any) -> Callable[..., FailureTest]:
 def question(function: Callable[..., FailureTest]) -> str:
     """What a failure test asks: the first line of its docstring."""
     return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def parameter_sets(function: Callable[..., FailureTest], config: StackConfig | None) -> list[dict[str, Json]]:
+    """What a failure test is run with: what it says itself. A general one, which demands a component and maybe a link,
+    is for each component that opted in, and for each link of such a one; for none as long as the stack isn't known."""
+    demanded = required(function)
+    if not demanded:
+        return [dict(params) for params in function().nightly]
+    if config is None:
+        return []
+    roles = [role for role, component in config.components.items() if component.opt_in]
+    if "link" in demanded:
+        ends = [(name, end) for name, link in config.links.items() for end in link.between if end in roles]
+        return [{"component": end, "link": name} for name, end in ends]
+    return [{"component": role} for role in roles]
+
+
+def required(function: Callable[..., FailureTest]) -> list[str]:
+    """The parameters that a failure test can't do without: a general one's."""
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is inspect.Parameter.empty]
 
 
 def described(function: Callable[..., FailureTest]) -> dict[str, Json]:

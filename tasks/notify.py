@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday.model import Message, RunResult, Verdict
 from gameday.run import Run
+from gameday.state import runbook_of
 from gameday.telling import messages
 from gameday.verdict import diagnose
 from tasks.telling import now, places, tell
@@ -17,7 +18,7 @@ from tasks.telling import now, places, tell
 def notify(run: Run, result: RunResult) -> None:
     """To the run's log, which Prefect and the terminal show. A fail goes to people at once, unless the night has told
     the same or enough; a pass goes to pagers, which it quiets; the night tells the rest."""
-    read_on = f". Runbook: {run.stack.runbooks_shown}/{run.name}.md"
+    read_on = f". Runbook: {runbook_of(run.stack.runbooks_shown, run.name)}"
     advice = "" if result.verdict in (Verdict.PASS, Verdict.SKIPPED) else read_on
     run.say(f"{run.name}: {str(result.verdict).upper()}: {result.why}{advice}")
 

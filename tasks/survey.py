@@ -24,6 +24,7 @@ from gameday.telling import courier
 from gameday.undo import lease, mending
 from gameday.undo.journal import Journal
 from gameday.verdict import ahead
+from tasks.definition import parameter_sets, required
 from tasks.look import readable
 
 __all__ = ["fitting", "requirements", "survey"]
@@ -130,7 +131,7 @@ def _watched(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> I
     """Each (alert, component) that a test is about which can run here, once."""
     known: dict[tuple[str, str], None] = {}
     for test in tests.values() if stack.alerts is not None else ():
-        for params in test().nightly:
+        for params in parameter_sets(test, stack.config):
             chosen = test(**params)
             roles = [step.fault.component for step in chosen.plan if isinstance(step, Inject)]
             if chosen.alert is not None and roles and not stack.misses(chosen):
@@ -171,7 +172,7 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
     """A row for each parameter set of each test: it can run here, or what it lacks; and one for what it can't judge."""
     untold = stack.untold()
     for name, test in tests.items():
-        for params in test().nightly:
+        for params in parameter_sets(test, stack.config):
             chosen = test(**params)
             lacks = stack.misses(chosen)
             for step in chosen.plan if not lacks else ():
@@ -182,7 +183,8 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
                         lacks.append(str(e))
             shown = ", ".join(f"{k}={v}" for k, v in params.items())
             yield {"what": f"test {name}", "ok": not lacks, "note": f"{shown}: {'; '.join(lacks) or 'can run'}"}
-        if silent := [f"{c.__name__} ({untold[c.__name__]})" for c in test().checks if c.__name__ in untold]:
+        checks = test(**dict.fromkeys(required(test), "")).checks
+        if silent := [f"{c.__name__} ({untold[c.__name__]})" for c in checks if c.__name__ in untold]:
             yield {"what": f"checks of {name}", "ok": True, "note": f"can't be judged here: {'; '.join(silent)}"}
 
 

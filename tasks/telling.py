@@ -17,6 +17,7 @@ from gameday import codec
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Finding, Message, RunResult, Verdict
 from gameday.stack.live import Stack
+from gameday.state import runbook_of
 from gameday.telling import messages
 from gameday.telling.courier import DELIVER_S, NIGHT_DELIVER_S, Courier
 from gameday.telling.messages import Places
@@ -78,7 +79,8 @@ def places(stack: Stack, night: str, test: str | None, flow: bool = True) -> Pla
     )
     runbook = None
     if test is not None:
-        runbook = f"{_folder(public.runbooks_url or stack.runbooks_shown)}{test}.md"
+        url = public.runbooks_url
+        runbook = f"{_folder(url)}{test}.md" if url else runbook_of(stack.runbooks_shown, test)
     context = FlowRunContext.get() if flow else None
     run = context.flow_run if context is not None else None
     ui = stack.config.prefect.ui_url

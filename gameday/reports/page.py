@@ -23,6 +23,7 @@ from gameday.codec import dumps
 from gameday.errors import GamedayError
 from gameday.model import Finding, RunResult, Verdict
 from gameday.reports import words
+from gameday.state import runbook_of
 
 __all__ = [
     "SYMBOLS",
@@ -184,6 +185,7 @@ def _environment() -> Environment:
         "Verdict": Verdict,
         "worse": worse,
         "stale": stale,
+        "runbook_of": runbook_of,
     }
     environment.globals.update(shared)
     return environment

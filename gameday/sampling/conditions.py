@@ -26,6 +26,7 @@ __all__ = [
     "job_failed",
     "job_idle",
     "lacks",
+    "lasted",
     "restored",
     "silent",
     "well",
@@ -106,6 +107,15 @@ def behind(seconds: float) -> Condition:
         return bool(lacking) and all(lag is not None and lag >= seconds for lag in lacking)
 
     return _named(condition, f"behind by {seconds:g} s", behind.__doc__)
+
+
+def lasted(seconds: float) -> Condition:
+    """The last act was done so long ago."""
+    return _named(
+        lambda now: now.acted_ns is not None and now.at_ns - now.acted_ns >= seconds * 1e9,
+        f"lasted for {seconds:g} s",
+        lasted.__doc__,
+    )
 
 
 def fired(point: str, times: int = 1) -> Condition:

@@ -301,10 +301,13 @@ class MetricsConfig(Strict):
 
 
 class TestsConfig(Strict):
-    """The stack's own failure tests. folder: where they lie, NAME.py with a function NAME each, relative to
-    gameday.toml; those of the trades platform when left out."""
+    """The stack's failure tests. folder: where its own lie, NAME.py with a function NAME each, relative to
+    gameday.toml; those of the trades platform when left out. general: which of flows/any a night has besides, each for
+    every component that opted in; all when left out. A general test is not made where the stack's own do the same to
+    that component."""
 
     folder: Path | None = None
+    general: tuple[str, ...] | None = None
 
 
 class RunbookConfig(Strict):

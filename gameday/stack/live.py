@@ -51,7 +51,7 @@ from gameday.ports import (
 from gameday.stack import config as configuration
 from gameday.stack.config import StackConfig
 from gameday.stack.stops import Stop
-from gameday.state import ROOT, RUNBOOKS, State
+from gameday.state import ROOT, RUNBOOKS, State, runbook_of
 from gameday.system.tls import KEYS, Tls
 
 __all__ = ["ARCHIVE", "OfItsOwn", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
@@ -240,7 +240,7 @@ class Stack:
 
     def runbook(self, test: str) -> Path:
         """Where the test's runbook lies."""
-        return self._runbooks / f"{test}.md"
+        return ROOT / runbook_of(str(self._runbooks), test)
 
     @property
     def runbooks_shown(self) -> str:

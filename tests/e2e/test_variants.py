@@ -1,4 +1,6 @@
-"""Every failure test with each parameter set that nights rotate through, but for the first: that is test_night.py's."""
+"""Every failure test with each parameter set that nights rotate through, but for the first: that is test_night.py's.
+And the general ones, each on a component or link that it can harm most.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,23 @@ SETS = [
     for params in definition(flow)().nightly[1:]  # the first one is the night's
 ]
 OFFLOAD = "offload_failure"
+HELD = {"component": "handler-kraken", "held_s": "5"}
+LINK = {"component": "clickhouse", "link": "broker-clickhouse"}
+GENERAL = [
+    ("crash", {"component": "broker"}),
+    ("restart", {"component": "handler-coinbase", "how": "sigkill"}),
+    ("hang", {"component": "broker"}),
+    ("hang", {"component": "clickhouse"}),
+    ("partition", {**LINK, "how": "blackhole"}),
+    ("slow_link", LINK),
+]
 
 
 @pytest.mark.parametrize(
     ("name", "params"),
     [
-        *only_in("variants", *(case for case in SETS if case[0] != OFFLOAD)),
+        ("hang", HELD),
+        *only_in("variants", *(case for case in SETS if case[0] != OFFLOAD), *GENERAL),
         *only_in("offload", *(case for case in SETS if case[0] == OFFLOAD)),
     ],
     ids=lambda part: "-".join(part.values()) if isinstance(part, dict) else part,

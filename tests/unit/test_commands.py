@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import catalogue, definitions
+from flows import catalogue, definitions, general
 from gameday.stack.config import default_path
 from gameday.state import ROOT
 from tasks.definition import definition, described
@@ -68,22 +68,22 @@ def test_a_command_that_looks_imports_no_more_than_it_needs(
 
 def test_the_parameters_are_those_that_prefect_shows() -> None:
     """`gameday list --json` tells them without Prefect."""
-    for name, flow in catalogue().items():
+    for name, flow in {**catalogue(), **general()}.items():
         assert described(definition(flow)) == flow.parameters.model_dump()["properties"], name
 
 
 def test_definitions_and_flows_are_the_same_tests_in_the_same_order() -> None:
     """Whichever was asked for first."""
     code = """
-from flows import catalogue, definitions
+from flows import catalogue, definitions, general
 from prefect.flows import Flow
 from tasks.definition import definition
 looked = definitions()
-flows = catalogue()
+flows = {**catalogue(), **general()}
 from flows.trades.broker_restart import broker_restart
 assert isinstance(broker_restart, Flow) and flows["broker_restart"] is broker_restart
 assert all(definition(flow) is looked[name] for name, flow in flows.items())
 assert list(looked) == list(flows) == list(definitions())
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
-    assert list(definitions()) == list(catalogue())
+    assert list(definitions()) == [*catalogue(), *general()]

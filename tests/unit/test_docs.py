@@ -39,7 +39,7 @@ def test_the_failure_test_of_the_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "failures").mkdir()
     (tmp_path / "failures" / "broker_hang.py").write_text(example("failure-tests.md", "failures/broker_hang.py"))
     (tmp_path / "gameday.toml").write_text('[tests]\nfolder = "failures"\n')
-    (test,) = definitions(tmp_path / "gameday.toml").values()
+    test = definitions(tmp_path / "gameday.toml")["broker_hang"]
     assert [params["seconds"] for params in test().nightly] == [10, 45]
     assert isinstance(test(seconds=45).plan[-1], Heal)
 

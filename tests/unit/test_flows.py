@@ -1,20 +1,22 @@
 """The failure tests as data, and what the night makes of them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import catalogue, definitions, find, parameters
+from flows import catalogue, definitions, find, general, parameters
 from flows.nightly import choose, too_late
 from gameday.errors import ConfigError
 from gameday.faults.isolate import Isolate
 from gameday.plan import FailureTest, Heal, Inject
 from gameday.stack.config import PrefectConfig, default_path
-from gameday.state import ROOT
+from gameday.stack.live import Stack, open_stack
+from gameday.state import ROOT, State
 from tasks.definition import definition, question
-from tests.fakes import OWN_TEST
+from tests.fakes import OWN_TEST, write_config
 
 PREFECT = PrefectConfig(api_url="http://127.0.0.1:1/api")
 DUE = datetime(2026, 1, 2, 2, 0, tzinfo=UTC)
@@ -87,6 +89,55 @@ def test_variants_are_those_that_the_stack_can_run() -> None:
     assert len(choose(["broker_restart"], "canonical", stack)) == 1
 
 
+@pytest.fixture
+def toy(tmp_path: Path) -> Callable[..., Stack]:
+    """Two processes that opted in and one that didn't, with a failure test of their own that restarts `web`."""
+
+    def made(more: str = "") -> Stack:
+        path = write_config(tmp_path, opted_in=("web", "queue"))
+        (tmp_path / "failures").mkdir(exist_ok=True)
+        (tmp_path / "failures" / "ours.py").write_text(OWN_TEST.replace('"broker"', '"web"'))
+        path.write_text(f'{path.read_text()}\n[tests]\nfolder = "failures"\n{more}')
+        return open_stack(path, State(tmp_path))
+
+    return made
+
+
+def chosen(stack: Stack, *names: str) -> list[tuple[str, str]]:
+    """Name and parameters of each run."""
+    found = choose(names or None, "canonical", stack)
+    return [(one.name, " ".join(map(str, params.values()))) for one, params in found]
+
+
+def test_a_general_test_is_for_each_component_that_opted_in(toy: Callable[..., Stack]) -> None:
+    """The stack's own come first, and take the place of those that do the same; what can't be done is left out: there
+    is no link."""
+    assert chosen(toy()) == [
+        ("ours", ""),
+        ("crash", "web"),
+        ("crash", "queue"),
+        ("restart", "queue"),
+        ("hang", "web"),
+        ("hang", "queue"),
+    ]
+
+
+def test_a_stack_says_which_general_tests_its_nights_have(toy: Callable[..., Stack]) -> None:
+    """None, some, or one that there isn't; by hand each can be run."""
+    assert chosen(toy("general = []")) == [("ours", "")]
+    assert chosen(toy('general = ["crash"]')) == [("ours", ""), ("crash", "web"), ("crash", "queue")]
+    assert chosen(toy("general = []"), "restart") == [("restart", "web"), ("restart", "queue")]
+    with pytest.raises(ConfigError, match=r"tests\.general has 'crsh'\. Did you mean crash"):
+        chosen(toy('general = ["crsh"]'))
+
+
+def test_a_general_test_says_what_it_demands() -> None:
+    """A component, and a link where it is about one."""
+    assert parameters(find("crash"), {"component": "web"}) == {"component": "web"}
+    with pytest.raises(ConfigError, match=r"partition: component and link missing\. Remedy: -p component=NAME"):
+        parameters(find("partition"), {"how": "cut"})
+
+
 @pytest.mark.parametrize(
     ("late", "skipped"), [(timedelta(0), False), (timedelta(minutes=15), False), (timedelta(minutes=16), True)]
 )
@@ -112,10 +163,11 @@ def own(tmp_path: Path) -> Path:
 
 
 def test_a_stack_has_failure_tests_of_its_own(own: Path) -> None:
-    """They are those of its folder, and no others."""
-    assert list(definitions(own)) == list(catalogue(own)) == ["ours"]
+    """They are those of its folder, and no other platform's; besides there are those of any component."""
+    assert list(catalogue(own)) == ["ours"]
+    assert list(definitions(own)) == ["ours", *general()]
     assert parameters(find("ours", own), {"how": "graceful"}) == {"how": "graceful"}
-    with pytest.raises(ConfigError, match=r"no failure test 'broker_restart'\. Known: ours"):
+    with pytest.raises(ConfigError, match=r"no failure test 'broker_restart'\. "):
         find("broker_restart", own)
 
 
