@@ -26,7 +26,7 @@ from gameday.reports import words
 from gameday.state import runbook_of
 
 __all__ = [
-    "SYMBOLS",
+    "SIGNS",
     "TEMPLATES",
     "anchor",
     "day",
@@ -45,7 +45,7 @@ __all__ = [
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-SYMBOLS = {Verdict.PASS: "✓", Verdict.SKIPPED: "–", Verdict.UNKNOWN: "?", Verdict.INVALID: "∅", Verdict.FAIL: "✕"}
+SIGNS = {Verdict.PASS: "✓", Verdict.SKIPPED: "–", Verdict.UNKNOWN: "?", Verdict.INVALID: "∅", Verdict.FAIL: "✕"}
 """Beside the verdict's word, so that colour carries nothing alone."""
 
 STEM = re.compile(r"[a-z][a-z0-9_]{0,99}")
@@ -179,7 +179,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(count=words.count, when=when, day=day, segment=segment)
     shared: Mapping[str, Any] = {
-        "symbols": SYMBOLS,
+        "signs": SIGNS,
         "NONE": words.NONE,
         "css": Markup((TEMPLATES / "site.css").read_text()),
         "Verdict": Verdict,

@@ -72,11 +72,11 @@ def histories(found: Sequence[Sequence[RunResult]]) -> Table:
     stacks = {runs[0].stack for runs in found}
     table = _table("Test", "MTTR and verdicts", "Usually", "Trend", last_min=11)
     for runs in found:
-        bars, verdicts = _course(runs)
+        course, verdicts = _course(runs)
         stack = f"\n  stack={runs[0].stack}" if len(stacks) > 1 else ""
         table.add_row(
             _name(runs[0]) + Text(plain(stack)),
-            Text(f"{bars}\n") + Text("").join(Text(LETTERS[v], STYLES[v]) for v in verdicts),
+            Text(f"{course}\n") + Text("").join(Text(LETTERS[v], STYLES[v]) for v in verdicts),
             "{}\np95 {}".format(*_usually(runs)),
             Text(words.trend(runs[0]) or f"{len(_passes(runs))} passes", "bold red" if _slower(runs[0]) else ""),
         )
@@ -87,9 +87,15 @@ def histories_markdown(found: Sequence[Sequence[RunResult]]) -> str:
     """Test | MTTR | Verdicts | Median | p95 | Trend, one line a history, ending with a newline."""
     lines = ["| Test | MTTR | Verdicts | Median | p95 | Trend |", "| --- | --- | --- | --- | --- | --- |"]
     for runs in found:
-        bars, verdicts = _course(runs)
+        course, verdicts = _course(runs)
         letters = "".join(LETTERS[v] for v in verdicts)
-        cells = (label(runs[0]), bars, letters, *_usually(runs), words.trend(runs[0]) or f"{len(_passes(runs))} passes")
+        cells = (
+            label(runs[0]),
+            course,
+            letters,
+            *_usually(runs),
+            words.trend(runs[0]) or f"{len(_passes(runs))} passes",
+        )
         lines.append(f"| {' | '.join(_cell(text) for text in cells)} |")
     return "\n".join(lines) + "\n"
 

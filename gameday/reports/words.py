@@ -38,7 +38,7 @@ NONE = "—"
 """What stands where nothing was measured or judged: never a 0."""
 
 
-BARS = "▁▂▃▄▅▆▇█"
+LEVELS = "▁▂▃▄▅▆▇█"
 
 NOTE_CHARACTERS_MAX = 160
 
@@ -113,7 +113,9 @@ def trend(result: RunResult) -> str:
 def sparkline(seconds: Sequence[float | None]) -> str:
     """One bar a run, its height from 0 to the highest: ▅▅▆█. A run that was not measured is a dot."""
     highest = max((s for s in seconds if s is not None), default=0.0)
-    return "".join("·" if s is None else BARS[round((len(BARS) - 1) * s / highest) if highest else 0] for s in seconds)
+    return "".join(
+        "·" if s is None else LEVELS[round((len(LEVELS) - 1) * s / highest) if highest else 0] for s in seconds
+    )
 
 
 def plain(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from gameday.model import Digest, Evidence, Finding, Measure, RunResult, Sample, Step, Tally, Verdict, Window
 from gameday.reports import html, svg
-from gameday.reports.page import SYMBOLS, TEMPLATES
+from gameday.reports.page import SIGNS, TEMPLATES
 from gameday.reports.timeline import ALL, Timeline, _streams, timeline
 from tests.unit import evidence
 from tests.unit.markup import Page
@@ -136,12 +136,12 @@ def test_the_page_can_be_read_aloud_and_by_keyboard(page: Page) -> None:
 
 def test_a_verdict_is_never_colour_alone(written: Path) -> None:
     """Beside each coloured verdict stand its word and a sign, and no two verdicts share a sign."""
-    assert len(set(SYMBOLS.values())) == len(Verdict)
+    assert len(set(SIGNS.values())) == len(Verdict)
     badges = re.findall(
         r'<span class="verdict (\w+)"><span aria-hidden="true">(.)</span> (\w+)</span>', written.read_text()
     )
     assert badges
-    assert all(name == word and SYMBOLS[Verdict[name.upper()]] == sign for name, sign, word in badges)
+    assert all(name == word and SIGNS[Verdict[name.upper()]] == sign for name, sign, word in badges)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
