@@ -81,7 +81,7 @@ CLICKHOUSE_KEPT = "ClickHouse(Metrics|ProfileEvents)_(Query|FailedQuery|Inserted
 """Of a thousand metrics those that the dashboard shows."""
 
 NICENESS = {"prefect-server": 5, "prefect-worker": 5, "seaweedfs": 5, "offload-worker": 5}
-"""What may be late, so that ingestion on the same cores is not: an offload's process imports for seconds."""
+"""What may be late, so that ingestion on the same cores is not."""
 
 TRADES_PER_S = 200
 """All symbols together; the rarest has seven of them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,7 +82,7 @@ def _deploy(function: str, name: str, interval_s: int, anchor: datetime) -> None
         work_pool_name=POOL,
         tags=["platform"],
         schedule=Interval(timedelta(seconds=interval_s), anchor_date=anchor),
-        job_variables={"command": f"{sys.executable} -m {waiting.__name__}"},
+        job_variables={"command": shlex.join(waiting.COMMAND)},
     )
     deployment.apply()  # type: ignore[union-attr]
 

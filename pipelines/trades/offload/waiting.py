@@ -1,8 +1,8 @@
 """Prefect's engine for one run, which ends with its worker until it begins: python -m pipelines.trades.offload.waiting
 
 A worker starts a run's process up to ten seconds before the run is due. When the worker is killed, a process that is
-still waiting then would begin without it, break at the first line that it logs into the worker's closed pipe, and so
-lose its slot of the schedule; ended, it is scheduled again by the next worker. A run that has begun goes on.
+still waiting then would begin without it, and be ended as running by the next worker: its slot of the schedule would be
+lost. Ended while it waits, it is scheduled again. A run that has begun goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-__all__ = ["WORKER", "import_less", "over"]
+__all__ = ["COMMAND", "WORKER", "import_less", "name_of", "over"]
+
+COMMAND = [sys.executable, "-m", "pipelines.trades.offload.waiting"]
 
 WORKER = "OFFLOAD_WORKER_PID"
 """In the environment of the worker, and of what it starts."""
@@ -25,8 +27,16 @@ GC_THRESHOLDS = (100_000, 50, 100)
 looked through again and again: a tenth of the imports' time.
 """
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+NAME_BYTES_MAX = 15
+"""What the kernel keeps of a process's name."""
+
 NO_SIGNAL = 0
+
+
+def name_of(run_id: str) -> bytes:
+    """What a run's process is called (/proc/PID/comm), so that it is known from another with its number."""
+    return run_id.replace("-", "")[:NAME_BYTES_MAX].encode()
 
 
 def over() -> None:
@@ -35,7 +45,7 @@ def over() -> None:
 
 
 def import_less() -> None:
-    """Make the imports of this process cheaper: a run is mostly that."""
+    """Make the imports of this process cheaper: they are most of what a run takes that has to do them."""
     sys.meta_path.insert(0, _WithoutPandas)
     gc.set_threshold(*GC_THRESHOLDS)
 
@@ -56,8 +66,10 @@ class _WithoutPandas:
 
 
 if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(PR_SET_NAME, name_of(os.environ["PREFECT__FLOW_RUN_ID"]), 0, 0, 0)
     _die_with_parent(signal.SIGKILL)
     if os.getppid() != int(os.environ[WORKER]):
         sys.exit(1)  # killed before
     import_less()
+    sys.modules.pop("prefect.engine", None)  # a forked run has it, and runpy would warn
     runpy.run_module("prefect.engine", run_name="__main__")

@@ -1,9 +1,10 @@
 """The worker of the work pool `platform`: python -m pipelines.trades.offload.worker.
 
-Prefect's own, and beside it two things that Prefect leaves to others. Flow runs of a worker that was killed are ended,
-with their processes, and told as crashed, or scheduled again if they had not begun: else they count as running for
-ever. Scheduled runs whose time has passed are cancelled but for the last: else all of an outage would run at once, and
-a machine that was too slow for its schedule once would run all that it missed, and stay too slow.
+Prefect's own, and beside it three things. Flow runs of a worker that was killed are ended, with their processes, and
+told as crashed, or scheduled again if they had not begun: else they count as running for ever. Scheduled runs whose
+time has passed are cancelled but for the last: else all of an outage would run at once, and a machine that was too slow
+for its schedule once would run all that it missed, and stay too slow. A run's process is forked from one that has done
+its imports (warm.py).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio.abc
 import httpx
 import structlog
 from prefect import get_client
@@ -32,11 +34,14 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.runner import _starter_engine
 from prefect.states import Cancelled, Crashed, Scheduled
+from prefect.utilities import processutils
 from prefect.workers.process import ProcessWorker
 
 from pipelines.trades.offload import waiting
 from pipelines.trades.offload.flow import POOL
+from pipelines.trades.offload.warm import Run, Warm
 
 __all__ = ["main"]
 
@@ -53,6 +58,9 @@ log = structlog.get_logger()
 
 async def serve() -> None:
     """Clean up, then serve the pool until the process ends."""
+    warm = Warm()
+    warm.begin()
+    vars(_starter_engine)["run_process"] = _forking(warm)  # where Prefect's own comment says to
     async with get_client() as client:
         await _end_orphans(client)
         await _skip_overdue(client)
@@ -61,6 +69,38 @@ async def serve() -> None:
             await ProcessWorker(work_pool_name=POOL, name=NAME, limit=RUNS_AT_ONCE).start(with_healthcheck=True)
         finally:
             keeping_up.cancel()
+
+
+def _forking(warm: Warm) -> Callable[..., Any]:
+    """Prefect's run_process, for the command that flow.py registers: a module of this Python, its output the worker's.
+    Any other is carried out as Prefect does."""
+
+    async def run_process(
+        command: list[str],
+        *,
+        stream_output: bool,
+        task_status: anyio.abc.TaskStatus[Any],
+        task_status_handler: Callable[[Any], Any],
+        env: dict[str, str],
+        cwd: Path,
+        **more: Any,
+    ) -> Run | anyio.abc.Process:
+        if command != waiting.COMMAND or not stream_output or more:
+            return await processutils.run_process(
+                command,
+                stream_output=stream_output,
+                task_status=task_status,
+                task_status_handler=task_status_handler,
+                env=env,
+                cwd=cwd,
+                **more,
+            )
+        run = await warm.run(waiting.__name__, env, str(cwd))
+        task_status.started(task_status_handler(run))
+        await run.wait()
+        return run
+
+    return run_process
 
 
 async def _end_orphans(client: PrefectClient) -> None:
@@ -113,10 +153,10 @@ async def _runs(client: PrefectClient, *states: StateType) -> Sequence[FlowRun]:
 def _is_alive(run: FlowRun) -> bool:
     """Whether that process still is this run's: its number alone may be another's by now."""
     try:
-        environment = Path(f"/proc/{run.infrastructure_pid}/environ").read_bytes()
+        name = Path(f"/proc/{run.infrastructure_pid}/comm").read_bytes()
     except OSError:
         return False
-    return f"PREFECT__FLOW_RUN_ID={run.id}".encode() in environment
+    return name.strip() == waiting.name_of(str(run.id))
 
 
 def main() -> int:
