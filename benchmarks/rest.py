@@ -124,7 +124,7 @@ def cpu_s(pids: Iterable[int], ended_children: bool = True) -> float:
     ticks = 0
     for pid in pids:
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         ticks += sum(map(int, fields[UTIME : CSTIME + 1 if ended_children else UTIME + 2]))

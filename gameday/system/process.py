@@ -250,8 +250,9 @@ def sockets(pid: int) -> frozenset[str]:
 def _stat(pid: int) -> list[str] | None:
     """The fields after the command's name; None when the process is gone or a zombie."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # a fourth of what pathlib takes; probes ask often
+            data = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text.rpartition(")")[2].split()
+    fields = data.rpartition(b")")[2].decode().split()  # not the name: it need not be text
     return None if fields[STATE] in ("Z", "X") else fields
