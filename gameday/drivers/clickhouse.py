@@ -43,13 +43,20 @@ DIGEST_WITHIN_S = 120.0
 TAIL_ROWS = 5_000
 """How far back from each partition's end heads() looks at first, where there is no table of heads."""
 
-BUCKET_KEYS = 4_000_000
-"""How many keys an exact digest holds at once, at about 100 bytes each; more are done one hash bucket after another."""
+BUCKET_KEYS = 12_000_000
+"""How many keys an exact digest holds at once, at about 50 bytes each; more are done one hash bucket after another."""
+
+KNOWN = "`groups of the window`"
+"""A name in a query, which no column has."""
 
 RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
 
-ALL_HASHES = "groupUniqArray(r)"
+PAIR = "if(min(r) = max(r), min(r), min(r) + max(r))"
+TRIES = 3
+"""How often a table is counted in which rows come or go meanwhile."""
+
+MASK = (1 << 64) - 1
 MALFORMED_NAMED = 3
 TIMES = re.compile(r"(Nullable\()?DateTime")
 """Columns that are compared with a time as they are: a moment, whatever the zone. A date is one only in some zone."""
@@ -128,6 +135,19 @@ class _Shape:
     fits: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     unfit: str = "''"
+
+
+@dataclass(frozen=True)
+class _Surplus:
+    """What a group has too much because keys repeat: rows, their hashes' sum, keys with several, the keys' sum."""
+
+    rows: int
+    sum: int
+    conflicts: int
+    key_sum: int
+
+
+NO_SURPLUS = _Surplus(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -313,21 +333,18 @@ class Hop:
             topic, partition, offset = (self.log[name] for name in ("topic", "partition", "offset"))
             hashed = row_hash([f"toUInt64({offset})"])
             places = _Shape((topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed)
-            fits = self._shape(self.table).fits
-            inside = self._inside(window, self.table)
-            where = f"{inside} AND {fits}" if fits else inside
+            where = _fitting(self._shape(self.table), self._inside(window, self.table))
             found.append(Digest("offsets", self.name, "raw", tallied(places, self.table, where)))
         return tuple(found)
 
-    def _summed(self, shape: _Shape, table: str, where: str) -> dict[Group, Tally]:
-        """One scan, without grouping by key. Sums of UInt64 wrap."""
-        keep = f" AND {shape.fits}" if shape.fits else ""
+    def _summed(self, shape: _Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
+        """One scan, without grouping by key. Sums of UInt64 wrap. keys: SQL of how many keys there are."""
         by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
-        figures = f"count(), min({shape.id}), max({shape.id}), sum({shape.row}), sum({shape.key})"
-        sql = f"SELECT {', '.join([*shape.groups, figures])} FROM {table} WHERE {where}{keep}{by}"
+        figures = f"count(), {keys}, min({shape.id}), max({shape.id}), sum({shape.row}), sum({shape.key})"
+        sql = f"SELECT {', '.join([*shape.groups, figures])} FROM {table} WHERE {_fitting(shape, where)}{by}"
         return {
-            tuple(map(str, group)): Tally(rows, rows, lo, hi, total, key_sum=keys)
-            for *group, rows, lo, hi, total, keys in self._server.rows(sql, DIGEST_WITHIN_S)
+            tuple(map(str, group)): Tally(rows, distinct, lo, hi, total, key_sum=key_sum)
+            for *group, rows, distinct, lo, hi, total, key_sum in self._asked(sql)
             if rows
         }
 
@@ -335,42 +352,50 @@ class Hop:
         """By key, in as many hash buckets as keep the keys in bounds."""
         from gameday.records.tallies import add
 
-        keep = f"{where} AND {shape.fits}" if shape.fits else where
-        hashed = f"cityHash64({', '.join(shape.groups)})" if shape.groups else "toUInt64(0)"
-        by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
-        sql = f"SELECT {', '.join([*shape.groups, f'any({hashed})', 'count()'])} FROM {table} WHERE {keep}{by}"
-        known = {number: (tuple(map(str, group)), rows) for *group, number, rows in self._asked(sql)}
-        if not known:
-            return {}
-        buckets = 1 + sum(rows for _, rows in known.values()) // BUCKET_KEYS
+        counted = self._asked(f"SELECT count() FROM {table} WHERE {_fitting(shape, where)}")
+        buckets = 1 + sum(rows for (rows,) in counted) // BUCKET_KEYS
         found: dict[Group, Tally] = {}
         for bucket in range(buckets):
-            within = f"{keep} AND {shape.key} % {buckets} = {bucket}" if buckets > 1 else keep
-            for number, tally in self._bucket(shape, hashed, table, within).items():
-                group = known[number][0]
+            within = f"{where} AND {shape.key} % {buckets} = {bucket}" if buckets > 1 else where
+            for group, tally in self._told_apart(shape, table, within).items():
                 found[group] = add(found.get(group, EMPTY), tally)
         return found
 
-    def _bucket(
-        self, shape: _Shape, hashed: str, table: str, where: str, hashes: str = "[min(r), max(r)]"
-    ) -> dict[int, Tally]:
-        """Tallies by the hash of the group. The lowest and the highest hash of a key tell whether it has several;
-        which, only the set of them all does."""
+    def _told_apart(self, shape: _Shape, table: str, where: str) -> dict[Group, Tally]:
+        """Sums that count distinct keys are exact where no key repeats. Else what repeats is looked at by itself, and
+        taken off. Raises DriverError when rows go on coming or going between the two."""
+        for _ in range(TRIES):
+            sums = self._summed(shape, table, where, f"uniqExact({shape.key})")
+            if all(tally.rows == tally.keys for tally in sums.values()):
+                return sums
+            surplus = self._surplus(shape, table, where)
+            found = {group: _without(tally, surplus.get(group, NO_SURPLUS)) for group, tally in sums.items()}
+            if all(found[group].keys == tally.keys for group, tally in sums.items()):
+                return found
+        raise DriverError(f"hops.{self.name}: records were repeated in {table} while they were counted", definite=True)
+
+    def _surplus(self, shape: _Shape, table: str, where: str, distinct: str = PAIR) -> dict[Group, _Surplus]:
+        """Of the keys that are there more than once. distinct: SQL of the sum of a key's distinct hashes. The lowest
+        and the highest are all that two rows can have; only of more of them are all hashes held."""
+        keep = _fitting(shape, where)
+        names = [f"g{n}" for n in range(len(shape.groups))]
+        group = [f"{sql} AS {name}" for sql, name in zip(shape.groups, names, strict=True)]
+        key = f"bitXor(cityHash64({', '.join(shape.groups)}), {shape.key})" if names else shape.key
+        again = f"SELECT {key} AS m FROM {table} WHERE {keep} GROUP BY m HAVING count() > 1"
         sql = f"""
-            SELECT g, sum(copies), count(), min(lo), max(hi), sum(arraySum(arrayDistinct(hashes))),
-                countIf(length(arrayDistinct(hashes)) > 1), sum(k)
+            SELECT {", ".join([*names, "sum(copies - 1)", "sum(more)", "sum(differs)", "sum((copies - 1) * k)"])},
+                max(copies * differs)
             FROM (
-                SELECT g, k, count() AS copies, {hashes} AS hashes, min(i) AS lo, max(i) AS hi
-                FROM (SELECT {hashed} AS g, {shape.key} AS k, {shape.row} AS r, {shape.id} AS i
-                      FROM {table} WHERE {where})
-                GROUP BY g, k)
-            GROUP BY g"""
-        found: dict[int, Tally] = {}
-        for group, rows, keys, lo, hi, total, conflicts, key_sum in self._asked(sql):
-            found[group] = Tally(rows, keys, lo, hi, total, conflicts, key_sum=key_sum)
-        if hashes != ALL_HASHES and any(tally.conflicts for tally in found.values()):
-            return self._bucket(shape, hashed, table, where, ALL_HASHES)
-        return found
+                SELECT {", ".join([*names, "k"])}, count() AS copies, sum(r) - {distinct} AS more,
+                    min(r) != max(r) AS differs
+                FROM (SELECT {", ".join([*group, f"{shape.key} AS k", f"{shape.row} AS r"])}
+                      FROM {table} WHERE {keep} AND {key} IN ({again}))
+                GROUP BY {", ".join([*names, "k"])})
+            {f"GROUP BY {', '.join(names)}" if names else ""}"""
+        rows = self._asked(sql)
+        if distinct == PAIR and any(most > 2 for *_, most in rows):
+            return self._surplus(shape, table, where, "arraySum(groupUniqArray(r))")
+        return {tuple(map(str, row[: len(names)])): _Surplus(*map(int, row[len(names) : -1])) for row in rows}
 
     def _asked(self, sql: str) -> Sequence[Sequence[Any]]:
         return self._server.rows(sql, DIGEST_WITHIN_S)
@@ -449,14 +474,14 @@ class Hop:
         if len(groups) == 1:
             (group,) = groups
             return " AND ".join([*found, *(same(sql, text) for sql, text in zip(self._groups, group, strict=True))])
-        several = len(self._groups) > 1  # a tuple of one is no literal for the server's parser, and would be too much
-        listed = ", ".join(f"({', '.join(map(literal, group))})" if several else literal(group[0]) for group in groups)
-        texts = f"cityHash64({', '.join(f't.{n + 1}' for n in range(len(self._groups))) if several else 't'})"
-        known = f"arrayMap(t -> {texts}, [{listed}])"
+        texts = [f"[{', '.join(map(literal, column))}]" for column in zip(*groups, strict=True)]
+        names = ", ".join(f"t{n}" for n in range(len(texts)))
+        known = f"arrayMap(({names}) -> cityHash64({names}), {', '.join(texts)}) AS {KNOWN}"
         own = f"cityHash64({', '.join(self._groups)})"
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
             bounds = f"CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64))"
             found.append(f"{number.sql} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")
+            known = KNOWN
         return " AND ".join([*found, *self._hint(groups, number.sql)])
 
     def _hint(self, groups: Mapping[Group, tuple[int, int]], number: str) -> list[str]:
@@ -468,13 +493,22 @@ class Hop:
         width = max(8192, sum(hi - lo for lo, hi in groups.values()) // RANGES_MAX)
         if lows < 0:
             return []  # from the first record on
-        ranges = ", ".join(
-            f"({', '.join([*map(literal, group), str(part)])})"
+        ranges = [
+            (*map(literal, group), str(part))
             for group, (lo, hi) in groups.items()
             for part in range(lo // width, hi // width + 1)
+        ]
+        names = [f"t{n}" for n in range(len(plain))]
+        arrays = (
+            f"[{', '.join(column)}] AS {name}" for column, name in zip(zip(*ranges, strict=True), names, strict=True)
         )
-        listed = ", ".join([*self._groups, f"intDiv({number}, {width})"])
-        return [f"indexHint(({listed}) IN ({ranges}))"] if ranges else []
+        listed, told = ", ".join([*self._groups, f"intDiv({number}, {width})"]), ", ".join(names)
+        # arrays, for the server takes ten times as long to read as many tuples
+        return (
+            [f"indexHint(({listed}) IN (SELECT {told} FROM (SELECT {', '.join(arrays)}) ARRAY JOIN {told}))"]
+            if ranges
+            else []
+        )
 
     def _malformed(self, window: Window) -> dict[str, Json]:
         shape = self._shape(self.table)
@@ -576,6 +610,22 @@ def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequen
         name: np.array(column, dtype=str if name in texts else np.int64)
         for name, column in zip(names, columns, strict=True)
     }
+
+
+def _fitting(shape: _Shape, where: str) -> str:
+    """The condition of rows whose values fit their types."""
+    return f"{where} AND {shape.fits}" if shape.fits else where
+
+
+def _without(tally: Tally, surplus: _Surplus) -> Tally:
+    """The tally of each record once, but for its rows."""
+    return replace(
+        tally,
+        keys=tally.rows - surplus.rows,
+        sum=(tally.sum - surplus.sum) & MASK,
+        conflicts=surplus.conflicts,
+        key_sum=((tally.key_sum or 0) - surplus.key_sum) & MASK,
+    )
 
 
 def either(conditions: Iterable[str]) -> str:

@@ -148,6 +148,8 @@ def _scaled(x: str, bare: str, places: int) -> Made | None:
         factor = 10**more
         low, high = -(-INT64_MIN // factor), INT64_MAX // factor
         scaled = f"toInt64({raw}) * {factor}" if factor > 1 else raw
+        if SMALL.fullmatch(bare):
+            return (_word(scaled),), f"{raw} BETWEEN {low} AND {high}" if factor > 1 else None
         if raw.endswith("'Int128')"):
             return (_word(scaled),), f"{raw} BETWEEN toInt128('{low}') AND toInt128('{high}')"
         return (_word(scaled),), _between(f"toInt256({raw})", low, high)
