@@ -6,7 +6,6 @@ itself, and so is the reason of one that doesn't fit.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,9 +18,11 @@ __all__ = ["array", "canonical"]
 
 Array = npt.NDArray[Any]
 
-INTS = re.compile(r"(?:-?[0-9]{1,18}\n)*", re.ASCII)
-PLAIN = r"(?:-?[0-9]{{1,{whole}}}(?:\.[0-9]{{0,{places}}}0{{0,40}})?\n)*"
-"""Decimals that fit 64 bits when they are scaled."""
+DIGITS_MAX = 18
+"""A number of so many fits 64 bits."""
+
+NEWLINE, POINT, MINUS = b"\n.-"
+POWERS = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
 
 
 def canonical(kind: Type, values: Sequence[Any]) -> Array | None:
@@ -72,25 +73,37 @@ def _texts(kind: Type, values: Sequence[str]) -> Array:
 
 
 def _digits(kind: Type, values: Sequence[str]) -> Array | None:
-    joined = "\n".join(values) + "\n"
-    if joined.count("\n") != len(values) or INTS.fullmatch(joined) is None:
-        return None
-    return np.array(list(map(int, values)), dtype=np.int64)
+    """Plain whole numbers as text."""
+    return None if any("." in value for value in values) else _decimals(kind, values)
 
 
 def _decimals(kind: Type, values: Sequence[str]) -> Array | None:
-    """Plain decimals as text."""
-    places = kind.places
+    """Plain decimals as text, with no more places than the type has."""
     joined = "\n".join(values) + "\n"
-    plain = re.compile(PLAIN.format(whole=18 - places, places=places), re.ASCII) if places < 18 else None
-    if plain is None or joined.count("\n") != len(values) or plain.fullmatch(joined) is None:
+    if not joined.isascii():
         return None
-    pad = "0" * places
-    scaled = []
-    for value in values:
-        whole, _, fraction = value.partition(".")
-        scaled.append(int(whole + (fraction + pad)[:places]))
-    return np.array(scaled, dtype=np.int64)
+    text = joined.encode()
+    if text.translate(None, b"0123456789.-\n") or text.count(b"-") != (b"\n" + text).count(b"\n-"):
+        return None
+    letters = np.frombuffer(text, dtype=np.uint8)
+    ends, points = np.flatnonzero(letters == NEWLINE), np.flatnonzero(letters == POINT)
+    if len(ends) != len(values):
+        return None
+    starts = np.append(0, ends[:-1] + 1)
+    whole, fraction = ends - starts - (letters[starts] == MINUS), np.zeros(len(values), dtype=np.int64)
+    owners = np.searchsorted(ends, points)
+    if (np.diff(owners) == 0).any():
+        return None  # a value with two points
+    fraction[owners] = ends[owners] - points - 1
+    whole[owners] -= fraction[owners] + 1
+    if (
+        whole.min(initial=1) < 1
+        or whole.max(initial=0) > DIGITS_MAX - kind.places
+        or fraction.max(initial=0) > kind.places
+    ):
+        return None
+    scaled: Array = np.fromstring(text.replace(b".", b""), dtype=np.int64, sep="\n")
+    return scaled * POWERS[kind.places - fraction]
 
 
 _SHORT: Mapping[tuple[str, type], Short] = {

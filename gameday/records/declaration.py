@@ -93,11 +93,13 @@ class Stream:
         """The groups that there are, and of each record the place of its own among them."""
         import numpy as np
 
-        keys = list(zip(*(columns[name].tolist() for name in self.group), strict=True))
+        fields = [columns[name].tolist() for name in self.group]
+        keys: list[Any] = fields[0] if len(fields) == 1 else list(zip(*fields, strict=True))
         keys = keys or [()] * len(columns[self.sequence])
         places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        groups = [self.grouped(dict(zip(self.group, key, strict=True))) for key in places]
-        return groups, np.array([places[key] for key in keys], dtype=np.intp)
+        several = [(key,) for key in places] if len(fields) == 1 else list(places)
+        groups = [self.grouped(dict(zip(self.group, key, strict=True))) for key in several]
+        return groups, np.fromiter(map(places.__getitem__, keys), np.intp, len(keys))
 
     def told_apart(self, columns: Columns) -> npt.NDArray[Any]:
         """Of each record of a group what no other one there has: its number, or its key's hash."""

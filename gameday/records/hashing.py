@@ -5,7 +5,6 @@ The same in SQL is in_clickhouse.py's and in_postgres.py's.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -77,21 +76,17 @@ def words(kind: Type, values: npt.NDArray[np.integer] | Sequence[Canonical]) -> 
         raw = b"".join(_NULLS if value is None else value for value in values)  # type: ignore[misc]
         pairs = np.frombuffer(raw, dtype="<u8").astype(np.uint64).reshape(-1, 2)
         return (pairs[:, 0].copy(), pairs[:, 1].copy())
-    return (
-        _array(
-            NULL if value is None else _word(value) if isinstance(value, str) else word_of_bytes(value)  # type: ignore[arg-type]
-            for value in values
-        ),
-    )
+    known = {value: _word(value) for value in set(values)}  # most texts of a stream come again and again
+    return (np.fromiter(map(known.__getitem__, values), np.uint64, len(values)),)
 
 
 _NULLS = NULL.to_bytes(8, "little") * 2
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _word(text: str) -> int:
-    """Remembered, for most texts of a stream come again and again."""
-    return word_of_bytes(text.encode())
+def _word(value: Canonical) -> int:
+    if value is None:
+        return NULL
+    return word_of_bytes(value.encode() if isinstance(value, str) else value)  # type: ignore[arg-type]
 
 
 def _array(numbers: Iterable[int]) -> U64:

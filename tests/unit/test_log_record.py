@@ -188,3 +188,26 @@ def test_all_at_once_is_what_each_is_by_itself(told: list[dict[str, Any]], shape
     of, columns = table
     values = list(zip(*(columns[name].tolist() for name in TRADES.types), strict=True))
     assert (list(of), values) == ([n for n, _ in each], [values for _, (_, values) in each])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [b'{"id":1,"of":[{"id":2}', b'{"id":3}]}', b'{"id":4},{"id":5}'],
+        [b'{"id":1},null,{"id":2}', b'{"id":3', b'"of":4}'],
+        [b'{"id":1}', b"", b'{"id":2},{"id":3}'],
+        [b'{"id":1}', b' {"id":2} {"id":3}'],
+    ],
+)
+def test_messages_that_are_whole_only_together_are_malformed(raw: list[bytes]) -> None:
+    """They are parsed as one list; halves in two messages are no record because the list has as many items."""
+    made = reader(declared(key=["id"], sequence="id"), {}, "hops.broker", [])
+    assert made.columns([None] * len(raw), raw) is None
+
+
+def test_messages_of_which_some_lack_a_key_are_read_at_once() -> None:
+    """The field is absent there; the others have theirs."""
+    made = reader(declared(key=["id"], sequence="id", fields={"of": "text"}), {}, "hops.broker", [])
+    table = made.columns([None, None], [b'{"id":1,"of":"a"}', b'{"id":2}'])
+    assert table is not None
+    assert {name: column.tolist() for name, column in table[1].items()} == {"id": [1, 2], "of": ["a", None]}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gameday.records import columns
 from gameday.records.hashing import row_hash, words
 from gameday.records.types import INT64_MAX, INT64_MIN, NULL, Malformed, parse
 
@@ -110,3 +111,40 @@ def test_a_hash_goes_on_from_another() -> None:
     """A key's hash is the beginning of its row's."""
     one, two = np.arange(100_000), np.arange(100_000) * 7
     assert (row_hash([two], before=row_hash([one])) == row_hash([one, two])).all()
+
+
+PLAIN = [
+    "0",
+    "-0",
+    "007",
+    "1.",
+    "-1.5",
+    ".5",
+    "-.5",
+    "-",
+    "--1",
+    "1-1",
+    "1.2.3",
+    "+1",
+    "1e3",
+    "1.-",
+    "9.12345678",
+    "9.123456789",
+    "1.000000000000",
+]
+PLAIN += ["", " 1", "1\n2", "\u0661", "1" * 18, "1" * 19, "1234567890.12345678", "12345678901.5"]
+
+
+@pytest.mark.parametrize("kind", ["int", "decimal(0)", "decimal(2)", "decimal(8)", "decimal(18)"])
+@given(values=st.lists(st.sampled_from(PLAIN), max_size=4))
+def test_texts_of_numbers_are_the_same_all_at_once(kind: str, values: list[str]) -> None:
+    """An array of what each is by itself; none where one of them is malformed."""
+    of = parse(kind)
+    try:
+        each = [of.canonical(value) for value in values]
+    except Malformed:
+        assert columns.canonical(of, values) is None
+        return
+    found = columns.canonical(of, values)
+    assert found is not None
+    assert found.tolist() == each
