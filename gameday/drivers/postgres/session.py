@@ -103,22 +103,20 @@ class Session:
             result = self._result()
             if result is None or result.status != pq.ExecStatus.COPY_OUT:
                 raise self._refused(result)
-            rows: list[memoryview] = []
-            size, next_row = 0, self._connection.get_copy_data
-            while True:
+            piece, next_row = bytearray(), self._connection.get_copy_data  # a list of rows would keep Python's
+            while True:  # garbage collector busy
                 length, row = next_row(1)
                 if length > 0:
-                    rows.append(row)
-                    size += length
-                    if size < PIECE_BYTES:
+                    piece += row
+                    if len(piece) < PIECE_BYTES:
                         continue
                 elif length == 0:
                     self._wait(select.POLLIN)
                     self._connection.consume_input()
                     continue
-                if rows:
-                    yield b"".join(rows)
-                    rows, size = [], 0
+                if piece:
+                    yield bytes(piece)
+                    piece = bytearray()
                 if length < 0:
                     break
             self._end()
