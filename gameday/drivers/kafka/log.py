@@ -450,19 +450,26 @@ class Hop:
                     raise TimeoutError(_unread(left, came))
                 batch: list[Any] = self._consumer.consume(BATCH_RECORDS, min(BATCH_WITHIN_S, left_s))
                 fresh: dict[Slot, list[Any]] = {}
+                over: set[Slot] = set()
                 for message in batch:
                     slot = (message.topic(), message.partition())
-                    error, stop = message.error(), left.get(slot, -1)
-                    ended = _ended(error)
-                    if error is None and message.offset() < stop:
+                    error = message.error()
+                    if error is None:
                         fresh.setdefault(slot, []).append(message)
-                        came[slot] = message.offset() + 1
-                        patience = time.monotonic() + READ_WITHIN_S
-                    if (ended or error is None) and slot in left and message.offset() >= stop - (error is None):
-                        del left[slot]
-                        patience = time.monotonic() + READ_WITHIN_S
+                    elif _ended(error) and message.offset() >= left.get(slot, INT64_MAX):
+                        over.add(slot)
                 for slot, messages in fresh.items():
-                    reading[slot].append(self._parse(messages))
+                    stop, last = left.get(slot, -1), messages[-1].offset()
+                    if last >= stop - 1:
+                        over.add(slot)
+                        messages = [message for message in messages if message.offset() < stop]
+                    if messages:
+                        reading[slot].append(self._parse(messages))
+                        came[slot] = messages[-1].offset() + 1
+                        patience = time.monotonic() + READ_WITHIN_S
+                for slot in over & left.keys():
+                    del left[slot]
+                    patience = time.monotonic() + READ_WITHIN_S
         finally:
             self._consumer.unassign()
         return {slot: _Piece.join(self.stream, pieces) for slot, pieces in reading.items()}
