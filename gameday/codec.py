@@ -42,6 +42,9 @@ T = TypeVar("T")
 EVIDENCE = "evidence.json"
 SAMPLES = "samples"
 
+NO_PARTS = "%"
+"""The key of an empty tuple, the group of a stream without groups: a "%" of a part's own is escaped."""
+
 
 def encode(value: object) -> Json:
     """What json.dumps takes, from model.py's values: dataclasses as objects, enums by lower-case name, tuples as lists.
@@ -178,8 +181,8 @@ def _encode(value: object, at: str) -> Json:
 def _encode_key(key: object, at: str) -> str:
     if type(key) is str:
         return key
-    if isinstance(key, tuple) and key and all(type(part) is str for part in key):
-        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in key)
+    if isinstance(key, tuple) and all(type(part) is str for part in key):
+        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in key) if key else NO_PARTS
     raise TypeError(f"{at or 'value'} has the key {key!r}: a key must be text, or a tuple of texts")
 
 
@@ -230,7 +233,9 @@ def _decode_dataclass(type_: type, value: Json, at: str) -> Any:
 
 
 def _decode_key(type_: Any, key: str) -> Any:
-    return tuple(unquote(part) for part in key.split("/")) if typing.get_origin(type_) is tuple else key
+    if typing.get_origin(type_) is not tuple:
+        return key
+    return tuple(unquote(part) for part in key.split("/")) if key != NO_PARTS else ()
 
 
 def _expect(types_: type | tuple[type, ...], value: Json, at: str) -> Any:

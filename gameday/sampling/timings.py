@@ -104,8 +104,10 @@ class Goodness:
 
 
 def series_of(kind: str, owner: str, key: str | Group) -> str:
-    """The name of a series: series_of("head", "silver", ("west", "one/1")) is head/silver/west/one/1."""
-    return f"{kind}/{owner}/{key if isinstance(key, str) else '/'.join(key)}"
+    """The name of a series: series_of("head", "silver", ("west", "one/1")) is head/silver/west/one/1, and that of a
+    stream without groups head/silver, as the sampler writes it."""
+    name = key if isinstance(key, str) else "/".join(key)
+    return f"{kind}/{owner}/{name}" if name else f"{kind}/{owner}"
 
 
 def is_alert(series: str) -> bool:

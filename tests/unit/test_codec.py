@@ -34,7 +34,7 @@ from gameday.plan import Await
 from gameday.verdict import selftest
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-groups = st.lists(names, min_size=1, max_size=3).map(tuple)
+groups = st.lists(names, max_size=3).map(tuple)
 whole = st.integers(-(1 << 63), 1 << 64)
 real = st.floats(allow_nan=False, allow_infinity=False)
 plain = st.recursive(
@@ -129,7 +129,7 @@ def test_equal_values_give_equal_text() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [np.int64(1), np.float64(1), np.array([1]), float("nan"), float("inf"), {1: 2}, {(): 1}, {1, 2}, b"x", Path("x")],
+    [np.int64(1), np.float64(1), np.array([1]), float("nan"), float("inf"), {1: 2}, {1, 2}, b"x", Path("x")],
     ids=repr,
 )
 def test_what_would_come_back_as_something_else_is_refused(value: Any) -> None:

@@ -394,6 +394,6 @@ def test_without_samples_there_is_no_picture() -> None:
 
 def test_a_stream_without_groups_has_a_row() -> None:
     """One for all of its records."""
-    samples = {f"head/{hop}/": [Sample(n * 10**8, 10**6, float(n)) for n in range(50)] for hop in ("log", "table")}
+    samples = {f"head/{hop}": [Sample(n * 10**8, 10**6, float(n)) for n in range(50)] for hop in ("log", "table")}
     bare = Evidence("t", {}, "s", ledger="log", visible="table", samples=samples, window=Window({(): 0}, {(): 9}))
     assert [row.name for row in _streams(bare, 0)[0]] == [ALL]

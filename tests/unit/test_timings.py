@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from gameday.errors import GamedayError
 from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample
+from gameday.ports import Hop
+from gameday.samplelog import series_name
 from gameday.sampling import timings
+from gameday.stack.live import _Heads
 from gameday.verdict import selftest
 from gameday.verdict.selftest import Timeline
 
@@ -79,6 +82,19 @@ def holds(measure: Measure, truth_s: float, wide_s: float = 0.15) -> bool:
 
 
 # ---- delays ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_without_groups_has_the_series_that_the_sampler_writes() -> None:
+    """Its heads have one key, which is empty."""
+
+    class Head:
+        name = "silver"
+
+        def heads(self) -> dict[Group, int]:
+            return {(): 7}
+
+    (suffix,) = _Heads(cast("Hop", Head())).read()
+    assert timings.series_of("head", "silver", ()) == series_name("head/silver", suffix) == "head/silver"
 
 
 def test_the_delay_is_since_the_first_record_that_is_not_shown() -> None:
