@@ -73,8 +73,9 @@ def _not_ready() -> str:
     """Why there is nothing to measure; "" when there is."""
     try:
         stack = open_stack()
-        stack.ledger.heads()
-        stack.visible.heads()
+        for live in stack.streams.values():
+            live.ledger.heads()
+            live.visible.heads()
     except GamedayError as e:
         return str(e)
     holder = lease.holder(stack.state)

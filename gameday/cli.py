@@ -693,8 +693,11 @@ def _print_status(seen: dict[str, Any]) -> None:
     if seen["streams"]:
         out.print()
         streams = Table("stream", "ledger", "visible", "behind", box=None, pad_edge=False)
+        several = len({row["stream"] for row in seen["streams"]}) > 1
         for row in seen["streams"]:
-            streams.add_row(*(str(row[name]) for name in ("group", "ledger", "visible", "behind")))
+            named = (row["stream"] if several or not row["group"] else "", row["group"])
+            figures = (str(row[name]) for name in ("ledger", "visible", "behind"))
+            streams.add_row(" ".join(filter(None, named)), *figures)
         out.print(streams)
     if seen["links"]:
         out.print()

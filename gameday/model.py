@@ -6,7 +6,7 @@ Times are nanoseconds of CLOCK_MONOTONIC (`*_ns`) unless a name says wall clock 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -220,7 +220,8 @@ class Marks:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Normal, just before the plan. delay_p99_s: the visible hop behind the ledger. bound_s: the b of "good at t"."""
+    """Normal, just before the plan. delay_p99_s: the visible hop behind the ledger, of several streams the slowest.
+    bound_s: the b of "good at t". rates: of one stream; what each has is in Followed."""
 
     marks: Marks
     delay_p99_s: float
@@ -229,8 +230,35 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """One stream as a run follows it: what conditions and checks have of it alone.
+
+    hops: in order, the first is the ledger; with the archive's if the stream is exported. topics: those that its logs
+    read. groups: those that there were when the run began. affected, knows, gapless: as in Evidence. delay_p99_s,
+    bound_s, rates: its own baseline. window: None: not told.
+    """
+
+    stream: str
+    hops: tuple[str, ...]
+    visible: str
+    topics: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
+    affected: tuple[Group, ...] = ()
+    knows: bool = False
+    gapless: bool = True
+    delay_p99_s: float = 0.0
+    bound_s: float = 0.0
+    rates: Mapping[Group, float] = field(default_factory=dict)
+    window: Window | None = None
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything a verdict rests on. Saved with the run: checks, diagnose and a disputed verdict replay from it.
+
+    followed: the streams. Where there are several `each` has the evidence of every one of them, which is what a
+    check judges; and what is one stream's alone (visible, ledger, knows, affected, window, stream, gapless) is empty
+    here.
 
     inject_ns: the first act. clock_ns: the clock's start (when the plan's last Inject or Heal began). affected: the
     groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
@@ -275,6 +303,44 @@ class Evidence:
     alert_within_s: float | None = None
     recovered: bool | None = None
     symptoms: Mapping[str, Json] = field(default_factory=dict)
+    followed: tuple[Followed, ...] = ()
+
+    def each(self) -> tuple[Evidence, ...]:
+        """The evidence of each stream by itself: digests, symptoms and marks of its own hops, its groups, its window,
+        its baseline. What is about the platform as a whole (acts, samples, measures, commits) is in all of them."""
+        return tuple(map(self.of, self.followed)) if len(self.followed) > 1 else (self,)
+
+    def exported(self) -> Evidence:
+        """The evidence of the stream that the archive's job exports."""
+        return next((one for one in self.each() if one.followed and self.archive in one.followed[0].hops), self)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Those that the logs of this one stream read; () where that isn't told."""
+        return self.followed[0].topics if len(self.followed) == 1 else ()
+
+    def of(self, one: Followed) -> Evidence:
+        """The evidence of one of the streams by itself."""
+        foreign = frozenset(hop for other in self.followed for hop in other.hops) - set(one.hops)
+        baseline = self.baseline
+        if baseline is not None:
+            heads = {hop: groups for hop, groups in baseline.marks.heads.items() if hop not in foreign}
+            marks = replace(baseline.marks, heads=heads)
+            baseline = Baseline(marks, one.delay_p99_s, one.bound_s, one.rates)
+        return replace(
+            self,
+            followed=(one,),
+            affected=one.affected,
+            visible=one.visible,
+            ledger=one.hops[0],
+            knows=one.knows,
+            gapless=one.gapless,
+            stream=one.stream,
+            window=one.window,
+            baseline=baseline,
+            digests=tuple(digest for digest in self.digests if digest.hop not in foreign),
+            symptoms=_without(self.symptoms, foreign),
+        )
 
     def by_hop(self, symptom: str) -> dict[str, Json]:
         """Hop -> what it tells under this name; {}: none tells it."""
@@ -282,7 +348,7 @@ class Evidence:
         return {hop: self.symptoms[name] for name, (hop, _, own) in parts.items() if own == symptom}
 
     def __post_init__(self) -> None:
-        if not self.stream and self.digests:
+        if not self.stream and self.digests and len(self.followed) < 2:
             object.__setattr__(self, "stream", self.digests[0].stream)
 
     @property
@@ -290,6 +356,19 @@ class Evidence:
         """The components that were acted on."""
         own = {self.component} if self.component else set()
         return frozenset({str(act.args["component"]) for act in self.acts if "component" in act.args} | own)
+
+
+def _without(symptoms: Mapping[str, Json], hops: frozenset[str]) -> dict[str, Json]:
+    """The symptoms that none of these hops tells, or is named in."""
+    kept = {}
+    for name, told in symptoms.items():
+        if name in ("surplus", "trouble"):
+            told = {hop: of_it for hop, of_it in told.items() if hop not in hops}
+        elif name in ("not_passed", "untold"):
+            told = [hop for hop in told if hop not in hops]
+        if name.rpartition(".")[0] not in hops:
+            kept[name] = told
+    return kept
 
 
 @dataclass(frozen=True)
@@ -371,6 +450,8 @@ Check: TypeAlias = Callable[[Evidence], Finding]
 class Now:
     """What a condition may look at: the last seconds of samples, newest last, and what the run knows.
 
+    followed: the streams. Where there are several `each` has what is to be seen of every one, and what is one stream's
+    alone (affected, groups, visible, ledger) is empty here.
     fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
     asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
     acted_ns: when the last act was done.
@@ -389,6 +470,23 @@ class Now:
     busy: tuple[JobRun, ...] | None = None
     busy_why: str = ""
     acted_ns: int | None = None
+    followed: tuple[Followed, ...] = ()
+
+    def each(self) -> tuple[Now, ...]:
+        """What is to be seen of each stream by itself."""
+        return tuple(map(self.of, self.followed)) if len(self.followed) > 1 else (self,)
+
+    def of(self, one: Followed) -> Now:
+        """What is to be seen of one of the streams."""
+        return replace(
+            self,
+            followed=(one,),
+            affected=one.affected,
+            groups=one.groups,
+            visible=one.visible,
+            ledger=one.hops[0],
+            bound_s=one.bound_s,
+        )
 
 
 Condition: TypeAlias = Callable[[Now], bool]

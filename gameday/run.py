@@ -24,6 +24,7 @@ from gameday.model import (
     Commit,
     Digest,
     Evidence,
+    Followed,
     Group,
     JobRun,
     Json,
@@ -32,7 +33,6 @@ from gameday.model import (
     Step,
     Timed,
     Verdict,
-    Window,
 )
 from gameday.plan import FailureTest, FiresWithin, Inject
 from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Ledger, Trap
@@ -119,13 +119,22 @@ class Run:
         """What may begin beside this run once nothing of the platform's recovery is measured any more."""
         self.guardian: Guardian | None = None
         self.sampler: Sampler | None = None
-        self.groups: tuple[Group, ...] = ()
+        self.followed: dict[str, Followed] = {
+            name: Followed(
+                name,
+                _hops(stack, name),
+                live.stream.visible,
+                gapless=live.stream.gapless,
+                bound_s=timings.BOUND_BEFORE_BASELINE_S,
+            )
+            for name, live in stack.streams.items()
+        }
+        """The streams, by name."""
         self.baseline: Baseline | None = None
         self.inject_ns: int | None = None
         self.clock_ns: int | None = None
         self.healed: Marks | None = None
         self.ends: Marks | None = None
-        self.window: Window | None = None
         self.digests: tuple[Digest, ...] = ()
         self.symptoms: dict[str, Json] = {}
         self.commit: str | None = None
@@ -190,10 +199,6 @@ class Run:
         return ttl_s(self.test)
 
     @property
-    def affected(self) -> tuple[Group, ...]:
-        return self.stack.affected(self.component, self.groups) if self.component else ()
-
-    @property
     def alert(self) -> tuple[str, str] | None:
         """(name, component) of the platform's alert that the test is about; None: of none, or the stack has none."""
         told = self.test.alert
@@ -201,6 +206,17 @@ class Run:
         if told is None or component is None or self.stack.alerts is None:
             return None
         return told.alert, component
+
+    def follow(self, groups: Mapping[str, tuple[Group, ...]]) -> None:
+        """Note which groups each stream has, and which of them the struck component carries."""
+        for name, live in self.stack.streams.items():
+            self.followed[name] = replace(
+                self.followed[name],
+                topics=live.topics,
+                groups=groups[name],
+                affected=live.affected(self.component, groups[name]) if self.component else (),
+                knows=isinstance(live.ledger, Ledger),
+            )
 
     # ---- handles -------------------------------------------------------------------------------------------
 
@@ -310,23 +326,24 @@ class Run:
     def now(self, seconds: float = TAIL_S) -> Now:
         """What conditions look at. seconds: how far back the samples go, at most KEEP_S of the sampler."""
         self.lasts()
-        stream = self.stack.config.stream
         samples = self._tail.recent(seconds) if self._tail else {}
-        return Now(
+        known = Now(
             at_ns=time.monotonic_ns(),
             samples=samples,
             component=self.component,
-            affected=self.affected,
-            groups=self.groups,
-            visible=stream.visible,
-            ledger=stream.hops[0],
+            affected=(),
+            groups=(),
+            visible="",
+            ledger="",
             bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
             struck=self.struck(),
             busy=self._busy,
             busy_why=self._busy_why,
             fired=self.fired(),
             acted_ns=self.clock_ns,
+            followed=tuple(self.followed.values()),
         )
+        return known.of(known.followed[0]) if len(self.followed) == 1 else known
 
     def struck(self) -> tuple[JobRun, ...]:
         """The job's runs that this test has asked for, as they were at most JOB_OLD_S ago."""
@@ -401,16 +418,13 @@ class Run:
 
     def evidence(self) -> Evidence:
         """All that is known now."""
-        stream = self.stack.config.stream
         known = Evidence(
             test=self.name,
             params=self.params,
             stack=self.stack.name,
             component=self.component,
-            affected=self.affected,
-            visible=stream.visible,
-            ledger=stream.hops[0],
-            knows=isinstance(self.stack.ledger, Ledger),
+            visible="",
+            ledger="",
             mttr_max_s=self.test.mttr_max_s,
             drain_max_s=self.test.drain_max_s,
             acts=self.acts,
@@ -421,9 +435,6 @@ class Run:
             healed=self.healed,
             ends=self.ends,
             recovered=self.recovered,
-            window=self.window,
-            stream=stream.name,
-            gapless=stream.gapless,
             digests=self.digests,
             archive=ARCHIVE if self.test.archive else None,
             commits=self.commits,
@@ -432,8 +443,16 @@ class Run:
             alert=self.test.alert.alert if self.test.alert else None,
             alert_within_s=self.test.alert.within_s if isinstance(self.test.alert, FiresWithin) else None,
             symptoms={**self.symptoms, **self._silence_symptom()},
+            followed=tuple(self.followed.values()),
         )
+        known = known.of(known.followed[0]) if len(self.followed) == 1 else known
         return replace(known, measures=timings.measure(known))
+
+
+def _hops(stack: Stack, stream: str) -> tuple[str, ...]:
+    """A stream's hops in order, with the archive's where it is exported."""
+    exported = (ARCHIVE,) if stack.config.archived == stream else ()
+    return (*stack.config.declared[stream].hops, *exported)
 
 
 def ttl_s(test: FailureTest) -> float:

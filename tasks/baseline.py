@@ -1,6 +1,7 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -36,7 +37,7 @@ def baseline(run: Run) -> None:
     ailing: list[str] = []
     length_s = BASELINE_S
 
-    def normal() -> tuple[float, Mapping[Group, float]] | None:
+    def normal() -> dict[str, tuple[float, Mapping[Group, float]]] | None:
         nonlocal length_s
         now = run.now(KEEP_S)
         first_ns = min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns)
@@ -44,30 +45,34 @@ def baseline(run: Run) -> None:
         ailing[:] = conditions.ailing(now, (now.at_ns - since_ns) / 1e9) if since_ns is not None else []
         if ailing or since_ns is None:
             return None
-        found = timings.normal(
-            now.samples,
-            run.groups,
-            ledger=now.ledger,
-            visible=now.visible,
-            since_ns=since_ns,
-            disturbed_ns=run.disturbed_ns,
-        )
-        if length_s >= BASELINE_DELAYS * found[0]:
+        found: dict[str, tuple[float, Mapping[Group, float]]] = {
+            name: timings.normal(
+                now.samples,
+                one.groups,
+                ledger=one.hops[0],
+                visible=one.visible,
+                since_ns=since_ns,
+                disturbed_ns=run.disturbed_ns,
+            )
+            for name, one in run.followed.items()
+            if one.groups
+        }
+        slowest_s = max(delay_s for delay_s, _ in found.values())
+        if length_s >= BASELINE_DELAYS * slowest_s:
             return found
-        length_s = BASELINE_DELAYS * found[0]
+        length_s = BASELINE_DELAYS * slowest_s
         return None
 
     try:
-        delay_p99_s, rates = until(normal, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what="the baseline")
+        found = until(normal, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what="the baseline")
     except TooLate as e:
         reason = "; ".join(ailing) or "it was not sampled for so long"
         why = f"no baseline: the stack was not well for {length_s:.3g} s: {reason}. Remedy: gameday status"
         raise Halt(Verdict.UNKNOWN, why) from e
     here = marks(run.stack)
     config = run.stack.config
-    missing = [name for name in config.stream.hops if name not in here.heads] + [
-        c for c in config.cursors if c not in here.ends
-    ]
+    hops = [hop for stream in config.declared.values() for hop in stream.hops]
+    missing = [name for name in hops if name not in here.heads] + [c for c in config.cursors if c not in here.ends]
     if missing:
         raise Halt(Verdict.UNKNOWN, f"no baseline: {', '.join(missing)} did not answer. Remedy: gameday check")
     if run.test.archive:
@@ -76,9 +81,16 @@ def baseline(run: Run) -> None:
         if not newest:
             raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit")
         run.commit = newest[-1].id
-    run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), rates)
-    counted = f"{sum(rates.values()):.0f} records/s, " if config.stream.counted else ""
-    run.say(f"{run.name}: baseline {counted}visible {delay_p99_s * 1000:.0f} ms (p99) after they happen")
+    delay_p99_s = max(delay_s for delay_s, _ in found.values())
+    counted: list[float] = []
+    for name, stream in config.declared.items():
+        own_s, rates = found.get(name, (delay_p99_s, {}))  # what had no record yet is as slow as the slowest
+        bound_s = timings.bound_s(own_s)
+        run.followed[name] = replace(run.followed[name], delay_p99_s=own_s, bound_s=bound_s, rates=rates)
+        counted += rates.values() if stream.counted else ()
+    run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), {})
+    told = f"{sum(counted):.0f} records/s, " if counted else ""
+    run.say(f"{run.name}: baseline {told}visible {delay_p99_s * 1000:.0f} ms (p99) after they happen")
 
 
 def quiet_since(at_ns: int, length_s: float, first_ns: int, disturbed_ns: Span) -> int | None:

@@ -15,10 +15,10 @@ from gameday.errors import DriverError, GamedayError
 from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Verdict, Window, merge
 from gameday.ports import Archive, Derived, Hop, Ledger, Log
 from gameday.run import HEADS_WITHIN_S
-from gameday.stack.live import ARCHIVE, Stack
+from gameday.stack.live import ARCHIVE, LiveStream, Stack
 from gameday.state import State
 from gameday.system.asking import answer
-from gameday.verdict import ahead, checks
+from gameday.verdict import ahead, checks, streams
 from tasks.night import Night
 from tasks.verify import digest_of
 
@@ -51,37 +51,52 @@ class Noted:
 
 
 def _whole(stack: Stack) -> Finding:
-    ledger, visible = stack.config.stream.hops[0], stack.config.stream.visible
-    if not isinstance(stack.ledger, Ledger):
-        return _made(stack, f"not judged here: {ledger} keeps only its newest records")
-    kept = [name for name, hop in stack.hops.items() if name == visible or not isinstance(hop, Hop)]
-    heads = {name: _heads(name, stack.hops[name]) for name in (ledger, visible)}
-    seen = answer(partial(ahead.heads_of, stack, archive=True), HEADS_WITHIN_S, "the heads of all hops")
+    """Of every stream; one whose ledger gives no answer hides nothing of the others, and keeps its places."""
+    places: dict[str, Mapping[Group, int]] = {}
+    found: dict[str, Finding] = {}
+    for name, live in stack.streams.items():
+        try:
+            found[name] = _stream(stack, live, places)
+        except GamedayError as e:
+            found[name] = Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {e}")
+            places |= {hop: place for hop, place in _noted(stack.state).places.items() if hop in live.stream.hops}
+    return replace(streams.merged("history", found), evidence=codec.encode(Noted(places)) if places else None)
+
+
+def _stream(stack: Stack, live: LiveStream, places: dict[str, Mapping[Group, int]]) -> Finding:
+    """Of one stream. places: where what it leaves to the next night is added."""
+    ledger, visible = live.stream.hops[0], live.stream.visible
+    if not isinstance(live.ledger, Ledger):
+        return _made(stack, live, f"not judged here: {ledger} keeps only its newest records")
+    kept = [name for name, hop in live.hops.items() if name == visible or not isinstance(hop, Hop)]
+    heads = {name: _heads(name, live.hops[name]) for name in (ledger, visible)}
+    seen = answer(lambda: ahead.heads_of(stack, archive=True, of=live), HEADS_WITHIN_S, "the heads of all hops")
     surplus = answer(partial(ahead.beyond, stack, seen), HEADS_WITHIN_S, "the ledger's heads")
-    noted, findings, notes = _since_last_night(stack, [n for n in stack.hops if n not in (ledger, *kept)], heads)
+    noted, findings, notes = _since_last_night(stack, live, [n for n in live.hops if n not in (ledger, *kept)], heads)
+    places |= noted
     for name in kept:
-        findings += _judged(name, partial(_from_the_first, stack, name, heads))
-    if stack.archive is not None:
-        findings += _judged("the archive", partial(_archived, stack, stack.archive))
+        findings += _judged(name, partial(_from_the_first, stack, live, name, heads))
+    if stack.archive is not None and stack.config.archived == live.name:
+        findings += _judged("the archive", partial(_archived, stack, live, stack.archive))
     if surplus:
-        findings.append(Finding("surplus", Verdict.FAIL, "; ".join(ahead.told(surplus, ledger))))
+        findings.append(Finding("surplus", Verdict.FAIL, "; ".join(ahead.told(stack, surplus))))
     verdict = merge([f.verdict for f in findings])
     if verdict is Verdict.PASS:
         records = sum(min(head, heads[visible].get(g, head)) for g, head in heads[ledger].items())
         why = "; ".join([f"all {records:,} records are right, from the first on", *notes])
     else:
         why = "; ".join(f.why for f in findings if f.verdict is verdict)
-    return Finding("history", verdict, why, codec.encode(noted))
+    return Finding("history", verdict, why)
 
 
-def _made(stack: Stack, others: str) -> Finding:
+def _made(stack: Stack, live: LiveStream, others: str) -> Finding:
     """Without a ledger of the whole history only what is made from another table can be held against that one."""
-    visible = stack.config.stream.visible
-    tables = [name for name, hop in stack.hops.items() if not isinstance(hop, Hop)]
+    visible = live.stream.visible
+    tables = [name for name, hop in live.hops.items() if not isinstance(hop, Hop)]
     if not tables:
         return Finding("history", Verdict.SKIPPED, others)
-    heads = {visible: _heads(visible, stack.visible)}
-    findings = [f for name in tables for f in _judged(name, partial(_from_the_first, stack, name, heads))]
+    heads = {visible: _heads(visible, live.visible)}
+    findings = [f for name in tables for f in _judged(name, partial(_from_the_first, stack, live, name, heads))]
     verdict = merge([f.verdict for f in findings])
     right = f"{', '.join(tables)}: all as its source gives it, from the first on; the others are {others}"
     return Finding(
@@ -111,40 +126,40 @@ def _judged(name: str, ask: Callable[[], Evidence]) -> list[Finding]:
 # ---- from the first id on ----------------------------------------------------------------------------------
 
 
-def _from_the_first(stack: Stack, name: str, heads: Mapping[str, Mapping[Group, int]]) -> Evidence:
+def _from_the_first(stack: Stack, live: LiveStream, name: str, heads: Mapping[str, Mapping[Group, int]]) -> Evidence:
     """One hop's evidence, up to what all of these, the ledger first, and that one show."""
-    known = [*heads.values(), _heads(name, stack.hops[name])]
+    known = [*heads.values(), _heads(name, live.hops[name])]
     truth = next(iter(heads.values()))
     hi = {g: min(h[g] for h in known if g in h) for g in truth}  # what a table doesn't know, it lacks
-    return _held(stack, name, Window(dict.fromkeys(hi, BELOW), hi))
+    return _held(stack, live, name, Window(dict.fromkeys(hi, BELOW), hi))
 
 
-def _held(stack: Stack, name: str, window: Window) -> Evidence:
+def _held(stack: Stack, live: LiveStream, name: str, window: Window) -> Evidence:
     """One hop's digests of a window, the ledger's first."""
-    ledger = stack.config.stream.hops[0]
-    hop: Hop | Derived = stack.hops[name]
+    ledger = live.stream.hops[0]
+    hop: Hop | Derived = live.hops[name]
     if not isinstance(hop, Hop):
-        return _evidence(stack, window, _asked(name, partial(hop.derived, window, stack.ledger)))
-    right = _asked(ledger, partial(stack.ledger.digest, window))[0]
-    held = _asked(name, partial(digest_of, stack.ledger, hop, window, [right]))
+        return _evidence(stack, live, window, _asked(name, partial(hop.derived, window, live.ledger)))
+    right = _asked(ledger, partial(live.ledger.digest, window))[0]
+    held = _asked(name, partial(digest_of, live.ledger, hop, window, [right]))
     digests = [right, *(d for d in held if d.stream == right.stream)]
-    return _evidence(stack, window, digests)
+    return _evidence(stack, live, window, digests)
 
 
-def _archived(stack: Stack, archive: Archive) -> Evidence:
+def _archived(stack: Stack, live: LiveStream, archive: Archive) -> Evidence:
     """The archive's digest over all that it has; the ledger has none of foreign groups."""
-    ledger = stack.config.stream.hops[0]
+    ledger = live.stream.hops[0]
     heads = answer(archive.heads, HEADS_WITHIN_S, "the heads of the archive")
     window = Window(dict.fromkeys(heads, BELOW), heads)
-    right = _asked(ledger, partial(stack.ledger.digest, window))[0]
+    right = _asked(ledger, partial(live.ledger.digest, window))[0]
     held = _asked("the archive", partial(archive.digest, window))
-    return _evidence(stack, window, [Digest(ARCHIVE, ledger, "final", right.groups), *held])
+    return _evidence(stack, live, window, [Digest(ARCHIVE, ledger, "final", right.groups), *held])
 
 
-def _evidence(stack: Stack, window: Window, digests: Sequence[Digest]) -> Evidence:
+def _evidence(stack: Stack, live: LiveStream, window: Window, digests: Sequence[Digest]) -> Evidence:
     """For the checks. No id below 1 should exist, so none is expected there."""
     expected = Window({g: max(0, lo) for g, lo in window.lo.items()}, window.hi)
-    stream = stack.config.stream
+    stream = live.stream
     return Evidence(
         "history",
         {},
@@ -163,17 +178,17 @@ def _evidence(stack: Stack, window: Window, digests: Sequence[Digest]) -> Eviden
 
 
 def _since_last_night(
-    stack: Stack, names: Sequence[str], heads: Mapping[str, Mapping[Group, int]]
-) -> tuple[Noted, list[Finding], list[str]]:
+    stack: Stack, live: LiveStream, names: Sequence[str], heads: Mapping[str, Mapping[Group, int]]
+) -> tuple[Mapping[str, Mapping[Group, int]], list[Finding], list[str]]:
     """These tables, from the place on that the last night noted: what this one notes, what the checks found, and what
     is to be said beside a pass.
 
     A table that has forgotten that place keeps less than lies between two nights, and is left to each run's window.
     One that is not right keeps its place: it is not right tomorrow either, unless it is mended.
     """
-    order, visible = list(stack.hops), stack.config.stream.visible
+    order, visible = list(live.hops), live.stream.visible
     truth = heads[order[0]]
-    tables = [name for name in names if not isinstance(stack.hops[name], Log)]
+    tables = [name for name in names if not isinstance(live.hops[name], Log)]
     before = _noted(stack.state).places if tables else {}
     places: dict[str, Mapping[Group, int]] = {}
     findings: list[Finding] = []
@@ -182,11 +197,11 @@ def _since_last_night(
         past = before.get(name, {})
         try:
             before_it = order.index(name) < order.index(visible)  # what is visible has passed it
-            shown = heads[visible] if before_it else _heads(name, stack.hops[name])
+            shown = heads[visible] if before_it else _heads(name, live.hops[name])
             hi = {g: min(head, shown.get(g, head)) for g, head in truth.items()}
             known = {g: place for g, place in past.items() if 0 < place <= hi.get(g, 0)}
             window = Window({g: place - 1 for g, place in known.items()}, {g: hi[g] for g in known})
-            evidence = _held(stack, name, window)
+            evidence = _held(stack, live, name, window)
         except DriverError as e:
             findings.append(Finding(name, Verdict.UNKNOWN, f"{name} could not be judged: {e}"))
             places[name] = past
@@ -197,7 +212,7 @@ def _since_last_night(
         places[name] = hi if right else {**hi, **past}
         findings += found
         notes.append(f"{name} {_reached(reach, known)}")
-    return Noted(places), findings, notes
+    return places, findings, notes
 
 
 def _reached(reach: Collection[Group], known: Collection[Group]) -> str:

@@ -106,10 +106,12 @@ def look(stack: Stack) -> list[dict[str, Json]]:
 
     ok: False where the declaration is wrong, or nothing could be looked at.
     """
-    stream = stack.config.stream
     places = [
-        Place(name, hop, stream, stack.config.hops[name].settings.get("kind") == "once", name == stream.hops[0])
-        for name, hop in stack.hops.items()
+        Place(
+            name, hop, live.stream, stack.config.hops[name].settings.get("kind") == "once", name == live.stream.hops[0]
+        )
+        for live in stack.streams.values()
+        for name, hop in live.hops.items()
     ]
     made = [place for place in places if isinstance(place.hop, Derived)]
     places = [place for place in places if place not in made]
@@ -125,6 +127,7 @@ def look(stack: Stack) -> list[dict[str, Json]]:
                 pool.submit(_asked, partial(_against, (left, was), (right, had)), f"{left.name} against {right.name}"),
             )
             for (left, was), (right, had) in pairwise(read)
+            if left.stream is right.stream
         ]
         rows += [_pair_row(left, right, told.result()) for left, right, told in pairs]
     note = "its rows are made of another hop's records: not looked at"

@@ -45,7 +45,8 @@ def preflight(run: Run) -> None:
             Verdict.UNKNOWN, f"the stack is not as it should be: {'; '.join(left)}. Remedy: gameday heal, gameday up"
         )
     try:
-        run.groups = tuple(sorted(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads")))
+        streams = run.stack.streams.items()
+        run.follow({n: tuple(sorted(answer(s.ledger.heads, HEADS_WITHIN_S, "the ledger's heads"))) for n, s in streams})
         beyond = answer(
             lambda: ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive)),
             HEADS_WITHIN_S,
@@ -54,7 +55,7 @@ def preflight(run: Run) -> None:
     except DriverError as e:
         raise Halt(Verdict.UNKNOWN, f"the ledger does not answer: {e}. Remedy: gameday up") from e
     if beyond:
-        raise Halt(Verdict.UNKNOWN, "; ".join(ahead.told(beyond, run.stack.config.stream.hops[0])))
+        raise Halt(Verdict.UNKNOWN, "; ".join(ahead.told(run.stack, beyond)))
     for stop in run.stack.stops():
         try:
             crossed = answer(stop.crossed, HEADS_WITHIN_S, f"stop condition {stop.name}")
@@ -82,7 +83,7 @@ def preflight(run: Run) -> None:
     if run.test.archive:
         _await_export(run)
     _look_at_alert(run)
-    run.say(f"{run.name}: the stack is well, {len(run.groups)} streams flow")
+    run.say(f"{run.name}: the stack is well, {sum(len(one.groups) for one in run.followed.values())} streams flow")
 
 
 def _look_at_alert(run: Run) -> None:

@@ -18,7 +18,7 @@ from gameday.plan import FailureTest, Inject
 from gameday.ports import Inside, Isolate, Links, Probe
 from gameday.records.declaration import Stream
 from gameday.runbooks.blocks import read
-from gameday.stack.live import OfItsOwn, ProbeSpec, Stack
+from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
 from gameday.system.asking import answer
 from gameday.telling import courier
 from gameday.undo import lease, mending
@@ -42,14 +42,24 @@ def survey(stack: Stack) -> dict[str, Json]:
     probes = [spec for spec in stack.probes() if spec.series.startswith("component/")]
     hosts = {name: stack.named_host(name) for name in stack.config.hosts}
     with ThreadPoolExecutor(ASKED_MAX) as pool:
-        hops = {"the ledger's heads": stack.ledger, f"the heads of {stack.config.stream.visible}": stack.visible}
-        heads = [pool.submit(answer, hop.heads, ANSWER_WITHIN_S, what) for what, hop in hops.items()]
+        heads = {
+            name: [
+                pool.submit(answer, live.ledger.heads, ANSWER_WITHIN_S, f"the heads of {live.stream.hops[0]}"),
+                pool.submit(answer, live.visible.heads, ANSWER_WITHIN_S, f"the heads of {live.stream.visible}"),
+            ]
+            for name, live in stack.streams.items()
+        }
         troubles = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
         runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
         links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
         left = pool.submit(mending.nothing_left, stack)
         notes = _holders(stack)
-    streams, trouble = _streams(stack, [told.result for told in heads])
+    streams: list[Json] = []
+    trouble: list[str] = []
+    for name, asked in heads.items():
+        groups, wrong = _groups(stack, stack.streams[name], [told.result for told in asked])
+        streams += groups
+        trouble += wrong
     components = []
     for role, component in stack.config.components.items():
         mine = [(name, answer.result()) for (_, of, name), answer in troubles if of == role]
@@ -76,9 +86,10 @@ def survey(stack: Stack) -> dict[str, Json]:
 def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> list[dict[str, Json]]:
     """One row for everything that the configuration names and every test: found or not, and why."""
     asks: dict[str, Callable[[], str]] = {}
-    gapless = stack.config.stream.gapless
-    for name, hop in stack.hops.items():
-        asks[f"hop {name}"] = lambda hop=hop: readable(hop, hop.heads(), gapless)  # type: ignore[misc]
+    for live in stack.streams.values():
+        for name, hop in live.hops.items():
+            gapless = live.stream.gapless
+            asks[f"hop {name}"] = lambda hop=hop, gapless=gapless: readable(hop, hop.heads(), gapless)  # type: ignore[misc]
     for name, cursor in stack.cursors.items():
         asks[f"cursor {name}"] = lambda cursor=cursor: f"{len(cursor.position())} slots"  # type: ignore[misc]
     for stop in stack.stops():
@@ -236,27 +247,30 @@ def _links(stack: Stack, name: str, host: Links) -> list[Json]:
         return [{"name": name, "trouble": str(e)}]
 
 
-def _streams(stack: Stack, heads: Sequence[Callable[[], Mapping[Group, int]]]) -> tuple[list[Json], list[str]]:
-    """The streams, and what is wrong with them: what users see beyond the ledger, which is asked once more for that."""
-    names = stack.config.stream
+def _groups(
+    stack: Stack, live: LiveStream, heads: Sequence[Callable[[], Mapping[Group, int]]]
+) -> tuple[list[Json], list[str]]:
+    """The groups of a stream, and what is wrong with them: what users see beyond the ledger, which is asked once more
+    for that."""
+    stream = live.stream
     try:
         ledger, visible = (told() for told in heads)
         more = any(head > ledger.get(group, -1) for group, head in visible.items())
-        beyond = partial(ahead.beyond, stack, {names.visible: visible})
-        trouble = ahead.told(answer(beyond, ANSWER_WITHIN_S, "the ledger's heads"), names.hops[0]) if more else []
+        beyond = partial(ahead.beyond, stack, {stream.visible: visible})
+        trouble = ahead.told(stack, answer(beyond, ANSWER_WITHIN_S, "the ledger's heads")) if more else []
     except GamedayError as e:
         return [], [f"streams: {e}"]
-    return [_standing(names, group, head, visible.get(group, 0)) for group, head in sorted(ledger.items())], trouble
+    return [_standing(stream, group, head, visible.get(group, 0)) for group, head in sorted(ledger.items())], trouble
 
 
 def _standing(stream: Stream, group: Group, ledger: int, visible: int) -> Json:
     """Where a group stands: ids, or times where none counts its records."""
-    name, behind = "/".join(group), ledger - visible
+    named, behind = {"stream": stream.name, "group": "/".join(group)}, ledger - visible
     if stream.counted:
-        return {"group": name, "ledger": ledger, "visible": visible, "behind": behind}
+        return {**named, "ledger": ledger, "visible": visible, "behind": behind}
     kind = stream.types[stream.sequence]
     seen = kind.shown(visible) if visible else "nothing"
-    return {"group": name, "ledger": kind.shown(ledger), "visible": seen, "behind": f"{behind / 1e6:.3f} s"}
+    return {**named, "ledger": kind.shown(ledger), "visible": seen, "behind": f"{behind / 1e6:.3f} s"}
 
 
 def _holders(stack: Stack) -> list[str]:

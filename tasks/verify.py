@@ -16,14 +16,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import DriverError, RolledBack, TooLate
-from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
+from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Window
 from gameday.ports import Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
 from gameday.records import tallies
 from gameday.run import HEADS_WITHIN_S, Run, marks
-from gameday.stack.live import ARCHIVE
+from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
 from gameday.system.polling import until
-from gameday.verdict import ahead, checks, diagnose, machine
+from gameday.verdict import ahead, checks, diagnose, streams
 from tasks.beside import beside
 from tasks.preflight import CLEAN_RUNS
 
@@ -58,19 +58,23 @@ def gather(run: Run) -> None:
     it passes the window's end last.
     """
     trouble: dict[str, str] = {}
-    try:
-        run.symptoms |= _surplus(run)
-        run.window = window(run)
-    except DriverError as e:
-        trouble["ledger"] = str(e)
-    made = [name for name, hop in run.stack.hops.items() if not isinstance(hop, Hop)]
+    every = run.stack.streams.values()
+    for live in every:
+        try:
+            _surplus(run, live)
+            run.followed[live.name] = replace(run.followed[live.name], window=window(run, live))
+        except DriverError as e:
+            trouble[live.stream.hops[0]] = str(e)
+    made = {live.name: [name for name, hop in live.hops.items() if not isinstance(hop, Hop)] for live in every}
     exported = beside(_exported, run) if run.test.archive else None
-    _told(run, [name for name in run.stack.hops if name not in made], trouble)
+    for live in every:
+        _told(run, live, [name for name in live.hops if name not in made[live.name]], trouble)
     if exported is not None:
         held, own = exported.result()
         run.digests += held
         trouble |= own
-    _told(run, made, trouble)
+    for live in every:
+        _told(run, live, made[live.name], trouble)
     run.symptoms |= _lives(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
@@ -84,8 +88,8 @@ def gather(run: Run) -> None:
 
 @task(name="judge", cache_policy=NO_CACHE)
 def judge(run: Run) -> tuple[Finding, ...]:
-    """The test's checks, and that of its alert, over what was gathered; where the hops differ, the differing rows
-    are listed beside it. What came too late is no fail while the machine had no time left."""
+    """The test's checks, and that of its alert, over what was gathered, each of every stream; where the hops differ,
+    the differing rows are listed beside it."""
     assert run.gathered is not None
     evidence = run.gathered
     differences = diagnose.wanted(evidence)
@@ -100,16 +104,10 @@ def judge(run: Run) -> tuple[Finding, ...]:
         run.symptoms["differences"] = listed
         run.gathered = evidence = replace(evidence, symptoms=dict(run.symptoms))
     wanted = (*run.test.checks, *((checks.alert,) if run.test.alert else ()))
-    untold = run.stack.untold()
-    return tuple(
-        Finding(check.__name__, Verdict.SKIPPED, f"not judged here: {untold[check.__name__]}")
-        if check.__name__ in untold
-        else machine.excused(check(evidence), evidence.samples)
-        for check in wanted
-    )
+    return tuple(streams.judged(check, evidence, run.stack.untold) for check in wanted)
 
 
-def window(run: Run) -> Window:
+def window(run: Run, live: LiveStream) -> Window:
     """(lowest head of any hop at baseline, the ledger's head now]; and MARGIN_S of records before it, where the ledger
     knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window.
 
@@ -117,19 +115,20 @@ def window(run: Run) -> Window:
     a group that none of them knew all is new that the first hop has had since.
     """
     assert run.baseline is not None
-    at_baseline = run.baseline.marks.heads
-    hi = dict(answer(run.stack.ledger.heads, HEADS_WITHIN_S, "the ledger's heads", run.lasts))
-    stood = {g: [heads[g] for heads in at_baseline.values() if g in heads] for g in {**dict.fromkeys(run.groups), **hi}}
+    at_baseline = [heads for hop, heads in run.baseline.marks.heads.items() if hop in live.stream.hops]
+    hi = dict(answer(live.ledger.heads, HEADS_WITHIN_S, "the ledger's heads", run.lasts))
+    groups = {**dict.fromkeys(run.followed[live.name].groups), **hi}
+    stood = {g: [heads[g] for heads in at_baseline if g in heads] for g in groups}
     fresh = {g: hi[g] for g, heads in stood.items() if not heads and g in hi}
-    known = _back(run, {g: min(heads) for g, heads in stood.items() if heads})
-    return Window({**known, **(_firsts(run, fresh) if fresh else {})}, hi)
+    known = _back(run, live, {g: min(heads) for g, heads in stood.items() if heads})
+    return Window({**known, **(_firsts(run, live, fresh) if fresh else {})}, hi)
 
 
-def _firsts(run: Run, fresh: Mapping[Group, int]) -> dict[Group, int]:
+def _firsts(run: Run, live: LiveStream, fresh: Mapping[Group, int]) -> dict[Group, int]:
     """Where groups begin that are new since the baseline: before the first record that the first hop has had since; at
     the head where it tells of none."""
     assert run.baseline is not None
-    hop, since_us = run.stack.ledger, run.baseline.marks.at_us
+    hop, since_us = live.ledger, run.baseline.marks.at_us
     if isinstance(hop, Log):
         firsts = _asked(run, "the log's records since the baseline", partial(hop.firsts, since_us))
     else:
@@ -141,33 +140,34 @@ def _firsts(run: Run, fresh: Mapping[Group, int]) -> dict[Group, int]:
 def archived(run: Run, commits: Sequence[Commit]) -> Window:
     """What the commits of a run touched, and the same margin before it."""
     window = touched(commits)
-    return Window(_back(run, window.lo), window.hi)
+    return Window(_back(run, run.stack.stream_of(ARCHIVE), window.lo), window.hi)
 
 
-def _back(run: Run, lo: Mapping[Group, int]) -> dict[Group, int]:
+def _back(run: Run, live: LiveStream, lo: Mapping[Group, int]) -> dict[Group, int]:
     """MARGIN_S of records before these ids, where the ledger knows them all."""
-    assert run.baseline is not None
-    margin_s = MARGIN_S if isinstance(run.stack.ledger, Ledger) else 0.0
-    return {g: max(0, at - ceil(margin_s * run.baseline.rates.get(g, 0.0))) for g, at in lo.items()}
+    margin_s, rates = MARGIN_S if isinstance(live.ledger, Ledger) else 0.0, run.followed[live.name].rates
+    return {g: max(0, at - ceil(margin_s * rates.get(g, 0.0))) for g, at in lo.items()}
 
 
-def _surplus(run: Run) -> dict[str, Json]:
+def _surplus(run: Run, live: LiveStream) -> None:
     """surplus: hop -> [[group, highest id, the ledger's]] of what it shows beyond the ledger; absent: nothing."""
     beyond = _asked(
         run,
-        "the heads of all hops",
-        lambda: ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive)),
+        f"the heads of the hops of {live.name}",
+        lambda: ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive, live)),
     )
     listed = {hop: [[list(group), *ids] for group, ids in groups.items()] for hop, groups in beyond.items()}
-    return {"surplus": listed} if listed else {}
+    if listed:
+        run.symptoms["surplus"] = {**run.symptoms.get("surplus", {}), **listed}
 
 
-def _told(run: Run, names: Sequence[str], trouble: dict[str, str]) -> None:
-    """What these hops hold of the run's window, and what only they can tell of it."""
-    if run.window is not None:
-        _await_passed(run, run.window, names, trouble)
-        run.digests += _agreed(run, run.window, names, trouble)
-        run.symptoms |= _symptoms(run, run.window, names, trouble)
+def _told(run: Run, live: LiveStream, names: Sequence[str], trouble: dict[str, str]) -> None:
+    """What these hops hold of the stream's window, and what only they can tell of it."""
+    window = run.followed[live.name].window
+    if window is not None:
+        _await_passed(run, window, names, trouble)
+        run.digests += _agreed(run, live, window, names, trouble)
+        run.symptoms |= _symptoms(run, window, names, trouble)
 
 
 def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> None:
@@ -198,17 +198,19 @@ def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[
     run.log(f"{', '.join(names)} to pass the window: took {time.monotonic() - began_s:.2f} s")
 
 
-def _agreed(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
+def _agreed(
+    run: Run, live: LiveStream, window: Window, names: Sequence[str], trouble: dict[str, str]
+) -> tuple[Digest, ...]:
     """These hops' digests. Where a time tells the window, heads don't tell whether all of it is there: records come
     out of order. Then what differs is looked at again, until nothing does or PASSED_WITHIN_S are over."""
     found = _digests(run, window, names, trouble)
-    if run.stack.config.stream.counted:
+    if live.stream.counted:
         return found
     own: dict[str, str] = {}
 
     def agree() -> bool:
         nonlocal found
-        if not diagnose.wanted(replace(run.evidence(), digests=found)):
+        if not diagnose.wanted(replace(run.evidence().of(run.followed[live.name]), digests=found)):
             return True
         own.clear()
         found = _digests(run, window, names, own)
@@ -225,8 +227,8 @@ def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, 
     reference."""
 
     def ask(name: str, before: Sequence[Digest]) -> Callable[[], Sequence[Digest]]:
-        hop = run.stack.hops[name]
-        return partial(_asked, run, f"the digest of {name}", partial(digest_of, run.stack.ledger, hop, window, before))
+        hop, ledger = run.stack.hops[name], run.stack.stream_of(name).ledger
+        return partial(_asked, run, f"the digest of {name}", partial(digest_of, ledger, hop, window, before))
 
     first = _side_by_side({name: ask(name, ()) for name in names[:1]}, trouble)
     before = tuple(chain.from_iterable(first.values()))
@@ -288,7 +290,8 @@ def _exported(run: Run) -> tuple[tuple[Digest, ...], dict[str, str]]:
 
 def _committed(run: Run) -> tuple[Digest, ...]:
     archive, _ = run.stack.export()
-    ledger, name = run.stack.ledger, run.stack.config.stream.hops[0]
+    live = run.stack.stream_of(ARCHIVE)
+    ledger, name = live.ledger, live.stream.hops[0]
     found: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
     run.commits = tuple(found)
     for number, (before, commit) in enumerate(pairwise(found), start=1):
@@ -316,12 +319,13 @@ def touched(commits: Sequence[Commit]) -> Window:
 def _next(run: Run, commits: Sequence[Commit]) -> dict[str, Json]:
     """archive.next_us: commit -> when the earliest record happened that the ledger has beyond its heads, where the
     archive's mirror is a time."""
-    stream = run.stack.config.stream
+    live = run.stack.stream_of(ARCHIVE)
+    stream = live.stream
     if stream.time is None or run.stack.mirror is None or "time_us" not in run.stack.mirror.position():
         return {}
     found: dict[str, int] = {}
-    for group, end in run.stack.ledger.heads().items():
-        columns = run.stack.ledger.rows(group, commits[0].heads.get(group, 0), end)
+    for group, end in live.ledger.heads().items():
+        columns = live.ledger.rows(group, commits[0].heads.get(group, 0), end)
         order = np.argsort(columns[stream.sequence], kind="stable")
         ids, times_us = columns[stream.sequence][order], columns[stream.time][order]
         for commit in commits:
@@ -333,7 +337,8 @@ def _next(run: Run, commits: Sequence[Commit]) -> dict[str, Json]:
 
 def _logged(run: Run, commit: Commit) -> Mapping[Group, int] | None:
     """What the broker has below a commit's position; None where no hop is a log, or the commit has none."""
-    log = next((hop for hop in run.stack.hops.values() if isinstance(hop, Log)), None)
+    hops = run.stack.stream_of(ARCHIVE).hops.values()
+    log = next((hop for hop in hops if isinstance(hop, Log)), None)
     return None if log is None or not commit.position else log.heads_before(commit.position)
 
 
@@ -372,7 +377,7 @@ def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str,
     }
     for name, told in _side_by_side(asked, untold).items():
         try:
-            late = {"late": _late(run, told["late"])} if "late" in told else {}
+            late = {"late": _late(run, name, told["late"])} if "late" in told else {}
         except DriverError as e:
             untold[name] = str(e)
             continue
@@ -383,10 +388,10 @@ def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str,
     return found
 
 
-def _late(run: Run, late: Json) -> Json:
+def _late(run: Run, hop: str, late: Json) -> Json:
     """What was sent again from before the window, as the ledger judges it."""
-    sample = late["sample"]
-    unknown = _asked(run, "the ledger's rows of re-sent records", lambda: _unknown(run, sample))
+    sample, live = late["sample"], run.stack.stream_of(hop)
+    unknown = _asked(run, "the ledger's rows of re-sent records", lambda: _unknown(live, sample))
     counted = {"rows": late["rows"], "looked_at": len(sample), "unknown": len(unknown)}
     return {**counted, "named": unknown[:LATE_NAMED]}
 
@@ -401,16 +406,15 @@ def _asked(run: Run, what: str, ask: Callable[[], T]) -> T:
         run.log(f"{what}: took {time.monotonic() - began_s:.2f} s")
 
 
-def _unknown(run: Run, sample: list[Json]) -> list[str]:
+def _unknown(live: LiveStream, sample: list[Json]) -> list[str]:
     """Group and id of each re-sent row [*group, id, hash] that the ledger does not know with that hash."""
     by_group: dict[Group, list[tuple[int, int]]] = {}
     for *group, key, value in sample:
         by_group.setdefault(tuple(group), []).append((key, value))
     unknown: list[str] = []
-    stream = run.stack.config.stream
     for group, rows in by_group.items():
-        columns = run.stack.ledger.rows(group, min(rows)[0] - 1, max(rows)[0])
-        ids, hashes = columns[stream.sequence], stream.row_hashes(columns)
+        columns = live.ledger.rows(group, min(rows)[0] - 1, max(rows)[0])
+        ids, hashes = columns[live.stream.sequence], live.stream.row_hashes(columns)
         pairs = zip(ids[::-1].tolist(), hashes[::-1].tolist(), strict=True)
         known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
         unknown += [f"{'/'.join(group)} {key}" for key, value in rows if known.get(key) != value]
@@ -420,11 +424,13 @@ def _unknown(run: Run, sample: list[Json]) -> list[str]:
 def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
     """The rows in which a hop differs from the ledger, for one group."""
     held: Hop
+    live = run.stack.stream_of(hop)
     if hop == ARCHIVE:
         held, _ = run.stack.export()
         window = archived(run, evidence.commits)
         lo, hi = window.lo.get(group, 0), window.hi[group]
     else:
-        assert evidence.window is not None
-        held, lo, hi = run.stack.hops[hop], evidence.window.lo[group], evidence.window.hi[group]
-    return diagnose.difference(run.stack.ledger.rows(group, lo, hi), held.rows(group, lo, hi), run.stack.config.stream)
+        of_it = run.followed[live.name].window
+        assert of_it is not None
+        held, lo, hi = run.stack.hops[hop], of_it.lo[group], of_it.hi[group]
+    return diagnose.difference(live.ledger.rows(group, lo, hi), held.rows(group, lo, hi), live.stream)

@@ -33,6 +33,9 @@ PLACE = {"topic": "text", "partition": "int", "offset": "int"}
 KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
 """What a table promises -> the view of its digests."""
 
+TAKEN = ("offsets", "archive")
+"""What no stream may be called: digests of the log's places, and of what was exported."""
+
 GONE = {
     "columns": "fields: SQL of each field that has another name or form",
     "keys": 'fields: the path of each field in a message, such as amount = "a"',
@@ -137,6 +140,8 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
     where they are added to.
     """
     at, before = f"streams.{name}", len(mistakes)
+    if name in TAKEN:
+        mistakes.append(f"{at} can't be called so: that names digests of gameday's own. Remedy: another name")
     key, group = tuple(given.get("key") or ()), tuple(given.get("group") or ())
     sequence, time = given.get("sequence"), given.get("time")
     placed, counted = not key and sequence is None, not key or sequence is not None

@@ -318,11 +318,17 @@ NOTHING = Tally(0, 0, 0, 0, 0)
 
 
 def _streams(evidence: Evidence) -> list[dict[str, Any]]:
-    """Per stream: each view's totals against the first one, and the same group by group."""
-    by_stream: dict[str, list[Digest]] = {}
-    for digest in evidence.digests:
-        by_stream.setdefault(digest.stream, []).append(digest)
-    return [_stream(name, digests) for name, digests in by_stream.items()]
+    """Per stream: each view's totals against the first one, and the same group by group. What hops derive from several
+    streams under one name, such as their offsets, is told apart."""
+    found = []
+    for one in (each := evidence.each()):
+        by_stream: dict[str, list[Digest]] = {}
+        for digest in one.digests:
+            by_stream.setdefault(digest.stream, []).append(digest)
+        for name, digests in by_stream.items():
+            whose = f"{one.stream} " if len(each) > 1 and name != one.stream else ""
+            found.append(_stream(f"{whose}{name}", digests))
+    return found
 
 
 def _stream(name: str, digests: Sequence[Digest]) -> dict[str, Any]:

@@ -140,11 +140,14 @@ ALL = "all"
 
 
 def _streams(evidence: Evidence, zero_ns: int) -> tuple[list[Row], int]:
-    """One row for all groups that share their first field: the worst ones, and how many were left out."""
-    by_first: dict[str, list[Group]] = {}
-    for group in timings.groups(evidence):
-        by_first.setdefault(group[0] if group else ALL, []).append(group)
-    rows = [_stream(evidence, name, groups, zero_ns) for name, groups in by_first.items()]
+    """One row for all groups of a stream that share their first field: the worst ones, and how many were left out."""
+    rows: list[Row] = []
+    for one in (each := evidence.each()):
+        by_first: dict[str, list[Group]] = {}
+        for group in timings.groups(one):
+            by_first.setdefault(group[0] if group else ALL, []).append(group)
+        stream = f"{one.stream} " if len(each) > 1 else ""
+        rows += [_stream(one, f"{stream}{first}", groups, zero_ns) for first, groups in by_first.items()]
     kept = rows
     if len(rows) > STREAMS_MAX:
         worst = sorted(rows, key=lambda row: (row.struck, row.worst_s, _length(row.silent)), reverse=True)[:STREAMS_MAX]
@@ -335,7 +338,10 @@ def _caption(evidence: Evidence, shown: Span, recorded: Span) -> str:
             f"Shown: {shown[0]:.0f} to {shown[1]:.0f} s of a record from {recorded[0]:.0f} to {recorded[1]:.0f} s; "
             "outside, everything answered and no stream was late.".replace("-", "−")
         )
-    parts.append(f"Dashed: {_bound_s(evidence):.1f} s behind, the bound below which a stream is good.")
+    each = evidence.each()
+    bounds = ", ".join(f"{one.stream} {_bound_s(one):.1f} s" for one in each)
+    which = f"the widest bound ({bounds})" if len(each) > 1 else "the bound"
+    parts.append(f"Dashed: {_bound_s(evidence):.1f} s behind, {which} below which a stream is good.")
     target_s = _target_s(evidence)
     if target_s is not None and target_s > shown[1]:
         parts.append(f"The target for restore, {target_s:.0f} s, lies to the right of the picture.")

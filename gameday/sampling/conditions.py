@@ -64,18 +64,18 @@ def silent(now: Now) -> bool:
 def flowing(now: Now) -> bool:
     """No stream's visible head stood still within the last second while it lacked something, or is further behind the
     ledger than it may be."""
-    return bool(now.groups) and not _stalled(now, now.groups, SECOND_S) and not _late(now, now.groups)
+    return _grouped(now) and not any(_stalled(one, one.groups, SECOND_S) or _late(one) for one in now.each())
 
 
 def restored(now: Now) -> bool:
     """The component answered throughout the last second, and no affected stream's visible head stood still in it while
     it lacked something."""
-    return answering(now) and not _stalled(now, now.affected, SECOND_S)
+    return answering(now) and not any(_stalled(one, one.affected, SECOND_S) for one in now.each())
 
 
 def drained(now: Now) -> bool:
     """The component answers, and every stream's visible head is no further behind the ledger than it may be."""
-    return bool(now.groups) and answering(now) and not _late(now, now.groups)
+    return _grouped(now) and answering(now) and not any(map(_late, now.each()))
 
 
 def well(seconds: float) -> Condition:
@@ -86,12 +86,11 @@ def well(seconds: float) -> Condition:
 def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
     """What is not well, in words with figures; nothing when all is."""
     components = sorted({name.split("/")[1] for name in now.samples if name.startswith("component/")})
-    if not components or not now.groups:
+    if not components or not _grouped(now):
         return ["nothing was sampled yet"]
     return [
         *_unanswered(now, components, seconds),
-        *_stalled(now, now.groups, seconds),
-        *_late(now, now.groups),
+        *(why for one in now.each() for why in (*_stalled(one, one.groups, seconds), *_late(one))),
         *_alerting(now),
     ]
 
@@ -102,7 +101,7 @@ def behind(seconds: float) -> Condition:
     """
 
     def condition(now: Now) -> bool:
-        lags = [_lag_s(now, group) for group in now.affected]
+        lags = [_lag_s(one, group) for one in now.each() for group in one.affected]
         lacking = [lag for lag in lags if lag is None or lag > 0]
         return bool(lacking) and all(lag is not None and lag >= seconds for lag in lacking)
 
@@ -141,7 +140,7 @@ def lacks(condition: Condition, now: Now) -> str:
             return f"whether its job is idle can't be seen: {now.busy_why}"
         return ", ".join(f"run {run.name} of its job is {run.state}{_since(run)}" for run in now.busy[:NAMED_MAX])
     if condition is flowing:
-        return "; ".join([*_stalled(now, now.groups, SECOND_S), *_late(now, now.groups)])
+        return "; ".join(why for one in now.each() for why in (*_stalled(one, one.groups, SECOND_S), *_late(one)))
     if condition is answering and now.component is not None:
         return "; ".join(_unanswered(now, (now.component,), SECOND_S))
     return ""
@@ -239,9 +238,14 @@ def _alerting(now: Now) -> list[str]:
     return ["its alert is active"] if (alert_state(now.samples, now.at_ns) or INACTIVE) > INACTIVE else []
 
 
-def _late(now: Now, groups: Iterable[Group]) -> list[str]:
+def _grouped(now: Now) -> bool:
+    """Whether there is any group of any stream; one that has had no record yet is waited for by nobody."""
+    return any(one.groups for one in now.each())
+
+
+def _late(now: Now) -> list[str]:
     """Which groups are further behind the ledger than they may be, in one sentence with the worst."""
-    lags = {group: _lag_s(now, group) for group in groups}
+    lags = {group: _lag_s(now, group) for group in now.groups}
     late = {group: lag for group, lag in lags.items() if lag is None or lag >= now.bound_s}
     if not late:
         return []

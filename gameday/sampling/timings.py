@@ -9,7 +9,7 @@ answered; a missing sample is a gap and never interpolated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +37,7 @@ __all__ = [
     "probes",
     "relapse",
     "series_of",
+    "shown",
     "sustained_s",
 ]
 
@@ -124,7 +125,8 @@ def probes(samples: Samples, component: str) -> list[str]:
 
 
 def groups(evidence: Evidence) -> tuple[Group, ...]:
-    """Every group that the run knows: the affected ones first, then those that the baseline or the window name."""
+    """Every group of one stream that the run knows: the affected ones first, then those that the baseline or the window
+    name."""
     known: dict[Group, None] = dict.fromkeys(evidence.affected)
     if evidence.baseline:
         known.update(dict.fromkeys(sorted(evidence.baseline.marks.heads.get(evidence.ledger, {}))))
@@ -190,7 +192,7 @@ def normal(
         rise = float(truth.value[seen[-1]] - truth.value[seen[0]])
         rates[group] = rise / max((int(truth.at_ns[seen[-1]]) - int(truth.at_ns[seen[0]])) / NS, 1e-9)
     if not found:
-        raise GamedayError("no baseline: there are no groups. Remedy: check [stream] in gameday.toml")
+        raise GamedayError("no baseline: there are no groups. Remedy: check [streams] in gameday.toml")
     return float(np.percentile(np.concatenate(found), 99)), rates
 
 
@@ -227,13 +229,16 @@ def coverage(samples: Samples, series: str, rate_hz: float, from_ns: int, to_ns:
 # ---- good at t ------------------------------------------------------------------------------------------------------
 
 
-def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Goodness]:
-    """Every series that "good at t" rests on: the component's probes, and the visible head of each group (all, or the
-    wanted).
-    """
+def good(evidence: Evidence) -> list[Goodness]:
+    """Every series that "good at t" rests on: the component's probes, and the visible head of each group of each
+    stream."""
+    return [*_answers(evidence), *(state for one in evidence.each() for state in shown(one, groups(one)))]
+
+
+def shown(evidence: Evidence, wanted: Iterable[Group]) -> Iterator[Goodness]:
+    """The visible head of each of these groups of one stream: good while it is not behind by its bound."""
     b = _bound_s(evidence)
-    found = _answers(evidence)
-    for group in groups(evidence) if wanted is None else wanted:
+    for group in wanted:
         name = series_of("head", evidence.visible, group)
         track = _track(evidence.samples.get(name, ()))
         late = delays(evidence.samples, group, evidence.visible, evidence.ledger)
@@ -241,8 +246,7 @@ def good(evidence: Evidence, wanted: Iterable[Group] | None = None) -> list[Good
         status[late.high_s < b] = GOOD
         status[np.isnan(late.low_s) | (late.low_s >= b)] = BAD
         near = (status == UNSEEN) & (late.high_s - late.low_s <= LEDGER_GAP_S)
-        found.append(replace(_placed(name, track, status)[0], near_ns=track.at_ns[near]))
-    return found
+        yield replace(_placed(name, track, status)[0], near_ns=track.at_ns[near])
 
 
 def outage(evidence: Evidence) -> tuple[int | None, int | None]:
@@ -380,13 +384,13 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
         return _Edge(max(silence.last_ns, clock_ns), None, f"not back: {mute} unanswered to the end of the samples")
     up_ns = silence.after_ns if silence and silence.after_ns else clock_ns
     series = [_held(answer, RESTORE_SPAN_S) for answer in answers]
-    series += [_rising(evidence, group, up_ns) for group in evidence.affected]
+    series += [_rising(one, group, up_ns) for one in evidence.each() for group in one.affected]
     return _first_good(series, max(clock_ns, up_ns), clock_ns, "not back: ")
 
 
 def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
     """The first sample from which on the archive has, of every group, all that existed when the clock started."""
-    series = []
+    series, evidence = [], evidence.exported()
     for group in groups(evidence):
         truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
         before = truth.value[(truth.at_ns <= clock_ns) & ~np.isnan(truth.value)]
@@ -405,11 +409,12 @@ def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
     """The first sustained good sample from restore on; while there is no service a head may be good for as long as the
     bound."""
     anchor = _anchor(evidence)
-    states = good(evidence)
-    bad = [int(s.at_ns[i]) for s in states for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
+    states = [(state, _bound_s(evidence)) for state in _answers(evidence)]
+    states += [(state, _bound_s(one)) for one in evidence.each() for state in shown(one, groups(one))]
+    bad = [int(s.at_ns[i]) for s, _ in states for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
     if not bad:
         return _Edge(None, None, "no sample was bad after the last act")
-    series = [_held(state, sustained_s(_bound_s(evidence))) for state in states]
+    series = [_held(state, sustained_s(behind_s)) for state, behind_s in states]
     from_ns = max(clock_ns, min(bad), back.high_ns or 0)
     floor_ns = clock_ns if back.high_ns is None else max(clock_ns, back.low_ns or 0)
     return _first_good(series, from_ns, floor_ns, "not drained: ")

@@ -83,6 +83,9 @@ SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse",
 """Keys whose values are secrets, or addresses that may hold one."""
 
 
+ARCHIVED = "archive"
+"""The hop that [archive] is."""
+
 Table = TypeVar("Table", bound=BaseModel)
 
 Http = Annotated[str, AfterValidator(address.http)]
@@ -190,12 +193,13 @@ class StreamConfig(Strict):
 
 
 class ArchiveConfig(Strict):
-    """The table that a job exports the stream to: judged by the tests of that job, and at the end of the night.
+    """The table that a job exports a stream to: judged by the tests of that job, and at the end of the night.
 
-    job: its name under [jobs]. worker: the component that runs it. table: a driver that offers Archive. mirror: one
-    that offers Mirror, where the job tells its position to people.
+    stream: which one, where the stack has several. job: its name under [jobs]. worker: the component that runs it.
+    table: a driver that offers Archive. mirror: one that offers Mirror, where the job tells its position to people.
     """
 
+    stream: str | None = None
     job: str
     worker: str
     table: DriverConfig
@@ -334,9 +338,7 @@ class StackConfig(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     history: SecretStr
     prefect: PrefectConfig
-    streams: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], StreamConfig] = Field(
-        min_length=1, max_length=1
-    )
+    streams: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], StreamConfig] = Field(min_length=1)
     hosts: Mapping[str, HostConfig]
     components: Mapping[str, ComponentConfig]
     links: Mapping[str, LinkConfig] = Field(default_factory=dict)
@@ -361,14 +363,22 @@ class StackConfig(Strict):
     runbook: RunbookConfig | None = None
 
     @cached_property
-    def stream(self) -> Stream:
-        """The stream under test."""
+    def declared(self) -> Mapping[str, Stream]:
+        """The streams by name, in the order of the file."""
         mistakes: list[str] = []
-        name, given = next(iter(self.streams.items()))
-        made = declaration.stream(name, given.model_dump(), list(self.hops), mistakes)
-        if made is None:
+        made = {
+            name: declaration.stream(name, given.model_dump(), list(self.hops), mistakes)
+            for name, given in self.streams.items()
+        }
+        found = {name: stream for name, stream in made.items() if stream is not None}
+        if len(found) < len(made):
             raise ConfigError("; ".join(mistakes))
-        return made
+        return found
+
+    @property
+    def archived(self) -> str | None:
+        """The name of the stream that is exported; None: the stack has no archive."""
+        return None if self.archive is None else self.archive.stream or next(iter(self.streams))
 
     @field_validator("history")
     @classmethod
@@ -499,16 +509,24 @@ def _declared(filled: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     streams, hops = filled.get("streams"), filled.get("hops")
     hops = hops if isinstance(hops, dict) else {}
-    known = None
+    tables: dict[str, dict[str, Any]] = {}
     for name, given in streams.items() if isinstance(streams, dict) else ():
         try:
-            table = StreamConfig.model_validate(given).model_dump()
+            tables[name] = StreamConfig.model_validate(given).model_dump()
         except ValidationError:
             continue  # told as such
-        known = declaration.stream(name, table, list(hops), found)
-    for name, given in hops.items():
-        if isinstance(given, dict):
-            found += declaration.hop_mistakes(name, given, known)
+    known = {name: declaration.stream(name, table, list(hops), found) for name, table in tables.items()}
+    for hop, given in hops.items():
+        if "/" in hop or hop == ARCHIVED:
+            found.append(f"hops.{hop} can't be called so. Remedy: another name than {ARCHIVED}, without /")
+        named = [name for name, table in tables.items() if hop in table["hops"]]
+        if len(named) > 1:
+            found.append(
+                f"hops.{hop} is named by {' and '.join(f'streams.{name}.hops' for name in named)}, but a hop holds one "
+                f"stream. Remedy: a [hops.NAME] for each, such as [hops.{named[1]}-{hop}] for {named[1]}"
+            )
+        elif isinstance(given, dict):
+            found += declaration.hop_mistakes(hop, given, known[named[0]] if named else None)
     return found
 
 
@@ -619,12 +637,15 @@ def _cross_check(config: StackConfig) -> list[str]:
         for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
             if name not in section:
                 found.append(f"archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
-        found += [
-            f"archive is there, but streams.{name} has no sequence, by which commits are told apart. Remedy: "
-            f"streams.{name}.sequence, or leave [archive] out"
-            for name, stream in config.streams.items()
-            if stream.sequence is None
-        ]
+        several = archive.stream is None and len(config.streams) > 1
+        if several or (archive.stream is not None and archive.stream not in config.streams):
+            given = "missing" if archive.stream is None else repr(archive.stream)
+            found.append(f"archive.stream is {given}. Remedy: which stream is exported: {', '.join(config.streams)}")
+        elif (exported := config.archived) is not None and config.streams[exported].sequence is None:
+            found.append(
+                f"archive is there, but streams.{exported} has no sequence, by which commits are told apart. Remedy: "
+                f"streams.{exported}.sequence, or leave [archive] out"
+            )
     for name in config.alerts.labels if config.alerts else ():
         if name not in config.components:
             found.append(_no_component(f"alerts.labels names {name!r}", name, config))

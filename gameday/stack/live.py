@@ -48,18 +48,29 @@ from gameday.ports import (
     Store,
     Symptoms,
 )
+from gameday.records.declaration import Stream
 from gameday.stack import config as configuration
 from gameday.stack.config import StackConfig
 from gameday.stack.stops import Stop
 from gameday.state import ROOT, RUNBOOKS, State, runbook_of
 from gameday.system.tls import KEYS, Tls
 
-__all__ = ["ARCHIVE", "OfItsOwn", "ProbeSpec", "Stack", "fault_from", "fault_kind", "function", "open_stack"]
+__all__ = [
+    "ARCHIVE",
+    "LiveStream",
+    "OfItsOwn",
+    "ProbeSpec",
+    "Stack",
+    "fault_from",
+    "fault_kind",
+    "function",
+    "open_stack",
+]
 
 INSIDE = (Points, Rights, Store)
 """What a component offers, or the archive, not its host."""
 
-ARCHIVE = "archive"
+ARCHIVE = configuration.ARCHIVED
 
 ARCHIVE_RATE_HZ = 4.0
 """A commit is made every few seconds at most, and looking costs a query and an object."""
@@ -82,6 +93,43 @@ class ProbeSpec:
     probe: Probe
     rate_hz: float
     timeout_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveStream:
+    """One stream of the stack: as it is declared, with its hops. made: a hop by its name, on first use."""
+
+    stream: Stream
+    made: Callable[[str], Hop]
+
+    @property
+    def name(self) -> str:
+        return self.stream.name
+
+    @property
+    def hops(self) -> Mapping[str, Hop]:
+        """By name, in order."""
+        return {name: self.made(name) for name in self.stream.hops}
+
+    @property
+    def ledger(self) -> Hop:
+        """The first hop: a Ledger, or where the outside world can't be asked the first place on this side."""
+        return self.made(self.stream.hops[0])
+
+    @property
+    def visible(self) -> Hop:
+        """The hop that users query."""
+        return self.made(self.stream.visible)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Those that its logs read, as far as they tell."""
+        logs = [hop for hop in self.hops.values() if isinstance(hop, Log)]
+        return tuple(topic for log in logs for topic in getattr(log, "topics", ()))
+
+    def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        """The groups whose path includes the component."""
+        return tuple(group for group in groups if role in self.stream.roles(group))
 
 
 class Stack:
@@ -186,10 +234,11 @@ class Stack:
             return [f"the code of job {fault.job!r} has no failpoints (jobs.{fault.job}.points)"]
         return []
 
-    def untold(self) -> Mapping[str, str]:
-        """Check -> why it can't be judged here: the configuration names nothing that could tell. What is named and
-        doesn't answer is another matter."""
-        config, hops = self.config, self.hops.values()
+    def untold(self, stream: str | None = None) -> Mapping[str, str]:
+        """Check -> why it can't be judged here, or of this stream: the configuration names nothing that could tell.
+        What is named and doesn't answer is another matter."""
+        config, streams = self.config, list(self.streams.values()) if stream is None else [self.streams[stream]]
+        hops = [hop for live in streams for hop in live.hops.values()]
         told = {name for hop in hops if isinstance(hop, Symptoms) for name in hop.tells}
         silent = self.archive is not None and not self.archive.placed and self.mirror is None
         means = {
@@ -199,7 +248,10 @@ class Stack:
             ),
             "continuous": ("ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
             "resumed": ("first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
-            "order": (any(isinstance(hop, Log) for hop in hops), "no hop is a log"),
+            "order": (
+                any(isinstance(hop, Log) for live in streams if live.stream.counted for hop in live.hops.values()),
+                "no hop is a log whose records a number counts",
+            ),
             "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),
             "upstream_flows": (bool(config.cursors), "the log's ends are not known: cursors"),
             "started_once": (
@@ -253,29 +305,32 @@ class Stack:
         config = self.config.runbook
         return configuration.placed(None if config is None else config.folder, self.path, RUNBOOKS)
 
-    # ---- the stream ----------------------------------------------------------------------------------------
+    # ---- the streams ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def streams(self) -> Mapping[str, LiveStream]:
+        """The streams of records by name."""
+        return {name: LiveStream(stream, self.hop) for name, stream in self.config.declared.items()}
+
+    def stream_of(self, hop: str) -> LiveStream:
+        """The stream that a hop holds: each holds one."""
+        if hop == ARCHIVE and self.config.archived is not None:
+            return self.streams[self.config.archived]
+        return next(live for live in self.streams.values() if hop in live.stream.hops)
 
     @property
     def hops(self) -> Mapping[str, Hop]:
-        """The stream's hops by name, in order."""
-        return {name: self.hop(name) for name in self.config.stream.hops}
+        """The hops of all streams by name, those of a stream in its order."""
+        return {name: hop for live in self.streams.values() for name, hop in live.hops.items()}
 
     def hop(self, name: str) -> Hop:
         """One hop, made on first use: who looks at two needs no client of the others."""
         if name not in self._hops:
-            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name, stream=self.config.stream)
+            declared = self.config.declared.values()
+            stream = next(stream for stream in declared if name in stream.hops)
+            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name, stream=stream)
             self._hops.setdefault(name, made)
         return self._hops[name]
-
-    @property
-    def ledger(self) -> Hop:
-        """The stream's first hop: a Ledger, or where the outside world can't be asked the first place on this side."""
-        return self.hop(self.config.stream.hops[0])
-
-    @property
-    def visible(self) -> Hop:
-        """The hop that users query."""
-        return self.hop(self.config.stream.visible)
 
     @cached_property
     def cursors(self) -> Mapping[str, Cursor]:
@@ -293,11 +348,12 @@ class Stack:
 
     @cached_property
     def archive(self) -> Archive | None:
-        """The table that the stream is exported to; None: there is none. Its hop's name is "archive"."""
-        config = self.config.archive
-        if config is None:
+        """The table that a stream is exported to; None: there is none. Its hop's name is "archive"."""
+        config, exported = self.config.archive, self.config.archived
+        if config is None or exported is None:
             return None
-        return self._driver("archive", "table", config.table, "Archive", name=ARCHIVE, stream=self.config.stream)
+        stream = self.config.declared[exported]
+        return self._driver("archive", "table", config.table, "Archive", name=ARCHIVE, stream=stream)
 
     @cached_property
     def mirror(self) -> Mirror | None:
@@ -345,10 +401,6 @@ class Stack:
             raise GamedayError(f"stack {self.name} has no archive. Remedy: describe it under [archive] in gameday.toml")
         return self.archive, self.jobs[self.config.archive.job]
 
-    def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
-        """The groups whose path includes the component."""
-        return tuple(group for group in groups if role in self.config.stream.roles(group))
-
     def own_probes(self, role: str) -> Mapping[str, Probe]:
         """The component's probes by name, as gameday reaches it: who only answers a command inside serves nobody."""
         return {
@@ -359,9 +411,9 @@ class Stack:
     # ---- what the sampler asks -----------------------------------------------------------------------------
 
     def probes(self, archive: bool = False, alert: tuple[str, str] | None = None) -> Iterator[ProbeSpec]:
-        """Every component's probes, the heads of ledger and visible hop, the cursors, the watches, and on demand the
-        archive and its mirror, which are dear to read, and an alert of a component. See model.Samples for the
-        series."""
+        """Every component's probes, the heads of each stream's ledger and visible hop, the cursors, the watches, and on
+        demand the archive and its mirror, which are dear to read, and an alert of a component. See model.Samples for
+        the series."""
         for role, component in self.config.components.items():
             for name, p in component.probes.items():
                 probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
@@ -372,8 +424,9 @@ class Stack:
                 if port is not None and holder is not None:
                     probe = OfItsOwn(probe, holder, role, port)
                 yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
-        for hop in (self.config.stream.hops[0], self.config.stream.visible):
-            yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
+        for live in self.streams.values():
+            for hop in (live.stream.hops[0], live.stream.visible):
+                yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
         for name, cursor in self.cursors.items():
             yield ProbeSpec(f"end/{name}", _Slots(cursor.end), 10.0, 1.0)
             yield ProbeSpec(f"position/{name}", _Slots(cursor.position), 10.0, 1.0)

@@ -1,4 +1,4 @@
-"""Which hops show what the ledger never had: records that nobody made, or a ledger that began anew.
+"""Which hops show what their stream's ledger never had: records that nobody made, or a ledger that began anew.
 
 Every comparison with the ledger has two sides: what is behind it may still come, what is ahead of it can't be right.
 """
@@ -13,7 +13,7 @@ from gameday.model import Group
 from gameday.ports import Ledger
 
 if TYPE_CHECKING:
-    from gameday.stack.live import Stack
+    from gameday.stack.live import LiveStream, Stack
 
 __all__ = ["Ahead", "beyond", "heads_of", "told"]
 
@@ -26,26 +26,26 @@ NAMED_MAX = 3
 def beyond(stack: Stack, heads: Mapping[str, Mapping[Group, int]]) -> Ahead:
     """What these heads show beyond the ledger's.
 
-    Args: heads: hop -> group -> highest id, all asked before now: the ledger is asked here, so that what it has
-    gained meanwhile is not taken for what it lacks. Raises DriverError when it does not answer. A first hop on the
+    Args: heads: hop -> group -> highest id, all asked before now: the ledgers are asked here, so that what it has
+    gained meanwhile is not taken for what it lacks. Raises DriverError when one does not answer. A first hop on the
     platform's side may have forgotten a group: one that it doesn't know is judged only by a Ledger.
     """
-    known, whole = stack.ledger.heads(), isinstance(stack.ledger, Ledger)
-    found = {
-        hop: {
-            group: (head, known.get(group))
-            for group, head in groups.items()
-            if (head > known[group] if group in known else whole)
-        }
-        for hop, groups in heads.items()
-        if hop != stack.config.stream.hops[0]
-    }
+    found: dict[str, Mapping[Group, tuple[int, int | None]]] = {}
+    for live in stack.streams.values():
+        mine = [hop for hop in heads if hop != live.stream.hops[0] and stack.stream_of(hop) is live]
+        known, whole = live.ledger.heads() if mine else {}, isinstance(live.ledger, Ledger)
+        for hop in mine:
+            found[hop] = {
+                group: (head, known.get(group))
+                for group, head in heads[hop].items()
+                if (head > known[group] if group in known else whole)
+            }
     return {hop: groups for hop, groups in found.items() if groups}
 
 
-def told(ahead: Ahead, ledger: str) -> list[str]:
-    """One sentence a hop: what it shows, and what the ledger has had."""
-    return [_sentence(hop, groups, ledger) for hop, groups in ahead.items()]
+def told(stack: Stack, ahead: Ahead) -> list[str]:
+    """One sentence a hop: what it shows, and what its stream's ledger has had."""
+    return [_sentence(hop, groups, stack.stream_of(hop).stream.hops[0]) for hop, groups in ahead.items()]
 
 
 def _sentence(hop: str, groups: Mapping[Group, tuple[int, int | None]], ledger: str) -> str:
@@ -57,9 +57,10 @@ def _sentence(hop: str, groups: Mapping[Group, tuple[int, int | None]], ledger: 
     return f"{hop} shows {'; '.join(shown[:NAMED_MAX])}{more}: a foreign record, or the ledger began anew"
 
 
-def heads_of(stack: Stack, archive: bool) -> dict[str, Mapping[Group, int]]:
-    """The heads of every hop that answers, and on demand of the archive, which is dear to read."""
-    hops = {**stack.hops, **({"archive": stack.archive} if archive and stack.archive is not None else {})}
+def heads_of(stack: Stack, archive: bool, of: LiveStream | None = None) -> dict[str, Mapping[Group, int]]:
+    """The heads of every hop that answers, or of one stream's, and on demand of the archive, which is dear to read."""
+    archives = {"archive": stack.archive} if archive and stack.archive is not None else {}
+    hops = {hop: held for hop, held in {**stack.hops, **archives}.items() if of in (None, stack.stream_of(hop))}
     found: dict[str, Mapping[Group, int]] = {}
     for name, hop in hops.items():
         try:

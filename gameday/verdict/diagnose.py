@@ -21,11 +21,17 @@ __all__ = ["IDS_NAMED", "culprits", "difference", "explain", "wanted"]
 IDS_NAMED = 20
 """How many ids of each kind are named; the count says how many there are."""
 PAIRS_WANTED = 12
-"""How many (hop, group) pairs are listed row by row: the first of them show where it began."""
+"""How many (hop, group) pairs of a stream are listed row by row: the first of them show where it began."""
 
 
 def wanted(evidence: Evidence) -> list[tuple[str, Group]]:
-    """The (hop, group) pairs whose rows are worth fetching, the guilty hop's first; none when every digest is right."""
+    """The (hop, group) pairs whose rows are worth fetching, a stream's guilty hop first; none when every digest is
+    right."""
+    return [pair for one in evidence.each() for pair in _wanted(one)]
+
+
+def _wanted(evidence: Evidence) -> list[tuple[str, Group]]:
+    """Of one stream."""
     first = next(iter(d.hop for d in evidence.digests if d.stream == evidence.stream), None)
     listed = (evidence.stream, ARCHIVE)
     pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in listed and d.hop != first}
@@ -70,10 +76,11 @@ def explain(evidence: Evidence, findings: Sequence[Finding]) -> list[str]:
 def culprits(evidence: Evidence) -> list[str]:
     """The ids that differ, by hop and group, and where to look: the hops at which damage first appears."""
     lines = [_rows(place, rows) for place, rows in (evidence.symptoms.get("differences") or {}).items()]
-    places: dict[str, list[str]] = {}
-    for kind, hop in guilty(evidence).items():
-        places.setdefault(hop, []).append(kind)
-    lines += [_look(evidence, hop, kinds) for hop, kinds in places.items()]
+    for one in evidence.each():
+        places: dict[str, list[str]] = {}
+        for kind, hop in guilty(one).items():
+            places.setdefault(hop, []).append(kind)
+        lines += [_look(one, hop, kinds) for hop, kinds in places.items()]
     return [line for line in lines if line]
 
 

@@ -32,7 +32,7 @@ from gameday.verdict import checks
 from pipelines.trades.schema import statements
 from tasks.closing import close_night
 from tests.contract.sockets import saying
-from tests.trades import FIELDS, TRADE_SQL, TRADES
+from tests.trades import FIELDS, TRADE_SQL, TRADES, live, stack_of
 
 INT64 = 2**63
 INSERTED = ("venue", "symbol", "trade_id", "price", "quantity", "side", "exchange_us", "topic", "partition", "offset")
@@ -541,10 +541,8 @@ def test_a_bar_of_ids_that_never_were_shows_at_the_table_alone(
 def history(warehouse: str, made: Bars, ledger: Tape) -> tuple[Verdict, str]:
     """What a night's end says of silver and gold."""
     hops = {"exchange": ledger, "silver": silver(warehouse), "gold": made}
-    config = SimpleNamespace(stream=replace(TRADES, hops=tuple(hops), visible="silver"))
     here: Any = SimpleNamespace(findings=[])
-    stack: Any = SimpleNamespace(name="s", config=config, hops=hops, ledger=ledger, archive=None)
-    close_night.fn(here, stack)
+    close_night.fn(here, stack_of(live(hops, visible="silver")))
     (found,) = here.findings
     return found.verdict, found.why
 

@@ -25,6 +25,7 @@ from gameday.records.types import INT64_MAX, INT64_MIN, parse
 from gameday.system.polling import until
 from gameday.verdict import checks
 from gameday.verdict.ahead import told
+from tests.trades import live, stack_of
 
 NUMBERS = count()
 PLACES = {"hops": ["a", "b"], "visible": "b", "path": ["web"]}
@@ -304,7 +305,8 @@ def test_a_foreign_group_and_a_record_beyond_the_head_are_seen_in_the_heads(
     put(here, orders, [("atlantis", 3, "1.00", None), ("paris", 4_000, "1.00", None)])
     hop = Hop(at, "once", ORDERS, orders, name="b")
     assert hop.heads() == {("atlantis",): 3, BERLIN: 100, PARIS: 4_000}
-    assert "b shows id 3 of atlantis, a has had no such group" in told({"b": {("atlantis",): (3, None)}}, "a")[0]
+    stack = stack_of(live({"a": None, "b": hop}, ORDERS))
+    assert "b shows id 3 of atlantis, a has had no such group" in told(stack, {"b": {("atlantis",): (3, None)}})[0]
     assert verdicts(hop) == ALL_WELL
 
 

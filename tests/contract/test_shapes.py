@@ -23,6 +23,7 @@ from confluent_kafka import Producer
 
 from compose.servers import kafka as server
 from gameday.model import Evidence, Group, Window
+from gameday.records.declaration import Stream
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from gameday.verdict import diagnose
@@ -279,7 +280,7 @@ class Platform:
 
     def damage(self) -> dict[str, tuple[int, int, int]]:
         """Hop -> how many are lost, doubled (or there besides) and changed, where any are."""
-        stream, first, last = self.stack.config.stream, self.stack.hop("log"), self.stack.hop("sink")
+        stream, first, last = self.stream, self.stack.hop("log"), self.stack.hop("sink")
         heads = first.heads()
         window = Window({group: head - self.reach for group, head in heads.items()}, heads)
         found = list(first.digest(window))
@@ -292,13 +293,19 @@ class Platform:
         """What of a group is missing, there besides, doubled, changed: their keys."""
         head = self.stack.hop("log").heads()[group]
         right, mine = (self.stack.hop(name).rows(group, head - self.reach, head) for name in ("log", "sink"))
-        told = diagnose.difference(right, mine, self.stack.config.stream)
+        told = diagnose.difference(right, mine, self.stream)
         return {kind: found["ids"] for kind, found in told.items() if found["count"]}
+
+    @property
+    def stream(self) -> Stream:
+        """The only one."""
+        (live,) = self.stack.streams.values()
+        return live.stream
 
     @property
     def reach(self) -> int:
         """Half of what there is, in ids or µs."""
-        return NUMBER // 2 if self.stack.config.stream.counted else int(NUMBER * EVERY_S / 2 * 1e6)
+        return NUMBER // 2 if self.stream.counted else int(NUMBER * EVERY_S / 2 * 1e6)
 
 
 @pytest.fixture(params=list(SHAPES.values()), ids=list(SHAPES))

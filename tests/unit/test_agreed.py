@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gameday.model import Digest, Evidence, Group, Tally, Window
+from gameday.model import Digest, Evidence, Followed, Group, Tally, Window
 from tasks import verify
-from tests.trades import TRADES
+from tests.trades import TRADES, live, stack_of
 
 A: Group = ("a", "b")
 WINDOW = Window({A: 0}, {A: 9})
@@ -38,9 +38,19 @@ class Held:
 def run_over(counted: bool, *hops: Held) -> Any:
     stream = replace(TRADES, counted=counted, gapless=False)
     here = {hop.name: hop for hop in hops}
-    stack = SimpleNamespace(hops=here, ledger=hops[0], config=SimpleNamespace(stream=stream))
-    evidence = Evidence("t", {}, "s", stream="trades", gapless=False, knows=False, ledger=hops[0].name, window=WINDOW)
-    return SimpleNamespace(stack=stack, lasts=lambda: None, log=print, evidence=lambda: evidence)
+    followed = Followed("trades", tuple(here), "table", gapless=False, window=WINDOW)
+    evidence = Evidence("t", {}, "s", followed=(followed,))
+    return SimpleNamespace(
+        stack=stack_of(live(here, stream)),
+        lasts=lambda: None,
+        log=print,
+        evidence=lambda: evidence,
+        followed={"trades": followed},
+    )
+
+
+def agreed(run: Any) -> tuple[Digest, ...]:
+    return verify._agreed(run, run.stack.streams["trades"], WINDOW, ["log", "table"], {})
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +62,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_comes_late_is_not_lost() -> None:
     """It is looked at again, in the log too, until both agree."""
     log, table = Held("log", 8, 9, 9), Held("table", 7, 8, 9)
-    found = verify._agreed(run_over(False, log, table), WINDOW, ["log", "table"], {})
+    found = agreed(run_over(False, log, table))
     assert [digest.groups[A].rows for digest in found] == [9, 9]
 
 
 def test_what_never_comes_is_lost() -> None:
     """After as long as a hop may take to pass the window."""
     log, table = Held("log", 9), Held("table", 8)
-    found = verify._agreed(run_over(False, log, table), WINDOW, ["log", "table"], {})
+    found = agreed(run_over(False, log, table))
     assert [digest.groups[A].rows for digest in found] == [9, 8]
     assert table.looks > 2
 
@@ -67,5 +77,5 @@ def test_what_never_comes_is_lost() -> None:
 def test_where_a_number_counts_one_look_is_enough() -> None:
     """Heads have said that all is there."""
     log, table = Held("log", 9), Held("table", 8, 9)
-    verify._agreed(run_over(True, log, table), WINDOW, ["log", "table"], {})
+    agreed(run_over(True, log, table))
     assert table.looks == 1

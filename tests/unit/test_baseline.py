@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from gameday.model import Group, Marks, Now, Sample, Verdict
+from gameday.model import Followed, Group, Marks, Now, Sample, Verdict
 from gameday.run import Halt
 from tasks import baseline as step
 from tasks.baseline import BASELINE_S, baseline
+from tests.trades import live, stack_of
 
 A: Group = ("binance", "BTCUSDT")
 MS = 1_000_000
@@ -49,13 +50,11 @@ def run_that_sees(*looks: Now, disturbed_ns: tuple[int, int] = (0, 0)) -> Any:
 
     return SimpleNamespace(
         name="t",
-        groups=(A,),
+        followed={"trades": Followed("trades", ("exchange", "silver"), "silver", groups=(A,))},
         now=now,
         say=lambda text: None,
         test=SimpleNamespace(archive=False),
-        stack=SimpleNamespace(
-            config=SimpleNamespace(stream=SimpleNamespace(hops=["exchange", "silver"], counted=True), cursors={})
-        ),
+        stack=stack_of(live(dict.fromkeys(("exchange", "silver")))),
         baseline=None,
         disturbed_ns=disturbed_ns,
     )
@@ -74,7 +73,7 @@ def test_what_was_sampled_before_counts() -> None:
     """Whoever had it sampled: nothing is waited for when the last seconds were all well."""
     run = run_that_sees(sampled(BASELINE_S + 1))
     baseline.fn(run)
-    assert run.baseline.rates[A] == pytest.approx(100, rel=0.02)
+    assert run.followed["trades"].rates[A] == pytest.approx(100, rel=0.02)
     assert 0.1 <= run.baseline.delay_p99_s <= 0.22
 
 

@@ -22,12 +22,13 @@ from gameday.drivers.kafka.wire import Slot
 from gameday.drivers.prefect_api import Job
 from gameday.drivers.prometheus import Alerts
 from gameday.errors import DriverError, GamedayError, NotUp
-from gameday.model import Baseline, Digest, Evidence, JobRun, Marks, Now, Verdict, Window
+from gameday.model import Baseline, Digest, Evidence, Followed, JobRun, Marks, Now, Verdict, Window
 from gameday.past import database
 from gameday.plan import Await
 from gameday.run import Halt, Run, marks
 from gameday.sampling import conditions
 from gameday.sampling.sampler import Tail
+from gameday.state import State
 from gameday.system import asking
 from gameday.verdict import checks
 from gameday.verdict.checks.isolation import _others_changed
@@ -35,7 +36,7 @@ from tasks import closing, preflight, survey, verify
 from tasks.night import Night
 from tasks.wait import wait
 from tests.contract.sockets import dripping
-from tests.trades import TRADES
+from tests.trades import TRADES, live, stack_of
 
 BTC = ("binance", "BTCUSDT")
 WINDOW = Window({BTC: 0}, {BTC: 10})
@@ -107,14 +108,9 @@ def test_who_waits_for_an_answer_goes_on_watching() -> None:
 def run_over(**hops: Any) -> Any:
     """A run over these hops, the first the ledger."""
     at = Marks(0, 0, {name: {BTC: 0} for name in hops}, {}, {}, {})
-    ledger = next(iter(hops.values()))
-    config = SimpleNamespace(components={}, stream=replace(TRADES, hops=tuple(hops), visible=list(hops)[-1]))
-    stack = SimpleNamespace(
-        hops=hops, ledger=ledger, visible=list(hops.values())[-1], cursors={}, config=config, archive=None, mirror=None
-    )
     return SimpleNamespace(
-        stack=stack,
-        groups=(BTC,),
+        stack=stack_of(live(hops)),
+        followed={"trades": Followed("trades", tuple(hops), list(hops)[-1], groups=(BTC,))},
         baseline=Baseline(at, 0.0, 1.0, {}),
         lasts=lambda: None,
         log=lambda text: None,
@@ -157,7 +153,7 @@ def test_a_ledger_or_an_archive_that_hangs_is_named() -> None:
     """The window's end, the archive's commits, its job: in their time, with what was asked."""
     run = run_over(exchange=Hanging())
     with soon(), pytest.raises(DriverError, match="the ledger's heads: no answer"):
-        verify.window(run)
+        verify.window(run, run.stack.streams["trades"])
     run.stack.export = lambda: (Hanging(), Hanging())
     with soon():
         _, trouble = verify._exported(run)
@@ -172,11 +168,12 @@ def test_a_ledger_or_an_archive_that_hangs_is_named() -> None:
     ("hop", "asked"), [({}, "the heads of silver"), ({"heads": {BTC: 10}}, "the digest of silver")]
 )
 def test_a_history_that_hangs_is_unknown_and_names_the_hop(
-    hop: Mapping[str, Any], asked: str, monkeypatch: pytest.MonkeyPatch
+    hop: Mapping[str, Any], asked: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The night goes on to its report."""
     monkeypatch.setattr(closing, "Ledger", Hanging)
     run = run_over(exchange=Hanging(**TELLS), silver=Hanging(**hop))
+    run.stack.state = State(tmp_path)
     night = Night("n")
     with soon():
         closing.close_night.fn(night, run.stack)
@@ -202,8 +199,9 @@ def test_a_look_at_a_stack_ends_too() -> None:
     with soon():
         assert survey._found(Hanging().heads)["ok"] is False
         stack = run_over(exchange=Hanging()).stack
-        asks = [lambda: asking.answer(stack.ledger.heads, PATIENCE_S, "the ledger's heads")]
-        _, trouble = survey._streams(stack, asks)
+        trades = stack.streams["trades"]
+        asks = [lambda: asking.answer(trades.ledger.heads, PATIENCE_S, "the ledger's heads")]
+        _, trouble = survey._groups(stack, trades, asks)
     assert trouble == ["streams: the ledger's heads: no answer within 0.2 s"]
 
 
@@ -379,8 +377,8 @@ def test_an_alert_without_samples_is_no_advice_to_install_something() -> None:
 def test_records_that_the_ledger_does_not_know_are_named() -> None:
     """Hop, group and id, the first of them."""
     rows = {name: np.array([7, 8], dtype=np.int64) for name in TRADES.types}
-    run: Any = SimpleNamespace(stack=SimpleNamespace(ledger=Hanging(rows=rows), config=SimpleNamespace(stream=TRADES)))
-    assert verify._unknown(run, [[*BTC, 7, 1], [*BTC, 9, 1]]) == ["binance/BTCUSDT 7", "binance/BTCUSDT 9"]
+    trades = live({"exchange": Hanging(rows=rows)})
+    assert verify._unknown(trades, [[*BTC, 7, 1], [*BTC, 9, 1]]) == ["binance/BTCUSDT 7", "binance/BTCUSDT 9"]
     late = {
         "rows": 5,
         "unknown": 3,

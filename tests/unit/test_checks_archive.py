@@ -13,6 +13,7 @@ from gameday.model import Baseline, Check, Commit, Digest, Evidence, Group, JobR
 from gameday.sampling import timings
 from gameday.verdict import checks
 from tasks import verify
+from tests.trades import live, stack_of
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
 A: Group = ("binance", "BTCUSDT")
@@ -329,11 +330,7 @@ def test_an_archive_that_cannot_be_read_hides_nothing_of_its_job(error: DriverEr
         doing="",
         lasts=lambda: None,
         log=print,
-        stack=SimpleNamespace(
-            export=lambda: (SimpleNamespace(commits=commits), job),
-            ledger=None,
-            config=SimpleNamespace(stream=SimpleNamespace(hops=("exchange",))),
-        ),
+        stack=stack_of(live({"exchange": None}), export=lambda: (SimpleNamespace(commits=commits), job)),
     )
     digests, trouble = verify._exported(run)
     assert digests == ()

@@ -16,7 +16,7 @@ from gameday.model import Digest, Finding, Group, Tally, Verdict, Window
 from gameday.reports import results
 from gameday.state import State
 from tasks.closing import close_night
-from tests.trades import TRADES
+from tests.trades import TRADES, live, stack_of
 
 A: Group = ("binance", "BTCUSDT")
 B: Group = ("kraken", "BTC/USD")
@@ -73,18 +73,14 @@ def bars(hop: str, content: int) -> Digest:
 
 
 def night(tmp_path: Path, ledger: type[Table] = Ledger, **hops: Any) -> Finding:
-    """What a night's end says of these hops; it leaves its results to the next."""
+    """What a night's end says of these hops of one stream."""
     first = ledger("exchange", binance=10, kraken=5)
-    stream = replace(TRADES, hops=("exchange", *hops), visible="silver")
-    stack: Any = SimpleNamespace(
-        name="s",
-        config=SimpleNamespace(stream=stream),
-        hops={"exchange": first, **hops},
-        ledger=first,
-        visible=hops["silver"],
-        archive=None,
-        state=State(tmp_path),
-    )
+    trades = live({"exchange": first, **hops}, visible="silver")
+    return closed(tmp_path, stack_of(trades, state=State(tmp_path)))
+
+
+def closed(tmp_path: Path, stack: Any) -> Finding:
+    """What a night's end says of a stack; it leaves its results to the next."""
     here: Any = SimpleNamespace(findings=[])
     close_night.fn(here, stack)
     (found,) = here.findings
@@ -183,3 +179,63 @@ def test_an_id_below_the_first_is_too_many(tmp_path: Path) -> None:
 
     found = night(tmp_path, silver=Below("silver", binance=10, kraken=5))
     assert (found.verdict, found.why) == (Verdict.FAIL, "silver has 1 trade too many: binance/BTCUSDT (1)")
+
+
+class Orders(Table):
+    """The same of another stream."""
+
+    def digest(self, window: Window) -> list[Digest]:
+        return [replace(digest, stream="orders") for digest in super().digest(window)]
+
+
+class OrdersLedger(Orders):
+    whole = True
+
+
+def two(tmp_path: Path, silver: Table, ledger: Table, sink: Table, **more: Any) -> Finding:
+    """What a night's end says of trades and orders."""
+    trades = live({"exchange": Ledger("exchange", binance=10, kraken=5), "silver": silver})
+    orders = live({"source": ledger, **more, "sink": sink}, replace(TRADES, name="orders"))
+    return closed(tmp_path, stack_of(trades, orders, state=State(tmp_path)))
+
+
+SINK = Orders("sink", binance=7, kraken=5)
+SOURCE = OrdersLedger("source", binance=7, kraken=5)
+
+
+def test_every_stream_is_judged_from_the_first_record_on(tmp_path: Path) -> None:
+    """Against its own ledger; which one is not right is told."""
+    found = two(tmp_path, SILVER, SOURCE, SINK)
+    assert (found.verdict, found.why) == (
+        Verdict.PASS,
+        "trades: all 15 records are right, from the first on; orders: all 12 records are right, from the first on",
+    )
+    found = two(tmp_path, SILVER, SOURCE, Orders("sink", (3,), binance=7, kraken=5))
+    assert (found.verdict, found.why) == (
+        Verdict.FAIL,
+        "orders: sink has 1 order fewer than source: binance/BTCUSDT (1)",
+    )
+    found = two(tmp_path, Table("silver", (3,), binance=10, kraken=5), SOURCE, SINK)
+    assert (found.verdict, found.why.split(":")[0]) == (Verdict.FAIL, "trades")
+
+
+def test_a_stream_whose_ledger_is_away_keeps_its_place(tmp_path: Path) -> None:
+    """The other one is judged; the next night goes on where the last but one had noted the table."""
+
+    class Away(OrdersLedger):
+        def heads(self) -> Mapping[Group, int]:
+            raise DriverError("source is away", definite=True)
+
+    staged = Orders("staged", binance=7, kraken=5)
+    assert two(tmp_path, SILVER, SOURCE, SINK, staged=staged).verdict is Verdict.PASS
+    found = two(tmp_path, SILVER, Away("source"), SINK, staged=staged)
+    assert (found.verdict, found.why.startswith("orders: the whole history could not")) == (Verdict.UNKNOWN, True)
+    found = two(tmp_path, SILVER, SOURCE, SINK, staged=staged)
+    assert found.why.endswith("staged is right since the last night"), found.why
+
+
+def test_a_stream_without_a_tape_is_told_beside_the_others(tmp_path: Path) -> None:
+    """That the other one was judged makes no pass of it."""
+    found = two(tmp_path, SILVER, Orders("source", binance=7, kraken=5), SINK)
+    assert found.verdict is Verdict.PASS
+    assert found.why.endswith("orders: not judged here: source keeps only its newest records")

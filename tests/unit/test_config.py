@@ -205,7 +205,7 @@ def test_a_file_of_tls_that_is_none_is_told_when_it_is_read(
 
 def test_only_a_table_with_a_driver_or_an_address_names_files(edited: Callable[[str, str], config.StackConfig]) -> None:
     """A field of a record may be called ca, and a store's key is no file."""
-    assert edited('side = "text"', 'side = "text", ca = "text"').stream.types["ca"]
+    assert edited('side = "text"', 'side = "text", ca = "text"').declared["trades"].types["ca"]
 
 
 def test_a_value_that_a_driver_refuses_is_told_with_its_table(tmp_path: Path) -> None:

@@ -225,7 +225,13 @@ def test_ids_with_gaps_are_not_expected_one_by_one() -> None:
 
 def test_where_a_group_stands_is_told_in_its_own_terms() -> None:
     """Ids and how many are missing; or times, and how long ago."""
-    assert survey._standing(TRADES, ("a", "b"), 9, 7) == {"group": "a/b", "ledger": 9, "visible": 7, "behind": 2}
+    assert survey._standing(TRADES, ("a", "b"), 9, 7) == {
+        "stream": "trades",
+        "group": "a/b",
+        "ledger": 9,
+        "visible": 7,
+        "behind": 2,
+    }
     timed, mistakes = declared(key=["order"], group=["shop"], time="at", fields={"order": "uuid", "at": "time"})
     assert timed is not None, mistakes
     told = survey._standing(timed, ("x",), 1_795_000_001_500_000, 1_795_000_000_000_000)

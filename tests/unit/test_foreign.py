@@ -71,14 +71,14 @@ def trades(tmp_path: Path) -> Stack:
 def test_nothing_is_left_unjudged_of_the_embedded_stack(trades: Stack) -> None:
     """A check that is skipped there would be one that never fails."""
     assert trades.untold() == {}
-    assert isinstance(trades.ledger, Ledger)
+    assert isinstance(trades.streams["trades"].ledger, Ledger)
 
 
 def test_of_the_example_only_what_it_cant_tell_is_unjudged(k2: Stack) -> None:
     """Each with the key that is missing; its log is the ledger, and no Ledger."""
     assert set(k2.untold()) == {"first_kept"}
     assert "hops.*.first" in k2.untold()["first_kept"]
-    assert not isinstance(k2.ledger, Ledger)
+    assert not isinstance(k2.streams["trades"].ledger, Ledger)
 
 
 @pytest.mark.parametrize(

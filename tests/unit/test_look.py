@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,8 @@ from gameday.records.excerpts import back, differences, facts
 from gameday.records.types import INT64_MIN
 from tasks import look as looking
 from tasks.look import look, readable
+from tests.trades import live
+from tests.trades import stack_of as stack
 
 NORTH: Group = ("north",)
 SOUTH: Group = ("south",)
@@ -243,8 +246,7 @@ class Tape(Rows):
 
 def stack_of(told: Stream = ORDERS, kind: str = "append", **hops: Any) -> Any:
     configs = {name: SimpleNamespace(settings={"kind": kind}) for name in hops}
-    config = SimpleNamespace(stream=told, hops=configs)
-    return SimpleNamespace(hops=hops, config=config)
+    return stack(live(hops, told), config=SimpleNamespace(hops=configs))
 
 
 def rows_of(*given: Any, **hops: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -433,3 +435,18 @@ def test_the_command_ends_with_3_when_a_look_says_no(
     else:
         assert "total is always [red][2J" in told
         assert "\x1b" not in told
+
+
+def test_hops_of_different_streams_are_not_held_against_each_other() -> None:
+    """Each stream's own ones are."""
+    orders = live({"first": Rows({NORTH: range(1, 51)}), "next": Rows({NORTH: range(1, 51)})}, ORDERS)
+    others = live(
+        {"one": Rows({NORTH: range(1, 31)}), "two": Rows({NORTH: range(1, 31)})}, replace(ORDERS, name="others")
+    )
+    configs = {hop: SimpleNamespace(settings={"kind": "append"}) for hop in ("first", "next", "one", "two")}
+    rows = {row["what"]: row for row in look(stack(orders, others, config=SimpleNamespace(hops=configs)))}
+    assert all(row["ok"] for row in rows.values()), rows
+    assert {what for what in rows if what.startswith("look from")} == {
+        "look from first to next",
+        "look from one to two",
+    }

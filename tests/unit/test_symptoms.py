@@ -12,6 +12,7 @@ import pytest
 from gameday.model import Baseline, Evidence, Json, Marks, Verdict, Window
 from gameday.verdict import checks
 from tasks import verify
+from tests.trades import live, stack_of
 
 NOTHING = Evidence("t", {}, "s")
 GAPS = {"bronze": {"ingest_gap_s": {"trades": 31.0}}, "copy": {"ingest_gap_s": {"trades": 2.0}}}
@@ -34,12 +35,10 @@ class Telling:
 
 def gathered(hops: Mapping[str, Mapping[str, Json]], monkeypatch: pytest.MonkeyPatch) -> Evidence:
     """The symptoms of a run over these hops."""
-    stack = SimpleNamespace(
-        hops={name: Telling(symptoms) for name, symptoms in hops.items()}, config=SimpleNamespace(components={})
-    )
+    stack = stack_of(live({name: Telling(symptoms) for name, symptoms in hops.items()}))
     baseline = Baseline(Marks(0, 0), 0.0, 1.0, {})
     run: Any = SimpleNamespace(stack=stack, baseline=baseline, acts=(), lasts=lambda: None, log=print, symptoms={})
-    monkeypatch.setattr(verify, "_unknown", lambda run, sample: [f"{r[0]}/{r[1]} {r[2]}" for r in sample])
+    monkeypatch.setattr(verify, "_unknown", lambda live, sample: [f"{r[0]}/{r[1]} {r[2]}" for r in sample])
     return replace(NOTHING, symptoms=verify._symptoms(run, Window({}, {}), [*run.stack.hops], {}))
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from gameday.model import Baseline, Columns, Commit, Digest, Group, Marks, Tally, Window
+from gameday.model import Baseline, Columns, Commit, Digest, Followed, Group, Marks, Tally, Window
 from gameday.run import Run
 from tasks.verify import MARGIN_S, archived, window
+from tests.trades import TRADES, live, stack_of
 
 A: Group = ("binance", "BTCUSDT")
 NEW: Group = ("binance", "ETHUSDT")
@@ -37,9 +39,30 @@ class Tape(Log):
 
 def run(ledger: Any) -> Run:
     heads: dict[str, Mapping[Group, int]] = {"exchange": {A: 1000, NEW: 20}, "silver": {A: 990, NEW: 15}}
-    baseline = Baseline(Marks(0, 0, heads), 0.3, 1.0, {A: 2.5, NEW: 1.0})
-    stack = SimpleNamespace(ledger=ledger)
-    return cast("Run", SimpleNamespace(baseline=baseline, groups=(A, NEW), stack=stack, lasts=lambda: None, log=print))
+    return over(ledger, heads, (A, NEW), {A: 2.5, NEW: 1.0})
+
+
+def over(
+    ledger: Any, heads: Mapping[str, Mapping[Group, int]], groups: tuple[Group, ...], rates: Mapping[Group, float]
+) -> Run:
+    """A run over a ledger and hops that stood there at the baseline, with those of another stream."""
+    hops = {hop: ledger for hop in heads}
+    other = live({"others-log": Log(), "others-table": Log()}, replace(TRADES, name="others"))
+    marks = Marks(0, 0, {**heads, "others-log": {A: 1}, "others-table": {A: 1}})
+    return cast(
+        "Run",
+        SimpleNamespace(
+            baseline=Baseline(marks, 0.3, 1.0, {}),
+            followed={"trades": Followed("trades", tuple(heads), "silver", groups=groups, rates=rates)},
+            stack=stack_of(live(hops), other),
+            lasts=lambda: None,
+            log=print,
+        ),
+    )
+
+
+def window_of(run: Run) -> Window:
+    return window(run, run.stack.streams["trades"])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +72,7 @@ def run(ledger: Any) -> Run:
 )
 def test_a_run_looks_a_margin_back_where_the_ledger_knows_all(ledger: Any, lo: Mapping[Group, int]) -> None:
     """From the slowest hop's head at baseline; a record just below it, that the test has harmed, is looked at too."""
-    assert window(run(ledger)) == Window(lo, {A: 2000, NEW: 40})
+    assert window_of(run(ledger)) == Window(lo, {A: 2000, NEW: 40})
 
 
 @pytest.mark.parametrize(("ledger", "margin"), [(Tape(), int(2.5 * MARGIN_S)), (Log(), 0)], ids=["tape", "log"])
@@ -99,13 +122,10 @@ class Listing(Tape):
 )
 def test_a_group_that_is_new_begins_where_the_log_stood_at_the_baseline(ledger: Any, lo: int) -> None:
     """Never at zero: a log has forgotten what was there, and an exchange numbers as it likes."""
-    assert window(run(ledger)).lo[LISTED] == lo
+    assert window_of(run(ledger)).lo[LISTED] == lo
 
 
 def test_a_hop_that_did_not_know_a_group_says_nothing_of_where_it_stood() -> None:
     """A log tells of the groups in its newest records; bronze had the quiet one all the same."""
     heads: dict[str, Mapping[Group, int]] = {"broker": {A: 1000}, "bronze": {A: 990, LISTED: 1_000_040}}
-    baseline = Baseline(Marks(0, 0, heads), 0.3, 1.0, {})
-    stack = SimpleNamespace(ledger=Reaching())
-    here = cast("Run", SimpleNamespace(baseline=baseline, groups=(A,), stack=stack, lasts=lambda: None, log=print))
-    assert window(here).lo == {A: 990, LISTED: 1_000_040}
+    assert window_of(over(Reaching(), heads, (A,), {})).lo == {A: 990, LISTED: 1_000_040}

@@ -119,6 +119,15 @@ def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
 
     Where the differing rows were listed (symptom "differences"), their number replaces the digest's lower bound.
     """
+    found: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    for one in evidence.each():
+        for kind, by_hop in _counts(one).items():
+            found[kind] |= by_hop
+    return found
+
+
+def _counts(evidence: Evidence) -> dict[str, dict[str, int]]:
+    """Of one stream."""
     hops = [digest.hop for _, digest in judged(evidence)]
     totals: dict[str, dict[str, int]] = {kind: dict.fromkeys(hops, 0) for kind in KINDS}
     by_view: dict[tuple[str, str, str, str], int] = {}
@@ -135,7 +144,8 @@ def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
 
 
 def guilty(evidence: Evidence) -> dict[str, str]:
-    """lost, doubled, changed -> the first hop at which that damage appears; a kind without damage is absent."""
+    """lost, doubled, changed -> the first hop at which that damage of one stream appears; a kind without damage is
+    absent."""
     first: dict[str, str] = {}
     for damage in compare(evidence):
         for kind in KINDS:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from gameday.model import ELSEWHERE, FIRING, INACTIVE, NOT_WATCHED, Evidence, Finding, Sample, Verdict
 from gameday.sampling.timings import NS
 from gameday.verdict.machine import since_act
+from gameday.verdict.streams import whole
 
 __all__ = ["alert"]
 
@@ -16,6 +17,7 @@ UNSEEN_MAX_S = 3.0
 """An alert that was seen less often may have fired in between."""
 
 
+@whole
 def alert(evidence: Evidence) -> Finding:
     """Inactive before the first act, then firing within alert_within_s of the impact; or seen all the time, judged
     anew since the act, and never firing. What was not seen is unknown, and whose alert it was where one of that name

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gameday.model import Evidence, Finding, Group, Marks, Timed, Verdict
-from gameday.sampling.timings import BAD, GOOD, NS, delays, good, groups, series_of
+from gameday.sampling.timings import BAD, GOOD, NS, delays, groups, shown
 from gameday.verdict.checks._damage import compare, label
 
 __all__ = ["BEHIND_MAX_S", "GOOD_SHARE_MIN", "isolation"]
@@ -56,11 +56,8 @@ def _good_share(
     evidence: Evidence, others: tuple[Group, ...], from_ns: int, to_ns: int
 ) -> tuple[float | None, list[str]]:
     """The share of good samples over all other streams, and the series of which fewer than half of the samples tell."""
-    heads = {series_of("head", evidence.visible, group) for group in others}
     good_count, told_count, unseen = 0, 0, []
-    for state in good(evidence, others):
-        if state.series not in heads:
-            continue
+    for state in shown(evidence, others):
         inside = state.status[(state.at_ns >= from_ns) & (state.at_ns <= to_ns)]
         told = int(np.count_nonzero((inside == GOOD) | (inside == BAD)))
         expected = (to_ns - from_ns) / state.period_ns if state.period_ns else 0

@@ -1,6 +1,7 @@
 """Did the run that was struck end, and say why?"""
 
 from gameday.model import Evidence, Finding, Verdict
+from gameday.verdict.streams import whole
 
 __all__ = ["job_failed_cleanly"]
 
@@ -9,6 +10,7 @@ MESSAGE_CHARS_MAX = 1000
 """A message, not a traceback: it has to fit into an alert."""
 
 
+@whole
 def job_failed_cleanly(evidence: Evidence) -> Finding:
     """No run that the test asked for is left running; one that failed has a message of one line that names something.
 

@@ -2,6 +2,7 @@
 
 from gameday.model import Evidence, Finding, Marks, Timed, Verdict
 from gameday.sampling.timings import NS
+from gameday.verdict.streams import whole
 
 __all__ = ["offsets_advance"]
 
@@ -9,6 +10,7 @@ COMMITTED_WITHIN_S = 5.0
 """A consumer commits after each batch; what came later than that before the end may be in none yet."""
 
 
+@whole
 def offsets_advance(evidence: Evidence) -> Finding:
     """Judged per slot whose log grew since the recovery: the position must have passed what was there, and moved,
     unless all that is beyond it has only just come. A cursor that did not answer is unknown; so is a position beyond

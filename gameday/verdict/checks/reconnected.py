@@ -3,6 +3,7 @@
 from gameday.model import Evidence, Finding, Verdict
 from gameday.sampling.timings import probes
 from gameday.verdict.machine import since_act
+from gameday.verdict.streams import whole
 
 __all__ = ["reconnected"]
 
@@ -10,6 +11,7 @@ LAST_PROBES = 3
 """A component that answered none of so many probes at the end does not answer; one may be lost."""
 
 
+@whole
 def reconnected(evidence: Evidence) -> Finding:
     """Fails when another component is not the process that it was at baseline, or doesn't answer at the end: something
     had to be started again for it to come back. On a machine without time also watchdogs do that, to what is well."""

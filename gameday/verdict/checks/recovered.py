@@ -3,10 +3,12 @@
 from gameday.model import Evidence, Finding, Measure, Timed, Verdict, merge
 from gameday.sampling import timings
 from gameday.verdict.machine import since_act
+from gameday.verdict.streams import whole
 
 __all__ = ["recovered"]
 
 
+@whole
 def recovered(evidence: Evidence) -> Finding:
     """Compares the high bounds of mttr and drain with their targets. Unmeasured is unknown, unless what was bad is
     known to have been bad beyond the target. What went again has not recovered, and what the run waited for in

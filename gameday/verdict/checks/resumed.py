@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from gameday.model import EMPTY, Evidence, Finding, Json, Sample, Verdict
 from gameday.sampling.timings import outage, probes
+from gameday.verdict.streams import whole
 
 __all__ = ["resumed"]
 
 
+@whole
 def resumed(evidence: Evidence) -> Finding:
     """Per slot: the first offset taken in since the consumer's present start, or since a link of it was mended (symptom
     first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken in
@@ -127,9 +129,10 @@ def _committed(samples: Sequence[Sample], moments: Sequence[int]) -> _Committed 
 def _lacks(evidence: Evidence, hop: str, slot: str) -> bool | None:
     """Whether a hop lacks offsets of this slot that the log has, in the run's window; None: no digest tells."""
     topic, _, partition = slot.rpartition("/")
-    offsets = [d for d in evidence.digests if d.stream == "offsets"]
-    held = next((d for d in offsets[1:] if d.hop == hop), None)
-    if held is None or (topic, partition) not in offsets[0].groups:
+    each = ([d for d in one.digests if d.stream == "offsets"] for one in evidence.each())
+    offsets = next((found for found in each if any(d.hop == hop for d in found[1:])), None)
+    if offsets is None or (topic, partition) not in offsets[0].groups:
         return None
+    held = next(d for d in offsets[1:] if d.hop == hop)
     right, own = offsets[0].groups[topic, partition], held.groups.get((topic, partition), EMPTY)
     return (right.keys, right.sum) != (own.keys, own.sum)

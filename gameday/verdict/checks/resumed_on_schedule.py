@@ -6,6 +6,7 @@ import statistics
 
 from gameday.model import Evidence, Finding, JobRun, Timed, Verdict
 from gameday.verdict import schedule
+from gameday.verdict.streams import whole
 
 __all__ = ["resumed_on_schedule"]
 
@@ -16,6 +17,7 @@ WORK_MIN_S = 1.0
 """Below this, runs are too short to compare."""
 
 
+@whole
 def resumed_on_schedule(evidence: Evidence) -> Finding:
     """wait: from the clock's start until the first scheduled run is due, at most one interval of the schedule. work:
     from that run's start to its end, at most three times the median of the scheduled runs before the first act.

@@ -6,6 +6,7 @@ from statistics import median
 
 from gameday.model import Evidence, Finding, Sample, Timed, Verdict
 from gameday.sampling.timings import NS, WINDOW_SHARE_MIN, outage
+from gameday.verdict.streams import whole
 
 __all__ = ["served"]
 
@@ -13,6 +14,7 @@ ANSWERED_SHARE_MIN = 0.9
 """One lost probe in ten is a probe's time-out; a topic without a leader answers none."""
 
 
+@whole
 def served(evidence: Evidence) -> Finding:
     """Per slot (samples serving/<topic>/<partition>, each a real fetch): answered, by the same leader as before, from
     the component's last answer before the outage until service was restored."""
@@ -60,8 +62,12 @@ def _period_ns(series: Sequence[Sample]) -> float:
 
 
 def _slots(evidence: Evidence) -> list[str]:
-    """The slots whose topic names an affected group's first field (…orders.berlin); all when none does."""
+    """The slots of the affected streams, of them those whose topic names an affected group's first field
+    (…orders.berlin); all when none does."""
     slots = sorted(name.removeprefix("serving/") for name in evidence.samples if name.startswith("serving/"))
-    firsts = {group[0] for group in evidence.affected if group}
-    own = [slot for slot in slots if firsts & set(slot.rpartition("/")[0].split("."))]
-    return own or slots
+    streams = [one for one in evidence.each() if one.affected]
+    topics = {topic for one in streams for topic in one.topics}
+    theirs = [slot for slot in slots if slot.rpartition("/")[0] in topics] or slots
+    firsts = {group[0] for one in streams for group in one.affected if group}
+    own = [slot for slot in theirs if firsts & set(slot.rpartition("/")[0].split("."))]
+    return own or theirs

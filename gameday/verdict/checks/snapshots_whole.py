@@ -8,12 +8,14 @@ from itertools import pairwise
 from gameday.model import EMPTY, Commit, Evidence, Finding, Group, Verdict
 from gameday.sampling.timings import fall
 from gameday.verdict.checks._damage import compare, judged, label
+from gameday.verdict.streams import whole
 
 __all__ = ["snapshots_whole"]
 
 HEAD = "archive/head/"
 
 
+@whole
 def snapshots_whole(evidence: Evidence) -> Finding:
     """Per commit since the baseline and group: the rows it added equal the ledger's between the heads of two
     consecutive summaries, each once; and the broker has just these heads below the summary's offsets.
@@ -22,6 +24,7 @@ def snapshots_whole(evidence: Evidence) -> Finding:
     promises no range, and may bring late rows: it is held against the ledger's only where the archive as a whole is not
     what the ledger says.
     """
+    evidence = evidence.exported()
     if back := evidence.symptoms.get("archive.rolled_back") or _fell(evidence):
         return Finding("snapshots_whole", Verdict.FAIL, back)
     pairs = list(pairwise(evidence.commits))

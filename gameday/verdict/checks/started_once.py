@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gameday.model import Act, Evidence, Finding, Json, Verdict
+from gameday.verdict.streams import whole
 
 __all__ = ["EXPLAINED", "started_once"]
 
@@ -15,6 +16,7 @@ SLACK_S = 0.05
 """Between what a host notes as a process's start and what the run notes as the act's end."""
 
 
+@whole
 def started_once(evidence: Evidence) -> Finding:
     """Unknown when more processes of a component began since it was struck than what was done to it explains: whose
     recovery was measured can't be told then. Its host tells of every process, also of one between two looks."""

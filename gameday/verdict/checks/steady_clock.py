@@ -1,6 +1,7 @@
 """Did the wall clock go as fast as time does? What others tell of their times is placed by it."""
 
 from gameday.model import Evidence, Finding, Verdict
+from gameday.verdict.streams import whole
 
 __all__ = ["STEP_MAX_S", "steady_clock"]
 
@@ -8,6 +9,7 @@ STEP_MAX_S = 1.0
 """A clock that is being slewed by NTP gains or loses 500 us a second at most: 0.3 s in ten minutes."""
 
 
+@whole
 def steady_clock(evidence: Evidence) -> Finding:
     """Compares the two clocks at baseline and at the end. Where the wall clock was stepped, or the machine slept (which
     its monotonic clock does not count), the run proves nothing."""

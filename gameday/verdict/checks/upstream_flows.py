@@ -2,6 +2,7 @@
 
 from gameday.model import Evidence, Finding, Timed, Verdict
 from gameday.sampling.timings import NS, groups, outage, series_of
+from gameday.verdict.streams import whole
 
 __all__ = ["upstream_flows"]
 
@@ -9,6 +10,7 @@ TELLING_S = 1.0
 """In a shorter outage a quiet topic may have nothing new: that is no proof of harm."""
 
 
+@whole
 def upstream_flows(evidence: Evidence) -> Finding:
     """Per topic: the log's end (samples end/<cursor>/<topic>/<partition>, or end/<cursor>/<slot>) rose between the
     component's last answer before and its first after the outage. A topic for which the ledger had nothing new then is
@@ -46,7 +48,14 @@ def upstream_flows(evidence: Evidence) -> Finding:
 
 
 def _quiet(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bool:
-    """Whether the ledger had nothing new of the topic's groups, as far as it was looked at, and could have had.
+    """Whether the topic's streams had nothing new; where no log of a stream reads it, whether none had."""
+    streams = [one for one in evidence.each() if topic in one.topics] or evidence.each()
+    return all(_nothing_new(one, topic, from_ns, to_ns) for one in streams)
+
+
+def _nothing_new(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bool:
+    """Whether one stream's ledger had nothing new of the topic's groups, as far as it was looked at, and could have
+    had.
 
     A topic's groups are those whose first field it names (…orders.berlin); all, where it names none.
     """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from gameday.model import Commit, Evidence, Finding, Group, Sample, Verdict
 from gameday.sampling.timings import NS, fall
 from gameday.verdict.machine import since_act
+from gameday.verdict.streams import whole
 
 __all__ = ["watermark"]
 
@@ -17,6 +18,7 @@ MIRRORED_WITHIN_S = 10.0
 TABLE, MIRROR, TIME = "archive/position/", "mirror/", "time_us"
 
 
+@whole
 def watermark(evidence: Evidence) -> Finding:
     """Per slot, over all samples: the table's position never falls; the mirror's never exceeds what the table shows
     afterwards, is always a commit's, and at the end no older than the last one that had time to be told. The commits'
