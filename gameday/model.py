@@ -221,12 +221,14 @@ class Marks:
 @dataclass(frozen=True)
 class Baseline:
     """Normal, just before the plan. delay_p99_s: the visible hop behind the ledger, of several streams the slowest.
-    bound_s: the b of "good at t". rates: of one stream; what each has is in Followed."""
+    bound_s: the b of "good at t". rates: each group's ids a second. moves: how many times a second its ledger's head
+    was seen to move. Both are of one stream; what each has is in Followed."""
 
     marks: Marks
     delay_p99_s: float
     bound_s: float
     rates: Mapping[Group, float]
+    moves: Mapping[Group, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ class Followed:
 
     hops: in order, the first is the ledger; with the archive's if the stream is exported. topics: those that its logs
     read. groups: those that there were when the run began. affected, knows, gapless: as in Evidence. delay_p99_s,
-    bound_s, rates: its own baseline. window: None: not told.
+    bound_s, rates, moves: its own baseline. still_s: as in Now. window: None: not told.
     """
 
     stream: str
@@ -248,7 +250,9 @@ class Followed:
     gapless: bool = True
     delay_p99_s: float = 0.0
     bound_s: float = 0.0
+    still_s: float = 0.0
     rates: Mapping[Group, float] = field(default_factory=dict)
+    moves: Mapping[Group, float] = field(default_factory=dict)
     window: Window | None = None
 
 
@@ -326,7 +330,7 @@ class Evidence:
         if baseline is not None:
             heads = {hop: groups for hop, groups in baseline.marks.heads.items() if hop not in foreign}
             marks = replace(baseline.marks, heads=heads)
-            baseline = Baseline(marks, one.delay_p99_s, one.bound_s, one.rates)
+            baseline = Baseline(marks, one.delay_p99_s, one.bound_s, one.rates, one.moves)
         return replace(
             self,
             followed=(one,),
@@ -455,6 +459,7 @@ class Now:
     fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
     asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
     acted_ns: when the last act was done.
+    still_s: how long a visible head that lacks something may stand still, where that is longer than a condition asks.
     """
 
     at_ns: int
@@ -471,6 +476,7 @@ class Now:
     busy_why: str = ""
     acted_ns: int | None = None
     followed: tuple[Followed, ...] = ()
+    still_s: float = 0.0
 
     def each(self) -> tuple[Now, ...]:
         """What is to be seen of each stream by itself."""
@@ -486,6 +492,7 @@ class Now:
             visible=one.visible,
             ledger=one.hops[0],
             bound_s=one.bound_s,
+            still_s=one.still_s,
         )
 
 

@@ -49,7 +49,10 @@ from gameday.verdict import machine
 __all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "ttl_s"]
 
 TAIL_S = 15.0
-"""How far back conditions look; longer than any bound they carry."""
+"""How far back conditions look at least."""
+
+BEYOND_S = 5.0
+"""And so much further than a healthy head may be behind: else none could be seen to be further."""
 
 JOB_OLD_S = 1.0
 """An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
@@ -126,6 +129,7 @@ class Run:
                 live.stream.visible,
                 gapless=live.stream.gapless,
                 bound_s=timings.BOUND_BEFORE_BASELINE_S,
+                still_s=timings.BOUND_BEFORE_BASELINE_S,
             )
             for name, live in stack.streams.items()
         }
@@ -323,9 +327,12 @@ class Run:
         self.held()
         self.watching()
 
-    def now(self, seconds: float = TAIL_S) -> Now:
-        """What conditions look at. seconds: how far back the samples go, at most KEEP_S of the sampler."""
+    def now(self, seconds: float | None = None) -> Now:
+        """What conditions look at. seconds: how far back the samples go, at most KEEP_S of the sampler; None: longer
+        than any bound that holds now."""
         self.lasts()
+        bound_s = max(one.bound_s for one in self.followed.values())
+        seconds = max(TAIL_S, bound_s + BEYOND_S) if seconds is None else seconds
         samples = self._tail.recent(seconds) if self._tail else {}
         known = Now(
             at_ns=time.monotonic_ns(),
@@ -335,7 +342,7 @@ class Run:
             groups=(),
             visible="",
             ledger="",
-            bound_s=self.baseline.bound_s if self.baseline else timings.BOUND_BEFORE_BASELINE_S,
+            bound_s=bound_s,
             struck=self.struck(),
             busy=self._busy,
             busy_why=self._busy_why,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from gameday.errors import TooLate
-from gameday.model import Baseline, Group, Verdict
+from gameday.errors import GamedayError, TooLate
+from gameday.model import Baseline, Now, Verdict
 from gameday.run import HEADS_WITHIN_S, Halt, Run, Span, marks
 from gameday.sampling import conditions, timings
 from gameday.sampling.sampler import KEEP_S
@@ -20,6 +20,15 @@ BASELINE_S = 5.0
 BASELINE_DELAYS = 4
 """And by so many times as long as a record takes to be seen: a sink that writes in batches shows what is normal only
 after some of them."""
+
+BASELINE_CAME = 8
+"""And by so many new records at least, of a stream that seldom has any."""
+
+NOTHING = timings.Normal(0.0, {}, {}, 0, True)
+"""Of a stream that had no group yet."""
+
+LONGER = 1.5
+"""So many times as long is looked back, where fewer came."""
 
 WELL_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.25
@@ -37,31 +46,53 @@ def baseline(run: Run) -> None:
     ailing: list[str] = []
     length_s = BASELINE_S
 
-    def normal() -> dict[str, tuple[float, Mapping[Group, float]]] | None:
+    def normal() -> dict[str, timings.Normal] | None:
+        """Of each stream what the shortest time tells that tells enough; None: there is none yet."""
         nonlocal length_s
         now = run.now(KEEP_S)
         first_ns = min((s[0].at_ns for s in now.samples.values() if s), default=now.at_ns)
-        since_ns = quiet_since(now.at_ns, length_s, first_ns, run.disturbed_ns)
-        ailing[:] = conditions.ailing(now, (now.at_ns - since_ns) / 1e9) if since_ns is not None else []
-        if ailing or since_ns is None:
-            return None
-        found: dict[str, tuple[float, Mapping[Group, float]]] = {
-            name: timings.normal(
-                now.samples,
-                one.groups,
-                ledger=one.hops[0],
-                visible=one.visible,
-                since_ns=since_ns,
-                disturbed_ns=run.disturbed_ns,
+        length_s = BASELINE_S
+        few: list[str] = []
+        while True:
+            since_ns = quiet_since(now.at_ns, length_s, first_ns, run.disturbed_ns)
+            if since_ns is None:
+                ailing[:] = few
+                return None
+            span_s = (now.at_ns - since_ns) / 1e9
+            ailing[:] = conditions.ailing(now, span_s)
+            if ailing:
+                return None
+            try:
+                found = {
+                    name: timings.normal(
+                        now.samples,
+                        one.groups,
+                        ledger=one.hops[0],
+                        visible=one.visible,
+                        since_ns=since_ns,
+                        disturbed_ns=run.disturbed_ns,
+                    )
+                    for name, one in run.followed.items()
+                    if one.groups
+                }
+            except GamedayError as e:  # a moment later there may be enough of them
+                ailing[:] = [str(e)]
+                return None
+            came = sum(one.came for one in found.values())
+            few = [] if came >= BASELINE_CAME else [f"there were {came} new records, and {BASELINE_CAME} are needed"]
+            slowest_s = max(one.delay_p99_s for one in found.values())
+            needed_s = max(BASELINE_DELAYS * slowest_s, LONGER * length_s if few else 0.0)
+            if needed_s <= length_s:
+                break
+            length_s = needed_s
+        ailing[:] = conditions.ailing(_bounded(now, found), span_s)
+        if length_s > BASELINE_S:
+            ailing.extend(
+                f"{run.followed[name].visible} was up to {one.delay_p99_s:.1f} s behind for a part of that time only"
+                for name, one in found.items()
+                if one.came >= BASELINE_CAME and not one.even
             )
-            for name, one in run.followed.items()
-            if one.groups
-        }
-        slowest_s = max(delay_s for delay_s, _ in found.values())
-        if length_s >= BASELINE_DELAYS * slowest_s:
-            return found
-        length_s = BASELINE_DELAYS * slowest_s
-        return None
+        return None if ailing else found
 
     try:
         found = until(normal, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what="the baseline")
@@ -81,16 +112,36 @@ def baseline(run: Run) -> None:
         if not newest:
             raise Halt(Verdict.UNKNOWN, "no baseline: the archive has no commit")
         run.commit = newest[-1].id
-    delay_p99_s = max(delay_s for delay_s, _ in found.values())
+    slowest_s = max(one.delay_p99_s for one in found.values())
     counted: list[float] = []
     for name, stream in config.declared.items():
-        own_s, rates = found.get(name, (delay_p99_s, {}))  # what had no record yet is as slow as the slowest
-        bound_s = timings.bound_s(own_s)
-        run.followed[name] = replace(run.followed[name], delay_p99_s=own_s, bound_s=bound_s, rates=rates)
-        counted += rates.values() if stream.counted else ()
-    run.baseline = Baseline(here, delay_p99_s, timings.bound_s(delay_p99_s), {})
+        own = found.get(name, NOTHING)
+        own_s = (
+            own.delay_p99_s if own.came >= BASELINE_CAME else slowest_s
+        )  # too few tell nothing of how long they take
+        run.followed[name] = replace(
+            run.followed[name],
+            delay_p99_s=own_s,
+            bound_s=timings.bound_s(own_s),
+            still_s=timings.still_s(own_s),
+            rates=own.rates,
+            moves=own.moves,
+        )
+        counted += own.rates.values() if stream.counted else ()
+    run.baseline = Baseline(here, slowest_s, timings.bound_s(slowest_s), {})
     told = f"{sum(counted):.0f} records/s, " if counted else ""
-    run.say(f"{run.name}: baseline {told}visible {delay_p99_s * 1000:.0f} ms (p99) after they happen")
+    grain = "; recovery is told no finer than that" if slowest_s > BASELINE_S / BASELINE_DELAYS else ""
+    run.say(f"{run.name}: baseline {told}visible {slowest_s * 1000:.0f} ms (p99) after they happen{grain}")
+
+
+def _bounded(now: Now, found: Mapping[str, timings.Normal]) -> Now:
+    """The same, with the bounds that follow from what is normal."""
+    slowest_s = max(one.delay_p99_s for one in found.values())
+    followed = tuple(
+        replace(one, bound_s=timings.bound_s(found[one.stream].delay_p99_s if one.stream in found else slowest_s))
+        for one in now.followed
+    )
+    return replace(now, bound_s=timings.bound_s(slowest_s), followed=followed)
 
 
 def quiet_since(at_ns: int, length_s: float, first_ns: int, disturbed_ns: Span) -> int | None:

@@ -211,7 +211,7 @@ def _against(left: tuple[Place, Excerpt], right: tuple[Place, Excerpt]) -> Pair:
     absent = moves if passed else set()
     late = (moving(stream, was) & late if isinstance(other.hop, Log) else late) - absent
     lags = [max(0, head - had.heads[group]) for group, head in was.heads.items() if group in had.heads]
-    behind = f"{sum(lags):,} ids" if stream.counted else f"{max(lags, default=0) / 1e6:.1f} s"
+    behind = f"{sum(lags):,} ids" if stream.counted else f"up to {max(lags, default=0) / 1e6:.1f} s"
     return Pair(
         found,
         behind if any(lags) else "",

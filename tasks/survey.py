@@ -268,9 +268,12 @@ def _standing(stream: Stream, group: Group, ledger: int, visible: int) -> Json:
     named, behind = {"stream": stream.name, "group": "/".join(group)}, ledger - visible
     if stream.counted:
         return {**named, "ledger": ledger, "visible": visible, "behind": behind}
-    kind = stream.types[stream.sequence]
+    kind, now_us = stream.types[stream.sequence], time.time() * 1e6
     seen = kind.shown(visible) if visible else "nothing"
-    return {**named, "ledger": kind.shown(ledger), "visible": seen, "behind": f"{behind / 1e6:.3f} s"}
+    # a group may have had nothing between the two times: what lacks is as old as the later one at least
+    low_s, high_s = (max(0.0, now_us - at) / 1e6 for at in (ledger, visible))
+    late = "0.0 s" if behind <= 0 else f"{low_s:.1f} to {high_s:.1f} s" if visible else f"{low_s:.1f} s at least"
+    return {**named, "ledger": kind.shown(ledger), "visible": seen, "behind": late}
 
 
 def _holders(stack: Stack) -> list[str]:

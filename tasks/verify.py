@@ -207,10 +207,11 @@ def _agreed(
     if live.stream.counted:
         return found
     own: dict[str, str] = {}
+    told = run.evidence().of(run.followed[live.name])  # once: of many groups it takes seconds to read all samples
 
     def agree() -> bool:
         nonlocal found
-        if not diagnose.wanted(replace(run.evidence().of(run.followed[live.name]), digests=found)):
+        if not diagnose.wanted(replace(told, digests=found)):
             return True
         own.clear()
         found = _digests(run, window, names, own)

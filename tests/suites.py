@@ -69,6 +69,10 @@ SUITES: Mapping[str, Suite] = {
         "the trades platform on bad days, and made worse; after a change of flows, tasks, checks or pipelines",
         ("contract", "e2e"),
     ),
+    "events": Suite(
+        "a platform of web events that is none of ours; after a change of sampling, baseline, records or Postgres",
+        ("e2e",),
+    ),
     "variants": Suite("every failure test's other parameter sets; after a change of flows or faults", ("e2e",)),
     "offload": Suite(
         "the offload killed at each point of its code; after a change of the archive, its checks or the offload",

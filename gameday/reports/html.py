@@ -17,6 +17,7 @@ from gameday.model import Act, Digest, Evidence, Finding, Group, Json, Measure, 
 from gameday.reports import page, svg, words
 from gameday.reports.results import complete
 from gameday.reports.timeline import timeline
+from gameday.sampling import timings
 from gameday.state import RUNBOOKS
 
 __all__ = ["render"]
@@ -58,6 +59,11 @@ GENERAL: Mapping[Verdict, str] = {
 
 GROUPS_MAX = 200  # a table of more groups helps nobody: those that differ come first
 EVIDENCE_CHARACTERS_MAX = 6_000  # of one finding's figures; all of them are in results.json
+
+GRAIN_TOLD_S = 1.0
+"""A sink that needs longer than that writes in batches."""
+
+QUIET_NAMED = 6
 
 WHY_CHARACTERS_MAX = 300  # a longer reason is shown as a list
 
@@ -118,6 +124,8 @@ def _run(
         "label": words.label(result),
         "why": _why(result.why),
         "component": evidence.component if evidence else None,
+        "normal": _normal(evidence) if evidence else None,
+        "quiet": _quiet(evidence) if evidence else None,
         "mttr": words.against(result.measures["mttr"], result.mttr_max_s).replace(" of ", "\nof ").splitlines(),
         "damage": {kind: words.damage(result, kind) for kind in result.counts},
         "dispositions": words.dispositions(result),
@@ -145,6 +153,25 @@ def _run(
 def _why(why: str) -> list[str]:
     """The reason; in its parts when it is long and has some."""
     return why.split("; ") if len(why) > WHY_CHARACTERS_MAX else [why]
+
+
+def _normal(evidence: Evidence) -> str | None:
+    """How soon records were seen before the fault, and what follows for the times of recovery."""
+    if evidence.baseline is None:
+        return None
+    delay_s = evidence.baseline.delay_p99_s
+    told = f"a record is seen within {words.seconds(delay_s)} (p99)"
+    return f"{told}: recovery is told no finer than that" if delay_s > GRAIN_TOLD_S else told
+
+
+def _quiet(evidence: Evidence) -> str | None:
+    """Which groups had nothing new throughout; None: none of them."""
+    found = timings.quiet(evidence)
+    if not found or found == ((),):
+        return None
+    named = ", ".join("/".join(group) for group in found[:QUIET_NAMED])
+    more = f" and {len(found) - QUIET_NAMED} more" if len(found) > QUIET_NAMED else ""
+    return f"{len(found)} of {len(timings.groups(evidence))} groups, of which nothing new came: {named}{more}"
 
 
 def _timeline(evidence: Evidence, key: str) -> dict[str, Any] | None:

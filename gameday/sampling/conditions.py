@@ -218,9 +218,10 @@ def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str
 def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
     """Which groups' visible heads did not rise although the ledger had something newer throughout, in one sentence.
 
-    One that shows all that there was when the span began is quiet, and well.
+    One that shows all that there was when the span began is quiet, and well. The span is longer where the sink writes
+    in batches: between two of them every head stands still.
     """
-    still = []
+    seconds, still = max(seconds, now.still_s), []
     for group in groups:
         shown, had = (
             [s.value for s in _recent(now, series_of("head", hop, group), seconds) if s.value is not None]

@@ -9,7 +9,7 @@ answered; a missing sample is a gap and never interpolated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "BOUND_BEFORE_BASELINE_S",
     "Delays",
     "Goodness",
+    "Normal",
     "Relapse",
     "bound_s",
     "coverage",
@@ -35,17 +36,26 @@ __all__ = [
     "normal",
     "outage",
     "probes",
+    "quiet",
     "relapse",
     "series_of",
     "shown",
+    "sparse",
+    "still_s",
     "sustained_s",
 ]
 
 NS = 1_000_000_000
 
-BOUND_BEFORE_BASELINE_S = 5.0
+BOUND_BEFORE_BASELINE_S = 15.0
+"""How far behind a head may be while nobody knows how often the sink writes: longer than one that flushes every ten
+seconds. What is normal, the baseline tells."""
 BOUND_MIN_S = 1.0
 BOUND_TIMES_P99 = 3.0
+STILL_TIMES_P99 = 2.0
+"""A head that lacks something may stand still for so many times as long as a record normally takes to be seen."""
+EVEN_TIMES = 3.0
+"""The longest delay of each quarter of a baseline is at least so many times shorter than normal."""
 
 RESTORE_SPAN_S = 1.0
 """Service is back when it holds for a full second."""
@@ -125,12 +135,13 @@ def probes(samples: Samples, component: str) -> list[str]:
 
 
 def groups(evidence: Evidence) -> tuple[Group, ...]:
-    """Every group of one stream that the run knows: the affected ones first, then those that the baseline or the window
-    name."""
+    """Every group of one stream that the run has watched: the affected ones first, then those that the baseline names;
+    without one, the window's. One that came later has no normal, and nobody knew of it whose way it takes: its digest
+    judges it."""
     known: dict[Group, None] = dict.fromkeys(evidence.affected)
-    if evidence.baseline:
-        known.update(dict.fromkeys(sorted(evidence.baseline.marks.heads.get(evidence.ledger, {}))))
-    if evidence.window:
+    if evidence.baseline and (heads := evidence.baseline.marks.heads.get(evidence.ledger)):
+        known.update(dict.fromkeys(sorted(heads)))
+    elif evidence.window:
         known.update(dict.fromkeys(sorted(evidence.window.hi)))
     return tuple(known)
 
@@ -163,6 +174,24 @@ def delays(samples: Samples, group: Group, visible: str, ledger: str) -> Delays:
     return Delays(head.at_ns, low, high)
 
 
+@dataclass(frozen=True)
+class Normal:
+    """What was seen of a platform that was well.
+
+    delay_p99_s: the 99th percentile of how far behind the furthest group was, of the moments at which any lacked
+    something: what lacks nothing tells nothing of how long a record takes, however many groups that are. rates: each
+    group's ids a second. moves: how many times a second its ledger's head was seen to move. came: how many times all of
+    them were. even: whether the longest delays are spread over the whole time, as they are where a sink writes in
+    batches; those of a backlog that is being drained are not.
+    """
+
+    delay_p99_s: float
+    rates: Mapping[Group, float]
+    moves: Mapping[Group, float]
+    came: int
+    even: bool
+
+
 def normal(
     samples: Samples,
     wanted: Iterable[Group],
@@ -171,34 +200,69 @@ def normal(
     visible: str,
     since_ns: int,
     disturbed_ns: tuple[int, int] = (0, 0),
-) -> tuple[float, dict[Group, float]]:
-    """What is normal since then: the 99th percentile of all delays in seconds, and each group's records a second.
+) -> Normal:
+    """What is normal since then.
 
     disturbed_ns: from when to when something else made the platform slower; delays of then don't count.
     Raises GamedayError when a group shows no delay or its ledger's head was not seen to move through time.
     """
-    found, rates = [], {}
+    late, rates, moves, came = [], {}, {}, {}
     for group in wanted:
         series = delays(samples, group, visible, ledger)
-        told = (series.at_ns >= since_ns) & (series.high_s - series.low_s <= LEDGER_GAP_S)
-        told &= (series.at_ns < disturbed_ns[0]) | (series.at_ns >= disturbed_ns[1])
+        mine = (series.at_ns >= since_ns) & ~np.isnan(series.low_s)
+        mine &= (series.at_ns < disturbed_ns[0]) | (series.at_ns >= disturbed_ns[1])
+        told = mine & (series.high_s - series.low_s <= LEDGER_GAP_S)  # of a group that lacks something maybe none
         truth = _track(samples.get(series_of("head", ledger, group), ()))
         seen = np.flatnonzero((truth.at_ns >= since_ns) & ~np.isnan(truth.value))
-        if not np.any(told) or len(seen) < 2:
+        if not np.any(mine) or len(seen) < 2:
             raise GamedayError(
                 f"no baseline: too few samples of {'/'.join(group)} at {ledger} and {visible}. Remedy: gameday status"
             )
-        found.append(series.low_s[told])
-        rise = float(truth.value[seen[-1]] - truth.value[seen[0]])
-        rates[group] = rise / max((int(truth.at_ns[seen[-1]]) - int(truth.at_ns[seen[0]])) / NS, 1e-9)
-    if not found:
+        late.append(np.stack([series.at_ns[told].astype(np.float64), series.low_s[told]]))
+        took_s = max((int(truth.at_ns[seen[-1]]) - int(truth.at_ns[seen[0]])) / NS, 1e-9)
+        rates[group] = float(truth.value[seen[-1]] - truth.value[seen[0]]) / took_s
+        came[group] = int(np.count_nonzero(np.diff(truth.value[seen]) > 0))
+        moves[group] = came[group] / took_s
+    if not late:
         raise GamedayError("no baseline: there are no groups. Remedy: check [streams] in gameday.toml")
-    return float(np.percentile(np.concatenate(found), 99)), rates
+    at_ns, low_s = np.concatenate(late, axis=1)
+    if not len(at_ns):
+        raise GamedayError(f"no baseline: {ledger} was not sampled often enough. Remedy: gameday status")
+    order = np.argsort(at_ns, kind="stable")
+    furthest_s = np.maximum.reduceat(low_s[order], np.unique(at_ns[order], return_index=True)[1])
+    lacking_s = furthest_s[furthest_s > 0]
+    p99_s = float(np.percentile(lacking_s, 99)) if len(lacking_s) else 0.0
+    longest_s = [float(np.max(quarter, initial=0.0)) for quarter in np.array_split(lacking_s, 4)]
+    return Normal(p99_s, rates, moves, sum(came.values()), min(longest_s) * EVEN_TIMES >= p99_s)
 
 
 def bound_s(p99_s: float) -> float:
     """The b of "good at t": how far behind the ledger a healthy visible head may be."""
     return max(BOUND_MIN_S, BOUND_TIMES_P99 * p99_s)
+
+
+def still_s(p99_s: float) -> float:
+    """How long a healthy visible head may stand still while it lacks something: a batch may be as old as the time
+    between two, and is written a moment later."""
+    return STILL_TIMES_P99 * p99_s
+
+
+def quiet(evidence: Evidence) -> tuple[Group, ...]:
+    """The groups of which the ledger was seen, and never with anything new: their digests alone tell of them."""
+    found = []
+    for group in groups(evidence):
+        told = [s.value for s in evidence.samples.get(series_of("head", evidence.ledger, group), ())]
+        heads = [head for head in told if head is not None]
+        if heads and max(heads) == heads[0]:
+            found.append(group)
+    return tuple(found)
+
+
+def sparse(evidence: Evidence, group: Group) -> bool:
+    """Whether the group was seen, in the baseline, to have nothing new for seconds: it can't show every second that it
+    is served."""
+    moves = evidence.baseline.moves.get(group) if evidence.baseline else None
+    return moves is not None and moves * RESTORE_SPAN_S < 1
 
 
 def sustained_s(bound_s: float) -> float:
@@ -385,6 +449,8 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
     up_ns = silence.after_ns if silence and silence.after_ns else clock_ns
     series = [_held(answer, RESTORE_SPAN_S) for answer in answers]
     series += [_rising(one, group, up_ns) for one in evidence.each() for group in one.affected]
+    if all(sparse(one, group) for one in evidence.each() for group in one.affected):
+        series += [state for one in evidence.each() for state in _anything_new(one, up_ns)]
     return _first_good(series, max(clock_ns, up_ns), clock_ns, "not back: ")
 
 
@@ -597,22 +663,53 @@ def _answers(evidence: Evidence) -> list[Goodness]:
 
 def _rising(evidence: Evidence, group: Group, up_ns: int) -> Goodness:
     """Good from samples on whose head exceeds the highest seen before up_ns, and rises within the second that begins
-    there, or has shown all by its end. A group that was quiet in the baseline is not waited for: it is good whenever it
-    shows all that there is.
+    there, or has shown all by its end.
+
+    A sparse group can't rise every second. One that lacked something at up_ns is good once it shows something new. One
+    that lacked nothing tells by its next record: shown as soon as records normally are, it was back all the time.
     """
-    name = series_of("head", evidence.visible, group)
-    track = _track(evidence.samples.get(name, ()))
-    marks = evidence.baseline.marks.heads.get(evidence.visible, {}) if evidence.baseline else {}
-    before = track.value[(track.at_ns < up_ns) & ~np.isnan(track.value)]
-    highest = max(float(marks.get(group, 0)), float(np.max(before, initial=0)))
-    all_shown = delays(evidence.samples, group, evidence.visible, evidence.ledger).low_s == 0  # NaN, no answer, is not
-    if evidence.baseline and evidence.baseline.rates.get(group) == 0:
-        return _held(_placed(name, track, np.where(all_shown | (track.value > highest), GOOD, BAD))[0], RESTORE_SPAN_S)
+    name, track, highest = _head_before(evidence, group, up_ns)
+    late_s = delays(evidence.samples, group, evidence.visible, evidence.ledger).low_s
+    if sparse(evidence, group):
+        since = ~(track.value > highest) & (track.at_ns >= up_ns)
+        waited_s = float(np.max(late_s[since & ~np.isnan(late_s)], initial=0.0))
+        served = not _lacked(evidence, group, highest, up_ns) and waited_s < _bound_s(evidence)
+        good = ~np.isnan(track.value) if served else track.value > highest
+        return _held(_placed(name, track, np.where(good, GOOD, BAD))[0], RESTORE_SPAN_S)
+    all_shown = late_s == 0  # NaN, no answer, is not
     beyond, order = _placed(name, track, np.where(track.value > highest, GOOD, BAD))  # NaN, no answer, is bad
     held, value = _held(beyond, RESTORE_SPAN_S), track.value[order]
     end = np.searchsorted(held.at_ns, held.at_ns + int(RESTORE_SPAN_S * NS), side="right") - 1
     still = (held.status == GOOD) & ~(value[end] > value) & ~all_shown[order][end]
     return replace(held, status=np.where(still, BAD, held.status).astype(np.int8))
+
+
+def _anything_new(evidence: Evidence, up_ns: int) -> list[Goodness]:
+    """The affected group that is the first to show something newer than it did before up_ns, good from then on: of
+    groups none of which had anything to show at first, that is what tells when service was back. Nothing, where none
+    had anything since."""
+    found = []
+    for group in evidence.affected:
+        name, track, highest = _head_before(evidence, group, up_ns)
+        if _lacked(evidence, group, highest):
+            found.append(_placed(name, track, np.where(track.value > highest, GOOD, BAD))[0])
+    return [min(found, key=lambda one: min(one.at_ns[one.status == GOOD], default=math.inf))] if found else []
+
+
+def _head_before(evidence: Evidence, group: Group, up_ns: int) -> tuple[str, _Track, float]:
+    """The series of a group's visible head, as arrays, and the highest that it showed before up_ns."""
+    name = series_of("head", evidence.visible, group)
+    track = _track(evidence.samples.get(name, ()))
+    marks = evidence.baseline.marks.heads.get(evidence.visible, {}) if evidence.baseline else {}
+    before = track.value[(track.at_ns < up_ns) & ~np.isnan(track.value)]
+    return name, track, max(float(marks.get(group, 0)), float(np.max(before, initial=0)))
+
+
+def _lacked(evidence: Evidence, group: Group, highest: float, upto_ns: int | None = None) -> bool:
+    """Whether the ledger was seen, up to then, to have more of the group than that."""
+    truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
+    seen = truth.value > highest  # NaN, no answer, is not
+    return bool(np.any(seen if upto_ns is None else seen & (truth.at_ns <= upto_ns)))
 
 
 def _placed(name: str, track: _Track, status: npt.NDArray[Any]) -> tuple[Goodness, npt.NDArray[np.intp]]:

@@ -125,3 +125,46 @@ def test_seconds_before_and_after_the_evidence_of_the_run_before_count_together(
     assert 0.1 <= run.baseline.delay_p99_s <= 0.22
     with pytest.raises(Halt, match="it was not sampled for so long"):
         baseline.fn(run_that_sees(sampled(12.5), disturbed_ns=asked))
+
+
+SHOPS: list[Group] = [(f"shop-{n}",) for n in range(20)]
+
+
+def shops(seconds: float, came: Callable[[int], float], beat_s: float = 5.0) -> Any:
+    """A run that sees twenty groups, of which each has one record at its time, and a sink that writes every beat_s."""
+    samples: dict[str, Sequence[Sample]] = {"component/broker/protocol": series(lambda t: 1.0, seconds)}
+    for n, group in enumerate(SHOPS):
+        at_s = came(n)
+        shown_s = (at_s // beat_s + 1) * beat_s
+        samples[f"head/exchange/{group[0]}"] = series(lambda t, at=at_s: 1.0 + (t >= at), seconds)  # type: ignore[misc]
+        samples[f"head/silver/{group[0]}"] = series(lambda t, at=shown_s: 1.0 + (t >= at), seconds)  # type: ignore[misc]
+    told = Now(AT_S * S, samples, "broker", tuple(SHOPS), tuple(SHOPS), "silver", "exchange", 15.0, still_s=15.0)
+    run = run_that_sees(told)
+    run.followed["trades"] = replace(run.followed["trades"], groups=tuple(SHOPS))
+    return run
+
+
+def test_a_sparse_stream_in_batches_has_its_beat_for_normal() -> None:
+    """One record a second over twenty groups, each seen with the next batch of five seconds."""
+    run = shops(27.0, came=lambda n: AT_S - 26.7 + n)
+    baseline.fn(run)
+    assert 4.4 <= run.baseline.delay_p99_s <= 5.0
+    assert run.followed["trades"].moves[SHOPS[0]] < 1
+
+
+def test_a_few_records_tell_no_normal() -> None:
+    """Three of them, each seen soon by chance: the fourth may take five seconds."""
+    with pytest.raises(Halt, match="there were 3 new records, and 8 are needed"):
+        baseline.fn(shops(28.0, came=lambda n: AT_S - 15.2 + 5 * n if n < 3 else 1e9))
+
+
+def test_a_backlog_before_the_plan_is_not_normal() -> None:
+    """Silver was ten seconds behind just now: no run is judged by three times as much."""
+    late = sampled(29.0, beat_s=0.01)
+    slow = [
+        s if s.at_ns < (AT_S - 11) * S else replace(s, value=float(int(100 * (AT_S - 11.2))))
+        for s in late.samples["head/silver/binance/BTCUSDT"][:-10]
+    ] + list(late.samples["head/silver/binance/BTCUSDT"][-10:])
+    late = replace(late, samples={**late.samples, "head/silver/binance/BTCUSDT": slow}, bound_s=15.0, still_s=15.0)
+    with pytest.raises(Halt, match="not well for"):
+        baseline.fn(run_that_sees(late))

@@ -155,3 +155,15 @@ def test_what_ails_is_named_with_figures(here: Now, told: str) -> None:
 def test_nothing_ails_a_stack_that_is_well() -> None:
     """The list is empty exactly when all is well."""
     assert c.ailing(WELL) == []
+
+
+def test_between_two_batches_every_head_stands_still() -> None:
+    """A sink that writes every five seconds is well for as long as it may stand still, and no longer."""
+    lacking = {
+        "head/exchange/kraken/BTC/USD": last([7.0] * 120 + [8.0] * 80),  # for four seconds
+        "head/silver/kraken/BTC/USD": last([7.0] * 200),
+    }
+    batched = replace(now(lacking), bound_s=15.0)
+    assert not c.flowing(batched)
+    assert [c.flowing(replace(batched, still_s=s)) for s in (9.0, 3.0)] == [True, False]
+    assert [c.well(1)(replace(batched, still_s=s)) for s in (9.0, 3.0)] == [True, False]

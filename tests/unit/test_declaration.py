@@ -223,8 +223,9 @@ def test_ids_with_gaps_are_not_expected_one_by_one() -> None:
     assert verdicts == {True: Verdict.FAIL, False: Verdict.PASS}
 
 
-def test_where_a_group_stands_is_told_in_its_own_terms() -> None:
-    """Ids and how many are missing; or times, and how long ago."""
+def test_where_a_group_stands_is_told_in_its_own_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids and how many are missing; or times, and between which ages what lacks is: a group that seldom has anything
+    is not behind by the time between two records."""
     assert survey._standing(TRADES, ("a", "b"), 9, 7) == {
         "stream": "trades",
         "group": "a/b",
@@ -234,5 +235,8 @@ def test_where_a_group_stands_is_told_in_its_own_terms() -> None:
     }
     timed, mistakes = declared(key=["order"], group=["shop"], time="at", fields={"order": "uuid", "at": "time"})
     assert timed is not None, mistakes
-    told = survey._standing(timed, ("x",), 1_795_000_001_500_000, 1_795_000_000_000_000)
-    assert (told["ledger"], told["behind"]) == ("2026-11-18T11:06:41.500000Z", "1.500 s")
+    monkeypatch.setattr("tasks.survey.time.time", lambda: 1_795_000_002.5)
+    ledger, before = 1_795_000_001_500_000, 1_795_000_000_000_000
+    told = [survey._standing(timed, ("x",), ledger, visible) for visible in (ledger, before, 0)]
+    assert [one["ledger"] for one in told] == ["2026-11-18T11:06:41.500000Z"] * 3
+    assert [one["behind"] for one in told] == ["0.0 s", "1.0 to 2.5 s", "1.0 s at least"]

@@ -60,12 +60,16 @@ def k2(tmp_path: Path) -> Stack:
 
 @pytest.fixture
 def trades(tmp_path: Path) -> Stack:
-    """The embedded stack's, with numbers for its ports."""
-    text = EMBEDDED.read_text()
-    names = sorted(set(config.VARIABLE.findall(text)))
-    (tmp_path / "stack.env").write_text("".join(f"{n}=4{i:03}\n" for i, n in enumerate(names)))
-    state = State(tmp_path)
-    return Stack(config.load(EMBEDDED, state), state, EMBEDDED)
+    """The embedded stack's."""
+    return filled_in(EMBEDDED, tmp_path)
+
+
+def filled_in(path: Path, folder: Path) -> Stack:
+    """The stack of a gameday.toml, with numbers for what is drawn."""
+    names = sorted(set(config.VARIABLE.findall(path.read_text())))
+    (folder / "stack.env").write_text("".join(f"{n}=4{i:03}\n" for i, n in enumerate(names)))
+    state = State(folder)
+    return Stack(config.load(path, state), state, path)
 
 
 def test_nothing_is_left_unjudged_of_the_embedded_stack(trades: Stack) -> None:
@@ -92,6 +96,12 @@ def test_of_the_example_only_what_it_cant_tell_is_unjudged(k2: Stack) -> None:
 def test_what_is_left_out_is_unjudged(tmp_path: Path, table: str, unjudged: set[str]) -> None:
     """And what doesn't rest on it is judged as before."""
     assert set(opened(EXAMPLE, tmp_path / "k2", table).untold()) == {"first_kept", *unjudged}
+
+
+def test_where_no_number_counts_records_their_order_is_not_judged(tmp_path: Path) -> None:
+    """Rather than unknown in every run: nobody can tell it there."""
+    untold = filled_in(ROOT / "tests" / "e2e" / "events" / "gameday.toml", tmp_path).untold()
+    assert untold["order"] == "no hop is a log whose records a number counts"
 
 
 def test_without_cursors_no_position_is_judged(tmp_path: Path) -> None:

@@ -397,3 +397,18 @@ def test_a_stream_without_groups_has_a_row() -> None:
     samples = {f"head/{hop}": [Sample(n * 10**8, 10**6, float(n)) for n in range(50)] for hop in ("log", "table")}
     bare = Evidence("t", {}, "s", ledger="log", visible="table", samples=samples, window=Window({(): 0}, {(): 9}))
     assert [row.name for row in _streams(bare, 0)[0]] == [ALL]
+
+
+def test_what_is_normal_and_what_is_quiet_is_told(tmp_path: Path) -> None:
+    """How fine recovery can be told, where a sink writes in batches; and which groups had nothing new."""
+    result, told = evidence.broker_restart()
+    assert told.baseline is not None
+    assert (html._normal(told), html._quiet(told)) == ("a record is seen within 0.71 s (p99)", None)
+    shop = ("shop-7",)
+    series = [Sample(s.at_ns, s.took_ns, 7.0) for s in told.samples["head/exchange/binance/BTCUSDT"]]
+    heads = {**told.baseline.marks.heads, told.ledger: {**told.baseline.marks.heads.get(told.ledger, {}), shop: 7}}
+    base = replace(told.baseline, delay_p99_s=5.1, marks=replace(told.baseline.marks, heads=heads))
+    told = replace(told, baseline=base, samples={**told.samples, "head/exchange/shop-7": series})
+    text = rendered(tmp_path, (result, told))
+    assert "a record is seen within 5.1 s (p99): recovery is told no finer than that" in text
+    assert "groups, of which nothing new came: shop-7" in text

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gameday.errors import GamedayError
-from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample
+from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample, Window
 from gameday.ports import Hop
 from gameday.samplelog import series_name
 from gameday.sampling import timings
@@ -142,9 +142,75 @@ def test_the_true_delay_lies_between_the_bounds(delay_s: float, rate: float) -> 
 def test_normal_is_the_p99_and_the_rates_since_then() -> None:
     """What came before is left out."""
     evidence = story(down=(9, 9), frozen=(1, 4))
-    p99_s, rates = timings.normal(evidence.samples, [A], ledger="exchange", visible="silver", since_ns=6 * S)
-    assert 0.1 <= p99_s <= 0.21
-    assert rates == {A: pytest.approx(100, rel=0.02)}
+    found = timings.normal(evidence.samples, [A], ledger="exchange", visible="silver", since_ns=6 * S)
+    assert 0.1 <= found.delay_p99_s <= 0.21
+    assert dict(found.rates) == {A: pytest.approx(100, rel=0.02)}
+    assert dict(found.moves) == {A: pytest.approx(20, rel=0.02)}
+
+
+BEAT_S = 5.0
+"""How often a sink of batches writes."""
+
+SPARSE: list[Group] = [(f"shop-{n:02}",) for n in range(40)]
+
+
+def batched(came: Mapping[Group, float], to_s: float, stops_s: float = 1e9) -> dict[str, list[Sample]]:
+    """Heads of groups that have one record each, at these times, and of the sink that shows them with its next
+    batch; it writes none from stops_s on."""
+
+    def shown(at: float) -> float:
+        due_s = (at // BEAT_S + 1) * BEAT_S
+        return due_s if due_s < stops_s else 1e9
+
+    def steps(at: float) -> list[Sample]:
+        return series(lambda t: 1.0 + (t >= at), to_s)
+
+    samples = {}
+    for group in SPARSE:
+        at = came.get(group, 1e9)
+        samples[timings.series_of("head", "log", group)] = steps(at)
+        samples[timings.series_of("head", "table", group)] = steps(shown(at))
+    return samples
+
+
+def normal_of(samples: Mapping[str, list[Sample]], since_s: float = 0.0) -> timings.Normal:
+    return timings.normal(samples, SPARSE, ledger="log", visible="table", since_ns=int(since_s * S))
+
+
+def test_groups_that_lack_nothing_do_not_tell_how_long_a_record_takes() -> None:
+    """One record a second over forty groups, written every five seconds: most of them lack nothing at most times."""
+    found = normal_of(batched({group: 0.3 + n for n, group in enumerate(SPARSE[:20])}, to_s=20))
+    assert 4.5 <= found.delay_p99_s <= 5.0
+    assert (found.came, found.even) == (20, True)
+    assert found.moves[SPARSE[0]] == pytest.approx(0.05, rel=0.05)
+    assert found.moves[SPARSE[30]] == 0
+
+
+def test_many_records_at_once_do_not_hide_those_that_take_longer() -> None:
+    """Thirty groups have their record just before a batch is written; ten seldom ones wait for the whole of one."""
+    came = {group: 4.0 if n < 30 else 5.1 + (n - 30) * 5 for n, group in enumerate(SPARSE[:33])}
+    assert 4.5 <= normal_of(batched(came, to_s=20)).delay_p99_s <= 5.0
+
+
+def test_a_gap_in_the_samples_of_one_group_takes_no_baseline_away() -> None:
+    """The ledger was not asked for a second just when the group's record came: how long it lacks that is not known to
+    half a second. Of the others it is."""
+    samples = batched({group: 0.3 + n for n, group in enumerate(SPARSE[:20])}, to_s=20)
+    name = timings.series_of("head", "log", SPARSE[16])
+    samples[name] = [s for s in samples[name] if not 15.8 * S <= s.at_ns < 16.8 * S]
+    assert 4.5 <= normal_of(samples, since_s=16.9).delay_p99_s <= 5.0
+
+
+def test_a_backlog_is_no_beat() -> None:
+    """A stream that was ten seconds behind once, and never else."""
+    samples = {
+        timings.series_of("head", "log", A): series(lambda t: float(int(10 * t)), to_s=40),
+        timings.series_of("head", "table", A): series(
+            lambda t: float(int(10 * (t - 0.3 if t < 25 or t >= 36 else 24.7))), to_s=40
+        ),
+    }
+    found = timings.normal(samples, [A], ledger="log", visible="table", since_ns=0)
+    assert (found.delay_p99_s > 8, found.even) == (True, False)
 
 
 @pytest.mark.parametrize("groups", [[B], []])
@@ -308,7 +374,7 @@ def test_a_quiet_group_keeps_no_recovery_waiting(every_s: float, rate: float) ->
     }
     evidence = story(down=(5.02, 7), frozen=(0, 0), more=heads)
     assert evidence.baseline is not None
-    evidence = replace(evidence, baseline=replace(evidence.baseline, rates={A: rate}))
+    evidence = replace(evidence, baseline=replace(evidence.baseline, moves={A: rate}))
     found = timings.measure(evidence)
     assert holds(found["restore"], 2.0 if rate == 0 else 3.2), found["restore"]
     assert found["drain"].measured
@@ -322,9 +388,81 @@ def test_a_quiet_group_that_lacks_something_is_not_back() -> None:
     }
     evidence = story(down=(5.02, 7), frozen=(0, 0), more=heads)
     assert evidence.baseline is not None
-    found = timings.measure(replace(evidence, baseline=replace(evidence.baseline, rates={A: 0.0})))
+    found = timings.measure(replace(evidence, baseline=replace(evidence.baseline, moves={A: 0.0})))
     assert not found["restore"].measured
     assert not found["drain"].measured
+
+
+C: Group = ("shop", "closed")
+
+
+def sparse_story(came_s: float, shown_s: float) -> Evidence:
+    """Two groups that seldom have anything, struck at 5 s, silent until 7 s: one lacked nothing then, and its next
+    record is of came_s; the other one has none."""
+    heads = {
+        timings.series_of("head", "exchange", A): series(lambda t: 1.0 + (t >= came_s), to_s=40),
+        timings.series_of("head", "silver", A): series(
+            lambda t: None if 5.02 <= t < 7 else 1.0 + (t >= shown_s), to_s=40
+        ),
+        timings.series_of("head", "exchange", C): series(lambda t: 1.0, to_s=40),
+        timings.series_of("head", "silver", C): series(lambda t: None if 5.02 <= t < 7 else 1.0, to_s=40),
+        "component/broker/protocol": series(lambda t: None if 5.02 <= t < 7 else 1.0, to_s=40),
+    }
+    evidence = story(down=(5.02, 7), frozen=(0, 0), more=heads)
+    base = Baseline(Marks(0, 0, {"exchange": {A: 1, C: 1}, "silver": {A: 1, C: 1}}), 1.0, 3.0, {}, {A: 0.1, C: 0.1})
+    return replace(evidence, affected=(A, C), baseline=base)
+
+
+@pytest.mark.parametrize(
+    ("came_s", "shown_s", "restore_s"),
+    [
+        (6.0, 12.0, 7.0),  # it lacked something when the component was back
+        (8.0, 10.0, 5.0),  # it lacked nothing, and what tells that it is served comes later
+        (8.0, 20.0, 15.0),  # the same, and it was served late
+    ],
+)
+def test_what_seldom_has_anything_is_back_when_it_shows_something_new(
+    came_s: float, shown_s: float, restore_s: float
+) -> None:
+    """Not before, however early its component answered; and the other group, which moved in the baseline and has
+    nothing since, is not waited for."""
+    assert holds(timings.measure(sparse_story(came_s, shown_s))["restore"], restore_s)
+
+
+def test_groups_that_have_nothing_are_back_with_their_component() -> None:
+    """There is nothing to show, and nothing is kept back."""
+    found = timings.measure(sparse_story(1e9, 1e9))
+    assert holds(found["restore"], 2.0)
+    assert timings.quiet(sparse_story(1e9, 1e9)) == (A, C)
+    assert timings.quiet(sparse_story(8.0, 10.0)) == (C,)
+
+
+def test_one_sparse_group_that_is_served_does_not_hide_another_that_is_not() -> None:
+    """The first shows its record at once; what the other one has since is kept back for longer than is normal."""
+    evidence = sparse_story(8.0, 8.2)
+    kept = series(lambda t: 1.0 + (t >= 9), to_s=40)
+    evidence = replace(evidence, samples={**evidence.samples, timings.series_of("head", "exchange", C): kept})
+    assert not timings.measure(evidence)["restore"].measured
+
+
+def test_the_first_of_them_tells_when_also_where_others_show_theirs_later() -> None:
+    """Shown between two samples: the interval holds the true value, whatever was asked of other groups meanwhile."""
+    evidence = sparse_story(8.0, 9.96)
+    later = {
+        timings.series_of("head", "exchange", C): series(lambda t: 1.0 + (t >= 8.1), to_s=40),
+        timings.series_of("head", "silver", C): series(lambda t: None if 5.02 <= t < 7 else 1.0 + (t >= 10.8), to_s=40),
+    }
+    assert holds(timings.measure(replace(evidence, samples={**evidence.samples, **later}))["restore"], 4.96)
+
+
+def test_a_group_that_is_new_keeps_no_recovery_waiting() -> None:
+    """It came after the baseline, and was seen for a moment before the end."""
+    new: Group = ("binance", "NEW")
+    at_end = {timings.series_of("head", hop, new): series(lambda t: 1.0)[-10:] for hop in ("exchange", "silver")}
+    evidence = story(down=(5.02, 7.02), frozen=(5, 8), more=at_end)
+    evidence = replace(evidence, window=Window({A: 0, new: 0}, {A: 2000, new: 1}))
+    assert timings.measure(evidence) == timings.measure(story(down=(5.02, 7.02), frozen=(5, 8)))
+    assert timings.measure(evidence)["drain"].measured
 
 
 def test_rows_in_flight_at_impact_are_no_recovery() -> None:

@@ -7,7 +7,8 @@ from gameday.verdict.streams import whole
 __all__ = ["offsets_advance"]
 
 COMMITTED_WITHIN_S = 5.0
-"""A consumer commits after each batch; what came later than that before the end may be in none yet."""
+"""A consumer commits after each batch; what came later than that before the end may be in none yet. Or than a record
+may take to be seen, where that is longer: it is written with its batch too."""
 
 
 @whole
@@ -58,4 +59,5 @@ def _has_just_grown(evidence: Evidence, cursor: str, slot: str, position: int, e
     """Whether the log's end was seen at the position, or before it, until shortly before the end."""
     told = evidence.samples.get(f"end/{cursor}/{slot}", ())
     still = [s for s in told if s.value is not None and s.value <= position]
-    return bool(still) and ends.at_ns - still[-1].at_ns < COMMITTED_WITHIN_S * NS
+    within_s = max(COMMITTED_WITHIN_S, evidence.baseline.bound_s if evidence.baseline else 0.0)
+    return bool(still) and ends.at_ns - still[-1].at_ns < within_s * NS

@@ -9,13 +9,17 @@ __all__ = ["upstream_flows"]
 TELLING_S = 1.0
 """In a shorter outage a quiet topic may have nothing new: that is no proof of harm."""
 
+EXPECTED_MIN = 10.0
+"""Nor in one in which no more than that should have come, by the baseline: of records that come by chance one in twenty
+thousand such times has none."""
+
 
 @whole
 def upstream_flows(evidence: Evidence) -> Finding:
     """Per topic: the log's end (samples end/<cursor>/<topic>/<partition>, or end/<cursor>/<slot>) rose between the
     component's last answer before and its first after the outage. A topic for which the ledger had nothing new then is
     quiet, and not judged: that the ledger itself did not stop is known of one outside the platform, and of streams that
-    were quiet before."""
+    seldom have anything."""
     down_ns, up_ns = outage(evidence)
     if down_ns is None:
         return Finding("upstream_flows", Verdict.UNKNOWN, "the component was never seen silent, so there was no outage")
@@ -61,8 +65,9 @@ def _nothing_new(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bo
     """
     known = groups(evidence)
     mine = [g for g in known if g[:1] and g[0] in topic.split(".")] or known
-    rates = evidence.baseline.rates if evidence.baseline else {}
-    if not mine or not (evidence.knows or all(rates.get(group) == 0 for group in mine)):
+    moves = evidence.baseline.moves if evidence.baseline else {}
+    seldom = moves.keys() >= set(mine) and sum(moves[g] for g in mine) * (to_ns - from_ns) / NS < EXPECTED_MIN
+    if not mine or not (evidence.knows or seldom):
         return False
     for group in mine:
         told = evidence.samples.get(series_of("head", evidence.ledger, group), ())
