@@ -1,10 +1,12 @@
 """StackConfig -> live Stack, and the lazy registry of hosts, drivers and faults: nothing else uses importlib.
 
-A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka.
+A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka. A name
+that is none of ours is looked for among the entry points of installed packages (docs/drivers.md).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -164,7 +167,7 @@ class Stack:
         if name not in self._hosts:
             settings = dict(self.config.hosts[name].model_extra or {})
             names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
-            self._hosts[name] = _make(_module("hosts", name), "Host", {**settings, "names": names}, f"hosts.{name}")
+            self._hosts[name] = _make("hosts", name, "Host", {**settings, "names": names}, f"hosts.{name}")
         return self._hosts[name]
 
     def link_host(self, link: str) -> Host:
@@ -591,14 +594,29 @@ def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
 
 
 def fault_kind(fault: Fault) -> str:
-    """The fault's name: its module's."""
-    return type(fault).__module__.rpartition(".")[2]
+    """The fault's name, by which other processes find it again: its module's, or its entry point's. Raises ConfigError
+    for one without: what nobody else could mend must not be done."""
+    made = type(fault)
+    package, _, stem = made.__module__.rpartition(".")
+    if package == "gameday.faults":
+        return stem
+    for name, entry in _entries("faults").items():
+        with contextlib.suppress(ConfigError):
+            if entry.module == made.__module__ and _class("faults", name, _camel(name), "") is made:
+                return name
+    raise ConfigError(
+        f"nobody but this process knows the fault {made.__name__} of {made.__module__}, so nobody else could mend it. "
+        "Remedy: a module of gameday/faults, or an entry point gameday.faults of its package (docs/drivers.md)"
+    )
 
 
 def fault_from(kind: str, args: Mapping[str, Json]) -> Fault:
-    """The fault that a journal entry names. Its class is the module's name in CamelCase."""
-    name = "".join(part.capitalize() for part in kind.split("_"))
-    return _make(_module("faults", kind), name, dict(args), f"fault {kind}")
+    """The fault that a journal entry names. Its class is that name in CamelCase."""
+    return _make("faults", kind, _camel(kind), dict(args), f"fault {kind}")
+
+
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 def function(path: str) -> Any:
@@ -618,11 +636,22 @@ def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
 
 
-def _module(kind: str, name: str) -> ModuleType:
+def _class(kind: str, name: str, cls: str, where: str) -> Any:
+    """A class of a host, driver or fault. name: of a module in gameday/<kind>, or of an entry point in the group
+    gameday.<kind>, which is such a module or the class itself. cls: what a module is asked for."""
     package = importlib.import_module(f"gameday.{kind}")
-    known = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    if name not in known:
-        raise ConfigError(f"there is no {name!r} in gameday/{kind}. {near(name, known)}")
+    ours = [m.name for m in pkgutil.iter_modules(package.__path__)]
+    if name in ours:
+        return _offered(_module(kind, name), cls, where)
+    theirs = _entries(kind)
+    if name not in theirs:
+        besides = f" Installed packages offer {', '.join(sorted(theirs))}" if theirs else ""
+        raise ConfigError(f"there is no {name!r} in gameday/{kind}. {near(name, [*ours, *theirs])}{besides}")
+    found = _loaded(theirs[name])
+    return _offered(found, cls, where) if isinstance(found, ModuleType) else found
+
+
+def _module(kind: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(f"gameday.{kind}.{name}")
     except ModuleNotFoundError as e:
@@ -632,17 +661,48 @@ def _module(kind: str, name: str) -> ModuleType:
         raise GamedayError(f"gameday/{kind}/{name}.py needs the package {missing!r}. Remedy: {remedy}") from e
 
 
+def _entries(kind: str) -> dict[str, metadata.EntryPoint]:
+    """What installed packages offer, by name. Raises ConfigError where two offer different things under one."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in metadata.entry_points(group=f"gameday.{kind}"):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise ConfigError(
+                f"{_package(other)} and {_package(entry)} both offer {entry.name!r} under gameday.{kind}. Remedy: "
+                "uninstall one of them"
+            )
+    return found
+
+
+def _loaded(entry: metadata.EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as e:
+        raise GamedayError(
+            f"{_package(entry)} offers {entry.name!r} under {entry.group}, and {entry.value} can't be imported: "
+            f"{type(e).__name__}: {e}. Remedy: install what it needs, or uninstall it"
+        ) from e
+
+
+def _package(entry: metadata.EntryPoint) -> str:
+    return f"package {entry.dist.name}" if entry.dist is not None else "a package"
+
+
 def _driver_class(driver: str, offers: str, where: str) -> Any:
-    """The class that `driver` names: a module of gameday/drivers and maybe its class, or "package.module:Class"."""
+    """The class that `driver` names: a module of gameday/drivers or an entry point and maybe its class, or
+    "package.module:Class"."""
     if ":" in driver:
         return function(driver)
     module, _, cls = driver.partition(".")
-    return _offered(_module("drivers", module), cls or offers, where)
+    found = _class("drivers", module, cls or offers, where)
+    if cls and found.__name__ != cls:  # an entry point that is one class alone
+        raise ConfigError(f"{where}: driver {module!r} is {found.__name__}, not {cls}. Remedy: driver = {module!r}")
+    return found
 
 
-def _make(module: ModuleType, cls: str, settings: Mapping[str, Any], where: str) -> Any:
-    """Build the module's class from settings."""
-    return _build(_offered(module, cls, where), settings, where)
+def _make(kind: str, name: str, cls: str, settings: Mapping[str, Any], where: str) -> Any:
+    """Build a class of the registry from settings."""
+    return _build(_class(kind, name, cls, where), settings, where)
 
 
 def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
