@@ -22,7 +22,7 @@ TEXTS = re.compile(r"String|FixedString\(\d+\)")
 
 INT = "^-?[0-9]{1,38}$"
 PLAIN = "^-?([0-9]{1,60}\\\\.?[0-9]{0,60}|\\\\.[0-9]{1,60})$"
-FLOAT = "^(-?[0-9]+(\\\\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|nan|-?inf)$"
+FLOAT = "^(-?[0-9]+(\\\\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|nan|NaN|-?inf|-?Infinity)$"
 UUID = "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
 ISO = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
@@ -165,7 +165,7 @@ def _float(kind: Type, x: str, bare: str) -> Made | None:
     if TEXTS.fullmatch(bare):
         text = _text_of(x, bare)
         (word,), _, value = _of_double(kind, f"toFloat64OrNull({text})")
-        finite = f"isFinite(toFloat64OrNull({text})) OR endsWith({text}, 'inf') OR {text} = 'nan'"
+        finite = f"isFinite(toFloat64OrNull({text})) OR {text} IN ('nan', 'NaN') OR match({text}, 'inf|Infinity')"
         return (word,), f"match({text}, '{FLOAT}') AND ({finite})", value
     if FLOATS.fullmatch(bare) or SMALL.fullmatch(bare) or WIDE.fullmatch(bare) or DECIMAL.fullmatch(bare):
         return _of_double(kind, f"toFloat64({x})")

@@ -3,6 +3,8 @@
 A path: `payload.after.id` (keys and places in a list; JSON in a string is gone into), `$key.id`, `$headers.x`,
 `$topic`, `$partition`, `$offset`, `$time`, `$value`, or a text in quotes, which is the same in every message. With
 `each`, paths begin at the item, and `$message.x` at the message. `p as time(ms)` reads a field by a type of its own.
+
+What paths lead into is the format's to say (formats.py): of a change event, they begin at its row.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import orjson
 from gameday.model import Columns, Group
 from gameday.records.columns import canonical
 from gameday.records.declaration import PLACE, Stream
+from gameday.records.formats import Decode, Format, decoded, format_of
 from gameday.records.types import Canonical, Malformed, Type, parse
 
 __all__ = ["ROOTS", "Message", "Reader", "Record", "reader"]
@@ -44,7 +47,7 @@ Record: TypeAlias = tuple[Group, tuple[Canonical, ...]]
 """Group, and the canonical values in the order of Stream.types."""
 
 Get: TypeAlias = Callable[[Any, Any, Any], Any]
-"""From (Message, its JSON, the item) to what lies at a path; None: nothing does."""
+"""From (Message, what it holds, the item) to what lies at a path; None: nothing does."""
 
 Field: TypeAlias = tuple[str, Type, Get, str | None]
 """Name, type as it lies there, what gets it, and its key where it lies right in the item."""
@@ -55,7 +58,7 @@ Table: TypeAlias = tuple[Sequence[int], Columns]
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the records of a stream from messages of one shape. parses: whether a path leads into a message's JSON.
+    """Reads the records of a stream from messages of one shape. parses: whether a path leads into what a message holds.
     places: whether one leads to what else a message has."""
 
     stream: Stream
@@ -64,19 +67,27 @@ class Reader:
     where: Sequence[tuple[Get, tuple[Any, ...]]]
     parses: bool
     places: bool
+    format: Format
 
     def columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
         """The records of all these messages, as columns. None where one of them can't be read: `records` tells which.
 
         messages: None each, where no path leads there (see places). values: their bytes.
         """
-        bodies = _bodies(values) if self.parses else [None] * len(values)
+        try:
+            return self._columns(messages, values)
+        except (orjson.JSONDecodeError, Malformed):
+            return None
+
+    def _columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
+        row = self.format.row
+        bodies = self._bodies(values) if self.parses else [None] * len(values)
         if bodies is None:
             return None
         of: Sequence[int] = range(len(bodies))
-        items: list[Any] = bodies
+        items: list[Any] = bodies if row is None else [row(body) for body in bodies]
         if self.each is not None:
-            lists = [self.each(message, body, body) for message, body in zip(messages, bodies, strict=True)]
+            lists = [self.each(*one) for one in zip(messages, bodies, items, strict=True)]
             if not all(isinstance(one, list) for one in lists):
                 return None
             of = [number for number, one in enumerate(lists) for _ in one]
@@ -84,6 +95,11 @@ class Reader:
         for get, wanted in self.where:
             kept = [i for i, n in enumerate(of) if get(messages[n], bodies[n], items[i]) in wanted]
             of, items = [of[i] for i in kept], [items[i] for i in kept]
+        if (deletes := self.format.deletes) is not None:
+            kept = [i for i, n in enumerate(of) if not deletes(bodies[n])]
+            of, items = [of[i] for i in kept], [items[i] for i in kept]
+        if row is not None and None in items:
+            return None
         found: dict[str, Any] = {}
         right = self._right_there(items)
         for name, kind, get, key in self.fields:
@@ -97,6 +113,11 @@ class Reader:
             found[name] = column
         return of, found
 
+    def _bodies(self, values: Sequence[bytes]) -> list[Any] | None:
+        """What all these messages hold. None: one of them can't be read."""
+        decode = self.format.decode
+        return _parsed(values) if decode is orjson.loads else [decode(value) for value in values]
+
     def _right_there(self, items: Sequence[Any]) -> Mapping[str | None, Sequence[Any]]:
         """Key -> what all the items have there, of the fields that lie right in them; {} where an item is no object."""
         keys = list(dict.fromkeys(key for *_, key in self.fields if key is not None))
@@ -109,20 +130,22 @@ class Reader:
 
     def records(self, message: Message) -> Iterator[Record]:
         """The stream's records in a message. Raises Malformed for one that should be one and can't be read."""
-        body = None
-        if self.parses:
-            try:
-                body = orjson.loads(message.value)
-            except orjson.JSONDecodeError:
-                raise Malformed(f"{message.value[:40]!r} is no JSON") from None
-        items = [body]
+        body = decoded(self.format.decode, message.value) if self.parses else None
+        row = body if self.format.row is None else self.format.row(body)
+        items = [row]
         if self.each is not None:
-            items = self.each(message, body, body)
+            items = self.each(message, body, row)
             if not isinstance(items, list):
                 raise Malformed("there is no list at the path `each`")
         for item in items:
-            if all(get(message, body, item) in wanted for get, wanted in self.where):
-                yield self._record(message, body, item)
+            if not all(get(message, body, item) in wanted for get, wanted in self.where):
+                continue
+            if self.format.deletes is not None and self.format.deletes(body):
+                continue
+            if item is None and self.format.row is not None:
+                op = body.get("op") if isinstance(body, dict) else None
+                raise Malformed(f"is no change event of Debezium's with a row (op {op!r})")
+            yield self._record(message, body, item)
 
     def _record(self, message: Message, body: Any, item: Any) -> Record:
         values: dict[str, Canonical] = {}
@@ -137,7 +160,7 @@ class Reader:
         return self.stream.grouped(values), tuple(values.values())
 
 
-def _bodies(values: Sequence[bytes]) -> list[Any] | None:
+def _parsed(values: Sequence[bytes]) -> list[Any] | None:
     """The JSON of many messages, parsed as one list. None: one of them is none.
 
     Between any two stands a text that no sender knows: at its place in the list, it proves that each message is one
@@ -153,13 +176,18 @@ def _bodies(values: Sequence[bytes]) -> list[Any] | None:
 
 
 def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str]) -> Reader:
-    """Args: shape: `fields`, `each` and `where` of a hop or its part. at: its place in gameday.toml. mistakes: each
-    that is found is added, with key, value and remedy."""
+    """Args: shape: `fields`, `each`, `where` and the format of a hop or its part. at: its place in gameday.toml.
+    mistakes: each that is found is added, with key, value and remedy."""
     paths = shape.get("fields") or {}
+    read_as = format_of(shape, at, mistakes)
+    place = PLACE if stream.placed else ()
+    untold = [name for name in stream.types if name not in paths and name not in place]
+    if read_as.raw and len(untold) == 1:
+        paths = {**paths, untold[0]: "$value"}
     fields: list[Field] = []
     texts = []
     for name, kind in stream.types.items():
-        text = str(paths.get(name, f"${name}" if stream.placed and name in PLACE else name))
+        text = str(paths.get(name, f"${name}" if name in place else name))
         texts.append(text)
         path, _, told = text.partition(" as ")
         if told:
@@ -176,19 +204,30 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
             kind = Type("time", unit="us")
         path = path.strip()
         key = path if path.isidentifier() else None
-        fields.append((name, kind, _get(path, f"{at}.fields.{name}", mistakes), key))
+        fields.append((name, kind, _get(path, f"{at}.fields.{name}", read_as.key, mistakes), key))
     each = shape.get("each")
     where = [
-        (_get(path, f"{at}.where", mistakes), tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,))
+        (
+            _get(path, f"{at}.where", read_as.key, mistakes),
+            tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,),
+        )
         for path, wanted in (shape.get("where") or {}).items()
     ]
     asked = [*texts, *(shape.get("where") or {}), *([each] if each else ())]
-    parses = any(not str(path).startswith(("$", "'")) or str(path).startswith("$message") for path in asked)
+    inside = [path for path in map(str, asked) if not path.startswith(("$", "'")) or path.startswith("$message")]
+    if read_as.raw and inside:
+        mistakes.append(
+            f"{at}.format is 'raw', but {', '.join(inside)} would lie inside the message. Remedy: $value, or a path of "
+            f"{', '.join(root for root in ROOTS if root not in ('$value', '$message'))}"
+        )
     places = any(str(path).startswith("$") and not str(path).startswith("$message") for path in asked)
-    return Reader(stream, fields, _get(each, f"{at}.each", mistakes) if each else None, where, parses, places)
+    items = _get(each, f"{at}.each", read_as.key, mistakes) if each else None
+    parses = bool(inside) or read_as.row is not None
+    return Reader(stream, fields, items, where, parses, places, read_as)
 
 
-def _get(path: str, at: str, mistakes: list[str]) -> Get:
+def _get(path: str, at: str, key: Decode, mistakes: list[str]) -> Get:
+    """key: decodes a message's."""
     if len(path) > 1 and path[0] == path[-1] == "'":
         text = path[1:-1]
         return lambda message, body, item: text
@@ -205,7 +244,7 @@ def _get(path: str, at: str, mistakes: list[str]) -> Get:
         "$offset": lambda message, body, item: message.offset,
         "$time": lambda message, body, item: message.time_us,
         "$value": lambda message, body, item: message.value,
-        "$key": lambda message, body, item: _walk(message.key, steps),
+        "$key": lambda message, body, item: _in_key(key, message.key, steps),
         "$message": lambda message, body, item: _walk(body, steps),
         "$headers": lambda message, body, item: _walk(dict(message.headers), steps),
     }
@@ -219,6 +258,16 @@ def _of_item(key: str) -> Get:
         return item.get(key) if isinstance(item, dict) else None
 
     return get
+
+
+def _in_key(decode: Decode, raw: bytes | None, steps: Sequence[str]) -> Any:
+    """The whole key is its bytes; a path leads into what they hold."""
+    if raw is None or not steps:
+        return raw
+    try:
+        return _walk(decode(raw), steps)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _walk(value: Any, steps: Sequence[str]) -> Any:

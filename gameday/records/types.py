@@ -45,7 +45,7 @@ YEARS = (1900, 2262)
 
 INT = re.compile(r"-?[0-9]{1,38}", re.ASCII)
 DECIMAL = re.compile(r"(-?)([0-9]{0,60})(?:\.([0-9]{0,60}))?", re.ASCII)
-FLOAT = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?|nan|-?inf", re.ASCII)
+FLOAT = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?|nan|NaN|-?inf|-?Infinity", re.ASCII)
 UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", re.ASCII)
 TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.([0-9]{1,6})0*)?"
@@ -53,6 +53,8 @@ TIME = re.compile(
     re.ASCII,
 )
 """ISO 8601; a time without a zone is UTC."""
+
+INFINITE = (math.inf, -math.inf, "inf", "-inf", "Infinity", "-Infinity")
 
 TRUE = ("true", "t", "1")
 FALSE = ("false", "f", "0")
@@ -145,7 +147,7 @@ class Type:
             number = float(value)
         except OverflowError:
             number = math.inf
-        if math.isinf(number) and value not in (math.inf, -math.inf, "inf", "-inf"):
+        if math.isinf(number) and value not in INFINITE:
             raise self._refused(value, "is beyond what a double holds")
         return "nan" if number != number else f"{number + 0.0:.{self.digits - 1}e}"
 
@@ -166,6 +168,8 @@ class Type:
         return int(text in TRUE)
 
     def _time(self, value: Any) -> int:
+        if isinstance(value, datetime):  # a format that says what a number stands for: its unit is the format's
+            return self._moment(value, value if value.tzinfo else value.replace(tzinfo=UTC))
         if self.unit:
             unit_us = UNITS_US[self.unit]
             if type(value) is int:
@@ -178,11 +182,14 @@ class Type:
         day, clock, fraction, zone = match.groups()
         try:
             at = datetime.fromisoformat(f"{day}T{clock}{zone or 'Z'}")
-            if not YEARS[0] < at.year < YEARS[1]:
-                raise ValueError
         except ValueError:
-            raise self._refused(value, f"is no time between {YEARS[0] + 1} and {YEARS[1] - 1}") from None
-        return (at - EPOCH) // timedelta(microseconds=1) + int((fraction or "").ljust(6, "0"))
+            at = datetime.max.replace(tzinfo=UTC)
+        return self._moment(value, at) + int((fraction or "").ljust(6, "0"))
+
+    def _moment(self, value: Any, at: datetime) -> int:
+        if not YEARS[0] < at.year < YEARS[1]:
+            raise self._refused(value, f"is no time between {YEARS[0] + 1} and {YEARS[1] - 1}")
+        return (at - EPOCH) // timedelta(microseconds=1)
 
     def _bytes(self, value: Any) -> bytes:
         if isinstance(value, bytes):
@@ -193,12 +200,14 @@ class Type:
             raise self._refused(value, "is no base64") from None
 
     def _json(self, value: Any) -> bytes:
-        """Sorted keys, no spaces, a whole number without point or exponent. A text is JSON in a string."""
+        """Sorted keys, no spaces, a whole number without point or exponent. A text is JSON in a string. What JSON has
+        not stands there as its own type takes it: a time as ISO text, bytes as base64."""
         try:
             document = _whole(orjson.loads(value) if isinstance(value, str) else value)
-        except orjson.JSONDecodeError:
+            text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_as_json)
+        except (orjson.JSONDecodeError, TypeError):
             raise self._refused(value, "is no JSON") from None
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return text.encode()
 
     def _refused(self, value: Any, why: str) -> Malformed:
         text = repr(value)
@@ -244,3 +253,11 @@ def _whole(value: Any) -> Any:
     if isinstance(value, list):
         return [_whole(item) for item in value]
     return int(Decimal(repr(value))) if isinstance(value, float) and value.is_integer() else value
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(type(value).__name__)

@@ -27,6 +27,9 @@ ROUNDS = settings(
 NASTY = ["", " ", "x", "-", ".", "1.", ".5", "-.5", "007.10", "+1", "1e3", "1_0", "٣", "0x1", "NULL", "\n", "1\n", "é"]
 """Texts that a reader might take for a number, or not."""
 
+ENDLESS = ["inf", "-inf", "nan", "Infinity", "-Infinity", "NaN", "INF", "infinity", "-nan", "Inf"]
+"""The first six are what Python, Java and Postgres call them."""
+
 ints = st.integers(INT64_MIN, INT64_MAX) | st.sampled_from([INT64_MIN, -1, 0, 1, INT64_MAX])
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
 doubles = st.floats() | st.floats(width=32) | st.sampled_from([0.0, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 19.99])
@@ -120,7 +123,7 @@ CASES = [
     Case("float(6)", st.floats(width=32), ("Float32", "Float64"), ("float4", "float8"), hexed),
     Case(
         "float(15)",
-        doubles.map(repr) | st.sampled_from([*NASTY, "1e999", "-1e999", "1e-999", "inf", "-inf", "nan", "1E5", "12"]),
+        doubles.map(repr) | st.sampled_from([*NASTY, "1e999", "-1e999", "1e-999", *ENDLESS, "1E5", "12"]),
         ("String",),
     ),
     Case("text", texts, ("String", "LowCardinality(String)"), ("text", "varchar")),

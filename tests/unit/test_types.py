@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ DAY_US = 86_400_000_000
         ("float(6)", 19.99, "1.99900e+01"),
         ("float(6)", "19.9900001", "1.99900e+01"),
         ("float(15)", -0.0, "0.00000000000000e+00"),
+        ("float(15)", "NaN", "nan"),
+        ("float(15)", "-Infinity", "-inf"),
         ("text", b"buy", "buy"),
         ("uuid", "00112233-4455-6677-8899-AABBCCDDEEFF", bytes.fromhex("00112233445566778899aabbccddeeff")),
         ("bool", "t", 1),
@@ -39,6 +42,9 @@ DAY_US = 86_400_000_000
         ("bytes", "AAE=", b"\x00\x01"),
         ("json", {"b": [1, None], "a": 1.50}, b'{"a":1.5,"b":[1,null]}'),
         ("json", '{"b":1}', b'{"b":1}'),
+        ("json", {"at": datetime(2026, 1, 1), "raw": b"\x00"}, b'{"at":"2026-01-01T00:00:00Z","raw":"AA=="}'),
+        ("time(ms)", datetime(1970, 1, 2, 0, 0, 0, 1, UTC), DAY_US + 1),
+        ("time", datetime(1970, 1, 2), DAY_US),
         ("text", None, None),
     ],
     ids=str,
@@ -73,6 +79,9 @@ def test_a_value_has_one_canonical_form(kind: str, value: Any, canonical: Any) -
         ("uuid", "0", "no UUID"),
         ("bytes", "?", "no base64"),
         ("json", "{", "no JSON"),
+        ("json", {"a": object}, "no JSON"),
+        ("time", datetime(1900, 12, 31), "no time between"),
+        ("int", datetime(1970, 1, 2), "no whole number"),
     ],
     ids=str,
 )

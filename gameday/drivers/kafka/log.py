@@ -27,6 +27,7 @@ from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
 from gameday.records.columns import array
 from gameday.records.declaration import Stream
+from gameday.records.formats import JSON, KEYS
 from gameday.records.hashing import row_hash
 from gameday.records.paths import Message, Reader, reader
 from gameday.records.tallies import tally
@@ -155,7 +156,9 @@ class Hop:
     """The log as it rests on the brokers.
 
     fields, each, where: where a message has a record's fields (records/paths.py); a field that is left out lies under
-    its own name. part: further shapes, each with `topics` of its own and its own fields, each and where.
+    its own name. format: what a message is encoded in; registry, schema, message: where its schema is
+    (records/formats.py). part: further shapes, each with `topics` of its own and its own fields, each and where; and
+    its own format, where it isn't the hop's.
 
     A message that can't be read, or whose values don't fit their types, is no record of the stream: it is counted as
     malformed, and the first reasons are kept.
@@ -167,6 +170,10 @@ class Hop:
     fields: Mapping[str, str] = field(default_factory=dict)
     each: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
+    format: str = JSON
+    registry: Mapping[str, str] = field(default_factory=dict)
+    schema: str = ""
+    message: str = ""
     part: Sequence[Mapping[str, Any]] = ()
     client: Mapping[str, str] = field(default_factory=dict)
     name: str = "broker"
@@ -571,7 +578,8 @@ def _above(ids: Ints, stamps_us: Ints, since_us: int) -> int:
 def _readers(hop: Hop) -> dict[str, Reader]:
     """Topic -> how its messages are read. Raises ConfigError with every mistake."""
     mistakes: list[str] = []
-    own = {"topics": hop.topics, "fields": hop.fields, "each": hop.each, "where": hop.where}
+    formatted = {key: getattr(hop, key) for key in KEYS}
+    own = {"topics": hop.topics, "fields": hop.fields, "each": hop.each, "where": hop.where, **formatted}
     found: dict[str, Reader] = {}
     for number, shape in enumerate([own, *hop.part] if hop.topics or not hop.part else hop.part):
         at = f"hops.{hop.name}" + (".part" if shape is not own else "")
@@ -579,7 +587,8 @@ def _readers(hop: Hop) -> dict[str, Reader]:
             mistakes.append(f"{at} has {', '.join(sorted(unknown))}. Known: {', '.join(own)}")
         if not shape.get("topics"):
             mistakes.append(f"{at}.topics is missing (part {number + 1}). Remedy: the topics of that shape")
-        made = reader(hop.stream, shape, at, mistakes)
+        inherited = {} if "format" in shape else formatted
+        made = reader(hop.stream, {**inherited, **shape}, at, mistakes)
         found |= dict.fromkeys(shape.get("topics") or (), made)
     if mistakes:
         raise ConfigError("; ".join(mistakes))
