@@ -84,7 +84,10 @@ def survey(stack: Stack) -> dict[str, Json]:
 
 
 def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> list[dict[str, Json]]:
-    """One row for everything that the configuration names and every test: found or not, and why."""
+    """One row for everything that the configuration names and every test: found or not, and why. Raises ConfigError
+    with all that is wrong with the tables of drivers and hosts."""
+    if mistakes := stack.mistakes():
+        raise ConfigError(f"{stack.path}: " + "; ".join(mistakes))
     asks: dict[str, Callable[[], str]] = {}
     for live in stack.streams.values():
         for name, hop in live.hops.items():

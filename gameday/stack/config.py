@@ -402,7 +402,8 @@ def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
     if missing := VARIABLE.search(text):
         raise ConfigError(f"{where} needs ${{{missing[1]}}}, which is not set. Remedy: export {missing[1]}=…")
     filled = _replaced(BLOCK, text, lambda match: secret(match[1]))
-    _parsed(filled, where)
+    for why in _no_address(filled):
+        raise ConfigError(f"{where} {why}")
     return filled
 
 
@@ -484,13 +485,22 @@ def _raw(path: Path) -> Mapping[str, Any]:
 
 def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
     """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
-    filled = _fill(raw, env, path, ())
-    mistakes = [STREAM_GONE] if filled.pop("stream", None) is not None else []
+    wrong: list[tuple[str, str]] = []
+    unset: list[str] = []
+    filled = _fill(raw, env, (), wrong, unset)
+    mistakes = [f"{where} {why}" for where, why in wrong]
+    if unset and not mistakes:
+        raise NotUp(f"{path}: {unset[0]}")
+    if unset:  # with values that are not known nothing more can be told
+        raise ConfigError(f"{path}: " + "; ".join(mistakes))
+    said = {where for where, _ in wrong}
+    if filled.pop("stream", None) is not None:
+        mistakes.append(STREAM_GONE)
+        said.add("streams")
     try:
         config = StackConfig.model_validate(filled)
     except ValidationError as e:
-        missing = {("streams",)} if mistakes else set()  # said already
-        mistakes += [_problem(p) for p in e.errors() if p["loc"] not in missing] + _declared(filled)
+        mistakes += [_problem(p) for p in e.errors() if ".".join(map(str, p["loc"])) not in said] + _declared(filled)
         mistakes += _files(filled)
     else:
         mistakes += _cross_check(config) + _declared(filled) + _files(filled)
@@ -548,41 +558,38 @@ def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
     return ConfigError(f"{path}: {problems}")
 
 
-def _fill(value: Any, env: Mapping[str, str], path: Path, at: tuple[str, ...]) -> Any:
-    """Replace ${NAME} in every string."""
+def _fill(
+    value: Any, env: Mapping[str, str], at: tuple[str, ...], wrong: list[tuple[str, str]], unset: list[str]
+) -> Any:
+    """Replace ${NAME} in every string. wrong: where a mistake is and which is added for each; its value is left empty,
+    for it may hold a secret. unset: a sentence is added for each NAME that has no value."""
+    where = ".".join(at)
     if isinstance(value, dict):
-        for key in value:
-            _known(key, ".".join(at) or "a name", path)
-        return {k: _fill(v, env, path, (*at, k)) for k, v in value.items()}
+        wrong += [(where or "a name", why) for key in value for why in _unknown(key)]
+        return {k: _fill(v, env, (*at, k), wrong, unset) for k, v in value.items()}
     if isinstance(value, list):
-        return [_fill(v, env, path, at) for v in value]
+        return [_fill(v, env, at, wrong, unset) for v in value]
     if not isinstance(value, str):
         return value
 
-    where = ".".join(at)
     told = where.startswith(TELLING)
+    mistakes = _unknown(value)
     if (block := BLOCK.search(value)) and not told:
-        raise ConfigError(
-            f"{path}: {where} refers to Prefect's block {block[1]!r}, which only {' and '.join(TELLING)} may: what "
-            f"mends a stack must not need Prefect. Remedy: ${{NAME}} from the environment"
+        mistakes.append(
+            f"refers to Prefect's block {block[1]!r}, which only {' and '.join(TELLING)} may: what mends a stack must "
+            "not need Prefect. Remedy: ${NAME} from the environment"
         )
-
-    def one(match: re.Match[str]) -> str | None:
-        name = match[1]
-        if name not in env and told:
-            return None
-        if name not in env:
-            raise NotUp(
-                f"{path}: {where} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or "
-                f"export {name}=…"
-            )
-        return env[name]
-
-    _known(value, where, path)
-    filled = _replaced(VARIABLE, value, one)
-    if not told or not (BLOCK.search(value) or VARIABLE.search(filled)):
-        _parsed(filled, f"{path}: {where}")
-    return filled
+    missing = [name for name in VARIABLE.findall(value) if name not in env and not told]
+    unset += [
+        f"{where} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or export {name}=…"
+        for name in missing
+    ]
+    filled = _replaced(VARIABLE, value, lambda match: env.get(match[1]))
+    later = told and (BLOCK.search(value) or VARIABLE.search(filled))  # then `revealed` fills it in
+    if not mistakes and not missing and not later:
+        mistakes += _no_address(filled)
+    wrong += [(where, why) for why in mistakes]
+    return "" if mistakes else filled
 
 
 def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str | None]) -> str:
@@ -599,28 +606,30 @@ def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str
     return pattern.sub(one, text)
 
 
-def _known(text: str, where: str, path: Path) -> None:
-    """ConfigError for a ${…} of a form that isn't filled in: as it stands it would be a part of an address or name."""
+def _unknown(text: str) -> list[str]:
+    """The ${…} of a form that isn't filled in: as it stands it would be a part of an address or name."""
     rest = BLOCK.sub("", VARIABLE.sub("", text))
-    if "${" in rest:
-        form = re.match(r"\$\{[^}]*\}?", rest[rest.index("${") :])
-        raise ConfigError(
-            f"{path}: {where} has {form[0] if form else rest!r}, which gameday doesn't fill in. Remedy: ${{NAME}}, of "
-            "capitals, digits and _, with a value in the environment; there are no defaults"
-        )
+    if "${" not in rest:
+        return []
+    form = re.match(r"\$\{[^}]*\}?", rest[rest.index("${") :])
+    return [
+        f"has {form[0] if form else rest!r}, which gameday doesn't fill in. Remedy: ${{NAME}}, of capitals, digits and "
+        "_, with a value in the environment; there are no defaults"
+    ]
 
 
-def _parsed(text: str, where: str) -> None:
-    """ConfigError when what begins as an address is none. where: as the error names it."""
+def _no_address(text: str) -> list[str]:
+    """Why a text that begins as an address is none."""
     if not address.looks_like_one(text):
-        return
+        return []
     try:
         address.of(text)
     except ValueError as e:
-        raise ConfigError(
-            f"{where} is {address.hidden(text)!r}, which is no address: {e}. Remedy: percent-encode what is special in "
-            "its user and password (# is %23), or let ${NAME} stand for them there: that is encoded as it is filled in"
-        ) from None
+        return [
+            f"is {address.hidden(text)!r}, which is no address: {e}. Remedy: percent-encode what is special in its "
+            "user and password (# is %23), or let ${NAME} stand for them there: that is encoded as it is filled in"
+        ]
+    return []
 
 
 def _cross_check(config: StackConfig) -> list[str]:

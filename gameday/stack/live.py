@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -265,6 +265,36 @@ class Stack:
             "watermark": (not silent, "the archive's commits have no position, and it has no mirror: archive.mirror"),
         }
         return {check: why for check, (can, why) in means.items() if not can}
+
+    def mistakes(self) -> list[str]:
+        """What is wrong with the tables that name a driver or a host, all of it; [] when each part can be made. Not of
+        channels: their secrets may be Prefect's to tell."""
+        config = self.config
+        parts: list[Callable[[], object]] = [partial(self.named_host, name) for name in config.hosts]
+        parts += [partial(self.hop, name) for name in config.hops]
+        for section, tables, offers in (
+            ("cursors", config.cursors, "Cursor"),
+            ("jobs", config.jobs, "Job"),
+            ("stops", config.stops, "Probe"),
+            ("watches", config.watches, "Probe"),
+            *((f"components.{role}.probes", c.probes, "Probe") for role, c in config.components.items()),
+        ):
+            for name, table in tables.items():
+                timeout = {"timeout_s": table.timeout_s} if isinstance(table, configuration.ProbeConfig) else {}
+                parts.append(partial(self._driver, section, name, table, offers, **timeout))
+        for role, component in config.components.items():
+            parts += [partial(self.points, role)] if component.points else []
+            parts += [partial(self.rights, role)] if component.rights else []
+        parts += [partial(getattr, self, name) for name in ("archive", "mirror", "alerts")]
+        found: list[str] = []
+        for make in parts:
+            try:
+                make()
+            except DriverError:  # no mistake of the file's: it is told where that part is asked
+                continue
+            except GamedayError as e:
+                found.append(str(e))
+        return list(dict.fromkeys(found))
 
     def touchable(self, role: str) -> None:
         """Raise unless this role opted in: only such components are ever broken (or mended)."""
@@ -646,7 +676,7 @@ def _class(kind: str, name: str, cls: str, where: str) -> Any:
     theirs = _entries(kind)
     if name not in theirs:
         besides = f" Installed packages offer {', '.join(sorted(theirs))}" if theirs else ""
-        raise ConfigError(f"there is no {name!r} in gameday/{kind}. {near(name, [*ours, *theirs])}{besides}")
+        raise ConfigError(f"{where}: there is no {name!r} in gameday/{kind}. {near(name, [*ours, *theirs])}{besides}")
     found = _loaded(theirs[name])
     return _offered(found, cls, where) if isinstance(found, ModuleType) else found
 
@@ -706,8 +736,8 @@ def _make(kind: str, name: str, cls: str, settings: Mapping[str, Any], where: st
 
 
 def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class from settings; an unknown or missing key is a ConfigError that lists the right ones, and so is a
-    value that the class refuses. One with a field `tls` takes the keys of a Tls."""
+    """Build a class from settings; a ConfigError tells all that is wrong with them, the right keys where one is unknown
+    or missing, and what the class itself refuses. One with a field `tls` takes the keys of a Tls."""
     cls = f"{made.__name__} of {made.__module__}"
     fields = {f.name: f for f in dataclasses.fields(made) if f.init}
     secured: dict[str, Tls] = {}
@@ -718,11 +748,20 @@ def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
     takes = ", ".join([*fields, *(KEYS if secured else ())])
+    mistakes = []
     if wrong := set(settings) - set(fields):
-        raise ConfigError(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {takes or 'nothing'}")
+        mistakes.append(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {takes or 'nothing'}")
     if missing := required - set(settings):
-        raise ConfigError(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {takes}")
-    given = {name: _checked(made, name, value, where) for name, value in settings.items()}
+        mistakes.append(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {takes}")
+    given = {}
+    for name, value in settings.items():
+        if name in fields:
+            try:
+                given[name] = _checked(made, name, value, where)
+            except ConfigError as e:
+                mistakes.append(str(e))
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
     try:
         return made(**given, **secured)
     except ValueError as e:  # such as an address that is none

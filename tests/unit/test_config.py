@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from gameday import ports
+from gameday.cli import app
 from gameday.errors import ConfigError, NotUp
 from gameday.faults.failpoint import Failpoint
 from gameday.faults.partition import Partition
@@ -217,3 +219,58 @@ def test_a_value_that_a_driver_refuses_is_told_with_its_table(tmp_path: Path) ->
         ConfigError, match=r"hops\.one: Hop of .*clickhouse can't be made of .*scheme://host:port.* takes url, "
     ):
         _ = open_stack(path).hops
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """Forms that aren't filled in, addresses that are none, wrong values; each once, and no secret."""
+    path = write_config(tmp_path)
+    text = path.read_text().replace(
+        "postgresql://nobody@127.0.0.1:1/none", "postgresql://nobody:hun#ter2@127.0.0.1:1/n"
+    )
+    text = text.replace('api_url = "http://127.0.0.1:1/api"', 'api_url = "http://${PORT:-4200}/api"')
+    text = text.replace('visible = "two"', 'visible = "three"').replace('sequence = "id"', "sequence = 7")
+    path.write_text(text + '[components.db.probes.more]\ndriver = "disk"\nrate_hz = 0\n')
+    with pytest.raises(ConfigError) as raised:
+        config.load(path, State(tmp_path))
+    told = str(raised.value)
+    for mistake in (
+        "history is 'postgresql://***@127.0.0.1:1/n', which is no address",
+        "prefect.api_url has '${PORT:-4200}', which gameday doesn't fill in",
+        "streams.numbers.sequence: input should be a valid string",
+        "components.db.probes.more.rate_hz: input should be greater than 0",
+    ):
+        assert told.count(mistake) == 1, told
+    assert told.count("history") == told.count("api_url") == 1
+    assert "ter2" not in told
+
+
+def test_mistakes_are_told_before_a_value_that_nobody_has_set(tmp_path: Path) -> None:
+    """They stay when the stack is up."""
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().replace("nobody@", "${NOBODY}@").replace("127.0.0.1:1/api", "${HOST}/${port}"))
+    with pytest.raises(ConfigError, match=r"prefect\.api_url has '\$\{port\}'") as raised:
+        config.load(path, State(tmp_path))
+    assert "HOST" not in str(raised.value)
+    path.write_text(path.read_text().replace("${port}", "api"))
+    with pytest.raises(NotUp, match=r"history needs \$\{NOBODY\}"):
+        config.load(path, State(tmp_path))
+
+
+def test_check_tells_what_is_wrong_with_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several hops, a host, a probe; each with its keys."""
+    path = write_config(tmp_path)
+    text = path.read_text().replace('driver = "clickhouse"', 'driver = "kafka"\nbrokers = 7\ntopic = "t"')
+    path.write_text(text + '[components.db.probes.more]\ndriver = "dsk"\n[hosts.moon]\n')
+    monkeypatch.setenv("GAMEDAY_CONFIG", str(path))
+    monkeypatch.setenv("GAMEDAY_STATE", str(tmp_path))
+    raised = CliRunner().invoke(app, ["check"]).exception
+    assert isinstance(raised, ConfigError)
+    mistakes = str(raised)
+    for mistake in (
+        "hops.one: records, url missing. Hop of gameday.drivers.tape takes",
+        "hops.two: unknown topic. Hop of gameday.drivers.kafka.log takes",
+        "hops.two.brokers: input should be a valid string (got 7)",
+        "hosts.moon: there is no 'moon' in gameday/hosts",
+        "components.db.probes.more: there is no 'dsk' in gameday/drivers. Did you mean disk",
+    ):
+        assert mistake in mistakes

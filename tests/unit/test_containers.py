@@ -192,7 +192,7 @@ def test_the_image_has_all_that_gameday_needs() -> None:
     locked = {canonicalize_name(n) for n in re.findall(r"^([A-Za-z0-9._-]+)==", LOCK.read_text(), flags=re.MULTILINE)}
     assert left_out <= locked
     needed, seen = {"aiohttp", "boto3", "setuptools"}, set[str]()
-    needed |= {canonicalize_name(r.name) for r in required("gameday", {"", "iceberg"})}
+    needed |= {canonicalize_name(r.name) for r in required("gameday", {"", "iceberg", "formats"})}
     while fresh := needed - seen:
         seen |= fresh
         needed |= {canonicalize_name(r.name) for one in fresh for r in required(one, {""})}
