@@ -6,6 +6,8 @@ import base64
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -16,10 +18,15 @@ import orjson
 import pytest
 from google.protobuf import descriptor_pool, message_factory, struct_pb2, timestamp_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gameday.errors import DriverError
+from gameday.records.avro import Avro
 from gameday.records.declaration import Stream, stream
 from gameday.records.paths import Message, Reader, Record, reader
+from gameday.records.protobuf import Protobuf
+from gameday.records.registry import Schema
 from gameday.records.types import Malformed
 from tests.registry import Registry, framed, registry
 
@@ -748,3 +755,53 @@ def test_a_secret_in_an_address_is_not_shown() -> None:
     with pytest.raises(DriverError) as raised:
         list(made.records(message(framed(1, struct.pack("b", 2)))))
     assert "hunter2" not in str(raised.value)
+
+
+@given(st.integers(0, 400), st.binary(max_size=8), st.integers(0, 400))
+def test_whatever_bytes_come_are_a_record_or_malformed(at: int, damage: bytes, cut: int) -> None:
+    """Real messages, damaged anywhere: no other error ends the reading of a log."""
+    for made, value in DAMAGED:
+        whole = value[:at] + damage + value[at + len(damage) :]
+        for one in (whole, whole[: max(0, len(whole) - cut)]):
+            with suppress(Malformed):
+                list(made.records(message(one)))
+            made.columns([message(one)], [one])
+
+
+class Known:
+    """Schemas without a registry around them."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self._schema = Schema(kind, text, ())
+
+    def of(self, number: int) -> Schema:
+        if number != 1:
+            raise Malformed("schema is not in the registry")
+        return self._schema
+
+    def referred(self, schema: Schema) -> dict[str, Schema]:
+        return {}
+
+
+def decoding(decode: Any, of: Stream, **paths: str) -> Reader:
+    made = opened(of, {"fields": paths})
+    return replace(made, format=replace(made.format, decode=decode))
+
+
+TREE = {
+    "type": "record",
+    "name": "Tree",
+    "fields": [{"name": "id", "type": "long"}, {"name": "inner", "type": {"type": "array", "items": "Tree"}}],
+}
+DAMAGED = [
+    (opened(declared(**{n: kind for n, (_, _, kind, _) in COLUMNS.items()}), {"format": "debezium"}), described()),
+    (decoding(Avro(Known("AVRO", json.dumps(ORDER))), declared(**TYPES)), avro(BARE, HELD, 1)),  # type: ignore[arg-type]
+    (
+        decoding(Avro(Known("AVRO", json.dumps(TREE))), declared()),  # type: ignore[arg-type]
+        avro(TREE, {"id": 1, "inner": [{"id": 2, "inner": []}]}, 1),
+    ),
+    (
+        decoding(Protobuf(Known("PROTOBUF", compiled(proto_file()))), declared(**PROTO_TYPES), **PROTO_PATHS),  # type: ignore[arg-type]
+        framed(1, ORDER_AT + order().SerializeToString()),
+    ),
+]
