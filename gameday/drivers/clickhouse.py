@@ -46,13 +46,13 @@ TAIL_ROWS = 5_000
 BUCKET_KEYS = 12_000_000
 """How many keys an exact digest holds at once, at about 50 bytes each; more are done one hash bucket after another."""
 
-KNOWN = "`groups of the window`"
-"""A name in a query, which no column has."""
-
 RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
 
-PAIR = "if(min(r) = max(r), min(r), min(r) + max(r))"
+KEY, ROW, KNOWN = "`hash of the key`", "`hash of the row`", "`groups of the window`"
+"""Names in a query: one that a column has too would stand for it in the query's conditions."""
+
+PAIR = f"if(min({ROW}) = max({ROW}), min({ROW}), min({ROW}) + max({ROW}))"
 TRIES = 3
 """How often a table is counted in which rows come or go meanwhile."""
 
@@ -378,23 +378,23 @@ class Hop:
         """Of the keys that are there more than once. distinct: SQL of the sum of a key's distinct hashes. The lowest
         and the highest are all that two rows can have; only of more of them are all hashes held."""
         keep = _fitting(shape, where)
-        names = [f"g{n}" for n in range(len(shape.groups))]
+        names = [f"`group {n}`" for n in range(len(shape.groups))]
         group = [f"{sql} AS {name}" for sql, name in zip(shape.groups, names, strict=True)]
-        key = f"bitXor(cityHash64({', '.join(shape.groups)}), {shape.key})" if names else shape.key
-        again = f"SELECT {key} AS m FROM {table} WHERE {keep} GROUP BY m HAVING count() > 1"
+        told = f"bitXor(cityHash64({', '.join(shape.groups)}), {shape.key})" if names else shape.key
+        again = f"SELECT {told} FROM {table} WHERE {keep} GROUP BY {told} HAVING count() > 1"
+        figures = f"sum(copies - 1), sum(more), sum(differs), sum((copies - 1) * {KEY}), max(copies * differs)"
         sql = f"""
-            SELECT {", ".join([*names, "sum(copies - 1)", "sum(more)", "sum(differs)", "sum((copies - 1) * k)"])},
-                max(copies * differs)
+            SELECT {", ".join([*names, figures])}
             FROM (
-                SELECT {", ".join([*names, "k"])}, count() AS copies, sum(r) - {distinct} AS more,
-                    min(r) != max(r) AS differs
-                FROM (SELECT {", ".join([*group, f"{shape.key} AS k", f"{shape.row} AS r"])}
-                      FROM {table} WHERE {keep} AND {key} IN ({again}))
-                GROUP BY {", ".join([*names, "k"])})
+                SELECT {", ".join([*names, KEY])}, count() AS copies, sum({ROW}) - {distinct} AS more,
+                    min({ROW}) != max({ROW}) AS differs
+                FROM (SELECT {", ".join([*group, f"{shape.key} AS {KEY}", f"{shape.row} AS {ROW}"])}
+                      FROM {table} WHERE {keep} AND {told} IN ({again}))
+                GROUP BY {", ".join([*names, KEY])})
             {f"GROUP BY {', '.join(names)}" if names else ""}"""
         rows = self._asked(sql)
         if distinct == PAIR and any(most > 2 for *_, most in rows):
-            return self._surplus(shape, table, where, "arraySum(groupUniqArray(r))")
+            return self._surplus(shape, table, where, f"arraySum(groupUniqArray({ROW}))")
         return {tuple(map(str, row[: len(names)])): _Surplus(*map(int, row[len(names) : -1])) for row in rows}
 
     def _asked(self, sql: str) -> Sequence[Sequence[Any]]:
@@ -476,10 +476,11 @@ class Hop:
             return " AND ".join([*found, *(same(sql, text) for sql, text in zip(self._groups, group, strict=True))])
         texts = [f"[{', '.join(map(literal, column))}]" for column in zip(*groups, strict=True)]
         names = ", ".join(f"t{n}" for n in range(len(texts)))
-        known = f"arrayMap(({names}) -> cityHash64({names}), {', '.join(texts)}) AS {KNOWN}"
+        # as answers, for a long array that stands in the condition is written out again and again as it is planned
+        known = f"(SELECT arrayMap(({names}) -> cityHash64({names}), {', '.join(texts)})) AS {KNOWN}"
         own = f"cityHash64({', '.join(self._groups)})"
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
-            bounds = f"CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64))"
+            bounds = f"(SELECT CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64)))"
             found.append(f"{number.sql} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")
             known = KNOWN
         return " AND ".join([*found, *self._hint(groups, number.sql)])
@@ -489,10 +490,11 @@ class Hop:
         plain = (*self._groups, number)
         if not all(IDENTIFIER.fullmatch(sql) for sql in plain):
             return []
-        lows = min(lo for lo, _ in groups.values())
-        width = max(8192, sum(hi - lo for lo, hi in groups.values()) // RANGES_MAX)
-        if lows < 0:
-            return []  # from the first record on
+        lows = [lo for lo, _ in groups.values()]
+        inside = sum(hi - lo for lo, hi in groups.values())
+        if min(lows) < 0 or sum(lows) < inside:
+            return []  # it would spare less than half of the rows, and takes time where groups are many
+        width = max(8192, inside // RANGES_MAX)
         ranges = [
             (*map(literal, group), str(part))
             for group, (lo, hi) in groups.items()
@@ -579,11 +581,12 @@ class Hop:
 
     def _not_first(self, first: Mapping[str, str], window: Window) -> int:
         kept, lowest = (
-            f"SELECT tuple({', '.join([*self._groups, self._shape(table).key])}) AS k, "
-            f"min({first['offset']}) AS {name} FROM {table} WHERE {self._inside(window, table)} GROUP BY 1"
-            for name, table in (("kept", self.table), ("lowest", first["table"]))
+            f"SELECT tuple({', '.join([*self._groups, self._shape(table).key])}) AS {KEY}, "
+            f"min({first['offset']}) AS `lowest offset` FROM {table} WHERE {self._inside(window, table)} GROUP BY 1"
+            for table in (self.table, first["table"])
         )
-        sql = f"SELECT countIf(kept != lowest) FROM ({kept}) AS s INNER JOIN ({lowest}) AS b ON s.k = b.k"
+        differ = "s.`lowest offset` != b.`lowest offset`"
+        sql = f"SELECT countIf({differ}) FROM ({kept}) AS s INNER JOIN ({lowest}) AS b ON s.{KEY} = b.{KEY}"
         return int(self._server.rows(sql, DIGEST_WITHIN_S)[0][0])
 
 

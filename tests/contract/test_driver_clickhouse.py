@@ -231,6 +231,30 @@ def test_a_record_that_comes_again_while_its_table_is_counted_is_counted_once(
         bronze(warehouse).digest(window)
 
 
+def test_columns_may_have_any_name(client: Client, warehouse: str) -> None:
+    """A name in a query of ours never stands for a column in its conditions, in a digest of repeats neither."""
+    names = ["g", "k", "r", "i", "m", "t0", "copies"]
+    columns = ", ".join(f"{name} {'String' if name == 'g' else 'Int64'}" for name in names)
+    client.command(f"CREATE TABLE trades.named ({columns}) ENGINE = MergeTree ORDER BY (g, k)")
+    values = [f"'{g}', {k}, {k % 3}, 2, 3, 4, 5" for g in "ab" for k in (1, 2, 3, 3, 4)]
+    client.command(
+        f"INSERT INTO trades.named VALUES {', '.join(f'({one})' for one in values)}, ('a', 5, 0, 9, 9, 9, 9)"
+    )
+    mistakes: list[str] = []
+    places = {"hops": ["a", "b"], "visible": "b", "path": ["x"]}
+    fields = dict.fromkeys(names[2:], "int")
+    told = {"key": ["g", "k"], "group": ["g"], "sequence": "k", "fields": fields, **places}
+    of = stream("named", told, ["a", "b"], mistakes)
+    assert of is not None, mistakes
+    where = "k < 100 AND r < 100 AND g < 'z' AND i = 2 AND m = 3 AND t0 = 4 AND copies = 5"
+    hop = Hop(warehouse, "append", "trades.named", of, where=where)
+    found = hop.digest(Window({}, {("a",): 5, ("b",): 5}))[0].groups
+    keys = np.array([1, 2, 3, 3, 4])
+    rest = {name: np.full(5, n) for n, name in enumerate(names[3:], 2)}
+    want = of.tally({"k": keys, "r": keys % 3, **rest})
+    assert found == {("a",): want, ("b",): want}
+
+
 def test_ten_thousand_groups_are_one_question(client: Client, warehouse: str) -> None:
     """The window is a table of bounds by group, not a condition a group."""
     groups: list[Group] = [("many", f"S{n}") for n in range(10_000)]
