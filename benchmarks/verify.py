@@ -101,7 +101,7 @@ def best_s(*works: Work, clock: Callable[[], float] = time.perf_counter) -> list
 def tell(name: str, figure: str, wanted: str = "", met: bool = True) -> None:
     """One line."""
     target = f"  wanted {wanted}: {'met' if met else 'MISSED'}" if wanted else ""
-    print(f"{name:46} {figure}{target}", flush=True)
+    print(f"{name:60} {figure}{target}", flush=True)
 
 
 def beside(name: str, took_s: float, peer_s: float, peer: str, most: float | None = None) -> None:

@@ -478,7 +478,7 @@ class Hop:
         names = ", ".join(f"t{n}" for n in range(len(texts)))
         # as answers, for a long array that stands in the condition is written out again and again as it is planned
         known = f"(SELECT arrayMap(({names}) -> cityHash64({names}), {', '.join(texts)})) AS {KNOWN}"
-        own = f"cityHash64({', '.join(self._groups)})"
+        own = f"cityHash64({', '.join(f'toString({sql})' for sql in self._groups)})"  # of an Enum it hashes the number
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
             bounds = f"(SELECT CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64)))"
             found.append(f"{number.sql} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")

@@ -231,6 +231,27 @@ def test_a_record_that_comes_again_while_its_table_is_counted_is_counted_once(
         bronze(warehouse).digest(window)
 
 
+@pytest.mark.parametrize("column", ["Enum8('a' = 1, 'b' = 2)", "FixedString(1)", "LowCardinality(String)"])
+@pytest.mark.parametrize("first", [0, 150_000], ids=["all", "far inside"])
+def test_groups_are_told_by_their_texts_whatever_holds_them(
+    client: Client, warehouse: str, column: str, first: int
+) -> None:
+    """A window of several groups finds the rows of each, with the index's hint and without."""
+    table = f"trades.held{column[:4]}{first}"
+    client.command(f"CREATE TABLE {table} (g {column}, n Int64) ENGINE = MergeTree ORDER BY (g, n)")
+    client.command(f"INSERT INTO {table} SELECT if(number % 2, 'b', 'a'), intDiv(number, 2) + 1 FROM numbers(400000)")
+    mistakes: list[str] = []
+    places = {"hops": ["a", "b"], "visible": "b", "path": ["x"]}
+    of = stream("held", {"key": ["g", "n"], "group": ["g"], "sequence": "n", **places}, ["a", "b"], mistakes)
+    assert of is not None, mistakes
+    window = Window({("a",): first, ("b",): first + 10}, {("a",): first + 100, ("b",): first + 30})
+    (held,) = Hop(warehouse, "once", table, of).digest(window)
+    assert {group: (t.rows, t.lo) for group, t in held.groups.items()} == {
+        ("a",): (100, first + 1),
+        ("b",): (20, first + 11),
+    }
+
+
 def test_columns_may_have_any_name(client: Client, warehouse: str) -> None:
     """A name in a query of ours never stands for a column in its conditions, in a digest of repeats neither."""
     names = ["g", "k", "r", "i", "m", "t0", "copies"]
