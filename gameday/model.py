@@ -98,6 +98,38 @@ class Digest:
 
 
 @dataclass(frozen=True)
+class Delta:
+    """In how many keys of one group a state differs from what should be there. keys: how many should be. lost: missing.
+    ghosts: there though deleted, or never made. repeated: rows of a key beyond its first. changed: with another row.
+    moving: that differ, and changed faster than could be looked at."""
+
+    keys: int
+    lost: int = 0
+    ghosts: int = 0
+    repeated: int = 0
+    changed: int = 0
+    moving: int = 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a hop makes of rows that change and go, held against an earlier hop as of one position.
+
+    position: slot -> up to where in the log; {}: none could be had, and the keys that differed were looked at again.
+    late: it had not come to the window's end: what it lacks may still come. untold: keys that it has and the log has
+    forgotten.
+    """
+
+    stream: str
+    hop: str
+    against: str
+    groups: Mapping[Group, Delta]
+    position: Position = field(default_factory=dict)
+    late: bool = False
+    untold: int = 0
+
+
+@dataclass(frozen=True)
 class Excerpt:
     """A hop's newest records as it reads them, and what it can't read.
 
@@ -272,9 +304,9 @@ class Evidence:
     then ids that it lacks never were; else none may be left out. alert: the platform's alert that the test is about; it
     must fire within alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained
     before it went on; None: it did not come to that. stream: the one under test; that of the first digest
-    where it isn't given. gapless: whether every id of the window exists, as declared. symptoms: what only one
-    technology can tell, by name; a hop's is "<hop>.<name>", so that none overwrites another's. checks/ tell who reads
-    which.
+    where it isn't given. states: of a stream with versions, the hops that are right as of a position. gapless: whether
+    every id of the window exists, as declared. symptoms: what only one technology can tell, by name; a hop's is
+    "<hop>.<name>", so that none overwrites another's. checks/ tell who reads which.
     """
 
     test: str
@@ -298,6 +330,7 @@ class Evidence:
     stream: str = ""
     gapless: bool = True
     digests: tuple[Digest, ...] = ()
+    states: tuple[Compared, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
     archive: str | None = None
     commits: tuple[Commit, ...] = ()
@@ -343,6 +376,7 @@ class Evidence:
             window=one.window,
             baseline=baseline,
             digests=tuple(digest for digest in self.digests if digest.hop not in foreign),
+            states=tuple(state for state in self.states if state.hop not in foreign),
             symptoms=_without(self.symptoms, foreign),
         )
 

@@ -9,10 +9,14 @@ table in gameday.toml. Methods raise DriverError.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from gameday.model import Columns, Commit, Digest, Excerpt, Group, Hindrance, JobRun, Json, Message, Position, Window
 from gameday.state import State
+
+if TYPE_CHECKING:
+    from gameday.records import states
+    from gameday.records.hashing import U64
 
 __all__ = [
     "UNDER_WAY_MAX_S",
@@ -49,6 +53,7 @@ __all__ = [
     "Serves",
     "Settles",
     "Shape",
+    "States",
     "Store",
     "Sums",
     "Symptoms",
@@ -107,6 +112,21 @@ class Newest(Hop, Protocol):
     def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
         """About `limit` of the newest records, in bounded time and memory. upto: of these groups alone, and none above
         these ids."""
+        ...
+
+
+@runtime_checkable
+class States(Hop, Protocol):
+    """A hop that can tell what counts of each key, where rows change and go: a table of kind "state", or a log."""
+
+    def state(self, upto: Position | None = None) -> states.State:
+        """What counts as of one moment, with its position where the hop knows it. upto: as of these places of a log,
+        which a table can't tell; None: now."""
+        ...
+
+    def records(self, hashes: U64) -> Columns:
+        """The records with these hashes of all their fields (Stream.state_hashes), each once, only to list a
+        difference."""
         ...
 
 

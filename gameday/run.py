@@ -22,6 +22,7 @@ from gameday.model import (
     Act,
     Baseline,
     Commit,
+    Compared,
     Digest,
     Evidence,
     Followed,
@@ -140,6 +141,7 @@ class Run:
         self.healed: Marks | None = None
         self.ends: Marks | None = None
         self.digests: tuple[Digest, ...] = ()
+        self.states: tuple[Compared, ...] = ()
         self.symptoms: dict[str, Json] = {}
         self.commit: str | None = None
         self.commits: tuple[Commit, ...] = ()
@@ -443,6 +445,7 @@ class Run:
             ends=self.ends,
             recovered=self.recovered,
             digests=self.digests,
+            states=self.states,
             archive=ARCHIVE if self.test.archive else None,
             commits=self.commits,
             jobs=self.jobs,

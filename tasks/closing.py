@@ -68,6 +68,10 @@ def _stream(stack: Stack, live: LiveStream, places: dict[str, Mapping[Group, int
     ledger, visible = live.stream.hops[0], live.stream.visible
     if not isinstance(live.ledger, Ledger):
         return _made(stack, live, f"not judged here: {ledger} keeps only its newest records")
+    if live.stream.version is not None:
+        return _made(
+            stack, live, "not judged here: rows that change and go are right as of a position, which each run judges"
+        )
     kept = [name for name, hop in live.hops.items() if name == visible or not isinstance(hop, Hop)]
     heads = {name: _heads(name, live.hops[name]) for name in (ledger, visible)}
     seen = answer(lambda: ahead.heads_of(stack, archive=True, of=live), HEADS_WITHIN_S, "the heads of all hops")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from gameday.errors import DriverError, GamedayError, TooLate
 from gameday.model import Columns, Excerpt, Group, Json, Window
 from gameday.ports import Derived, Hop, Ledger, Log, Newest
-from gameday.records.declaration import Stream
+from gameday.records.declaration import STATE, Stream
 from gameday.records.excerpts import NAMED, Difference, Facts, back, busiest, covered, differences, facts, moving
 from gameday.stack.live import Stack
 from gameday.system.asking import answer
@@ -49,13 +49,19 @@ AGAIN_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class Place:
-    """A hop as the stream has it. once: it promises each record once. first: the stream's reference."""
+    """A hop as the stream has it. kind: what it promises, as declared; "": it is a log. first: the stream's
+    reference."""
 
     name: str
     hop: Hop
     stream: Stream
-    once: bool
+    kind: str
     first: bool
+
+    @property
+    def state(self) -> bool:
+        """Whether its rows are overwritten."""
+        return self.kind == STATE
 
     def newest(self, upto: Mapping[Group, int] | None = None, limit: int = LOOKED_AT) -> Excerpt:
         """Also of a hop that can only be asked by id; that one can't tell what is malformed."""
@@ -108,7 +114,7 @@ def look(stack: Stack) -> list[dict[str, Json]]:
     """
     places = [
         Place(
-            name, hop, live.stream, stack.config.hops[name].settings.get("kind") == "once", name == live.stream.hops[0]
+            name, hop, live.stream, str(stack.config.hops[name].settings.get("kind", "")), name == live.stream.hops[0]
         )
         for live in stack.streams.values()
         for name, hop in live.hops.items()
@@ -187,10 +193,10 @@ def _against(left: tuple[Place, Excerpt], right: tuple[Place, Excerpt]) -> Pair:
     shared = {group: min(head, had.heads[group]) for group, head in was.heads.items() if group in had.heads}
     chosen = busiest((was, had), shared, GROUPS_MAX)
     there, here = (place.newest(chosen) for place in (other, one))  # in this order, what only the right has is foreign
-    found = differences(stream, here, there)
+    found = _differences(one, other, here, there)
     if found.extra and isinstance(one.hop, Log):  # it may be a little further back, where ids or times aren't in order
         here = one.newest(chosen, END)
-        found = differences(stream, here, there)
+        found = _differences(one, other, here, there)
     foreign: set[Group] = set()
     if had.heads.keys() - was.heads.keys():
         _, moves, known = one.lacks(had)
@@ -201,7 +207,8 @@ def _against(left: tuple[Place, Excerpt], right: tuple[Place, Excerpt]) -> Pair:
         nonlocal found, late, moves, passed
         late, moves, heads = other.lacks(was)
         passed = all(heads.get(group, 0) >= was.heads[group] for group in shared)
-        found = differences(stream, here, other.newest(chosen, END if isinstance(other.hop, Log) else LOOKED_AT))
+        there = other.newest(chosen, END if isinstance(other.hop, Log) else LOOKED_AT)
+        found = _differences(one, other, here, there)
         done = passed and (stream.counted or not found.missing)  # times aren't in order: what is before may still come
         return done or not (found.missing or late)
 
@@ -222,6 +229,17 @@ def _against(left: tuple[Place, Excerpt], right: tuple[Place, Excerpt]) -> Pair:
     )
 
 
+def _differences(one: Place, other: Place, here: Excerpt, there: Excerpt) -> Difference:
+    """Where rows are overwritten, by key: one that the log has may be deleted since, and one of the table before may
+    have moved on."""
+    if not (one.state or other.state):
+        return differences(one.stream, here, there)
+    found = differences(one.stream.of_keys, here, there)
+    if other.state and not one.state:
+        found = replace(found, missing=0, missing_keys=())
+    return replace(found, extra=0, extra_keys=()) if one.state else found
+
+
 # ---- telling -----------------------------------------------------------------------------------------------
 
 
@@ -229,18 +247,18 @@ def _hop_row(place: Place, seen: Excerpt | GamedayError) -> dict[str, Json]:
     what = f"look at {place.name}"
     if not isinstance(seen, Excerpt):
         return {"what": what, "ok": False, "note": str(seen), "look": {}}
-    told = facts(place.stream, seen)
+    told = facts(place.stream.of_keys if place.state else place.stream, seen)
     figures = {**asdict(told), "read": seen.read, "malformed": seen.malformed, "reasons": list(seen.reasons)}
     if not told.records:
         return {"what": what, "ok": False, "note": _unreadable(seen), "look": figures}
     gaps = place.first and place.stream.gapless and told.found < told.span
-    repeats = place.once and told.repeated > 0
+    repeats = place.kind in ("once", STATE) and told.repeated > 0
     notes = [f"{told.records:,} records of {_count(told.groups, 'group')}"]
     if seen.malformed:
         notes.append(_malformed(seen))
     if told.repeated:
-        notes.append(f"{told.repeated:,} repeat a key" + (", though kind is once" if repeats else ""))
-    if place.stream.counted:
+        notes.append(f"{told.repeated:,} repeat a key" + (f", though kind is {place.kind}" if repeats else ""))
+    if place.stream.counted and not place.state:
         notes.append(_ids(told) + (f", though streams.{place.stream.name} is gapless" if gaps else ""))
     notes += [f"{name} is always {_value(value)}" for name, value in told.constant.items()]
     return {"what": what, "ok": not (seen.malformed or repeats or gaps), "note": "; ".join(notes), "look": figures}

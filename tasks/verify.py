@@ -24,6 +24,7 @@ from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
 from gameday.system.polling import until
 from gameday.verdict import ahead, checks, diagnose, streams
+from tasks import states
 from tasks.beside import beside
 from tasks.preflight import CLEAN_RUNS
 
@@ -94,7 +95,7 @@ def judge(run: Run) -> tuple[Finding, ...]:
     evidence = run.gathered
     differences = diagnose.wanted(evidence)
     if differences:
-        listed = {}
+        listed = dict(run.symptoms.get("differences") or {})
         for hop, group in differences:
             try:
                 what = f"the rows of {hop}, {'/'.join(group)},"
@@ -162,11 +163,20 @@ def _surplus(run: Run, live: LiveStream) -> None:
 
 
 def _told(run: Run, live: LiveStream, names: Sequence[str], trouble: dict[str, str]) -> None:
-    """What these hops hold of the stream's window, and what only they can tell of it."""
+    """What these hops hold of the stream's window, and what only they can tell of it; one of kind state has no window:
+    it is right as of a position."""
     window = run.followed[live.name].window
     if window is not None:
-        _await_passed(run, window, names, trouble)
-        run.digests += _agreed(run, live, window, names, trouble)
+        windowed = [name for name in names if not states.is_state(live.hops[name])]
+        _await_passed(run, window, windowed, trouble)
+        run.digests += _agreed(run, live, window, windowed, trouble)
+        known = {name: hop for name, hop in live.hops.items() if name in names}
+        if any(map(states.is_state, known.values())):
+            ask = partial(_asked, run)
+            found, listed = states.compared(live.stream, known, run.stack.cursors, ask, trouble)
+            run.states += found
+            if listed:
+                run.symptoms["differences"] = {**run.symptoms.get("differences", {}), **listed}
         run.symptoms |= _symptoms(run, window, names, trouble)
 
 

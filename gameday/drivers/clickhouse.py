@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from gameday.errors import ConfigError, DriverError, masked
 from gameday.model import EMPTY, Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
-from gameday.records.declaration import KINDS, Stream
+from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.excerpts import back
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
@@ -24,6 +24,10 @@ from gameday.stack.config import Http
 from gameday.system import address
 from gameday.system.http import Kept, Unanswered
 from gameday.system.tls import PLAIN, Tls
+
+if TYPE_CHECKING:
+    from gameday.records.hashing import U64
+    from gameday.records.states import State
 
 __all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
 
@@ -72,6 +76,12 @@ NEWEST_TIMES = 10
 
 IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
+TABLE = re.compile(r"[`\"A-Za-z_][`\"A-Za-z0-9_.]*")
+"""A table's name, and no query in brackets."""
+
+STATE_ROW = [("key", "<u8"), ("row", "<u8"), ("version", "<i8")]
+"""A row of a state as RowBinary has it."""
+
 QUERY_BYTES_MAX = 1 << 26
 """A window of ten thousand groups takes a megabyte."""
 
@@ -101,9 +111,20 @@ class Server:
     def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
         """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
         nothing."""
+        try:
+            rows: Sequence[Sequence[Any]] = json.loads(self._answer(sql, within_s, "JSONCompact"))["data"]
+            return rows
+        except (ValueError, KeyError, TypeError) as e:
+            raise self._error(str(e) or type(e).__name__) from e
+
+    def binary(self, sql: str, within_s: float) -> bytes:
+        """A query's rows as RowBinary has them."""
+        return self._answer(sql, within_s, "RowBinary")
+
+    def _answer(self, sql: str, within_s: float, form: str) -> bytes:
         settings = {
             **self._settings,
-            "default_format": "JSONCompact",
+            "default_format": form,
             "output_format_json_quote_64bit_integers": 0,
             "wait_end_of_query": 1,  # a query that fails halfway has a status that says so
             "max_query_size": QUERY_BYTES_MAX,
@@ -111,13 +132,11 @@ class Server:
         }
         try:
             answer = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode())
-            text = answer.body.decode(errors="replace")
-            if answer.status != HTTPStatus.OK:
-                raise self._error(text or f"status {answer.status}")
-            rows: Sequence[Sequence[Any]] = json.loads(text)["data"]
-            return rows
-        except (Unanswered, ValueError, KeyError, TypeError) as e:
+        except Unanswered as e:
             raise self._error(str(e) or type(e).__name__) from e
+        if answer.status != HTTPStatus.OK:
+            raise self._error(answer.body.decode(errors="replace") or f"status {answer.status}")
+        return answer.body
 
     def _error(self, reason: str) -> DriverError:
         return DriverError(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
@@ -126,7 +145,8 @@ class Server:
 @dataclass(frozen=True)
 class _Shape:
     """The records of a table, as SQL: the group's texts, the id, the hashes of key and row, whether a row's values fit
-    their types (None: any do), each field's canonical value, and the text that says which values don't fit."""
+    their types (None: any do), each field's canonical value, the text that says which values don't fit, and the words
+    of each field."""
 
     groups: tuple[str, ...]
     id: str
@@ -135,6 +155,7 @@ class _Shape:
     fits: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     unfit: str = "''"
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +183,9 @@ class _Number:
 class Hop:
     """A table of records.
 
-    kind: what `table` promises: "append" may repeat a record, "once" has each once. fields: SQL of each field that has
+    kind: what `table` promises: "append" may repeat a record, "once" has each once, "state" has each key once, with its
+    highest version, when it is read with FINAL; a query in brackets says itself how it is read. deleted: SQL of whether
+    a row is deleted, of kind "state". fields: SQL of each field that has
     another name or form than in the stream. where: SQL of the rows that belong to the stream. raw: the table behind one
     of kind "once". heads_table: a small one with the same fields of group and sequence. log: for a table of delivered
     messages, its columns topic, partition, offset, ingested. first: {"table", "offset"}: of a record that came more
@@ -177,6 +200,7 @@ class Hop:
     stream: Stream
     fields: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
+    deleted: str | None = None
     raw: str | None = None
     heads_table: str | None = None
     log: Mapping[str, str] | None = None
@@ -193,8 +217,13 @@ class Hop:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(KINDS)}")
+        if self.kind not in (*KINDS, STATE):
+            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join((*KINDS, STATE))}")
+        if self.deleted is not None and self.kind != STATE:
+            raise ConfigError(
+                f"hops.{self.name}.deleted is {self.deleted!r}, but its kind is {self.kind!r}. Remedy: kind = "
+                f"{STATE!r}, or leave it out"
+            )
         self._server = Server(self.url, self.settings, self.tls)
         self._sql = {name: self.fields.get(name, name) for name in self.stream.types}
         self._groups = tuple(
@@ -231,8 +260,73 @@ class Hop:
         where = self._inside(Window({group: lo}, {group: hi}), self.table)
         fits = f" AND {shape.fits}" if shape.fits else ""
         repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
-        sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self.table} WHERE {where}{fits} ORDER BY {shape.id}"
+        sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self._read} WHERE {where}{fits} ORDER BY {shape.id}"
         return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
+
+    def state(self, upto: Position | None = None) -> State:
+        """All rows that count now. Without a position: ClickHouse has no transaction for rows and position together,
+        and one block of a consumer's may be seen in a part of its partitions only."""
+        import numpy as np
+
+        from gameday.records.states import ROWS_MAX, state
+
+        shape, (keys, rows) = self._shape(self.table), self._state_hashes()
+        version = f"assumeNotNull(toInt64({shape.values[str(self.stream.version)]}))"
+        texts = [f"toString(assumeNotNull({sql}))" for sql in shape.groups]
+        listed = ", ".join([*texts, f"groupArray(({keys}, {rows}, {version}))"])
+        by = f" GROUP BY {', '.join(texts)}" if texts else ""
+        left = self._server.binary(f"SELECT {listed} {self._counting(shape)}{by}", DIGEST_WITHIN_S)
+        groups: list[Group] = []
+        found = [np.empty(0, dtype=STATE_ROW)]
+        place = 0
+        while place < len(left):
+            group = []
+            for _ in texts:
+                size, place = _varint(left, place)
+                group.append(left[place : place + size].decode(errors="replace"))
+                place += size
+            size, place = _varint(left, place)
+            found.append(np.frombuffer(left, STATE_ROW, size, place))
+            place += size * found[0].itemsize
+            groups.append(tuple(group))
+        if sum(map(len, found)) > ROWS_MAX:
+            raise DriverError(
+                f"hops.{self.name} has more than {ROWS_MAX:,} rows, which are compared in memory. Remedy: `where`, for "
+                "a part of them",
+                definite=True,
+            )
+        whole, sizes = np.concatenate(found), [len(piece) for piece in found[1:]]
+        numbers = np.repeat(np.arange(len(groups)), sizes)
+        return state(groups, numbers, whole["key"].copy(), whole["version"].copy(), whole["row"].copy())
+
+    def records(self, hashes: U64) -> Columns:
+        """Those of now."""
+        shape, (_, rows) = self._shape(self.table), self._state_hashes()
+        values = ", ".join(shape.values[name] for name in self.stream.types)
+        wanted = f"{rows} IN ({', '.join(map(str, hashes.tolist()))})" if len(hashes) else "false"
+        sql = f"SELECT DISTINCT {values} {self._counting(shape)} AND {wanted}"
+        return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
+
+    def _counting(self, shape: _Shape) -> str:
+        """SQL from FROM on: the rows that count."""
+        return f"FROM {self._read} WHERE {self._belongs} AND ({shape.fits or 'true'})"
+
+    @property
+    def _read(self) -> str:
+        """The table as it is read: one that is overwritten as its merges will leave it."""
+        return f"{self.table} FINAL" if self.kind == STATE and TABLE.fullmatch(self.table) else self.table
+
+    @property
+    def _belongs(self) -> str:
+        """SQL of which rows belong to the stream, and are not deleted."""
+        alive = f" AND NOT ifNull(toBool({self.deleted}), false)" if self.deleted else ""
+        return f"({self.where or 'true'}){alive}"
+
+    def _state_hashes(self) -> tuple[str, str]:
+        """SQL of the hashes of key and row, as Stream.state_hashes."""
+        words = self._shape(self.table).words
+        own, rest = self.stream.key, self.stream.by_key
+        return (row_hash([w for name in own for w in words[name]]), row_hash([w for name in rest for w in words[name]]))
 
     def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
         """By id, below each group's head. Of a table that shows no head, any rows, to tell what is wrong with them."""
@@ -246,7 +340,7 @@ class Hop:
 
         def ask(window: Window) -> tuple[dict[Group, Columns], int]:
             nonlocal malformed, reasons, records
-            whence = f"FROM {self.table} WHERE {self._inside(window, self.table)}"
+            whence = f"FROM {self._read} WHERE {self._inside(window, self.table)}"
             order = f"ORDER BY {shape.id} DESC LIMIT {rows_max}"
             found: dict[Group, list[Sequence[Any]]] = {}
             for row in self._server.rows(f"SELECT {figures} {whence} AND {fits} {order}", NEWEST_WITHIN_S):
@@ -265,8 +359,8 @@ class Hop:
         return Excerpt(groups, heads, above, read, malformed, tuple(reasons))
 
     def _any(self, shape: _Shape, limit: int) -> Excerpt:
-        belongs = f"({self.where or 'true'}) AND ({self.recent or 'true'})"
-        sql = f"SELECT {shape.unfit} FROM {self.table} WHERE {belongs} LIMIT {limit}"
+        belongs = f"{self._belongs} AND ({self.recent or 'true'})"
+        sql = f"SELECT {shape.unfit} FROM {self._read} WHERE {belongs} LIMIT {limit}"
         told = [row[0] for row in self._server.rows(sql, NEWEST_WITHIN_S)]
         if not told:
             sql = f"SELECT count() FROM (SELECT 1 FROM {self.table} LIMIT {limit})"
@@ -325,7 +419,7 @@ class Hop:
 
     def _digests(self, window: Window, tallied: Callable[[_Shape, str, str], dict[Group, Tally]]) -> Sequence[Digest]:
         found = []
-        for table, view in ((self.raw, "raw"), (self.table, KINDS[self.kind])):
+        for table, view in ((self.raw, "raw"), (self.table, KINDS.get(self.kind, self.kind))):
             if table is not None:
                 groups = tallied(self._shape(table), table, self._inside(window, table))
                 found.append(Digest(self.stream.name, self.name, view, groups))
@@ -443,6 +537,7 @@ class Hop:
             " AND ".join(f"({one})" for one in fits) or None,
             {name: made.value for name, made in forms.items()},
             self._unfit(columns, forms),
+            {name: made.words for name, made in forms.items()},
         )
 
     def _unfit(self, columns: Mapping[str, str], forms: Mapping[str, Form]) -> str:
@@ -462,7 +557,7 @@ class Hop:
 
     def _inside(self, window: Window, table: str) -> str:
         """SQL: the record is in the window. A group's bounds are found by its hash, however many groups there are."""
-        belongs = f"({self.where})" if self.where else "true"
+        belongs = self._belongs
         groups = {group: (window.lo.get(group, 0), hi) for group, hi in window.hi.items()}
         if not groups:
             return "false"
@@ -516,12 +611,13 @@ class Hop:
         shape = self._shape(self.table)
         if shape.fits is None:
             return {}
-        where = f"{self._inside(window, self.table)} AND NOT ({shape.fits})"
+        inside = self._belongs if self.kind == STATE else self._inside(window, self.table)
+        where = f"({inside}) AND NOT ({shape.fits})"
         shown = ", ".join(
             f"concat('{name} ', ifNull(toString({self._sql[name]}), 'NULL'))" for name in self.stream.types
         )
         (row,) = self._server.rows(
-            f"SELECT count(), groupArray({MALFORMED_NAMED})(arrayStringConcat([{shown}], ', ')) FROM {self.table} "
+            f"SELECT count(), groupArray({MALFORMED_NAMED})(arrayStringConcat([{shown}], ', ')) FROM {self._read} "
             f"WHERE {where}",
             DIGEST_WITHIN_S,
         )
@@ -588,6 +684,18 @@ class Hop:
         differ = "s.`lowest offset` != b.`lowest offset`"
         sql = f"SELECT countIf({differ}) FROM ({kept}) AS s INNER JOIN ({lowest}) AS b ON s.{KEY} = b.{KEY}"
         return int(self._server.rows(sql, DIGEST_WITHIN_S)[0][0])
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A size as RowBinary writes it, and the place after it."""
+    size = shift = 0
+    while True:
+        byte = data[place]
+        place += 1
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return size, place
+        shift += 7
 
 
 def _canonical(rows: Sequence[Sequence[Any]], stream: Stream) -> Columns:

@@ -1,5 +1,5 @@
-"""A stream as gameday.toml declares it: which fields make a record's key and group, their types, and whether a number
-counts it.
+"""A stream as gameday.toml declares it: which fields make a record's key and group, their types, whether a number
+counts it, and whether rows with one key are versions of one record.
 
 `stream` checks the whole declaration and tells every mistake, not only the first. Where each hop has the fields is the
 drivers' business; paths.py reads them from a log's messages.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gameday.records.hashing import U64
 
-__all__ = ["KINDS", "PLACE", "Stream", "hop_mistakes", "stream"]
+__all__ = ["KINDS", "PLACE", "STATE", "Stream", "hop_mistakes", "stream"]
 
 GROUPED = ("text", "int", "uuid")
 """What can tell a group: its text is the same everywhere."""
@@ -35,6 +35,13 @@ KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
 
 TAKEN = ("offsets", "archive")
 """What no stream may be called: digests of the log's places, and of what was exported."""
+
+STATE = "state"
+"""The kind of a table that is overwritten: of each key the highest version, and none of what was deleted. It is right
+as of a position, not in a window (records/states.py). Its digests have a view of this name."""
+
+VERSIONS = ("int", "time")
+"""Types of a version: what can be told to be higher."""
 
 GONE = {
     "columns": "fields: SQL of each field that has another name or form",
@@ -55,7 +62,8 @@ class Stream:
     is a number that grows inside each group and that no two records there have; else it is the time. gapless: whether
     it leaves none out. time: the field that says when it happened. hops: in order, the first is the ledger. visible:
     the hop that users query. path: components in order; {field} stands for the group's. placed: whether the key is the
-    place in the log.
+    place in the log. version: the field of which the highest value counts among the rows of one key; None: no row of
+    this stream is ever changed or deleted.
     """
 
     name: str
@@ -70,11 +78,25 @@ class Stream:
     path: tuple[str, ...]
     counted: bool = True
     placed: bool = False
+    version: str | None = None
 
     @cached_property
     def own(self) -> tuple[str, ...]:
-        """The fields of the key that tell records of one group apart."""
-        return tuple(name for name in self.key if name not in self.group)
+        """The fields that tell records of one group apart: those of the key, and the version, for where each version
+        is kept it is a record of its own."""
+        own = tuple(name for name in self.key if name not in self.group)
+        return own if self.version is None else (*own, self.version)
+
+    @cached_property
+    def of_keys(self) -> Stream:
+        """The same stream where each key is one record, whatever its version: what a hop of kind state holds."""
+        return replace(self, version=None, counted=False, gapless=False)
+
+    @cached_property
+    def by_key(self) -> tuple[str, ...]:
+        """All fields, those of the key first: the order of a state's hashes, in which a key's is where its row's
+        begins. The group is in it: a row may move from one to another."""
+        return (*self.key, *(name for name in self.types if name not in self.key))
 
     @cached_property
     def hashed(self) -> tuple[str, ...]:
@@ -85,7 +107,7 @@ class Stream:
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """The fields without which there is no record: those that tell which it is, and when it happened."""
-        names = (*self.group, *self.own, self.sequence, *([self.time] if self.time else ()))
+        names = (*self.group, *self.key, *self.own, self.sequence, *([self.time] if self.time else ()))
         return tuple(dict.fromkeys(names))
 
     def grouped(self, values: Mapping[str, Canonical]) -> Group:
@@ -120,6 +142,14 @@ class Stream:
 
         return row_hash([word for name in self.hashed for word in words(self.types[name], columns[name])])
 
+    def state_hashes(self, columns: Columns) -> tuple[U64, U64]:
+        """Of each record, by its whole key, and by all of its fields."""
+        from gameday.records.hashing import row_hash, words
+
+        keys = row_hash([word for name in self.key for word in words(self.types[name], columns[name])])
+        rest = [word for name in self.by_key[len(self.key) :] for word in words(self.types[name], columns[name])]
+        return keys, row_hash(rest, keys) if rest else keys
+
     def tally(self, columns: Columns, ordered: bool = False) -> Tally:
         """Of one group's records, in the order in which a hop holds them."""
         from gameday.records.tallies import tally
@@ -151,6 +181,9 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
         sequence = time
     usual = {**(PLACE if placed else {}), **({sequence: "int"} if sequence and sequence != time else {})}
     named = [*group, *key, *([sequence] if sequence else ())]
+    if given.get("version") and given["version"] not in named:
+        usual = {given["version"]: "int", **usual}
+        named.append(given["version"])
     types = _types(at, named, {**usual, **(given.get("fields") or {})}, mistakes)
     if not key:
         mistakes.append(f"{at}.key is missing. Remedy: the fields that make two rows the same record, such as ['id']")
@@ -169,6 +202,7 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
         mistakes.append(f"{at}.sequence is {sequence!r}, which is in group. Remedy: it must differ within a group")
     if given.get("gapless") and given.get("sequence") is None:
         mistakes.append(f"{at}.gapless is true, but there is no sequence. Remedy: {at}.sequence, or leave gapless out")
+    mistakes += _versions(at, given.get("version"), placed, (*key, *group), types)
     for field in group:
         if field in types and types[field].name not in GROUPED:
             mistakes.append(f"{at}.group has {field!r}, of type {types[field]}. Remedy: one of {', '.join(GROUPED)}")
@@ -192,6 +226,7 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
         path=tuple(given["path"]),
         counted=counted,
         placed=placed,
+        version=given.get("version"),
     )
 
 
@@ -201,6 +236,13 @@ def hop_mistakes(name: str, given: Mapping[str, Any], known: Stream | None) -> l
     for key, instead in GONE.items():
         if key in given:
             found.append(f"{at}.{key} is gone. Remedy: {instead} (docs/records.md)")
+    if known is not None and known.version is None:
+        without = f"streams.{known.name} has no version. Remedy: streams.{known.name}.version"
+        if given.get("kind") == STATE:
+            found.append(f"{at}.kind is {STATE!r}, but {without}, the field that grows with each change of a row")
+        for place in (given, *(given.get("part") or ())):
+            if "deleted" in place:
+                found.append(f"{at}.deleted is {place['deleted']!r}, but {without}: rows that go have one")
     for place, table in ((at, given), *((f"{at}.part", part) for part in given.get("part") or ())):
         fields = table.get("fields") or {}
         if not isinstance(fields, Mapping):
@@ -227,6 +269,24 @@ def _types(at: str, named: Sequence[str], declared: Mapping[str, str], mistakes:
             found[name] = parse(declared.get(name, "text"))
         except ValueError as e:
             mistakes.append(f"{at}.fields.{name} is {e}")
+    return found
+
+
+def _versions(
+    at: str, version: str | None, placed: bool, named: Sequence[str], types: Mapping[str, Type]
+) -> Sequence[str]:
+    if version is None:
+        return []
+    found = []
+    if placed:
+        found.append(f"{at}.version is {version!r}, but there is no key. Remedy: {at}.key, whose rows it tells apart")
+    if version in named:
+        found.append(
+            f"{at}.version is {version!r}, which is in key or group. Remedy: leave it out there: rows with one key are "
+            "versions of one record"
+        )
+    if version in types and types[version].name not in VERSIONS:
+        found.append(f"{at}.version is {version!r}, of type {types[version]}. Remedy: a field of type int, or a time")
     return found
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, product
+from operator import eq
 from typing import Any, TypeAlias
 
 from gameday.model import Columns, Excerpt, Group, Window
@@ -24,6 +25,9 @@ GROUP_RECORDS_MIN = 10
 
 WIDER = 64
 """How many times as many ids are asked for next, where they turn out to have gaps."""
+
+PAIRS_MAX = 1_000
+"""Of a key with several rows, so many pairs are looked at for the two that are most alike."""
 
 ALIKE_MIN = 10
 """Fewer records than that may have the same value by chance."""
@@ -138,7 +142,8 @@ def differences(stream: Stream, left: Excerpt, right: Excerpt) -> Difference:
             if set(rows) & set(there[key]):
                 continue
             counts["changed"] += 1
-            pairs = zip(stream.hashed, rows[0], there[key][0], strict=True)
+            alike = max(islice(product(rows, there[key]), PAIRS_MAX), key=lambda pair: sum(map(eq, *pair)))
+            pairs = zip(stream.hashed, *alike, strict=True)
             for name, one, other in ((n, one, other) for n, one, other in pairs if one != other):
                 kind = stream.types[name]
                 fields[name] = fields.get(name, 0) + 1

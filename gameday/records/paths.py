@@ -23,7 +23,10 @@ from gameday.records.declaration import PLACE, Stream
 from gameday.records.formats import Decode, Format, decoded, format_of
 from gameday.records.types import Canonical, Malformed, Type, parse
 
-__all__ = ["ROOTS", "Message", "Reader", "Record", "reader"]
+__all__ = ["ROOTS", "Deletion", "Message", "Reader", "Record", "reader"]
+
+TRUE = (True, "true", "1")
+"""What says that a message deletes, where `deleted` is a path alone; 1 is True."""
 
 MARK = secrets.token_hex(8).encode()
 
@@ -39,12 +42,15 @@ class Message:
     offset: int
     time_us: int | None
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
 
 
 Record: TypeAlias = tuple[Group, tuple[Canonical, ...]]
 """Group, and the canonical values in the order of Stream.types."""
+
+Deletion: TypeAlias = tuple[tuple[Canonical, ...], int | None]
+"""The key that is deleted, in the order of Stream.key, and of which version; None: the message doesn't tell."""
 
 Get: TypeAlias = Callable[[Any, Any, Any], Any]
 """From (Message, what it holds, the item) to what lies at a path; None: nothing does."""
@@ -58,8 +64,9 @@ Table: TypeAlias = tuple[Sequence[int], Columns]
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads the records of a stream from messages of one shape. parses: whether a path leads into what a message holds.
-    places: whether one leads to what else a message has."""
+    """Reads the records of a stream from messages of one shape. deleted: under which conditions a message deletes, as
+    one without a value always does, and one of which its format says so: it is no record. parses: whether a path leads
+    into what a message holds. places: whether one leads to what else a message has."""
 
     stream: Stream
     fields: Sequence[Field]
@@ -68,6 +75,7 @@ class Reader:
     parses: bool
     places: bool
     format: Format
+    deleted: Sequence[tuple[Get, tuple[Any, ...]]] = ()
 
     def columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
         """The records of all these messages, as columns. None where one of them can't be read: `records` tells which.
@@ -95,8 +103,8 @@ class Reader:
         for get, wanted in self.where:
             kept = [i for i, n in enumerate(of) if get(messages[n], bodies[n], items[i]) in wanted]
             of, items = [of[i] for i in kept], [items[i] for i in kept]
-        if (deletes := self.format.deletes) is not None:
-            kept = [i for i, n in enumerate(of) if not deletes(bodies[n])]
+        if self.deleted or self.format.deletes is not None:
+            kept = [i for i, n in enumerate(of) if not self._deletes(messages[n], bodies[n], items[i])]
             of, items = [of[i] for i in kept], [items[i] for i in kept]
         if row is not None and None in items:
             return None
@@ -130,7 +138,24 @@ class Reader:
 
     def records(self, message: Message) -> Iterator[Record]:
         """The stream's records in a message. Raises Malformed for one that should be one and can't be read."""
-        body = decoded(self.format.decode, message.value) if self.parses else None
+        for body, item in self._items(message):
+            if not self._deletes(message, body, item):
+                yield self._record(message, body, item)
+
+    def deletions(self, message: Message) -> Iterator[Deletion]:
+        """What a message deletes: nothing, where it can't be told to be one. Raises Malformed where the key, or the
+        version it has, can't be read."""
+        try:
+            listed = list(self._items(message)) if message.value is not None else [(None, None)]
+        except Malformed:
+            return  # told by `records`
+        for body, item in listed:
+            if message.value is None or self._deletes(message, body, item):
+                yield self._deletion(message, body, item)
+
+    def _items(self, message: Message) -> Iterator[tuple[Any, Any]]:
+        """What may be records, each with what its message holds."""
+        body = decoded(self.format.decode, message.value or b"") if self.parses else None
         row = body if self.format.row is None else self.format.row(body)
         items = [row]
         if self.each is not None:
@@ -140,12 +165,33 @@ class Reader:
         for item in items:
             if not all(get(message, body, item) in wanted for get, wanted in self.where):
                 continue
-            if self.format.deletes is not None and self.format.deletes(body):
-                continue
-            if item is None and self.format.row is not None:
+            if item is None and self.format.row is not None and not self._deletes(message, body, item):
                 op = body.get("op") if isinstance(body, dict) else None
                 raise Malformed(f"is no change event of Debezium's with a row (op {op!r})")
-            yield self._record(message, body, item)
+            yield body, item
+
+    def _deletes(self, message: Any, body: Any, item: Any) -> bool:
+        if self.format.deletes is not None and self.format.deletes(body):
+            return True
+        return bool(self.deleted) and all(get(message, body, item) in wanted for get, wanted in self.deleted)
+
+    def _deletion(self, message: Message, body: Any, item: Any) -> Deletion:
+        values: dict[str, Canonical] = {}
+        wanted = (*self.stream.key, *([self.stream.version] if self.stream.version else ()))
+        for name, kind, get, _ in self.fields:
+            if name not in wanted:
+                continue
+            try:
+                values[name] = kind.canonical(get(message, body, item))
+            except Malformed as e:
+                raise Malformed(f"{name}: {e}, in a message that deletes") from None
+            if values[name] is None and name in self.stream.key:
+                raise Malformed(
+                    f"{name}: is missing in a message that deletes. Remedy: the place in the message's own key, such "
+                    f'as {name} = "$key.{name}"'
+                )
+        version = values.get(self.stream.version or "")
+        return tuple(values[name] for name in self.stream.key), None if version is None else int(version)
 
     def _record(self, message: Message, body: Any, item: Any) -> Record:
         values: dict[str, Canonical] = {}
@@ -176,8 +222,8 @@ def _parsed(values: Sequence[bytes]) -> list[Any] | None:
 
 
 def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str]) -> Reader:
-    """Args: shape: `fields`, `each`, `where` and the format of a hop or its part. at: its place in gameday.toml.
-    mistakes: each that is found is added, with key, value and remedy."""
+    """Args: shape: `fields`, `each`, `where`, `deleted` and the format of a hop or its part. at: its place in
+    gameday.toml. mistakes: each that is found is added, with key, value and remedy."""
     paths = shape.get("fields") or {}
     read_as = format_of(shape, at, mistakes)
     place = PLACE if stream.placed else ()
@@ -213,7 +259,8 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
         )
         for path, wanted in (shape.get("where") or {}).items()
     ]
-    asked = [*texts, *(shape.get("where") or {}), *([each] if each else ())]
+    deleted = _conditions(shape.get("deleted"), at, mistakes)
+    asked = [*texts, *(shape.get("where") or {}), *deleted, *([each] if each else ())]
     inside = [path for path in map(str, asked) if not path.startswith(("$", "'")) or path.startswith("$message")]
     if read_as.raw and inside:
         mistakes.append(
@@ -223,7 +270,23 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
     places = any(str(path).startswith("$") and not str(path).startswith("$message") for path in asked)
     items = _get(each, f"{at}.each", read_as.key, mistakes) if each else None
     parses = bool(inside) or read_as.row is not None
-    return Reader(stream, fields, items, where, parses, places, read_as)
+    gone = [(_get(path, f"{at}.deleted", read_as.key, mistakes), wanted) for path, wanted in deleted.items()]
+    return Reader(stream, fields, items, where, parses, places, read_as, gone)
+
+
+def _conditions(given: Any, at: str, mistakes: list[str]) -> Mapping[str, tuple[Any, ...]]:
+    """When a message deletes: path -> the values there that say so."""
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {given: TRUE}
+    if isinstance(given, Mapping):
+        return {str(p): tuple(told) if isinstance(told, list | tuple) else (told,) for p, told in given.items()}
+    mistakes.append(
+        f"{at}.deleted is {given!r}. Remedy: a path where true stands in a message that deletes, or a table such as "
+        '{ "payload.op" = "d" }'
+    )
+    return {}
 
 
 def _get(path: str, at: str, key: Decode, mistakes: list[str]) -> Get:

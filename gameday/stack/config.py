@@ -187,6 +187,7 @@ class StreamConfig(Strict):
     sequence: str | None = None
     gapless: bool = False
     time: str | None = None
+    version: str | None = None
     hops: tuple[str, ...] = Field(min_length=2)
     visible: str
     path: tuple[str, ...] = Field(min_length=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gameday.errors import DriverError
 from gameday.model import Group
 from gameday.ports import Ledger
+from gameday.records.declaration import STATE
 
 if TYPE_CHECKING:
     from gameday.stack.live import LiveStream, Stack
@@ -33,6 +34,8 @@ def beyond(stack: Stack, heads: Mapping[str, Mapping[Group, int]]) -> Ahead:
     found: dict[str, Mapping[Group, tuple[int, int | None]]] = {}
     for live in stack.streams.values():
         mine = [hop for hop in heads if hop != live.stream.hops[0] and stack.stream_of(hop) is live]
+        if getattr(live.ledger, "kind", None) == STATE:
+            continue  # its newest row may be deleted, and then its head goes back
         known, whole = live.ledger.heads() if mine else {}, isinstance(live.ledger, Ledger)
         for hop in mine:
             found[hop] = {

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
-from gameday.records.declaration import Stream
+from gameday.records.declaration import STATE, Stream
 from gameday.verdict.checks import guilty
 from gameday.verdict.checks._damage import ARCHIVE, compare, label
 
-__all__ = ["IDS_NAMED", "culprits", "difference", "explain", "wanted"]
+__all__ = ["IDS_NAMED", "culprits", "difference", "explain", "named", "wanted"]
 
 
 IDS_NAMED = 20
@@ -34,7 +34,11 @@ def _wanted(evidence: Evidence) -> list[tuple[str, Group]]:
     """Of one stream."""
     first = next(iter(d.hop for d in evidence.digests if d.stream == evidence.stream), None)
     listed = (evidence.stream, ARCHIVE)
-    pairs = {(d.hop, d.group): None for d in compare(evidence) if d.stream in listed and d.hop != first}
+    pairs = {
+        (d.hop, d.group): None
+        for d in compare(evidence)
+        if d.stream in listed and d.hop != first and d.view != STATE  # of a state they were listed with it
+    }
     return list(pairs)[:PAIRS_WANTED]
 
 
@@ -48,9 +52,9 @@ def difference(reference: Columns, held: Columns, stream: Stream) -> Json:
     right, mine = stream.told_apart(reference), stream.told_apart(held)
     _, first, counts = np.unique(mine, return_index=True, return_counts=True)
     return {
-        "missing": _named(reference, _once(right, ~np.isin(right, mine)), stream),
-        "extra": _named(held, _once(mine, ~np.isin(mine, right)), stream),
-        "doubled": _named(held, first[counts > 1], stream),
+        "missing": named(reference, _once(right, ~np.isin(right, mine)), stream),
+        "extra": named(held, _once(mine, ~np.isin(mine, right)), stream),
+        "doubled": named(held, first[counts > 1], stream),
         "changed": _changed(reference, held, stream),
     }
 
@@ -90,7 +94,7 @@ def _once(told: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np
     return rows[np.unique(told[rows], return_index=True)[1]]
 
 
-def _named(columns: Columns, rows: npt.NDArray[np.intp], stream: Stream) -> Json:
+def named(columns: Columns, rows: npt.NDArray[np.intp], stream: Stream) -> Json:
     """How many rows there are, and the ids of the first, in the order of the sequence."""
     rows = rows[np.argsort(columns[stream.sequence][rows], kind="stable")]
     return {"count": len(rows), "ids": [_id(columns, row, stream) for row in rows[:IDS_NAMED]]}
@@ -120,9 +124,8 @@ def _changed(reference: Columns, held: Columns, stream: Stream) -> Json:
             for name, kind in stream.types.items()
             if name not in stream.group
         }
-        named = _id(held, row, stream)
-        listed.append({"id": named, **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
-    return {**_named(held, _once(mine, differs), stream), "rows": listed}
+        listed.append({"id": _id(held, row, stream), **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
+    return {**named(held, _once(mine, differs), stream), "rows": listed}
 
 
 def _plain(value: Any) -> Any:

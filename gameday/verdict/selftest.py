@@ -37,6 +37,7 @@ from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
 from gameday.sampling import timings
 from gameday.verdict import checks, machine
+from gameday.verdict.changing import LOG, PLANTED, Changing
 
 __all__ = ["AFFECTED", "PLANTS", "TRUTH_S", "History", "Plant", "Timeline", "clean", "run"]
 
@@ -151,6 +152,7 @@ class History:
     recovering: Callable[[JobRun], JobRun] = lambda run: run
     struck: JobRun = STRUCK
     alert_within_s: float | None = ALERT_WITHIN_S
+    changing: Changing = field(default_factory=Changing)
 
     def evidence(self) -> Evidence:
         """What a run would have gathered."""
@@ -219,6 +221,7 @@ class History:
                 _digest("archive", "exchange", "final", _between(truth, CUTS[0], RECORDS)),
                 _digest("archive", "archive", "final", _between(self.archive, CUTS[0], RECORDS)),
             ),
+            states=self.changing.compared(),
             commits=self._commits(truth),
             jobs=(_job_run(-2 * INTERVAL_S), _job_run(-INTERVAL_S), self.recovering(_job_run(INTERVAL_S - 1))),
             struck=(self.struck,),
@@ -231,6 +234,7 @@ class History:
                 "bronze.first_after_start": dict(slots),
                 "bronze.last_before_start": {s: p - 1 for s, p in slots.items()},
                 "broker.late": {"rows": 3, "unknown": 0},
+                f"{LOG}.versions_back": self.changing.back(),
                 "lives": {"writer-east": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
                 **self.symptoms,
             },
@@ -526,6 +530,8 @@ def _plants() -> tuple[Plant, ...]:
     for step_s in (-3600, 2):
         name = f"the wall clock stepped by {step_s} s"
         found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
+    for name, (spoil, caught, hop) in PLANTED.items():
+        found.append(Plant(name, lambda h, s=spoil: s(h.changing), dict.fromkeys(caught, fail), hop))  # type: ignore[misc]
     made = {"surplus": {"silver": [[["east", "none"], 7, None]]}}
     found.append(
         Plant("a record that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")

@@ -62,6 +62,18 @@ def test_the_fields_of_key_and_group_need_no_type() -> None:
         ({"fields": {"a b": "int"}}, "streams.orders has a field 'a b'. Remedy: letters, digits and _"),
         ({"hops": ["log", "lake"]}, "streams.orders.hops names 'lake', but there is no [hops.lake]. Known: log, table"),
         ({"visible": "lake"}, "streams.orders.visible is 'lake'. Remedy: one of log, table"),
+        (
+            {"version": "total"},
+            "streams.orders.version is 'total', of type decimal(2). Remedy: a field of type int, or a time",
+        ),
+        (
+            {"version": "order"},
+            "streams.orders.version is 'order', which is in key or group. Remedy: leave it out there: rows with one",
+        ),
+        (
+            {"key": [], "sequence": None, "version": "v"},
+            "streams.orders.version is 'v', but there is no key. Remedy: streams.orders.key, whose rows it tells apart",
+        ),
         ({"path": ["{city}"]}, "streams.orders.path has '{city}', but 'city' is not in streams.orders.group ['shop']"),
     ],
     ids=str,
@@ -71,6 +83,41 @@ def test_a_mistake_names_key_value_and_remedy(change: dict[str, Any], told: str)
     found, mistakes = declared(**{**ORDERS, **change})
     assert found is None
     assert any(told in mistake for mistake in mistakes), mistakes
+
+
+def test_each_version_is_a_record_and_each_key_one_of_a_state() -> None:
+    """Where versions are kept they are told apart; where a table is overwritten its keys are. A state's hashes begin
+    with the whole key, for a row may move to another group."""
+    found, mistakes = declared(**{**ORDERS, "key": ["order"], "version": "v"})
+    assert found is not None, mistakes
+    assert (str(found.types["v"]), found.own) == ("int", ("order", "v"))
+    assert set(found.needed) == {"shop", "order", "n", "v"}
+    assert (found.of_keys.own, found.of_keys.counted) == (("order",), False)
+    assert found.by_key == ("order", *(name for name in found.types if name != "order"))
+    columns = {name: np.array([3, 4]) if kind.whole else np.array([None, None]) for name, kind in found.types.items()}
+    columns["order"] = np.array([b"a" * 16, b"b" * 16], dtype=object)
+    before = found.state_hashes(columns)
+    after = found.state_hashes({**columns, "v": np.array([4, 5])})
+    assert (before[0] == after[0]).all()
+    assert (before[1] != after[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"kind": "state"},
+            "hops.silver.kind is 'state', but streams.trades has no version. Remedy: streams.trades.version, the field",
+        ),
+        ({"deleted": "gone"}, "hops.silver.deleted is 'gone', but streams.trades has no version. Remedy: streams.trad"),
+        ({"part": [{"deleted": "gone"}]}, "hops.silver.deleted is 'gone', but streams.trades has no version"),
+    ],
+    ids=str,
+)
+def test_a_state_needs_a_version(given: dict[str, Any], told: str) -> None:
+    """And so does what says that a row is deleted."""
+    (mistake,) = hop_mistakes("silver", given, TRADES)
+    assert told in mistake
 
 
 def test_a_stream_without_a_number_goes_by_its_time() -> None:

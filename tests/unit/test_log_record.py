@@ -211,3 +211,78 @@ def test_messages_of_which_some_lack_a_key_are_read_at_once() -> None:
     table = made.columns([None, None], [b'{"id":1,"of":"a"}', b'{"id":2}'])
     assert table is not None
     assert {name: column.tolist() for name, column in table[1].items()} == {"id": [1, 2], "of": ["a", None]}
+
+
+ORDERS = declared(
+    key=["id"],
+    group=["shop"],
+    version="v",
+    time="at",
+    fields={"id": "int", "total": "decimal(2)", "at": "time(ms)"},
+)
+ROW = {"id": 5, "shop": "a", "v": 3, "total": "1.50", "at": 1}
+DEBEZIUM = {
+    "fields": {"id": "$key.id", **{name: f"after.{name}" for name in ("shop", "v", "total", "at")}},
+    "deleted": {"op": "d"},
+}
+
+
+def gone(value: Any, shape: Mapping[str, Any], **changes: Any) -> Sequence[Any]:
+    mistakes: list[str] = []
+    made = reader(ORDERS, shape, "hops.log", mistakes)
+    assert mistakes == []
+    one = message(value, **{"key": b'{"id":5}', **changes})
+    return list(made.deletions(one if value is not None else replace(one, value=None)))
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "told"),
+    [
+        (None, DEBEZIUM, [((5,), None)]),
+        ({"op": "d", "after": None}, DEBEZIUM, [((5,), None)]),
+        ({"op": "d", "after": {"v": 4}}, DEBEZIUM, [((5,), 4)]),
+        ({"op": "u", "after": ROW}, DEBEZIUM, []),
+        (b"{", DEBEZIUM, []),
+        ({**ROW, "gone": True}, {"deleted": "gone"}, [((5,), 3)]),
+        ({**ROW, "gone": "true"}, {"deleted": "gone"}, [((5,), 3)]),
+        ({**ROW, "gone": 1}, {"deleted": "gone"}, [((5,), 3)]),
+        ({**ROW, "gone": False}, {"deleted": "gone"}, []),
+        ({**ROW, "kind": "refund", "gone": True}, {"deleted": "gone", "where": {"kind": "order"}}, []),
+        (
+            {"rows": [{**ROW, "gone": True}, ROW, {**ROW, "id": 6, "v": None, "gone": True}]},
+            {"deleted": "gone", "each": "rows"},
+            [((5,), 3), ((6,), None)],
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_message_deletes(value: Any, shape: Mapping[str, Any], told: Sequence[Any]) -> None:
+    """Its key, and its version where it tells one; without a value it always deletes. What deletes is no record."""
+    assert gone(value, shape) == told
+    if value is not None and value != b"{":
+        records = len(read(value, shape, ORDERS, key=b'{"id":5}'))
+        assert records == (1 if not told or "each" in shape else 0) * ("where" not in shape)
+        made = reader(ORDERS, shape, "hops.log", [])
+        one = message(value, key=b'{"id":5}')
+        assert one.value is not None
+        table = made.columns([one if made.places else None], [one.value])
+        assert table is not None
+        assert len(table[0]) == records
+
+
+def test_a_key_that_a_deletion_does_not_tell_is_malformed() -> None:
+    """A message without a value has nothing but its own key; the remedy says so."""
+    with pytest.raises(Malformed, match=r'id: is missing in a message that deletes. Remedy: .* as id = "\$key.id"'):
+        gone(None, {})
+    with pytest.raises(Malformed, match=r"id: 'x' is no whole number .*, in a message that deletes"):
+        gone(None, DEBEZIUM, key=b'{"id":"x"}')
+
+
+def test_a_condition_that_is_none_is_refused() -> None:
+    """With what may stand there."""
+    mistakes: list[str] = []
+    reader(ORDERS, {"deleted": True}, "hops.log", mistakes)
+    assert mistakes == [
+        "hops.log.deleted is True. Remedy: a path where true stands in a message that deletes, or a table such as "
+        '{ "payload.op" = "d" }'
+    ]

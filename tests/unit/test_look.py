@@ -411,6 +411,35 @@ def test_repeats_are_wrong_where_the_kind_promises_once() -> None:
     assert "1 repeat a key, though kind is once" in once["look at next"]["note"]
 
 
+def test_a_table_that_is_overwritten_is_held_against_any_version_of_its_keys() -> None:
+    """A key that only the log has may be deleted since; one that only the table has, or a row that the log never had,
+    is wrong. The same the other way round, from a source to the log of its changes."""
+    fields = {"total": "decimal(2)", "at": "time(us)", "id": "int"}
+    changing = declared(key=["id"], sequence=None, gapless=False, version="v", fields=fields)
+
+    def seen(*rows: tuple[int, int, int]) -> Told:
+        ids, versions, totals = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+        held = {**columns(ids.tolist()), "total": totals, "v": versions, "at": 10 * versions}
+        return Told(Excerpt({NORTH: held}, {NORTH: 40}, {NORTH: 0}, len(ids)))
+
+    def told(log: Told, table: Told, kinds: tuple[str, str] = ("", "state")) -> Mapping[str, Any]:
+        made = stack_of(changing, first=log, next=table)
+        for name, kind in zip(made.config.hops, kinds, strict=True):
+            made.config.hops[name].settings["kind"] = kind
+        return {row["what"]: row for row in look(made)}
+
+    log = seen((1, 1, 100), (1, 2, 150), (2, 1, 100), (3, 1, 100))
+    right, foreign, changed = seen((1, 2, 150), (2, 1, 100)), seen((1, 2, 150), (9, 1, 100)), seen((1, 2, 151))
+    assert told(log, right)[BOTH]["ok"]
+    assert "1 of 2 records are only in next: north/9" in told(log, foreign)[BOTH]["note"]
+    assert "total differs in 1 of 1: north/1 has 1.50 in first and 1.51 in next" in told(log, changed)[BOTH]["note"]
+    assert told(right, log, ("state", ""))[BOTH]["ok"]
+    assert "1 of 2 records are not in next: north/9" in told(foreign, log, ("state", ""))[BOTH]["note"]
+    twice = told(log, seen((1, 2, 150), (1, 1, 100)))["look at next"]
+    assert not twice["ok"]
+    assert "1 repeat a key, though kind is state" in twice["note"]
+
+
 # ---- the command -------------------------------------------------------------------------------------------
 
 

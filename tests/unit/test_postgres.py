@@ -32,7 +32,14 @@ def hop(**given: Any) -> Hop:
     [
         ({}, "hops.silver has neither table nor query. Remedy: table = the name of one, or query = a SELECT"),
         ({"table": "t", "query": "SELECT 1"}, "hops.silver has both table and query. Remedy: "),
-        ({"table": "t", "kind": "state"}, "hops.silver.kind is 'state'. Remedy: one of append, once"),
+        ({"table": "t", "kind": "final"}, "hops.silver.kind is 'final'. Remedy: one of append, once, state"),
+        ({"table": "t", "deleted": "gone"}, "hops.silver.deleted is 'gone', but its kind is 'once'. Remedy: kind = 's"),
+        (
+            {"part": [{"table": "t", "deleted": "gone"}]},
+            "hops.silver.part.deleted is 'gone', but its kind is 'once'. Remedy: kind = 'state', or leave it out",
+        ),
+        ({"table": "t", "position": "SELECT 1"}, "hops.silver.position is 'SELECT 1', but its kind is 'once'. Remedy"),
+        ({"table": "t", "kind": "state", "position": 7}, "hops.silver.position is 7. Remedy: a SELECT of slot and num"),
         (
             {"table": "Order Items"},
             "hops.silver.table is 'Order Items'. Remedy: its name as SQL has it, such as orders",

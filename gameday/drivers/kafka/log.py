@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,16 @@ from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Tally
 from gameday.records.columns import array
 from gameday.records.declaration import Stream
 from gameday.records.formats import JSON, KEYS
-from gameday.records.hashing import row_hash
-from gameday.records.paths import Message, Reader, reader
+from gameday.records.hashing import U64, row_hash, words
+from gameday.records.paths import Deletion, Message, Reader, reader
+from gameday.records.states import UNTOLD, Changes, State
 from gameday.records.tallies import tally
 from gameday.records.types import INT64_MAX, INT64_MIN, Canonical, Malformed
 from gameday.stack.config import Brokers
 
 __all__ = ["Hop"]
+
+T = TypeVar("T")
 
 Span: TypeAlias = tuple[int, int]
 """Offsets [start, stop)."""
@@ -152,13 +155,27 @@ class _Piece:
 
 
 @dataclass
+class _Fold:
+    """All changes of a log with versions, as far as they were read. next: slot -> the next offset. whole: whether they
+    begin with the log's first. left_out: offsets that no message had: of a compacted log, or of transactions."""
+
+    changes: Changes
+    next: dict[Slot, int] = field(default_factory=dict)
+    whole: bool = True
+    left_out: int = 0
+    unread: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Hop:
     """The log as it rests on the brokers.
 
     fields, each, where: where a message has a record's fields (records/paths.py); a field that is left out lies under
     its own name. format: what a message is encoded in; registry, schema, message: where its schema is
-    (records/formats.py). part: further shapes, each with `topics` of its own and its own fields, each and where; and
-    its own format, where it isn't the hop's.
+    (records/formats.py). deleted: which messages delete, besides those without a value and those of which the format
+    says so: a path where true stands, or conditions as in `where`. part: further shapes, each with `topics` of its own
+    and its own fields, each, where and deleted; and its own format, where it isn't the hop's.
 
     A message that can't be read, or whose values don't fit their types, is no record of the stream: it is counted as
     malformed, and the first reasons are kept.
@@ -174,6 +191,7 @@ class Hop:
     registry: Mapping[str, str] = field(default_factory=dict)
     schema: str = ""
     message: str = ""
+    deleted: str | Mapping[str, Any] | None = None
     part: Sequence[Mapping[str, Any]] = ()
     client: Mapping[str, str] = field(default_factory=dict)
     name: str = "broker"
@@ -181,6 +199,7 @@ class Hop:
     _next: dict[Slot, int] = field(default_factory=dict, init=False, repr=False)
     _numbers: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _looked_ns: int = field(default=-1, init=False, repr=False)
+    _fold: _Fold | None = field(default=None, init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -245,6 +264,41 @@ class Hop:
         pairs = np.stack([mine.ids.view(np.uint64), mine.hashes])
         first = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
         return {name: column[first] for name, column in mine.columns.items()}
+
+    def state(self, upto: Position | None = None) -> State:
+        """What counts of each key below these offsets, or of all that the log has now. All of the log is read once, and
+        later what came since. Raises DriverError where a position is not the log's, and where a message that deletes
+        can't be read: what it deletes would seem lost everywhere else."""
+        with self._lock, _errors(self.brokers):
+            bounds = self._bounds()
+            ends = {f"{topic}/{partition}": end for (topic, partition), (_, end) in bounds.items()}
+            fold = self._folded(bounds)
+        if fold.unread:
+            raise DriverError(
+                f"hops.{self.name}: {fold.unread} messages that delete can't be read: {'; '.join(fold.reasons)}",
+                definite=True,
+            )
+        if wrong := [slot for slot, offset in (upto or {}).items() if offset > ends.get(slot, -1)]:
+            has = f"ends at {ends[wrong[0]]}" if wrong[0] in ends else f"has {', '.join(ends)}"
+            raise DriverError(
+                f"hops.{self.name}: nothing is known of place {(upto or {})[wrong[0]]} of {wrong[0]}: the log {has}. "
+                "Remedy: `position` of the table gives topic/partition and the next offset; or the log was made anew",
+                definite=True,
+            )
+        return fold.changes.upto(ends if upto is None else upto, fold.whole, dense=not fold.left_out)
+
+    def records(self, hashes: U64) -> Columns:
+        """Those of all that the log has, read once more."""
+
+        def parse(messages: Sequence[Any]) -> _Piece:
+            piece = self._parse(messages)
+            return piece.only(np.isin(self.stream.state_hashes(piece.columns)[1], hashes))
+
+        with self._lock, _errors(self.brokers):
+            pieces = self._gathered(self._bounds(), parse)
+        whole = _Piece.join(self.stream, [piece for found in pieces.values() for piece in found])
+        first = np.unique(self.stream.state_hashes(whole.columns)[1], return_index=True)[1]
+        return {name: column[first] for name, column in whole.columns.items()}
 
     def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
         """Back from each partition's end until there are so many, or BEHIND_RECORDS_MAX messages have been read."""
@@ -333,16 +387,21 @@ class Hop:
     @property
     def tells(self) -> frozenset[str]:
         """The symptoms that it can tell. What came late was sent again only where a number tells a record's place."""
+        if self.stream.version is not None:  # what came again is judged with its key's versions
+            return frozenset({"malformed", "versions_back"})
         return frozenset({"late", "malformed"} if self.stream.counted else {"malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
         """late: records produced since the baseline whose id was at every hop by then, with their hashes, for the
-        ledger to judge. malformed: messages since then that are no record."""
+        ledger to judge. malformed: messages since then that are no record. versions_back: how many changes since then
+        have a lower version than one before it of their key, in their partition; and the first of them."""
         with self._lock, _errors(self.brokers):
             whole = self._since(since_us)
         told: dict[str, Json] = {"malformed": whole.malformed}
         if whole.malformed:
             told["malformed_first"] = list(whole.reasons)
+        if self.stream.version is not None:
+            return {**told, "versions_back": self._versions_back(since_us)}
         return {**told, "late": self._late(whole, window)} if self.stream.counted else told
 
     def _late(self, whole: _Piece, window: Window) -> Json:
@@ -358,12 +417,88 @@ class Hop:
 
     def _since(self, since_us: int) -> _Piece:
         """Every record that was produced since then."""
+        return _Piece.join(self.stream, [*self._read(self._spans_since(since_us)).values()])
+
+    def _spans_since(self, since_us: int) -> dict[Slot, Span]:
         with Cluster(self.brokers, READ_WITHIN_S, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             starts = cluster.offsets(leaders, since_us // 1000)
             ends = cluster.offsets(leaders, LATEST, committed=True)
-        spans = {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
-        return _Piece.join(self.stream, [*self._read(spans).values()])
+        return {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
+
+    def _versions_back(self, since_us: int) -> Json:
+        with self._lock, _errors(self.brokers):
+            changes = self._folded(self._bounds()).changes
+            since = {f"{topic}/{part}": start for (topic, part), (start, _) in self._spans_since(since_us).items()}
+            found = changes.back(since)
+            first = [
+                {"key": self._key_at(slot, offset, key), "at": f"{slot} offset {offset}", "version": own, "after": top}
+                for key, slot, offset, own, top in found[:REASONS_MAX]
+            ]
+        return {"count": len(found), "changes": changes.counted(since), "first": first}
+
+    def _key_at(self, slot: str, offset: int, key: int) -> str:
+        """The key of a change as people read it, from the message itself."""
+        topic, _, partition = slot.rpartition("/")
+        place = (topic, int(partition))
+        read = self._gathered({place: (offset, offset + 1)}, lambda messages: [_message(m) for m in messages])
+        message = read[place][0][0]
+        reader = self._readers[topic]
+        at = [list(self.stream.types).index(name) for name in self.stream.key]
+        rows = [] if message.value is None else [values for _, values in reader.records(message)]
+        keys = [tuple(values[i] for i in at) for values in rows] + [own for own, _ in reader.deletions(message)]
+        named = next((one for one in keys if int(self._key_hashes([one])[0]) == key), keys[0])
+        return "/".join(
+            str(self.stream.types[name].shown(value)) for name, value in zip(self.stream.key, named, strict=True)
+        )
+
+    def _folded(self, bounds: Mapping[Slot, Span]) -> _Fold:
+        """All changes up to the log's ends."""
+        fold = self._fold
+        if fold is None or any(end < fold.next.get(slot, 0) for slot, (_, end) in bounds.items()):  # it was made anew
+            fold = _Fold(Changes(self.name))
+        self._fold = None  # a reading that breaks off leaves nothing half-read
+        spans = {slot: (min(max(low, fold.next.get(slot, 0)), end), end) for slot, (low, end) in bounds.items()}
+        fold.whole &= all(start == fold.next.get(slot, 0) for slot, (start, _) in spans.items())
+        read = self._gathered(spans, lambda messages: self._change(fold, messages))
+        fold.left_out += sum(stop - start - sum(read[slot]) for slot, (start, stop) in spans.items())
+        fold.next = {slot: end for slot, (_, end) in spans.items()}
+        self._fold = fold
+        return fold
+
+    def _change(self, fold: _Fold, messages: Sequence[Any]) -> int:
+        """Messages of one partition, into its changes; how many there were."""
+        slot, version = f"{messages[0].topic()}/{messages[0].partition()}", self.stream.version or ""
+        piece = self._parse(messages)
+        if len(piece):
+            keys, rows = self.stream.state_hashes(piece.columns)
+            numbers = np.array([fold.changes.number(group) for group in self._numbers], dtype=np.int64)
+            groups = numbers[piece.places["group"]]
+            fold.changes.add(slot, piece.places["offset"], keys, groups, piece.columns[version], rows)
+        deletions = self._deletions(fold, messages)
+        if deletions:
+            offsets, (gone, versions) = [at for at, _ in deletions], zip(*(one for _, one in deletions), strict=True)
+            fold.changes.add(slot, offsets, self._key_hashes(gone), UNTOLD, versions, 0, gone=True)
+        return len(messages)
+
+    def _deletions(self, fold: _Fold, messages: Sequence[Any]) -> list[tuple[int, Deletion]]:
+        """With the offset of each."""
+        reader = self._readers[messages[0].topic()]
+        found = []
+        for message in messages:
+            if message.value() is None or reader.deleted:
+                one = _message(message)
+                try:
+                    found += [(one.offset, deletion) for deletion in reader.deletions(one)]
+                except Malformed as e:
+                    fold.unread += 1
+                    if len(fold.reasons) < REASONS_MAX:
+                        fold.reasons.append(f"{one.topic}/{one.partition} offset {one.offset}: {e}")
+        return found
+
+    def _key_hashes(self, keys: Sequence[tuple[Canonical, ...]]) -> U64:
+        columns = zip(self.stream.key, zip(*keys, strict=True), strict=True)
+        return row_hash([word for name, values in columns for word in words(self.stream.types[name], values)])
 
     def _records(self, window: Window) -> dict[Slot, _Piece]:
         """Every record that may be in the window: from the end, back until no earlier one can be.
@@ -439,11 +574,15 @@ class Hop:
         return {slot: (lows[slot], end) for slot, end in ends.items()}
 
     def _read(self, spans: Mapping[Slot, Span]) -> dict[Slot, _Piece]:
-        """The records of each span. Raises DriverError when a log that has more gives nothing for READ_WITHIN_S, or
-        the whole takes longer than its size explains, naming a partition and how far it came. Partitions that have
-        been read, and go on growing, win the others no time.
+        """The records of each span."""
+        return {slot: _Piece.join(self.stream, found) for slot, found in self._gathered(spans, self._parse).items()}
+
+    def _gathered(self, spans: Mapping[Slot, Span], parse: Callable[[Sequence[Any]], T]) -> dict[Slot, list[T]]:
+        """What is made of the messages of each span, batch by batch. Raises DriverError when a log that has more gives
+        nothing for READ_WITHIN_S, or the whole takes longer than its size explains, naming a partition and how far it
+        came. Partitions that have been read, and go on growing, win the others no time.
         """
-        reading: dict[Slot, list[_Piece]] = {slot: [] for slot in spans}
+        reading: dict[Slot, list[T]] = {slot: [] for slot in spans}
         left = {slot: stop for slot, (start, stop) in spans.items() if start < stop}
         came = {slot: spans[slot][0] for slot in left}
         records = sum(stop - came[slot] for slot, stop in left.items())
@@ -471,7 +610,7 @@ class Hop:
                         over.add(slot)
                         messages = [message for message in messages if message.offset() < stop]
                     if messages:
-                        reading[slot].append(self._parse(messages))
+                        reading[slot].append(parse(messages))
                         came[slot] = messages[-1].offset() + 1
                         patience = time.monotonic() + READ_WITHIN_S
                 for slot in over & left.keys():
@@ -479,7 +618,7 @@ class Hop:
                     patience = time.monotonic() + READ_WITHIN_S
         finally:
             self._consumer.unassign()
-        return {slot: _Piece.join(self.stream, pieces) for slot, pieces in reading.items()}
+        return reading
 
     def _parse(self, messages: Sequence[Any]) -> _Piece:
         """Messages of one partition to columns. One without a value deletes, and is no record."""
@@ -578,7 +717,7 @@ def _above(ids: Ints, stamps_us: Ints, since_us: int) -> int:
 def _readers(hop: Hop) -> dict[str, Reader]:
     """Topic -> how its messages are read. Raises ConfigError with every mistake."""
     mistakes: list[str] = []
-    formatted = {key: getattr(hop, key) for key in KEYS}
+    formatted = {key: getattr(hop, key) for key in (*KEYS, "deleted")}
     own = {"topics": hop.topics, "fields": hop.fields, "each": hop.each, "where": hop.where, **formatted}
     found: dict[str, Reader] = {}
     for number, shape in enumerate([own, *hop.part] if hop.topics or not hop.part else hop.part):

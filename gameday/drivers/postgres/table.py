@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Digest, Group, Json, Window
-from gameday.records.declaration import KINDS, Stream
+from gameday.model import Columns, Digest, Group, Json, Position, Window
+from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, read
 from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, Type
 from gameday.stack.config import Postgres
 
 if TYPE_CHECKING:
     from gameday.records.gathered import Gathered
+    from gameday.records.hashing import U64
+    from gameday.records.states import State
 
 __all__ = ["Hop"]
 
@@ -49,6 +51,7 @@ SEARCH_COST_MAX = 10_000.0
 an index cost ten, with a hundred partitions a hundred, and without an index what reading the whole table costs."""
 
 MALFORMED_NAMED = 3
+FETCHED_ROWS = 20_000
 ALONE: Mapping[str, Sequence[str]] = {"text": ("text", "varchar"), "int": (*INTS, "numeric"), "uuid": ("uuid",)}
 """A field's type -> the columns' that are compared as they are, so that an index on them is used."""
 
@@ -82,6 +85,7 @@ class _Part:
     where: str | None
     heads_table: str | None
     recent: str | None
+    deleted: str | None
 
     def source(self, fields: Sequence[str], rows: str = "", more: str | None = None) -> str:
         """SELECT of these fields under their own names. more: a condition beside `where`."""
@@ -106,7 +110,10 @@ class Hop:
     """A table of records, or a view, or what a query gives.
 
     table: its name as SQL has it. query: any SELECT, in place of a table. kind: what it promises: "append" may repeat a
-    record, "once" has each once. fields: SQL of each field that is not a column of its own name. where: SQL of the rows
+    record, "once" has each once, "state" has each key once, with its highest version. deleted: SQL of whether a row is
+    deleted, of kind "state". position: a SELECT of slot and number, which says as of which place in the log, or of the
+    server, such a table is: it is asked in the moment of the rows, so whoever writes them writes it in the same
+    transaction. fields: SQL of each field that is not a column of its own name. where: SQL of the rows
     that belong to the stream. heads_table: a small one with the same fields of group and sequence. recent: SQL that
     only the newest rows fulfil, where there is no table of heads: heads() looks no further. part: further tables, each
     with its own table or query, fields, where, heads_table and recent.
@@ -121,6 +128,8 @@ class Hop:
     where: str | None = None
     heads_table: str | None = None
     recent: str | None = None
+    deleted: str | None = None
+    position: str | None = None
     part: Sequence[Mapping[str, Any]] = ()
     name: str = "postgres"
     _search: str | None = field(default=None, init=False, repr=False)
@@ -162,7 +171,58 @@ class Hop:
                 found = {groups[number]: tally for number, tally in gathered.tallies().items()}
             except OSError as e:
                 raise DriverError(f"hops.{self.name}: {e}", definite=True) from e
-        return (Digest(self.stream.name, self.name, KINDS[self.kind], found),)
+        return (Digest(self.stream.name, self.name, KINDS.get(self.kind, self.kind), found),)
+
+    def state(self, upto: Position | None = None) -> State:
+        """All rows that count, and the position, as of one moment. Rows that don't fit their types count as missing."""
+        import numpy as np
+
+        from gameday.records.states import ROWS_MAX, state
+
+        found: list[list[U64]] = []
+        groups: dict[int, Group] = {}
+        with self._moment() as session:
+            for part in self._parts:
+                shape = self._shape(session, part)
+                for piece in self._hashed(session, shape):
+                    found.append(piece)
+                    if sum(len(keys) for keys, *_ in found) > ROWS_MAX:
+                        raise DriverError(
+                            f"hops.{self.name} has more than {ROWS_MAX:,} rows, which are compared in memory. Remedy: "
+                            "`where`, for a part of them",
+                            definite=True,
+                        )
+                groups |= self._groups(session, shape)
+            position = self._position(session)
+        none = np.empty(0, dtype=np.uint64)
+        keys, rows, versions, group = (
+            np.concatenate([none, *held]) for held in zip(*found or [[none] * 4], strict=True)
+        )
+        known = np.array(sorted(groups), dtype=np.uint64)
+        names = [groups[int(one)] for one in known]
+        at = np.searchsorted(known, group)
+        exact = self.position is not None
+        return state(names, at.astype(np.int64), keys, versions.view(np.int64), rows, position, exact)
+
+    def records(self, hashes: U64) -> Columns:
+        """Those of now, by reading all rows."""
+        import numpy as np
+
+        found: list[Columns] = []
+        with self._moment() as session:
+            for part in self._parts:
+                shape = self._shape(session, part)
+                values = ", ".join(f"({shape.forms[name].part.value})::text" for name in self.stream.types)
+                session.rows(f"DECLARE state NO SCROLL CURSOR FOR SELECT {values} {self._counting(shape)}")
+                while rows := session.rows(f"FETCH {FETCHED_ROWS} FROM state"):
+                    columns = _columns(self.stream, rows)
+                    mine = np.isin(self.stream.state_hashes(columns)[1], hashes)
+                    found.append({name: column[mine] for name, column in columns.items()})
+                session.rows("CLOSE state")
+        empty = _columns(self.stream, [])
+        whole = {name: np.concatenate([empty[name], *(one[name] for one in found)]) for name in self.stream.types}
+        first = np.unique(self.stream.state_hashes(whole)[1], return_index=True)[1]
+        return {name: column[first] for name, column in whole.items()}
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
         """The records lo < id <= hi by id; where records may be there again, each once."""
@@ -187,13 +247,14 @@ class Hop:
         return frozenset({"malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """malformed: how many rows of the window have values that don't fit their types, and of the first of them key
-        and reason; absent: none."""
+        """malformed: how many rows of the window, or of a state, have values that don't fit their types, and of the
+        first of them key and reason; absent: none."""
         rows, first = 0, []
         with self._moment() as session:
             for part in self._parts:
                 shape = self._shape(session, part)
-                if not (inside := self._inside(shape, window)):
+                inside = f"FROM ({shape.source}) AS s WHERE true"
+                if self.kind != STATE and not (inside := self._inside(shape, window)):
                     continue
                 listed = ", ".join(f"{_quoted(name)}::text" for name in self.stream.types)
                 sql = f"SELECT count(*) OVER (), {listed} {inside} AND NOT ({shape.fits})"
@@ -221,7 +282,8 @@ class Hop:
 
     def _shape(self, session: Session, part: _Part) -> _Shape:
         """Asked for each time, in the moment that is digested: a column may have another type since the last one."""
-        source = part.source(list(self.stream.types))
+        alive = f"({part.deleted}) IS NOT TRUE" if part.deleted else None
+        source = part.source(list(self.stream.types), more=alive)
         columns = dict(zip(self.stream.types, session.types(source), strict=True))
         forms = {name: self._form(name, column) for name, column in columns.items()}
         fits = [
@@ -259,6 +321,63 @@ class Hop:
                 gathered.add(place.astype(np.int64), ids, own, whole)
         except (Malformed, OSError) as e:
             raise DriverError(f"hops.{self.name}: {e}", definite=True) from e
+
+    def _counting(self, shape: _Shape) -> str:
+        """SQL from FROM on: a part's rows that count."""
+        return f"FROM ({shape.source}) AS s WHERE {shape.fits}"
+
+    def _hashed(self, session: Session, shape: _Shape) -> Iterator[list[U64]]:
+        """Of a part's rows that count the hashes of key and row, the version, and a number for the group, in pieces."""
+        import numpy as np
+
+        from gameday.records.hashing import row_hash
+
+        names = sorted(self.stream.types, key=lambda name: shape.forms[name].part.kind == "json")  # they come last
+        parts = [shape.forms[name].part for name in names]
+        sql = f"SELECT {', '.join(part.sql for part in parts)} {self._counting(shape)}"
+        try:
+            for found in read(session.copy(sql), parts):
+                left = iter(found)
+                columns = {name: [next(left) for _ in range(shape.forms[name].part.words)] for name in names}
+                keys = row_hash([word for name in self.stream.key for word in columns[name]])
+                rest = [word for name in self.stream.by_key[len(self.stream.key) :] for word in columns[name]]
+                grouped = [word for name in self.stream.group for word in columns[name]]
+                versions = columns[str(self.stream.version)][0]
+                rows = row_hash(rest, keys) if rest else keys
+                yield [keys, rows, versions, row_hash(grouped) if grouped else np.zeros_like(keys)]
+        except (Malformed, OSError) as e:
+            raise DriverError(f"hops.{self.name}: {e}", definite=True) from e
+
+    def _groups(self, session: Session, shape: _Shape) -> dict[int, Group]:
+        """The number of each group of a part, see _hashed."""
+        from gameday.records.hashing import row_hash, words
+
+        names = self.stream.group
+        if not names:
+            return {0: ()}
+        values = ", ".join(f"({shape.forms[name].part.value})::text" for name in names)
+        found = {}
+        for row in session.rows(f"SELECT DISTINCT {values} {self._counting(shape)}"):
+            own = {name: canonical(self.stream.types[name], text) for name, text in zip(names, row, strict=True)}
+            number = row_hash([word for name in names for word in words(self.stream.types[name], [own[name]])])
+            found[int(number[0])] = self.stream.grouped(own)
+        return found
+
+    def _position(self, session: Session) -> Position:
+        if self.position is None:
+            return {}
+        found: dict[str, int] = {}
+        for row in session.rows(self.position):
+            try:
+                slot, number = row
+                found[str(slot)] = int(number or "")
+            except ValueError:
+                raise DriverError(
+                    f"hops.{self.name}.position gives {row!r}. Remedy: a SELECT of two columns: the slot, such as "
+                    "topic || '/' || partition, and the number of its next place",
+                    definite=True,
+                ) from None
+        return found
 
     def _inside(self, shape: _Shape, window: Window) -> str:
         """SQL from FROM on: a part's rows in the window, joined with a small table of its groups; PLACE is the place of
@@ -383,9 +502,18 @@ class Hop:
 def _parts(hop: Hop) -> tuple[_Part, ...]:
     """What a hop declares. Raises ConfigError with every mistake."""
     mistakes = []
-    if hop.kind not in KINDS:
-        mistakes.append(f"hops.{hop.name}.kind is {hop.kind!r}. Remedy: one of {', '.join(KINDS)}")
-    names = ("table", "query", "fields", "where", "heads_table", "recent")
+    if hop.kind not in (*KINDS, STATE):
+        mistakes.append(f"hops.{hop.name}.kind is {hop.kind!r}. Remedy: one of {', '.join((*KINDS, STATE))}")
+    told = [("", "position", hop.position), ("", "deleted", hop.deleted)]
+    for at, key, given in [*told, *((".part", "deleted", shape.get("deleted")) for shape in hop.part)]:
+        if given is not None and hop.kind != STATE:
+            mistakes.append(
+                f"hops.{hop.name}{at}.{key} is {given!r}, but its kind is {hop.kind!r}. Remedy: kind = {STATE!r}, or "
+                "leave it out"
+            )
+    if hop.position is not None and not (isinstance(hop.position, str) and hop.position.strip()):
+        mistakes.append(f"hops.{hop.name}.position is {hop.position!r}. Remedy: a SELECT of slot and number")
+    names = ("table", "query", "fields", "where", "heads_table", "recent", "deleted")
     own = {name: getattr(hop, name) for name in names}
     found = []
     for shape in [own, *hop.part] if hop.table or hop.query or not hop.part else hop.part:
@@ -410,7 +538,8 @@ def _parts(hop: Hop) -> tuple[_Part, ...]:
                 )
         sql = {name: shape.get("fields", {}).get(name, _quoted(name)) for name in hop.stream.types}
         rows = table or f"({str(query).strip().rstrip(';')}\n) AS q"
-        found.append(_Part(rows, table or "the query", sql, texts["where"], texts["heads_table"], texts["recent"]))
+        kept = (texts[name] for name in ("where", "heads_table", "recent", "deleted"))
+        found.append(_Part(rows, table or "the query", sql, *kept))
     if mistakes:
         raise ConfigError("; ".join(mistakes))
     return tuple(found)

@@ -1,6 +1,8 @@
 """Digests compared: which hop lacks, repeats or changed how many records of which group. Shared by the checks over
 digests.
 
+Rows that change and go were compared as of a position: what differs there is damage as it stands.
+
 The first digest of a stream is the reference for the others; that of the stream under test is itself held against the
 window, whose ids are contiguous unless they are declared to have gaps, or the ledger knows of holes. Which rows differ
 is diagnose.py's.
@@ -11,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gameday.model import EMPTY, Digest, Evidence, Finding, Group, Json, Tally, Verdict
+from gameday.model import EMPTY, Compared, Delta, Digest, Evidence, Finding, Group, Json, Tally, Verdict
+from gameday.records.declaration import STATE
 
 __all__ = [
     "ARCHIVE",
@@ -72,8 +75,21 @@ def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
 
 
 def compare(evidence: Evidence) -> list[Damage]:
-    """Every damage, in the order of the digests: the first of a stream is where it began."""
-    found = []
+    """Every damage, in the order of the states and the digests: the first of a stream is where it began."""
+    found = [
+        Damage(
+            stream=state.stream,
+            hop=state.hop,
+            view=STATE,
+            against=state.against,
+            group=group,
+            lost=delta.lost,
+            doubled=delta.ghosts + delta.repeated,
+            changed=delta.changed,
+            told=True,
+        )
+        for state, group, delta in _deltas(evidence)
+    ]
     for digest in evidence.digests:
         if digest.stream == evidence.stream and evidence.window and _is_reference(evidence, digest):
             if not evidence.gapless and not evidence.knows:
@@ -103,6 +119,8 @@ def _surplus(evidence: Evidence) -> Iterator[Damage]:
 
 def only_late(evidence: Evidence, damage: Damage) -> bool:
     """Whether all that is lost may still come: the newest records, of a hop that had not come to the window's end."""
+    if damage.view == STATE:
+        return any(state.late for state in evidence.states if state.hop == damage.hop)
     if damage.hop not in (evidence.symptoms.get("not_passed") or ()) or evidence.window is None:
         return False
     place = (damage.stream, damage.hop, damage.view)
@@ -128,7 +146,7 @@ def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
 
 def _counts(evidence: Evidence) -> dict[str, dict[str, int]]:
     """Of one stream."""
-    hops = [digest.hop for _, digest in judged(evidence)]
+    hops = [*(state.hop for state in evidence.states), *(digest.hop for _, digest in judged(evidence))]
     totals: dict[str, dict[str, int]] = {kind: dict.fromkeys(hops, 0) for kind in KINDS}
     by_view: dict[tuple[str, str, str, str], int] = {}
     for damage in compare(evidence):
@@ -159,6 +177,7 @@ def missing_hops(evidence: Evidence) -> list[str]:
     else, told as "the …", hides no hop."""
     known = evidence.baseline.marks.heads if evidence.baseline else {}
     given = {digest.hop for digest in evidence.digests}
+    given |= {hop for state in evidence.states for hop in (state.hop, state.against)}
     trouble = evidence.symptoms.get("trouble") or {}
     hops = [*known, *(name for name in trouble if not name.startswith("the "))]
     return [hop for hop in dict.fromkeys(hops) if hop not in given]
@@ -169,24 +188,37 @@ def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage]
     ...".
     """
     pairs = list(judged(evidence))
-    records = sum(tally.keys for reference, _ in pairs for tally in reference.groups.values())
-    hops = list(dict.fromkeys(digest.hop for _, digest in pairs))
+    of_states = [sum(delta.keys for delta in state.groups.values()) for state in evidence.states]
+    records = sum(tally.keys for reference, _ in pairs for tally in reference.groups.values()) + sum(of_states)
+    hops = list(dict.fromkeys([*(state.hop for state in evidence.states), *(digest.hop for _, digest in pairs)]))
     damages = list(damages)
     if bad := [d for d in damages if getattr(d, kind)]:
         first = [d for d in bad if (d.hop, d.stream, d.view) == (bad[0].hop, bad[0].stream, bad[0].view)]
         later = list(dict.fromkeys(d.hop for d in bad if d.hop != bad[0].hop))
         why = _sentence(evidence, kind, first) + (f"; seen at {', '.join(later)} too" if later else "")
         return Finding(check, Verdict.FAIL, why, [_figures(d, kind) for d in bad])
-    if not pairs or not records:
+    if not records:
         return Finding(check, Verdict.UNKNOWN, "there is nothing to compare: no digest has a record")
     if absent := missing_hops(evidence):
         return Finding(check, Verdict.UNKNOWN, f"no digest of {', '.join(absent)}: nothing can be said about it")
+    if moving := [(state, group, delta) for state, group, delta in _deltas(evidence) if delta.moving]:
+        where = ", ".join(f"{label(group)} at {state.hop} ({delta.moving})" for state, group, delta in moving[:3])
+        why = f"keys that differed changed again before each further look, so nothing is known of them: {where}"
+        return Finding(check, Verdict.UNKNOWN, why)
     if kind != "changed" and (open_ := [d for d in damages if d.replaced]):
         where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in open_[:GROUPS_NAMED]))
         why = f"whether records were changed, or lost with foreign ones in their place, is not known: {where}"
         return Finding(check, Verdict.UNKNOWN, why)
-    most = max(sum(t.keys for t in reference.groups.values()) for reference, _ in pairs)
-    return Finding(check, Verdict.PASS, f"{', '.join(hops)}: {held.format(records=f'{most:,}')}", {"records": most})
+    of_windows = [sum(t.keys for t in reference.groups.values()) for reference, _ in pairs]
+    most = max([*of_windows, *of_states])
+    why = f"{', '.join(hops)}: {held.format(records=f'{most:,}')}"
+    if untold := [f"{state.untold:,} keys of {state.hop}" for state in evidence.states if state.untold]:
+        why += f"; not judged, for the log has forgotten them: {', '.join(untold)}"
+    return Finding(check, Verdict.PASS, why, {"records": most})
+
+
+def _deltas(evidence: Evidence) -> Iterator[tuple[Compared, Group, Delta]]:
+    return ((state, group, delta) for state in evidence.states for group, delta in state.groups.items())
 
 
 def label(group: Group) -> str:

@@ -1,4 +1,4 @@
-"""Does the log hold each group's records, inside each of its partitions, in the order of their ids?"""
+"""Does the log hold each group's records, inside each of its partitions, in the order of their ids or versions?"""
 
 from gameday.model import Evidence, Finding, Verdict
 from gameday.verdict.checks._damage import label
@@ -7,15 +7,28 @@ __all__ = ["order"]
 
 
 def order(evidence: Evidence) -> Finding:
-    """Fails when, in a hop that keeps an order, an id is first seen after a higher one. Repeats of seen ids are no
-    matter.
+    """Fails when, in a hop that keeps an order, an id is first seen after a higher one, or a version of a key after a
+    higher one (symptom versions_back). Repeats of seen ones are no matter.
     """
+    versions = evidence.by_hop("versions_back")
+    for hop, told in versions.items():
+        if told["count"]:
+            named = ", ".join(
+                f"{one['key']} has version {one['version']} after {one['after']} at {one['at']}"
+                for one in told["first"]
+            )
+            why = f"{hop} has {told['count']} versions that go back: {named}"
+            return Finding("order", Verdict.FAIL, why, {"hop": hop, **told})
     judged = [
         (d.hop, g, t.back, t.keys)
         for d in evidence.digests
         for g, t in d.groups.items()
         if t.back is not None and t.rows
     ]
+    changes = sum(told["changes"] for told in versions.values())
+    if not judged and changes:
+        why = f"{', '.join(versions)}: no version of a key goes back in {changes:,} changes"
+        return Finding("order", Verdict.PASS, why, {"records": changes})
     if not judged:
         return Finding("order", Verdict.UNKNOWN, "there is nothing to judge: no hop's digest tells an order")
     bad = [(hop, group, back) for hop, group, back, _ in judged if back]
