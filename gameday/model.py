@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -43,6 +43,22 @@ def merge(verdicts: Sequence[Verdict]) -> Verdict:
     """The worst verdict, leaving out skipped ones; UNKNOWN when nothing was judged, for that is never a pass."""
     judged = [v for v in verdicts if v is not Verdict.SKIPPED]
     return max(judged, default=Verdict.UNKNOWN)
+
+
+class Outcome(StrEnum):
+    """How an attempt to write a record ended: the platform has taken it; it certainly has not; it may have."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one attempt, and why where it is not done."""
+
+    outcome: Outcome
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,13 +99,16 @@ class Digest:
 
     stream: the declared one's name, or a derived one ("offsets": the log's positions; one that a hop makes of its own).
     view: "log" and "raw" may repeat a record; "final" is what users query and promises each record exactly once. The
-    first digest of a stream is the reference for the others.
+    first digest of a stream is the reference for the others. right: what this one is held against instead, where the
+    first hop does not know of every record whether it was taken: those that were, and those that may have been and that
+    this hop, or one before it, has.
     """
 
     stream: str
     hop: str
     view: str
     groups: Mapping[Group, Tally]
+    right: Mapping[Group, Tally] | None = None
 
     @property
     def unique(self) -> bool:

@@ -11,7 +11,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from gameday.model import Columns, Commit, Digest, Excerpt, Group, Hindrance, JobRun, Json, Message, Position, Window
+from gameday.model import (
+    Columns,
+    Commit,
+    Digest,
+    Excerpt,
+    Group,
+    Hindrance,
+    JobRun,
+    Json,
+    Message,
+    Position,
+    Sent,
+    Window,
+)
 from gameday.state import State
 
 if TYPE_CHECKING:
@@ -23,6 +36,8 @@ __all__ = [
     "Alerts",
     "Archive",
     "Asks",
+    "Attempts",
+    "Canary",
     "Channel",
     "Cursor",
     "Delayed",
@@ -135,6 +150,33 @@ class Ledger(Hop, Protocol):
     """A first hop outside of the platform: it knows every record that should exist, from the first on."""
 
     whole: ClassVar[bool]
+
+
+@runtime_checkable
+class Canary(Protocol):
+    """Writes one record through a platform's front door. From several threads at once."""
+
+    def send(self, known: Mapping[str, str]) -> Sent:
+        """One attempt, whose templates are filled with what is known. Connecting and sending each have timeout_s.
+
+        done: the server says that it has the record. refused: it certainly has not, and never will. unknown: all else,
+        such as an attempt that was cut off. No library may send it again where that could write it twice.
+        """
+        ...
+
+
+@runtime_checkable
+class Attempts(Hop, Protocol):
+    """A first hop that knows every attempt to write a record, and how it ended. Its heads are those of all attempts;
+    its digest and rows are of those that are done."""
+
+    def begun(self) -> Mapping[Group, int]:
+        """Group -> the id before its first attempt."""
+        ...
+
+    def doubtful(self, window: Window) -> Mapping[Group, Columns]:
+        """The records of which it is not known whether the platform has taken them; groups with none are left out."""
+        ...
 
 
 @runtime_checkable

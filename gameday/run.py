@@ -21,6 +21,7 @@ from gameday.model import (
     INACTIVE,
     Act,
     Baseline,
+    Columns,
     Commit,
     Compared,
     Digest,
@@ -39,6 +40,7 @@ from gameday.plan import FailureTest, FiresWithin, Inject
 from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Ledger, Trap
 from gameday.runbooks.blocks import CARRY_OUT_S
 from gameday.sampling import conditions, timings
+from gameday.sampling.canary import Flight
 from gameday.sampling.sampler import Sampler, Tail
 from gameday.stack.live import ARCHIVE, Stack, fault_from, fault_kind
 from gameday.system import signals
@@ -123,6 +125,7 @@ class Run:
         """What may begin beside this run once nothing of the platform's recovery is measured any more."""
         self.guardian: Guardian | None = None
         self.sampler: Sampler | None = None
+        self.canary: Flight | None = None
         self.followed: dict[str, Followed] = {
             name: Followed(
                 name,
@@ -142,6 +145,8 @@ class Run:
         self.ends: Marks | None = None
         self.digests: tuple[Digest, ...] = ()
         self.states: tuple[Compared, ...] = ()
+        self.arrived: dict[str, Mapping[Group, Columns]] = {}
+        """Hop -> the canary's records of unknown outcome that it, or one before it, was seen to have."""
         self.symptoms: dict[str, Json] = {}
         self.commit: str | None = None
         self.commits: tuple[Commit, ...] = ()
@@ -241,6 +246,23 @@ class Run:
         coming.take()
         self.guardian = coming
 
+    def let_fly(self) -> None:
+        """Start the canary, where the stack has one; return once the platform has taken a record of it. Only who holds
+        the stack does: two at once would see each other's records. Halt(unknown) when it takes none."""
+        if self.stack.config.canary is None:
+            return
+        self.canary = Flight.launch(self.stack, self.id)
+        try:
+            self.canary.await_done()
+        except GamedayError as e:
+            raise Halt(Verdict.UNKNOWN, str(e)) from e
+
+    def land(self) -> None:
+        """End the canary, with its clean-up: all evidence is here, and the stack is still this run's."""
+        canary, self.canary = self.canary, None
+        if canary is not None and (left := canary.stop(clean_up=True)):
+            self.say(f"{self.name}: {left}")
+
     @property
     def prepared(self) -> bool:
         """Whether its sampler and its guardian's process run."""
@@ -316,13 +338,16 @@ class Run:
         return found
 
     def watching(self) -> None:
-        """Halt(unknown) when the sampler died, or what it writes was taken away: without it nothing can be proved."""
+        """Halt(unknown) when the sampler or the canary died, or what the sampler writes was taken away: without them
+        nothing can be proved."""
         if self._tail is not None and (gone := self._tail.gone()) is not None:
             removed = f"{gone} was removed, or another was put in its place, while it was written"
             raise Halt(Verdict.UNKNOWN, f"{removed}, so nothing can be measured")
         if self.sampler is not None and not self.sampler.alive:
             died = f"the sampler died ({self.sampler.end}), so nothing can be measured"
             raise Halt(Verdict.UNKNOWN, f"{died}. Its log: {self.folder / 'sampler.log'}")
+        if self.canary is not None and not self.canary.alive:
+            raise Halt(Verdict.UNKNOWN, f"the canary ended before the evidence was there: {self.canary.end}")
 
     def lasts(self) -> None:
         """Halt(unknown) once it can prove nothing any more: the stack is lost, or the sampler died."""
@@ -400,6 +425,8 @@ class Run:
                 self._coming.dismiss()
             if self.silence is not None:
                 self._unhush(self.silence)
+            if self.canary is not None:  # not its clean-up: another run may have begun
+                self.canary.stop(clean_up=False)
             if self.sampler is not None:
                 self.sampler.stop()
 

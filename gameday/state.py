@@ -9,7 +9,8 @@ journal.jsonl                 every act and every undo, fsynced
 points/<key>/                 socket and evidence of a job's run that was started with a failpoint
 engine/                       the Docker engine of our own, if one was started: compose/engine.py
 prefect/                      what Prefect's client keeps
-runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log, runbook.log
+runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log, runbook.log, canary.jsonl
+canary                        a link to the newest of the canary's files
 nights/                       index.html and tests/<test>.html, the site's pages over many nights
 nights/<night>/               results.json, junit.xml, report.html, runbooks.diff
 outbox/<night>.jsonl          what is told to people, and what became of it; <channel>.lock: who tells it now
@@ -171,6 +172,13 @@ class State:
 
     def samples(self, run_id: str) -> Path:
         return self.run(run_id) / "samples"
+
+    def attempts(self, run_id: str) -> Path:
+        return self.run(run_id) / "canary.jsonl"
+
+    @property
+    def canary(self) -> Path:
+        return self.root / "canary"
 
     @property
     def outbox(self) -> Path:

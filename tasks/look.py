@@ -17,7 +17,7 @@ from typing import Any
 
 from gameday.errors import DriverError, GamedayError, TooLate
 from gameday.model import Columns, Excerpt, Group, Json, Window
-from gameday.ports import Derived, Hop, Ledger, Log, Newest
+from gameday.ports import Attempts, Derived, Hop, Ledger, Log, Newest
 from gameday.records.declaration import STATE, Stream
 from gameday.records.excerpts import NAMED, Difference, Facts, back, busiest, covered, differences, facts, moving
 from gameday.stack.live import Stack
@@ -119,8 +119,14 @@ def look(stack: Stack) -> list[dict[str, Json]]:
         for live in stack.streams.values()
         for name, hop in live.hops.items()
     ]
-    made = [place for place in places if isinstance(place.hop, Derived)]
-    places = [place for place in places if place not in made]
+    notes = {
+        place.name: "its rows are made of another hop's records: not looked at"
+        if isinstance(place.hop, Derived)
+        else "its records are written in a run, and only that run's are known: not looked at"
+        for place in places
+        if isinstance(place.hop, Derived | Attempts)
+    }
+    places = [place for place in places if place.name not in notes]
     with ThreadPoolExecutor(2 * len(places)) as pool:
         asked = [(place, pool.submit(_asked, place.settled, f"a look at {place.name}")) for place in places]
         seen = [(place, told.result()) for place, told in asked]
@@ -136,8 +142,7 @@ def look(stack: Stack) -> list[dict[str, Json]]:
             if left.stream is right.stream
         ]
         rows += [_pair_row(left, right, told.result()) for left, right, told in pairs]
-    note = "its rows are made of another hop's records: not looked at"
-    return rows + [{"what": f"look at {place.name}", "ok": True, "note": note, "look": {}} for place in made]
+    return rows + [{"what": f"look at {name}", "ok": True, "note": note, "look": {}} for name, note in notes.items()]
 
 
 def readable(hop: Hop, heads: Mapping[Group, int], gapless: bool) -> str:

@@ -44,6 +44,7 @@ def preflight(run: Run) -> None:
         raise Halt(
             Verdict.UNKNOWN, f"the stack is not as it should be: {'; '.join(left)}. Remedy: gameday heal, gameday up"
         )
+    run.let_fly()
     try:
         streams = run.stack.streams.items()
         run.follow({n: tuple(sorted(answer(s.ledger.heads, HEADS_WITHIN_S, "the ledger's heads"))) for n, s in streams})

@@ -245,6 +245,7 @@ def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) ->
     findings: tuple[Finding, ...] = do(judge)
     looking[-1].result()
     run.disturbs_ns = began_ns, time.monotonic_ns()
+    run.land()
     run.held()
     return findings
 

@@ -93,6 +93,8 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
         for name, hop in live.hops.items():
             gapless = live.stream.gapless
             asks[f"hop {name}"] = lambda hop=hop, gapless=gapless: readable(hop, hop.heads(), gapless)  # type: ignore[misc]
+    if stack.config.canary is not None:
+        asks["canary"] = lambda: _canary(stack)
     for name, cursor in stack.cursors.items():
         asks[f"cursor {name}"] = lambda cursor=cursor: f"{len(cursor.position())} slots"  # type: ignore[misc]
     for stop in stack.stops():
@@ -212,6 +214,17 @@ def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]
 def _channel(stack: Stack, name: str) -> str:
     stack.channel(name, _secret)
     return f"{stack.config.channels[name].driver}: its settings are complete; nothing was sent"
+
+
+def _canary(stack: Stack) -> str:
+    """What it would write; a ConfigError where its settings, or its clean-up's, are wrong."""
+    config = stack.config.canary
+    assert config is not None
+    _ = stack.canary, stack.canary_clean_up
+    groups = f" in each of {len(config.groups)} groups" if config.groups else ""
+    kept = "cleaned up after it" if config.clean_up else "which stay"
+    pace = f"{config.rate_hz:g} records a second{groups}, at most {config.most:,} in a run, {kept}"
+    return f"{config.driver}: {pace}; nothing was sent"
 
 
 def _secret(block: str) -> str:

@@ -16,14 +16,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import DriverError, RolledBack, TooLate
-from gameday.model import Commit, Digest, Evidence, Finding, Group, Json, Tally, Window
-from gameday.ports import Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
+from gameday.model import Columns, Commit, Digest, Evidence, Finding, Group, Json, Tally, Window
+from gameday.ports import Attempts, Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
 from gameday.records import tallies
 from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
 from gameday.system.polling import until
-from gameday.verdict import ahead, checks, diagnose, streams
+from gameday.verdict import ahead, attempted, checks, diagnose, streams
 from tasks import states
 from tasks.beside import beside
 from tasks.preflight import CLEAN_RUNS
@@ -122,6 +122,9 @@ def window(run: Run, live: LiveStream) -> Window:
     stood = {g: [heads[g] for heads in at_baseline if g in heads] for g in groups}
     fresh = {g: hi[g] for g, heads in stood.items() if not heads and g in hi}
     known = _back(run, live, {g: min(heads) for g, heads in stood.items() if heads})
+    if isinstance(live.ledger, Attempts):  # a hop that is behind may have stood among an earlier run's records
+        begun = _asked(run, "where the canary began", live.ledger.begun)
+        known = {g: max(lo, begun.get(g, lo)) for g, lo in known.items()}
     return Window({**known, **(_firsts(run, live, fresh) if fresh else {})}, hi)
 
 
@@ -211,10 +214,11 @@ def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[
 def _agreed(
     run: Run, live: LiveStream, window: Window, names: Sequence[str], trouble: dict[str, str]
 ) -> tuple[Digest, ...]:
-    """These hops' digests. Where a time tells the window, heads don't tell whether all of it is there: records come
-    out of order. Then what differs is looked at again, until nothing does or PASSED_WITHIN_S are over."""
-    found = _digests(run, window, names, trouble)
-    if live.stream.counted:
+    """These hops' digests. Where a time tells the window, or attempts that are under way may pass each other, heads
+    don't tell whether all of it is there: records come out of order. Then what differs is looked at again, until
+    nothing does or PASSED_WITHIN_S are over."""
+    found = _righted(run, live, window, _digests(run, window, names, trouble), trouble)
+    if live.ordered:
         return found
     own: dict[str, str] = {}
     told = run.evidence().of(run.followed[live.name])  # once: of many groups it takes seconds to read all samples
@@ -224,7 +228,7 @@ def _agreed(
         if not diagnose.wanted(replace(told, digests=found)):
             return True
         own.clear()
-        found = _digests(run, window, names, own)
+        found = _righted(run, live, window, _digests(run, window, names, own), own)
         return False
 
     with suppress(TooLate):
@@ -245,6 +249,36 @@ def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, 
     before = tuple(chain.from_iterable(first.values()))
     others = _side_by_side({name: ask(name, before) for name in names[1:]}, trouble)
     return (*before, *chain.from_iterable(others.values()))
+
+
+def _righted(
+    run: Run, live: LiveStream, window: Window, found: tuple[Digest, ...], trouble: dict[str, str]
+) -> tuple[Digest, ...]:
+    """The digests, each beside what it is held against where the ledger has attempts of unknown outcome: one that a hop
+    has did arrive, so the hops behind it must have it too. Those of a hop that can't be asked are left out: it is in
+    trouble."""
+    ledger = live.ledger
+    must = next((d.groups for d in found if d.hop == live.stream.hops[0]), None)
+    if not isinstance(ledger, Attempts) or must is None:
+        return found
+    doubtful = _asked(run, "the canary's attempts of unknown outcome", partial(ledger.doubtful, window))
+    arrived: Mapping[Group, Columns] = {}
+    right: dict[str, Mapping[Group, Tally]] = {}
+    for name in dict.fromkeys(d.hop for d in found if d.hop != live.stream.hops[0]):
+        hop = run.stack.hops[name]
+        try:
+            held = {
+                group: _asked(run, f"the rows of {name}", partial(hop.rows, group, window.lo.get(group, 0), hi))
+                for group, hi in window.hi.items()
+                if group in doubtful
+            }
+        except DriverError as e:
+            trouble[name] = str(e)
+            continue
+        arrived = run.arrived[name] = attempted.arrived(live.stream, doubtful, held, arrived)
+        right[name] = attempted.right(live.stream, must, arrived)
+    told = [d for d in found if d.hop in right or d.hop == live.stream.hops[0]]
+    return tuple(replace(d, right=right.get(d.hop)) if d.stream == live.name else d for d in told)
 
 
 def _side_by_side(asked: Mapping[str, Callable[[], T]], trouble: dict[str, str]) -> dict[str, T]:
@@ -424,7 +458,11 @@ def _unknown(live: LiveStream, sample: list[Json]) -> list[str]:
         by_group.setdefault(tuple(group), []).append((key, value))
     unknown: list[str] = []
     for group, rows in by_group.items():
-        columns = live.ledger.rows(group, min(rows)[0] - 1, max(rows)[0])
+        lo, hi = min(rows)[0] - 1, max(rows)[0]
+        columns = live.ledger.rows(group, lo, hi)
+        if isinstance(live.ledger, Attempts):  # it knows nothing of earlier runs, and may not know what has arrived
+            rows = [row for row in rows if row[0] > live.ledger.begun().get(group, hi)]
+            columns = attempted.joined(columns, live.ledger.doubtful(Window({group: lo}, {group: hi})).get(group))
         ids, hashes = columns[live.stream.sequence], live.stream.row_hashes(columns)
         pairs = zip(ids[::-1].tolist(), hashes[::-1].tolist(), strict=True)
         known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
@@ -444,4 +482,5 @@ def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
         of_it = run.followed[live.name].window
         assert of_it is not None
         held, lo, hi = run.stack.hops[hop], of_it.lo[group], of_it.hi[group]
-    return diagnose.difference(live.ledger.rows(group, lo, hi), held.rows(group, lo, hi), live.stream)
+    right = attempted.joined(live.ledger.rows(group, lo, hi), run.arrived.get(hop, {}).get(group))
+    return diagnose.difference(right, held.rows(group, lo, hi), live.stream)

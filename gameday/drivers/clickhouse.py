@@ -1,4 +1,5 @@
-"""Tables in ClickHouse as hops: digests computed there, so that no row moves before there is a difference to list.
+"""Tables in ClickHouse as hops: digests computed there, so that no row moves before there is a difference to list. And
+what writes by an INSERT.
 
 numpy is imported by what computes with it: who only asks for the heads does without.
 """
@@ -15,21 +16,34 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.model import EMPTY, Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
+from gameday.model import (
+    EMPTY,
+    Columns,
+    Digest,
+    Excerpt,
+    Group,
+    Json,
+    Outcome,
+    Position,
+    Sent,
+    Tally,
+    Window,
+)
+from gameday.records.attempts import filled
 from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.excerpts import back
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
 from gameday.stack.config import Http
 from gameday.system import address
-from gameday.system.http import Kept, Unanswered
+from gameday.system.http import Kept, Unanswered, ask
 from gameday.system.tls import PLAIN, Tls
 
 if TYPE_CHECKING:
     from gameday.records.hashing import U64
     from gameday.records.states import State
 
-__all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop", "Server", "columns", "either", "literal", "same"]
+__all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Canary", "Hop", "Server", "columns", "either", "literal", "same"]
 
 CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
@@ -140,6 +154,49 @@ class Server:
 
     def _error(self, reason: str) -> DriverError:
         return DriverError(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
+
+
+REFUSED = frozenset((60, 62, 81, 164, 192, 193, 194, 497, 516))
+"""Errors that ClickHouse finds before it writes anything: no such table or database, syntax, rights, login. Any other
+may come from a view, when the table that was written to has the row already."""
+
+EXCEPTION = re.compile(r"Code: ([0-9]+)\.")
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Carries out `text`, such as INSERT INTO orders VALUES ({n}, '{key}', '{now}'). settings: ClickHouse's own."""
+
+    url: Http
+    text: str
+    timeout_s: float
+    settings: Mapping[str, int | str] = field(default_factory=dict)
+    tls: Tls = PLAIN
+
+    def send(self, known: Mapping[str, str]) -> Sent:
+        """done: the server has carried it out. refused: it said no before it wrote, or could not be reached."""
+        at = address.of(self.url)
+        host = f"[{at.host}]" if ":" in at.host else at.host
+        settings = {"wait_end_of_query": 1, "wait_for_async_insert": 1, **self.settings}
+        where = f"{at.scheme}://{host}:{at.port or PORTS[at.scheme]}"
+        body = filled(self.text, known).encode()
+        try:
+            answer = ask(
+                "POST",
+                f"{where}/?{urlencode(settings)}",
+                self.timeout_s,
+                body=body,
+                headers=replace(at, user=at.user or "default").login,
+                tls=self.tls,
+            )
+        except Unanswered as e:
+            return Sent(Outcome.UNKNOWN if e.sent else Outcome.REFUSED, f"ClickHouse at {where}: {e}")
+        if answer.status == HTTPStatus.OK:
+            return Sent(Outcome.DONE)
+        why = " ".join(answer.body.decode(errors="replace").split())[:300] or f"status {answer.status}"
+        code = EXCEPTION.match(why)
+        definite = code is not None and int(code[1]) in REFUSED
+        return Sent(Outcome.REFUSED if definite else Outcome.UNKNOWN, f"ClickHouse at {where}: {why}")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ A path: `payload.after.id` (keys and places in a list; JSON in a string is gone 
 `each`, paths begin at the item, and `$message.x` at the message. `p as time(ms)` reads a field by a type of its own.
 
 What paths lead into is the format's to say (formats.py): of a change event, they begin at its row.
+
+A condition of `where`: a path and the values that belong to the stream; `gameday-*` stands for every text that begins
+so, and `not p` for every value but these.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ TRUE = (True, "true", "1")
 """What says that a message deletes, where `deleted` is a path alone; 1 is True."""
 
 MARK = secrets.token_hex(8).encode()
+NOT = "not "
 
 ROOTS = ("$key", "$headers", "$topic", "$partition", "$offset", "$time", "$value", "$message")
 
@@ -71,7 +75,7 @@ class Reader:
     stream: Stream
     fields: Sequence[Field]
     each: Get | None
-    where: Sequence[tuple[Get, tuple[Any, ...]]]
+    where: Sequence[tuple[Get, Callable[[Any], bool]]]
     parses: bool
     places: bool
     format: Format
@@ -101,7 +105,7 @@ class Reader:
             of = [number for number, one in enumerate(lists) for _ in one]
             items = [item for one in lists for item in one]
         for get, wanted in self.where:
-            kept = [i for i, n in enumerate(of) if get(messages[n], bodies[n], items[i]) in wanted]
+            kept = [i for i, n in enumerate(of) if wanted(get(messages[n], bodies[n], items[i]))]
             of, items = [of[i] for i in kept], [items[i] for i in kept]
         if self.deleted or self.format.deletes is not None:
             kept = [i for i, n in enumerate(of) if not self._deletes(messages[n], bodies[n], items[i])]
@@ -163,7 +167,7 @@ class Reader:
             if not isinstance(items, list):
                 raise Malformed("there is no list at the path `each`")
         for item in items:
-            if not all(get(message, body, item) in wanted for get, wanted in self.where):
+            if not all(wanted(get(message, body, item)) for get, wanted in self.where):
                 continue
             if item is None and self.format.row is not None and not self._deletes(message, body, item):
                 op = body.get("op") if isinstance(body, dict) else None
@@ -252,15 +256,13 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
         key = path if path.isidentifier() else None
         fields.append((name, kind, _get(path, f"{at}.fields.{name}", read_as.key, mistakes), key))
     each = shape.get("each")
+    conditions = [(path.removeprefix(NOT), path, wanted) for path, wanted in (shape.get("where") or {}).items()]
     where = [
-        (
-            _get(path, f"{at}.where", read_as.key, mistakes),
-            tuple(wanted) if isinstance(wanted, list | tuple) else (wanted,),
-        )
-        for path, wanted in (shape.get("where") or {}).items()
+        (_get(path, f"{at}.where", read_as.key, mistakes), _wanted(wanted, path != told))
+        for path, told, wanted in conditions
     ]
     deleted = _conditions(shape.get("deleted"), at, mistakes)
-    asked = [*texts, *(shape.get("where") or {}), *deleted, *([each] if each else ())]
+    asked = [*texts, *(path for path, _, _ in conditions), *deleted, *([each] if each else ())]
     inside = [path for path in map(str, asked) if not path.startswith(("$", "'")) or path.startswith("$message")]
     if read_as.raw and inside:
         mistakes.append(
@@ -287,6 +289,20 @@ def _conditions(given: Any, at: str, mistakes: list[str]) -> Mapping[str, tuple[
         '{ "payload.op" = "d" }'
     )
     return {}
+
+
+def _wanted(given: Any, opposite: bool) -> Callable[[Any], bool]:
+    """Whether a value is one of those given. A message's own key and headers are bytes: they are read as text."""
+    values = given if isinstance(given, list | tuple) else (given,)
+    begins = tuple(v[:-1] for v in values if isinstance(v, str) and v.endswith("*"))
+    exact = [v for v in values if not (isinstance(v, str) and v.endswith("*"))]
+
+    def belongs(value: Any) -> bool:
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        found = text in exact or (isinstance(text, str) and text.startswith(begins))
+        return found is not opposite
+
+    return belongs
 
 
 def _get(path: str, at: str, key: Decode, mistakes: list[str]) -> Get:

@@ -381,7 +381,8 @@ def _stream(name: str, digests: Sequence[Digest]) -> dict[str, Any]:
 
 
 def _cell(digest: Digest, reference: Digest, group: Group) -> _Cell:
-    held, wanted = digest.groups.get(group, NOTHING), reference.groups.get(group, NOTHING)
+    should = reference.groups if digest.right is None else digest.right
+    held, wanted = digest.groups.get(group, NOTHING), should.get(group, NOTHING)
     moved = int(held.keys == wanted.keys and (held.lo, held.hi) != (wanted.lo, wanted.hi))  # as many, but not the same
     return _Cell(
         rows=held.rows,

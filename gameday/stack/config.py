@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -26,8 +26,10 @@ from pydantic import (
 )
 
 from gameday.errors import ConfigError, NotUp
-from gameday.records import declaration
+from gameday.records import attempts, declaration
+from gameday.records.attempts import Attempt
 from gameday.records.declaration import Stream
+from gameday.records.types import Malformed
 from gameday.state import ROOT, RUNBOOKS, TESTS, State
 from gameday.system import address, tls
 from gameday.system.tls import Tls
@@ -36,6 +38,7 @@ __all__ = [
     "AlertsConfig",
     "ArchiveConfig",
     "Brokers",
+    "CanaryConfig",
     "ChannelConfig",
     "ComponentConfig",
     "DriverConfig",
@@ -85,6 +88,14 @@ SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse",
 
 ARCHIVED = "archive"
 """The hop that [archive] is."""
+
+CANARY = "canary"
+"""The hop that [canary] is, and its driver."""
+
+CANARY_RATE_HZ_MAX = 20.0
+CANARY_GROUPS_MAX = 64
+CANARY_FOR_S = 3600.0
+"""How long it may write by default: longer than any run."""
 
 Table = TypeVar("Table", bound=BaseModel)
 
@@ -191,6 +202,32 @@ class StreamConfig(Strict):
     hops: tuple[str, ...] = Field(min_length=2)
     visible: str
     path: tuple[str, ...] = Field(min_length=1)
+
+
+class CanaryConfig(DriverConfig):
+    """Records of gameday's own, written through the platform's front door: docs/canary.md. The other keys are those of
+    the driver's class Canary; their texts are templates.
+
+    fields: what each field of the stream is in such a record, as templates. groups: the texts of {group}; () for a
+    stream without groups. rate_hz: records a second, in each group. at_most: records of one run, of all groups; None:
+    what rate_hz gives in an hour. timeout_s: an attempt that has no outcome by then is unknown. prefix: what {key}
+    begins with. clean_up: another of these drivers, whose text is sent once after a run.
+    """
+
+    fields: Mapping[str, str] = Field(default_factory=dict)
+    groups: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")], ...] = Field(
+        default=(), max_length=CANARY_GROUPS_MAX
+    )
+    rate_hz: float = Field(default=4.0, gt=0, le=CANARY_RATE_HZ_MAX)
+    at_most: int | None = Field(default=None, ge=1, le=1_000_000)
+    timeout_s: float = Field(default=5.0, gt=0, le=30)
+    prefix: str = Field(default="gameday-", pattern=r"^[A-Za-z0-9_.:-]*$")
+    clean_up: DriverConfig | None = None
+
+    @property
+    def most(self) -> int:
+        """How many records one run may write."""
+        return self.at_most or int(CANARY_FOR_S * self.rate_hz) * max(1, len(self.groups))
 
 
 class ArchiveConfig(Strict):
@@ -347,6 +384,7 @@ class StackConfig(Strict):
     cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
     jobs: Mapping[str, JobConfig] = Field(default_factory=dict)
     archive: ArchiveConfig | None = None
+    canary: CanaryConfig | None = None
     alerts: AlertsConfig | None = None
     several_machines: bool = False
     """Whether more than one machine may run gameday against this stack: then the lease is also a row in `history`."""
@@ -498,6 +536,7 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
     if filled.pop("stream", None) is not None:
         mistakes.append(STREAM_GONE)
         said.add("streams")
+    mistakes += _with_canary(filled)
     try:
         config = StackConfig.model_validate(filled)
     except ValidationError as e:
@@ -536,9 +575,117 @@ def _declared(filled: Mapping[str, Any]) -> list[str]:
                 f"hops.{hop} is named by {' and '.join(f'streams.{name}.hops' for name in named)}, but a hop holds one "
                 f"stream. Remedy: a [hops.NAME] for each, such as [hops.{named[1]}-{hop}] for {named[1]}"
             )
-        elif isinstance(given, dict):
+        elif isinstance(given, dict) and hop != CANARY:
             found += declaration.hop_mistakes(hop, given, known[named[0]] if named else None)
+    if isinstance(filled.get(CANARY), dict):
+        found += _canary_mistakes(filled[CANARY], tables, known)
     return found
+
+
+def _with_canary(filled: dict[str, Any]) -> list[str]:
+    """Add the hop that [canary] is; what is wrong with hops that are called so."""
+    hops, canary = filled.get("hops"), filled.get(CANARY)
+    if not isinstance(hops, dict):
+        return []
+    found = [
+        f"hops.{name} is the canary's. Remedy: leave it out; [canary] makes the hop {CANARY!r}"
+        for name, given in hops.items()
+        if name == CANARY or (isinstance(given, dict) and given.get("driver") == CANARY)
+    ]
+    if isinstance(canary, dict) and not found:
+        told = {key: canary[key] for key in ("fields", "prefix") if key in canary}
+        filled["hops"] = {CANARY: {"driver": CANARY, **told}, **hops}
+    return found
+
+
+def _canary_mistakes(
+    filled: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], known: Mapping[str, Stream | None]
+) -> list[str]:
+    """What is wrong with [canary], beside the kinds of its values."""
+    try:
+        config = CanaryConfig.model_validate(filled)
+    except ValidationError:
+        return []  # told as such
+    texts = list(_texts(config.settings))
+    found = [
+        f"canary has {{{name}}}, which stands for nothing. Remedy: one of {{{'}, {'.join(attempts.NAMES)}}}"
+        for name in dict.fromkeys(n for text in (*texts, *config.fields.values()) for n in attempts.misnamed(text))
+    ]
+    if config.clean_up is not None:
+        found += [
+            f"canary.clean_up has {{{name}}}, but it is sent once for all records. Remedy: a condition on the prefix"
+            for text in _texts(config.clean_up.settings)
+            for name in attempts.named(text)
+            if name in attempts.NAMES
+        ]
+    named = [name for name, table in tables.items() if CANARY in table["hops"]]
+    if not named:
+        return [*found, 'canary is there, but no stream has it. Remedy: streams.NAME.hops = ["canary", …]']
+    at, stream = f"streams.{named[0]}", known[named[0]]
+    if tables[named[0]]["hops"][0] != CANARY:
+        found.append(f"{at}.hops has {CANARY!r} in another place than the first. Remedy: put it first")
+    if tables[named[0]]["gapless"]:
+        found.append(f"{at}.gapless is true, but a number whose attempt is refused is left out. Remedy: leave it out")
+    if stream is None:
+        return found
+    if stream.placed:
+        found.append(f"{at} has no key, but canary writes records, not places in a log. Remedy: {at}.key")
+        return found
+    templates = attempts.templates(stream, config.fields)
+    found += [
+        f"canary.fields has {name!r}, which {at} has not. Remedy: one of {', '.join(stream.types)}"
+        for name in config.fields
+        if name not in stream.types
+    ]
+    found += [
+        f"canary.fields lacks {name!r}. Remedy: the value that the record has there, such as "
+        f'canary.fields.{name} = "…", or leave it out of {at}.fields'
+        for name in stream.types
+        if name not in templates
+    ]
+    used = {name: attempts.named(template) for name, template in templates.items()}
+    written = {name for text in texts for name in attempts.named(text)}
+    found += [
+        f"canary.fields.{field} is {templates[field]!r}, but nothing that is written has {{{name}}}. Remedy: put it "
+        "into the template"
+        for field, names in used.items()
+        for name in names
+        if name in attempts.NAMES and name not in written
+    ]
+    if not any(set(used.get(field, ())) & {"n", "key", "uuid"} for field in stream.own):
+        found.append(f"canary.fields gives {at}.key the same in each record. Remedy: {{n}}, {{key}} or {{uuid}}")
+    grouped = any("group" in used.get(field, ()) for field in stream.group)
+    if grouped and not config.groups:
+        found.append('canary.groups is missing, but fields has {group}. Remedy: its texts, such as ["gameday"]')
+    if config.groups and not grouped:
+        found.append(
+            f"canary.groups is {list(config.groups)}, but no field of {at}.group has {{group}}. Remedy: leave groups "
+            f"out, or a field in {at}.group"
+        )
+    if len(set(config.groups)) < len(config.groups):
+        found.append(f"canary.groups is {list(config.groups)}. Remedy: each once")
+    sample = attempts.values(Attempt(1, (config.groups or ("",))[0], SAMPLE_UUID, 1_795_000_000_123_456), config.prefix)
+    for name, template in templates.items():
+        try:
+            stream.types[name].canonical(attempts.filled(template, sample))
+        except Malformed as e:
+            found.append(f"canary.fields.{name} is {template!r}: {e}. Remedy: a value that {at}.fields.{name} takes")
+    return found
+
+
+SAMPLE_UUID = "6f1c0a52-3f0e-4a8e-9d55-0d8a3c2b7e11"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a driver's settings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _files(value: Any, at: tuple[str, ...] = ()) -> list[str]:
@@ -651,6 +798,10 @@ def _cross_check(config: StackConfig) -> list[str]:
         if several or (archive.stream is not None and archive.stream not in config.streams):
             given = "missing" if archive.stream is None else repr(archive.stream)
             found.append(f"archive.stream is {given}. Remedy: which stream is exported: {', '.join(config.streams)}")
+        elif (exported := config.archived) is not None and CANARY in config.streams[exported].hops:
+            found.append(
+                f"archive.stream is {exported!r}, the canary's. Remedy: a stream of the platform's own records"
+            )
         elif (exported := config.archived) is not None and config.streams[exported].sequence is None:
             found.append(
                 f"archive is there, but streams.{exported} has no sequence, by which commits are told apart. Remedy: "

@@ -33,6 +33,8 @@ from gameday.ports import (
     Alerts,
     Archive,
     Asks,
+    Attempts,
+    Canary,
     Channel,
     Cursor,
     Fault,
@@ -123,6 +125,12 @@ class LiveStream:
     def visible(self) -> Hop:
         """The hop that users query."""
         return self.made(self.stream.visible)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether a log has its records in the order of their numbers: attempts that are under way may pass each
+        other."""
+        return self.stream.counted and not isinstance(self.ledger, Attempts)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -252,8 +260,8 @@ class Stack:
             "continuous": ("ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
             "resumed": ("first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
             "order": (
-                any(isinstance(hop, Log) for live in streams if live.stream.counted for hop in live.hops.values()),
-                "no hop is a log whose records a number counts",
+                any(isinstance(hop, Log) for live in streams if live.ordered for hop in live.hops.values()),
+                "no hop is a log whose records a number counts in its order",
             ),
             "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),
             "upstream_flows": (bool(config.cursors), "the log's ends are not known: cursors"),
@@ -361,9 +369,28 @@ class Stack:
         if name not in self._hops:
             declared = self.config.declared.values()
             stream = next(stream for stream in declared if name in stream.hops)
-            made = self._driver("hops", name, self.config.hops[name], "Hop", name=name, stream=stream)
+            told = {"name": name, "stream": stream, "state": self.state}
+            made = self._driver("hops", name, self.config.hops[name], "Hop", **told)
             self._hops.setdefault(name, made)
         return self._hops[name]
+
+    @cached_property
+    def canary(self) -> Canary | None:
+        """What writes gameday's own records; None: the stack has no [canary]."""
+        config = self.config.canary
+        return None if config is None else self._writer("driver", config, config.timeout_s)
+
+    @cached_property
+    def canary_clean_up(self) -> Canary | None:
+        """What is sent after a run, to take the canary's records away; None: nothing is."""
+        config = self.config.canary
+        if config is None or config.clean_up is None:
+            return None
+        return self._writer("clean_up", config.clean_up, config.timeout_s)
+
+    def _writer(self, key: str, config: configuration.DriverConfig, timeout_s: float) -> Canary:
+        made: Canary = self._driver(configuration.CANARY, key, config, "Canary", timeout_s=timeout_s)
+        return made
 
     @cached_property
     def cursors(self) -> Mapping[str, Cursor]:

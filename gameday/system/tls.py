@@ -20,7 +20,7 @@ KEYS = ("ca", "certificate", "key")
 OTHER_NAME = (62, 64)
 """OpenSSL's codes for a certificate that is for another host name, or for another IP address."""
 
-HANGS_UP = (ConnectionResetError, ssl.SSLEOFError)
+HANGS_UP = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 WORDLESS = "disconnected without sending a response"
 """httpx' word for the same."""
 

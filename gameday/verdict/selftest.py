@@ -33,10 +33,12 @@ from gameday.model import (
     Verdict,
     Window,
 )
+from gameday.records.declaration import Stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
+from gameday.records.types import Type
 from gameday.sampling import timings
-from gameday.verdict import checks, machine
+from gameday.verdict import attempted, checks, machine
 from gameday.verdict.changing import LOG, PLANTED, Changing
 
 __all__ = ["AFFECTED", "PLANTS", "TRUTH_S", "History", "Plant", "Timeline", "clean", "run"]
@@ -95,6 +97,23 @@ STRUCK = JobRun("s", "struck", "Failed", STARTED_US, STARTED_US + 1, "S3 does no
 
 Rows = dict[Group, dict[str, np.ndarray]]
 
+CANARY = Stream(
+    name="canary",
+    key=("id",),
+    group=(),
+    types={name: Type("int") for name in FIELDS},
+    sequence="id",
+    gapless=False,
+    time=None,
+    hops=("canary", "topic", "sink"),
+    visible="sink",
+    path=(),
+)
+"""Records of gameday's own, whose attempts end in one of three ways."""
+ATTEMPTED = 60
+REFUSED, DOUBTFUL, ARRIVED = 5, (8, 13), 8
+"""The places of what was refused, of what is of unknown outcome, and of that one of them that arrived."""
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -144,6 +163,9 @@ class History:
     symptoms: dict[str, Json] = field(default_factory=dict)
     offsets: Rows = field(default_factory=lambda: _offsets())
     """Those that bronze has."""
+    topic: Rows = field(default_factory=lambda: _canaries(_taken()))
+    sink: Rows = field(default_factory=lambda: _canaries(_taken()))
+    """What arrived of the canary's."""
     positions: dict[str, int] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
     identities: dict[str, Json] = field(default_factory=dict)
@@ -220,6 +242,7 @@ class History:
                 _digest("sums", "gold", "final", self.gold),
                 _digest("archive", "exchange", "final", _between(truth, CUTS[0], RECORDS)),
                 _digest("archive", "archive", "final", _between(self.archive, CUTS[0], RECORDS)),
+                *self._attempted(),
             ),
             states=self.changing.compared(),
             commits=self._commits(truth),
@@ -240,6 +263,18 @@ class History:
             },
         )
         return replace(known, measures=timings.measure(known))
+
+    def _attempted(self) -> tuple[Digest, ...]:
+        """What was acknowledged, and what the two hops behind the front door have of what was attempted."""
+        certain = _canaries([p for p in range(ATTEMPTED) if p != REFUSED and p not in DOUBTFUL])
+        must = {group: CANARY.tally(columns) for group, columns in certain.items()}
+        came: Mapping[Group, Columns] = {}
+        found = [Digest(CANARY.name, "canary", "final", must)]
+        for hop, rows in (("topic", self.topic), ("sink", self.sink)):
+            came = attempted.arrived(CANARY, _canaries(DOUBTFUL), rows, came)
+            held = {group: CANARY.tally(columns) for group, columns in rows.items()}
+            found.append(Digest(CANARY.name, hop, "final", held, attempted.right(CANARY, must, came)))
+        return tuple(found)
 
     def _commits(self, truth: Rows) -> tuple[Commit, ...]:
         """One a cut, each with the rows between its cut and the one before."""
@@ -310,6 +345,7 @@ def _judge(plant: Plant) -> Finding:
 
 ONE: Group = AFFECTED[0]
 PLACE = 77
+PLACE_ACKNOWLEDGED = 20
 
 
 def _keep(rows: Rows, places: Sequence[int]) -> None:
@@ -414,6 +450,45 @@ def _plants() -> tuple[Plant, ...]:
             "silver",
         )
     )
+
+    for name, places, caught in (
+        ("none of unknown outcome arrived", _taken(without=(ARRIVED,)), {"no_loss": Verdict.PASS}),
+        ("all of unknown outcome arrived", _taken(*DOUBTFUL), {"no_duplicates": Verdict.PASS}),
+        ("an acknowledged one lost at the front door", _taken(without=(PLACE_ACKNOWLEDGED,)), {"no_loss": fail}),
+        ("one of unknown outcome in its place", _taken(13, without=(PLACE_ACKNOWLEDGED,)), {"no_loss": fail}),
+        ("a refused one that is there", _taken(REFUSED), {"no_duplicates": fail}),
+    ):
+        for hops_of in (("topic", "sink"), ("sink",)) if fail in caught.values() else (("topic", "sink"),):
+
+            def put(history: History, places: Sequence[int] = places, hops_of: Sequence[str] = hops_of) -> None:
+                for hop in hops_of:
+                    setattr(history, hop, _canaries(places))
+
+            found.append(
+                Plant(
+                    f"canary: {name}, from {hops_of[0]} on",
+                    put,
+                    caught,
+                    hops_of[0] if fail in caught.values() else None,
+                )
+            )
+
+    def sunk(name: str, spoil: Callable[[Rows], None], check: str) -> None:
+        found.append(Plant(f"canary: {name} at sink", lambda h: spoil(h.sink), {check: fail}, "sink"))
+
+    def forget(rows: Rows) -> None:
+        rows[()] = _canaries(_taken(without=(ARRIVED,)))[()]
+
+    def alter(place: int) -> Callable[[Rows], None]:
+        def spoil(rows: Rows) -> None:
+            rows[()]["amount"][place] += 1
+
+        return spoil
+
+    sunk("one of unknown outcome lost that had arrived", forget, "no_loss")
+    sunk("one of unknown outcome changed", alter(_taken().index(ARRIVED)), "unchanged")
+    sunk("an acknowledged one changed", alter(0), "unchanged")
+    sunk("one of unknown outcome doubled", lambda rows: rows.update(_canaries([*_taken(), ARRIVED])), "no_duplicates")
 
     def told(name: str, symptoms: Mapping[str, Json], check: str) -> None:
         found.append(Plant(name, lambda h: h.symptoms.update(symptoms), {check: fail}))
@@ -530,8 +605,8 @@ def _plants() -> tuple[Plant, ...]:
     for step_s in (-3600, 2):
         name = f"the wall clock stepped by {step_s} s"
         found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
-    for name, (spoil, caught, hop) in PLANTED.items():
-        found.append(Plant(name, lambda h, s=spoil: s(h.changing), dict.fromkeys(caught, fail), hop))  # type: ignore[misc]
+    for name, (spoil, failing, hop) in PLANTED.items():
+        found.append(Plant(name, lambda h, s=spoil: s(h.changing), dict.fromkeys(failing, fail), hop))  # type: ignore[misc]
     made = {"surplus": {"silver": [[["east", "none"], 7, None]]}}
     found.append(
         Plant("a record that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")
@@ -589,6 +664,18 @@ def _records() -> Rows:
             "at_us": STARTED_US + np.cumsum(random.integers(1, 50_000, RECORDS)),
         }
     return found
+
+
+def _taken(*more: int, without: Sequence[int] = ()) -> list[int]:
+    """The places of what arrived of the canary's: all that was acknowledged, and one of unknown outcome."""
+    usual = [p for p in range(ATTEMPTED) if p != REFUSED and (p not in DOUBTFUL or p == ARRIVED)]
+    return sorted({*usual, *more} - set(without))
+
+
+def _canaries(places: Sequence[int]) -> Rows:
+    """The canary's records at these places of what was attempted."""
+    columns = _records()[ONE]
+    return {(): {name: column[:ATTEMPTED][np.asarray(places)] for name, column in columns.items()}}
 
 
 def _offsets() -> Rows:

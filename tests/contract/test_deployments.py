@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flows import catalogue
+from flows import catalogue, general
 from gameday.state import ROOT
 from tests.contract.test_automations import Prefect
 from tests.fakes import OWN_TEST, write_config
@@ -43,11 +43,11 @@ def deployments(prefect: Prefect, stack: str = "toy") -> dict[str, Any]:
 def test_each_test_and_the_night_are_found_by_their_tags(registered: Prefect) -> None:
     """gameday, the stack, the test."""
     found = deployments(registered)
-    assert set(found) == {*catalogue(), "nightly"}
+    assert set(found) == {*catalogue(), *general(), "nightly"}
     assert all(one["tags"][:2] == ["gameday", "toy"] for one in found.values())
 
 
-@pytest.mark.parametrize("name", [*catalogue(), "nightly"])
+@pytest.mark.parametrize("name", [*catalogue(), *general(), "nightly"])
 def test_the_form_says_what_every_parameter_means(registered: Prefect, name: str) -> None:
     """As the server has it, which is what its page shows."""
     properties = deployments(registered)[name]["parameter_openapi_schema"]["properties"]
@@ -96,6 +96,6 @@ def test_failure_tests_of_a_stack_s_own_are_registered(prefect_api_url: str, tmp
     (tmp_path / "failures" / "ours.py").write_text(OWN_TEST)
     run(prefect_api_url, "-m", "deployments.register", GAMEDAY_CONFIG=str(path))
     found = deployments(Prefect(prefect_api_url), "own")
-    assert set(found) == {"ours", "nightly"}
+    assert set(found) == {"ours", *general(), "nightly"}
     assert found["ours"]["entrypoint"] == "ours.py:ours"
     assert found["ours"]["parameter_openapi_schema"]["properties"]["how"]["description"].strip() == "as restart has it."

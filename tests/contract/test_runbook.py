@@ -271,7 +271,7 @@ def test_what_can_not_be_carried_out_here_is_not_stale(make: Make, command: str,
 
 def test_no_secret_is_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in the step nor in the log: the passwords in addresses, and what is a secret by its name."""
-    monkeypatch.setattr(runbook, "LOOK_S", 0.5)
+    monkeypatch.setattr(runbook, "LOOK_S", 5.0)
     run = make(page("Diagnosis", 'echo "$ADDRESS $ITS_KEY for $HOW"', expect="^never$"))
     runbook.diagnose.fn(run)
     assert only(run).why == "expected ^never$; came: http://someone:***@127.0.0.1:1 *** for stop"

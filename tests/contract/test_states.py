@@ -27,6 +27,7 @@ from gameday.drivers import clickhouse, kafka, postgres
 from gameday.errors import DriverError
 from gameday.model import Evidence, Json, Position, Verdict, Window
 from gameday.records.declaration import Stream, stream
+from gameday.system.polling import until
 from gameday.verdict import checks
 from gameday.verdict.checks._damage import compare
 from tasks import states
@@ -91,7 +92,7 @@ class Platform:
         self._random = random.Random(7)
         self.rows: dict[int, Row] = {}
         self.versions: dict[int, int] = {}
-        self.acked = 0
+        self.acked = self.applied = 0
         self.told: queue.Queue[tuple[int, int, Row, bool] | None] = queue.Queue()
         self._busy = threading.Event()
         self._lock = threading.RLock()
@@ -174,6 +175,7 @@ class Platform:
             for part, offset, row, gone in batch
         ]
         self._client.command(f"INSERT INTO {self.lake} VALUES {', '.join(listed)}")
+        self.applied += len(batch)
 
     def sink(self, sql: str) -> None:
         self.source.execute(SQL(sql))
@@ -186,6 +188,8 @@ class Platform:
         self.write(DELETED, None)
         for thread in self._threads:
             thread.start()
+        # else what is planted would be overwritten by what was written before
+        until(lambda: self.applied >= 2 * len(QUIET) + len(HOT) + 2, 60, 0.05, "the first changes to be applied")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -356,7 +356,7 @@ def test_a_run_whose_samples_are_taken_away_says_so_at_its_next_look(
     """Its folder, or a file in it: unknown at once, with the path, not a wait in vain for what nobody can see."""
     (tmp_path / "run").mkdir()
     folder = tmp_path / "run" / "samples"
-    run: Any = SimpleNamespace(_tail=sampled(folder), sampler=SimpleNamespace(alive=True))
+    run: Any = SimpleNamespace(_tail=sampled(folder), sampler=SimpleNamespace(alive=True), canary=None)
     Run.watching(run)
     how(folder)
     with pytest.raises(Halt, match=rf"{folder}/\d.jsonl was removed, or another.*so nothing can be measured") as caught:
@@ -377,7 +377,7 @@ def test_an_alert_without_samples_is_no_advice_to_install_something() -> None:
 def test_records_that_the_ledger_does_not_know_are_named() -> None:
     """Hop, group and id, the first of them."""
     rows = {name: np.array([7, 8], dtype=np.int64) for name in TRADES.types}
-    trades = live({"exchange": Hanging(rows=rows)})
+    trades = live({"exchange": SimpleNamespace(rows=lambda *_: rows)})
     assert verify._unknown(trades, [[*BTC, 7, 1], [*BTC, 9, 1]]) == ["binance/BTCUSDT 7", "binance/BTCUSDT 9"]
     late = {
         "rows": 5,

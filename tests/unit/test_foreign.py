@@ -101,7 +101,7 @@ def test_what_is_left_out_is_unjudged(tmp_path: Path, table: str, unjudged: set[
 def test_where_no_number_counts_records_their_order_is_not_judged(tmp_path: Path) -> None:
     """Rather than unknown in every run: nobody can tell it there."""
     untold = filled_in(ROOT / "tests" / "e2e" / "events" / "gameday.toml", tmp_path).untold()
-    assert untold["order"] == "no hop is a log whose records a number counts"
+    assert untold["order"] == "no hop is a log whose records a number counts in its order"
 
 
 def test_without_cursors_no_position_is_judged(tmp_path: Path) -> None:

@@ -68,6 +68,9 @@ class Script:
     def say(self, text: str) -> None:
         """Nobody listens."""
 
+    def land(self) -> None:
+        self.order.append("land")
+
     def held(self) -> None:
         """Not aborted."""
 
@@ -132,8 +135,8 @@ def test_the_steps_come_in_their_order() -> None:
     result = script.run()
     assert script.order == [
         "preflight", "baseline", "announce", "wait", "inject", "wait", "diagnose", "recover", "heal",
-        "prove nothing is left", "wait until recovered", "verify by the runbook", "gather evidence", "judge", "close",
-        "compare", "record", "notify",
+        "prove nothing is left", "wait until recovered", "verify by the runbook", "gather evidence", "judge", "land",
+        "close", "compare", "record", "notify",
     ]  # fmt: skip
     assert result.verdict is Verdict.PASS
 

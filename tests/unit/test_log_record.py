@@ -286,3 +286,33 @@ def test_a_condition_that_is_none_is_refused() -> None:
         "hops.log.deleted is True. Remedy: a path where true stands in a message that deletes, or a table such as "
         '{ "payload.op" = "d" }'
     ]
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ({"id": "gameday-*"}, [True, False, False]),
+        ({"not id": "gameday-*"}, [False, True, True]),
+        ({"$key": "gameday-*"}, [True, False, False]),
+        ({"not $key": ["gameday-*", "other"]}, [False, False, True]),
+        ({"id": ["x", "gameday-*"]}, [True, True, False]),
+        ({"$headers.by": "canary"}, [True, False, False]),
+    ],
+)
+def test_where_takes_a_prefix_and_its_opposite(where: Mapping[str, Any], kept: list[bool]) -> None:
+    """Whether messages are read one by one or all at once; a message without that field is not one of those."""
+    mistakes: list[str] = []
+    given = {"key": ["n"], "sequence": "n", "hops": ["log", "sink"], "visible": "sink", "path": ["consumer"]}
+    of = stream("orders", given, given["hops"], mistakes)
+    assert of is not None
+    messages = [
+        Message("t", 0, 0, None, b"gameday-1", b'{"id": "gameday-1", "n": 1}', [("by", b"canary")]),
+        Message("t", 0, 1, None, b"other", b'{"id": "x", "n": 2}'),
+        Message("t", 0, 2, None, None, b'{"n": 3}'),
+    ]
+    read = reader(of, {"where": where}, "hops.log", mistakes)
+    assert not mistakes
+    assert [bool(list(read.records(message))) for message in messages] == kept
+    table = read.columns(messages, [message.value or b"" for message in messages])
+    assert table is not None
+    assert [number in table[0] for number in range(3)] == kept

@@ -102,8 +102,9 @@ def compare(evidence: Evidence) -> list[Damage]:
                 found.append(_against_window(digest, group, held, expected))
             continue
         for reference in [r for r, d in judged(evidence) if d is digest]:
-            for group in dict.fromkeys([*reference.groups, *digest.groups]):
-                right, held = reference.groups.get(group, EMPTY), digest.groups.get(group, EMPTY)
+            should = reference.groups if digest.right is None else digest.right
+            for group in dict.fromkeys([*should, *digest.groups]):
+                right, held = should.get(group, EMPTY), digest.groups.get(group, EMPTY)
                 found.append(_settled(evidence, _against(reference, digest, group, right, held)))
     found += _surplus(evidence)
     return [d for d in found if d.lost or d.doubled or d.changed or not d.told]
