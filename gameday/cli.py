@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from gameday.errors import Busy, ConfigError, GamedayError, NotUp
 from gameday.model import Verdict
@@ -49,8 +48,9 @@ PIPED_COLUMNS = 400
 """Programs read a row on a line, however narrow the terminal is."""
 
 _terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed when the command began
-out = Console(highlight=False, soft_wrap=True, width=None if _terminal else PIPED_COLUMNS)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# No markup: names and answers come from outside, and [archive] is one. What is coloured is a Text.
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if _terminal else PIPED_COLUMNS)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -110,20 +110,64 @@ def start(component: Annotated[str, typer.Argument(help="A component, as `gameda
     stack = _stack()
     stack.touchable(component)
     stack.host(component).start(component)
-    out.print(f"{component} runs", markup=False)
+    out.print(f"{component} runs")
 
 
 # ---- looking -----------------------------------------------------------------------------------------------
 
 
 @app.command()
+def init(
+    project: Annotated[str, typer.Option(help="The Compose project, as `docker compose ls` has it.")] = "",
+    kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Brokers, several separated by commas.")] = "",
+    kafka_client: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A setting of librdkafka's, such as security.protocol=SASL_SSL."),
+    ] = None,
+    clickhouse: Annotated[str, typer.Option(metavar="URL", help="http://user:password@host:8123")] = "",
+    postgres: Annotated[str, typer.Option(metavar="DSN", help="postgresql://user:password@host:5432/database")] = "",
+    prometheus: Annotated[str, typer.Option(metavar="URL", help="http://host:9090")] = "",
+    prefect: Annotated[str, typer.Option(metavar="URL", help="gameday's own Prefect server.")] = "",
+) -> None:
+    """Look at a running platform and write a gameday.toml for it: every guess with where it is from, and a QUESTION
+    where only you know. Nothing of the platform is changed. Exit 3 when its records are not yet as the file says."""
+    from gameday.reports.found import found
+    from tasks.init import Asked, look_again, looked, text_of
+
+    path = Path(os.environ.get("GAMEDAY_CONFIG") or "gameday.toml").resolve()
+    asked = Asked(project, kafka, dict(map(_split, kafka_client or ())), clickhouse, postgres, prometheus, prefect)
+    asked.check()
+    if path.exists():
+        if not sys.stdin.isatty():
+            raise ConfigError(f"{path} is there already. Remedy: gameday --config OTHER init, or move it away")
+        typer.confirm(f"{path} is there already. Overwrite it?", abort=True)
+    _writable(path)
+    page = text_of(looked(asked, path.parent.name, lambda line: out.print(line)))
+    path.write_text(page.text, encoding="utf-8")
+    out.print(f"{path} is written, with {len(page.questions)} questions:")
+    for question in page.questions:
+        out.print(f"- {question}")
+    for name in page.secrets:
+        out.print(f"export {name}=… before any other command: its value is not in the file")
+    rows = look_again(page, path)
+    out.print(found(rows))
+    if not all(row["ok"] for row in rows):
+        out.print(f"Next: answer the questions, mend what is a no, then gameday --config {path} check --look")
+        raise typer.Exit(EXIT_NO_VERDICT)
+    out.print(f"Next: answer the questions, then gameday --config {path} check")
+
+
+@app.command()
 def status(as_json: AsJson = False) -> None:
     """Components, links, streams with their lag, open injections, and who holds the stack."""
+    from gameday.reports.found import down
     from tasks.survey import survey
 
     seen = survey(_stack())
     if as_json:
         out.print_json(json.dumps(seen))
+    elif (told := down(seen)) is not None:
+        out.print(f"{told}. Remedy: gameday up, or start it as you do (docker compose up -d); gameday check says more")
     else:
         _print_status(seen)
     if not seen["well"]:
@@ -142,7 +186,7 @@ def check(
     why. Exit 3 when something wasn't found or, with --look, is not as it is declared; or when no test can run."""
     _quiet_prefect(None)  # only a channel that refers to a block of Prefect's needs it
     from flows import definitions
-    from gameday.reports.words import plain
+    from gameday.reports.found import found
     from tasks.survey import requirements
 
     stack = _stack()
@@ -154,11 +198,7 @@ def check(
     if as_json:
         out.print_json(json.dumps(rows))
     else:
-        table = Table("what", "found", "note", box=None, pad_edge=False)
-        for row in rows:
-            missing = "[yellow]skipped[/]" if row["what"].startswith("test ") else "[red]no[/]"
-            table.add_row(row["what"], "yes" if row["ok"] else missing, Text(plain(row["note"])))
-        out.print(table)
+        out.print(found(rows))
     tests = [row["ok"] for row in rows if row["what"].startswith("test ")]
     if not any(tests) or not all(row["ok"] for row in rows if not row["what"].startswith("test ")):
         raise typer.Exit(EXIT_NO_VERDICT)
@@ -254,7 +294,6 @@ def abort() -> None:
         healed = mending.heal_open(_stack(), by="gameday abort", why="its run and its guardian were gone")
     out.print(
         "aborted; " + ("mended: " + ", ".join(_act(a) for a in healed) if healed else "nothing was broken"),
-        markup=False,
     )
 
 
@@ -276,14 +315,14 @@ def heal(
         from gameday.undo import claim
 
         run = claim.displace(stack.config.history.get_secret_value(), stack.name, displace)
-        out.print(f"run {run} on machine {displace} has lost the stack", markup=False)
+        out.print(f"run {run} on machine {displace} has lost the stack")
     if dry_run:
         told = [_would(entry) for entry in Journal(stack.state.journal).open_entries()]
     else:
         acts = mending.heal_open(stack, by="gameday heal", why="asked on the command line")
         told = [f"mended {_act(act)} of run {act.run}" for act in acts]
     for line in told or ["nothing is open"]:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 @app.command()
@@ -296,7 +335,7 @@ def hold(
     from gameday.undo import lease
 
     lease.hold(State.default().ensure(), _moment(until))
-    out.print(lease.hold_reason(State.default()) or "", markup=False)
+    out.print(lease.hold_reason(State.default()) or "")
 
 
 @app.command()
@@ -336,7 +375,7 @@ def list_points(
             table.add_row(role, name, p["term"] or "", left, str(p["evaluated"]), str(p["fired"]), p["about"])
     out.print(table)
     for role in [role for role, listed in found.items() if not listed]:
-        out.print(f"{role}: no process listens. Remedy: start it with FAILPOINTS_ENABLE=1", markup=False)
+        out.print(f"{role}: no process listens. Remedy: start it with FAILPOINTS_ENABLE=1")
 
 
 @failpoints.command()
@@ -357,7 +396,7 @@ def arm(
     points = stack.points(component)
     with mending.take_to_mend(stack):
         points.arm(point, term, ttl_s, "gameday failpoints arm")
-    out.print(f"{point} of {component} is armed for {ttl_s:g} s: {term}", markup=False)
+    out.print(f"{point} of {component} is armed for {ttl_s:g} s: {term}")
 
 
 @failpoints.command()
@@ -366,7 +405,7 @@ def disarm(component: Role, point: PointName) -> None:
     stack = _stack()
     stack.touchable(component)
     stack.points(component).disarm(point)
-    out.print(f"{point} of {component} is not armed", markup=False)
+    out.print(f"{point} of {component} is not armed")
 
 
 @failpoints.command()
@@ -381,7 +420,7 @@ def wait(
     points.wait(point, fired, within_s)
     for last in points.firings(point)[-1:]:
         how = f"{last['action']} at hit {last['hit']} in pid {last['pid']}"
-        out.print(f"{point} of {component} fired: {how}", markup=False)
+        out.print(f"{point} of {component} fired: {how}")
 
 
 # ---- afterwards ------------------------------------------------------------------------------------------
@@ -435,7 +474,7 @@ def report(
         raise NotUp("there is no report yet. Remedy: gameday run --all")
     index = site.refresh(state)
     found = index if night is None else state.report(_night(night, known))
-    out.print(str(found), markup=False)
+    out.print(str(found))
     if open_ and not webbrowser.open(found.as_uri()):
         raise GamedayError(f"no browser could be opened. Remedy: open {found} yourself")
 
@@ -450,7 +489,7 @@ def selftest(as_json: AsJson = False) -> None:
         out.print_json(json.dumps([{"check": f.check, "verdict": str(f.verdict), "why": f.why} for f in findings]))
     else:
         for f in findings:
-            out.print(f"{f.verdict!s:8} {f.check}: {f.why}", markup=False)
+            out.print(f"{f.verdict!s:8} {f.check}: {f.why}")
     if any(f.verdict is not Verdict.PASS for f in findings):
         raise typer.Exit(EXIT_NO_VERDICT)
 
@@ -462,7 +501,7 @@ def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g.
     from gameday.stack.config import folder_of_runbooks, folder_of_tests
 
     for path in scaffold(name, folder_of_tests(), folder_of_runbooks()):
-        out.print(str(path), markup=False)
+        out.print(str(path))
 
 
 # ---- helpers -----------------------------------------------------------------------------------------------
@@ -478,26 +517,26 @@ def main() -> None:
         code = EXIT_INTERRUPTED
     except signals.Stopped as e:
         code = EXIT_NO_VERDICT
-        err.print(f"stopped by {e}{_left()}", markup=False)
+        err.print(f"stopped by {e}{_left()}")
     except typer._click.ClickException as e:  # usage errors: click words them and knows their exit code
         e.show()
         code = e.exit_code
     except Exception as e:  # noqa: BLE001 - whatever it was, it is no fail of the platform: exit code 1 is only that
         code = _explain(e)
     if code == EXIT_INTERRUPTED:
-        err.print(f"interrupted{_left()}", markup=False)
+        err.print(f"interrupted{_left()}")
     out.file.flush()
     for line in console.lost():
-        err.print(f"gameday: {line}. The exit code says what was found", markup=False)
+        err.print(f"gameday: {line}. The exit code says what was found")
     sys.exit(code)
 
 
 def _explain(error: Exception) -> int:
     """Say what went wrong; the exit code for it. What gameday can't explain is a bug, and told with where it is."""
     if isinstance(error, GamedayError):
-        err.print(f"gameday: {error}", markup=False, style="red")
+        err.print(f"gameday: {error}", style="red")
         return error.exit_code
-    err.print("".join(traceback.format_exception(error)), markup=False)
+    err.print("".join(traceback.format_exception(error)))
     return EXIT_NO_VERDICT
 
 
@@ -514,7 +553,7 @@ def _left() -> str:
 
 def say(text: str) -> None:
     """One line of progress, with the time."""
-    out.print(f"{datetime.now():%H:%M:%S} {text}", markup=False)
+    out.print(f"{datetime.now():%H:%M:%S} {text}")
 
 
 def _stack() -> Any:
@@ -587,7 +626,7 @@ def _choose(names: list[str], variants: str, params: list[str], stack: Stack | N
 def _split(param: str) -> tuple[str, str]:
     name, equals, value = param.partition("=")
     if not equals:
-        raise ConfigError(f"-p {param!r} is not NAME=VALUE")
+        raise ConfigError(f"{param!r} is not NAME=VALUE")
     return name, value
 
 
@@ -624,8 +663,8 @@ def _tell(here: Night, json_file: Path | None, junit_file: Path | None) -> None:
             out.print()
             out.print(table.render(judged))
             for finding in here.findings:
-                out.print(f"{finding.check}: {finding.verdict}: {finding.why}", markup=False)
-            out.print(f"report: {State.default().report(here.id)}", markup=False)
+                out.print(f"{finding.check}: {finding.verdict}: {finding.why}")
+            out.print(f"report: {State.default().report(here.id)}")
     except Exception as e:  # noqa: BLE001 - it is said, and changes no exit code
         _explain(e)
 
@@ -652,7 +691,6 @@ def _write(path: Path, text: str) -> None:
     except OSError as e:
         err.print(
             f"gameday: {path} can't be written: {e.strerror}. The results are also in the state folder: gameday report",
-            markup=False,
             style="red",
         )
 
@@ -707,7 +745,7 @@ def _print_status(seen: dict[str, Any]) -> None:
         out.print(links)
     out.print()
     for line in seen["notes"]:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def _link(row: dict[str, Any]) -> str:

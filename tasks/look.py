@@ -112,13 +112,14 @@ def look(stack: Stack) -> list[dict[str, Json]]:
 
     ok: False where the declaration is wrong, or nothing could be looked at.
     """
-    places = [
-        Place(
-            name, hop, live.stream, str(stack.config.hops[name].settings.get("kind", "")), name == live.stream.hops[0]
-        )
-        for live in stack.streams.values()
-        for name, hop in live.hops.items()
-    ]
+    places, unmade = [], []
+    for live in stack.streams.values():
+        for name in live.stream.hops:
+            try:
+                kind = str(stack.config.hops[name].settings.get("kind", ""))
+                places.append(Place(name, live.made(name), live.stream, kind, name == live.stream.hops[0]))
+            except GamedayError as e:
+                unmade.append({"what": f"look at {name}", "ok": False, "note": str(e), "look": {}})
     notes = {
         place.name: "its rows are made of another hop's records: not looked at"
         if isinstance(place.hop, Derived)
@@ -127,7 +128,7 @@ def look(stack: Stack) -> list[dict[str, Json]]:
         if isinstance(place.hop, Derived | Attempts)
     }
     places = [place for place in places if place.name not in notes]
-    with ThreadPoolExecutor(2 * len(places)) as pool:
+    with ThreadPoolExecutor(2 * len(places) or 1) as pool:
         asked = [(place, pool.submit(_asked, place.settled, f"a look at {place.name}")) for place in places]
         seen = [(place, told.result()) for place, told in asked]
         rows = [_hop_row(place, told) for place, told in seen]
@@ -142,7 +143,8 @@ def look(stack: Stack) -> list[dict[str, Json]]:
             if left.stream is right.stream
         ]
         rows += [_pair_row(left, right, told.result()) for left, right, told in pairs]
-    return rows + [{"what": f"look at {name}", "ok": True, "note": note, "look": {}} for name, note in notes.items()]
+    left_out = [{"what": f"look at {name}", "ok": True, "note": note, "look": {}} for name, note in notes.items()]
+    return unmade + rows + left_out
 
 
 def readable(hop: Hop, heads: Mapping[Group, int], gapless: bool) -> str:

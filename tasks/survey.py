@@ -15,7 +15,7 @@ from functools import partial
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import NOT_WATCHED, Group, Json
 from gameday.plan import FailureTest, Inject
-from gameday.ports import Inside, Isolate, Links, Probe
+from gameday.ports import Host, Inside, Isolate, Links, Probe
 from gameday.records.declaration import Stream
 from gameday.runbooks.blocks import read
 from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
@@ -39,20 +39,20 @@ ANSWER_WITHIN_S = 30.0
 
 def survey(stack: Stack) -> dict[str, Json]:
     """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...]}: one look."""
-    probes = [spec for spec in stack.probes() if spec.series.startswith("component/")]
-    hosts = {name: stack.named_host(name) for name in stack.config.hosts}
+    probes, unmade = _probes(stack)
+    hosts, untold = _hosts(stack)
     with ThreadPoolExecutor(ASKED_MAX) as pool:
         heads = {
             name: [
-                pool.submit(answer, live.ledger.heads, ANSWER_WITHIN_S, f"the heads of {live.stream.hops[0]}"),
-                pool.submit(answer, live.visible.heads, ANSWER_WITHIN_S, f"the heads of {live.stream.visible}"),
+                pool.submit(answer, partial(_heads, live, hop), ANSWER_WITHIN_S, f"the heads of {hop}")
+                for hop in (live.stream.hops[0], live.stream.visible)
             ]
             for name, live in stack.streams.items()
         }
         troubles = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
         runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
         links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
-        left = pool.submit(mending.nothing_left, stack)
+        left = pool.submit(_left, stack)
         notes = _holders(stack)
     streams: list[Json] = []
     trouble: list[str] = []
@@ -63,7 +63,7 @@ def survey(stack: Stack) -> dict[str, Json]:
     components = []
     for role, component in stack.config.components.items():
         mine = [(name, answer.result()) for (_, of, name), answer in troubles if of == role]
-        silent = [f"{name}: {why}" for name, why in mine if why]
+        silent = [*([unmade[role]] if role in unmade else []), *(f"{name}: {why}" for name, why in mine if why)]
         components.append(
             {
                 "name": role,
@@ -79,28 +79,27 @@ def survey(stack: Stack) -> dict[str, Json]:
         "components": components,
         "links": [link for answer in links for link in answer.result()],
         "streams": streams,
-        "notes": [*notes, *left.result(), *courier.undelivered(stack.state), *trouble],
+        "notes": [*notes, *untold, *left.result(), *courier.undelivered(stack.state), *trouble],
     }
 
 
 def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> list[dict[str, Json]]:
     """One row for everything that the configuration names and every test: found or not, and why. Raises ConfigError
-    with all that is wrong with the tables of drivers and hosts."""
+    with all that is wrong with the tables of drivers and hosts; one whose package is missing is a row."""
     if mistakes := stack.mistakes():
         raise ConfigError(f"{stack.path}: " + "; ".join(mistakes))
-    asks: dict[str, Callable[[], str]] = {}
+    asks: dict[str, Callable[[], str]] = {}  # each makes what it asks: one that can't be made keeps no other from it
     for live in stack.streams.values():
-        for name, hop in live.hops.items():
-            gapless = live.stream.gapless
-            asks[f"hop {name}"] = lambda hop=hop, gapless=gapless: readable(hop, hop.heads(), gapless)  # type: ignore[misc]
+        for name in live.stream.hops:
+            asks[f"hop {name}"] = partial(_hop, live, name)
     if stack.config.canary is not None:
         asks["canary"] = lambda: _canary(stack)
-    for name, cursor in stack.cursors.items():
-        asks[f"cursor {name}"] = lambda cursor=cursor: f"{len(cursor.position())} slots"  # type: ignore[misc]
-    for stop in stack.stops():
-        asks[f"stop {stop.name}"] = lambda stop=stop: stop.crossed() or "not crossed"  # type: ignore[misc]
-    if (archive := stack.archive) is not None:
-        asks["archive"] = lambda: f"{sum(archive.heads().values()):,} records"
+    for name in stack.config.cursors:
+        asks[f"cursor {name}"] = lambda name=name: f"{len(stack.cursor(name).position())} slots"  # type: ignore[misc]
+    for name in stack.config.stops:
+        asks[f"stop {name}"] = lambda name=name: stack.stop(name).crossed() or "not crossed"  # type: ignore[misc]
+    if stack.config.archive is not None:
+        asks["archive"] = lambda: _archive(stack)
     for alert, role in _watched(stack, tests):
         asks[f"alert {alert} of {role}"] = lambda alert=alert, role=role: _alert(stack, alert, role)  # type: ignore[misc]
     asks["alerts"] = lambda: NOT_WATCHED if stack.alerts is None else f"firing: {', '.join(stack.firing()) or 'none'}"
@@ -118,7 +117,8 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
     ]
     rows += [{"what": what, **answer.result()} for what, answer in asked]
     rows += isolated.result()
-    if unknown := [spec.series.removeprefix("component/") for spec in stack.probes() if _anybody(spec)]:
+    rows += [{"what": f"host {name}", "ok": False, "note": why} for name, why in _unmade_hosts(stack).items()]
+    if unknown := [spec.series.removeprefix("component/") for spec in _probes(stack)[0] if _anybody(spec)]:
         note = f"whoever answers is taken for the component, as who listens can't be told: {', '.join(unknown)}"
         rows.append({"what": "answers", "ok": True, "note": note})
     for name in stack.config.channels:
@@ -132,10 +132,59 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
     return rows
 
 
+def _probes(stack: Stack) -> tuple[list[ProbeSpec], dict[str, str]]:
+    """The components' probes; and component -> why its own can't be made."""
+    specs: list[ProbeSpec] = []
+    unmade: dict[str, str] = {}
+    for role in stack.config.components:
+        try:
+            specs += stack.component_probes(role)
+        except GamedayError as e:
+            unmade[role] = str(e)
+    return specs, unmade
+
+
+def _hosts(stack: Stack) -> tuple[dict[str, Host], list[str]]:
+    """The hosts that can be made, and why others can't."""
+    unmade = _unmade_hosts(stack)
+    made = {name: stack.named_host(name) for name in stack.config.hosts if name not in unmade}
+    return made, [f"hosts.{name}: {why}" for name, why in unmade.items()]
+
+
+def _unmade_hosts(stack: Stack) -> dict[str, str]:
+    """Host -> why it can't be made: a package is missing, or a setting is wrong."""
+    found = {}
+    for name in stack.config.hosts:
+        try:
+            stack.named_host(name)
+        except GamedayError as e:
+            found[name] = str(e)
+    return found
+
+
+def _left(stack: Stack) -> list[str]:
+    try:
+        return mending.nothing_left(stack)
+    except GamedayError as e:
+        return [f"whether something is broken is not known: {e}"]
+
+
+def _heads(live: LiveStream, name: str) -> Mapping[Group, int]:
+    return live.made(name).heads()
+
+
+def _hop(live: LiveStream, name: str) -> str:
+    hop = live.made(name)
+    return readable(hop, hop.heads(), live.stream.gapless)
+
+
+def _archive(stack: Stack) -> str:
+    assert stack.archive is not None
+    return f"{sum(stack.archive.heads().values()):,} records"
+
+
 def _anybody(spec: ProbeSpec) -> bool:
     """Whether a component's probe would take anybody's answer for the component's."""
-    if not spec.series.startswith("component/"):
-        return False
     if not isinstance(spec.probe, OfItsOwn):
         return True
     with suppress(GamedayError):
@@ -146,11 +195,11 @@ def _anybody(spec: ProbeSpec) -> bool:
 def _watched(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[tuple[str, str]]:
     """Each (alert, component) that a test is about which can run here, once."""
     known: dict[tuple[str, str], None] = {}
-    for test in tests.values() if stack.alerts is not None else ():
+    for test in tests.values() if stack.config.alerts is not None and stack.config.alerts.url else ():
         for params in parameter_sets(test, stack.config):
             chosen = test(**params)
             roles = [step.fault.component for step in chosen.plan if isinstance(step, Inject)]
-            if chosen.alert is not None and roles and not stack.misses(chosen):
+            if chosen.alert is not None and roles and not _lacks(stack, chosen):
                 known[chosen.alert.alert, chosen.alert.component or roles[-1]] = None
     yield from known
 
@@ -168,9 +217,12 @@ def _alert(stack: Stack, alert: str, role: str) -> str:
 
 def _isolation(stack: Stack) -> Iterator[dict[str, Json]]:
     """Components that are out of gameday's own reach too while they are cut off."""
+    unmade = _unmade_hosts(stack)
     for role, component in stack.config.components.items():
+        if not component.opt_in or component.host in unmade:
+            continue
         host = stack.host(role)
-        if not component.opt_in or not isinstance(host, Isolate) or not isinstance(host, Inside):
+        if not isinstance(host, Isolate) or not isinstance(host, Inside):
             continue
         try:
             lost = host.attached(role)["published"]
@@ -186,11 +238,13 @@ def _isolation(stack: Stack) -> Iterator[dict[str, Json]]:
 
 def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> Iterator[dict[str, Json]]:
     """A row for each parameter set of each test: it can run here, or what it lacks; and one for what it can't judge."""
-    untold = stack.untold()
+    untold: Mapping[str, str] = {}
+    with suppress(GamedayError):  # a hop or host that can't be made has a row of its own
+        untold = stack.untold()
     for name, test in tests.items():
         for params in parameter_sets(test, stack.config):
             chosen = test(**params)
-            lacks = stack.misses(chosen)
+            lacks = _lacks(stack, chosen)
             for step in chosen.plan if not lacks else ():
                 if isinstance(step, Inject):
                     try:
@@ -202,6 +256,14 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
         checks = test(**dict.fromkeys(required(test), "")).checks
         if silent := [f"{c.__name__} ({untold[c.__name__]})" for c in checks if c.__name__ in untold]:
             yield {"what": f"checks of {name}", "ok": True, "note": f"can't be judged here: {'; '.join(silent)}"}
+
+
+def _lacks(stack: Stack, test: FailureTest) -> list[str]:
+    """What it needs and isn't here; also that a host or a driver which it needs can't be made."""
+    try:
+        return stack.misses(test)
+    except GamedayError as e:
+        return [str(e)]
 
 
 def _found(ask) -> dict[str, Json]:  # type: ignore[no-untyped-def]

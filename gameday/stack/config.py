@@ -77,6 +77,9 @@ TELLING = ("channels", "prefect.alert_url")
 """Where a secret may be missing until it is used: a chat's token keeps nothing from being mended."""
 
 
+UNSET_SHOWN_MAX, UNSET_EXPORTED_MAX = 3, 12
+"""Of names that have no value: of how many keys they are told, and how many of them are named to be exported."""
+
 STREAM_GONE = (
     "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
     "(docs/records.md)"
@@ -525,11 +528,11 @@ def _raw(path: Path) -> Mapping[str, Any]:
 def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
     """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
     wrong: list[tuple[str, str]] = []
-    unset: list[str] = []
+    unset: dict[str, str] = {}
     filled = _fill(raw, env, (), wrong, unset)
     mistakes = [f"{where} {why}" for where, why in wrong]
     if unset and not mistakes:
-        raise NotUp(f"{path}: {unset[0]}")
+        raise NotUp(f"{path}: {_unset(unset)}")
     if unset:  # with values that are not known nothing more can be told
         raise ConfigError(f"{path}: " + "; ".join(mistakes))
     said = {where for where, _ in wrong}
@@ -706,11 +709,25 @@ def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
     return ConfigError(f"{path}: {problems}")
 
 
+def _unset(places: Mapping[str, str]) -> str:
+    """All that is to be exported, and the first keys that need it. places: NAME -> where it is needed."""
+    by_place: dict[str, list[str]] = {}
+    for name, where in places.items():
+        by_place.setdefault(where, []).append(f"${{{name}}}")
+    shown = list(by_place.items())[:UNSET_SHOWN_MAX]
+    needed = [f"{where} needs {' and '.join(names)}" for where, names in shown]
+    if more := len(places) - sum(len(names) for _, names in shown):
+        needed.append(f"and there are {more} more")
+    exports = " ".join(f"{name}=…" for name in places) if len(places) <= UNSET_EXPORTED_MAX else "each of them"
+    verb = "is" if len(places) == 1 else "are"
+    return f"{', '.join(needed)}, which {verb} not set. Remedy: gameday up (embedded stack), or export {exports}"
+
+
 def _fill(
-    value: Any, env: Mapping[str, str], at: tuple[str, ...], wrong: list[tuple[str, str]], unset: list[str]
+    value: Any, env: Mapping[str, str], at: tuple[str, ...], wrong: list[tuple[str, str]], unset: dict[str, str]
 ) -> Any:
     """Replace ${NAME} in every string. wrong: where a mistake is and which is added for each; its value is left empty,
-    for it may hold a secret. unset: a sentence is added for each NAME that has no value."""
+    for it may hold a secret. unset: where each NAME is added that has no value."""
     where = ".".join(at)
     if isinstance(value, dict):
         wrong += [(where or "a name", why) for key in value for why in _unknown(key)]
@@ -728,10 +745,8 @@ def _fill(
             "not need Prefect. Remedy: ${NAME} from the environment"
         )
     missing = [name for name in VARIABLE.findall(value) if name not in env and not told]
-    unset += [
-        f"{where} needs ${{{name}}}, which is not set. Remedy: gameday up (embedded stack), or export {name}=…"
-        for name in missing
-    ]
+    for name in missing:
+        unset.setdefault(name, where)
     filled = _replaced(VARIABLE, value, lambda match: env.get(match[1]))
     later = told and (BLOCK.search(value) or VARIABLE.search(filled))  # then `revealed` fills it in
     if not mistakes and not missing and not later:

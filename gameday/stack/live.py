@@ -298,10 +298,10 @@ class Stack:
         for make in parts:
             try:
                 make()
-            except DriverError:  # no mistake of the file's: it is told where that part is asked
-                continue
-            except GamedayError as e:
+            except ConfigError as e:
                 found.append(str(e))
+            except GamedayError:  # no mistake of the file's, such as a missing package: told where that part is asked
+                continue
         return list(dict.fromkeys(found))
 
     def touchable(self, role: str) -> None:
@@ -394,7 +394,12 @@ class Stack:
 
     @cached_property
     def cursors(self) -> Mapping[str, Cursor]:
-        return {name: self._driver("cursors", name, c, "Cursor") for name, c in self.config.cursors.items()}
+        return {name: self.cursor(name) for name in self.config.cursors}
+
+    def cursor(self, name: str) -> Cursor:
+        """One cursor, whatever is wrong with the others."""
+        made: Cursor = self._driver("cursors", name, self.config.cursors[name], "Cursor")
+        return made
 
     @cached_property
     def jobs(self) -> Mapping[str, Job]:
@@ -474,16 +479,8 @@ class Stack:
         """Every component's probes, the heads of each stream's ledger and visible hop, the cursors, the watches, and on
         demand the archive and its mirror, which are dear to read, and an alert of a component. See model.Samples for
         the series."""
-        for role, component in self.config.components.items():
-            for name, p in component.probes.items():
-                probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
-                host: object = self.host(role) if p.inside else None
-                if isinstance(host, Inside):
-                    probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
-                port, holder = _port(p.settings), self._holder(role)
-                if port is not None and holder is not None:
-                    probe = OfItsOwn(probe, holder, role, port)
-                yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
+        for role in self.config.components:
+            yield from self.component_probes(role)
         for live in self.streams.values():
             for hop in (live.stream.hops[0], live.stream.visible):
                 yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
@@ -503,20 +500,34 @@ class Stack:
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
             )
 
+    def component_probes(self, role: str) -> Iterator[ProbeSpec]:
+        """The probes of one component."""
+        for name, p in self.component(role).probes.items():
+            probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
+            host: object = self.host(role) if p.inside else None
+            if isinstance(host, Inside):
+                probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
+            port, holder = _port(p.settings), self._holder(role)
+            if port is not None and holder is not None:
+                probe = OfItsOwn(probe, holder, role, port)
+            yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
+
     def _holder(self, role: str) -> Holds | None:
         """The role's host, where it can tell who holds a port. What is only looked at needs no host."""
         try:
             host: object = self.host(role)
-        except ConfigError:
+        except GamedayError:
             return None
         return host if isinstance(host, Holds) else None
 
     def stops(self) -> list[Stop]:
         """The stack's own bounds, which end any run that crosses one; new ones, for each remembers what it has seen."""
-        return [
-            Stop(name, self._driver("stops", name, s, "Probe", timeout_s=s.timeout_s), s)
-            for name, s in self.config.stops.items()
-        ]
+        return [self.stop(name) for name in self.config.stops]
+
+    def stop(self, name: str) -> Stop:
+        """A new one of these."""
+        config = self.config.stops[name]
+        return Stop(name, self._driver("stops", name, config, "Probe", timeout_s=config.timeout_s), config)
 
     # ---- who is told ---------------------------------------------------------------------------------------
 

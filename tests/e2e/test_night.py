@@ -205,5 +205,5 @@ def test_status_and_check_show_what_there_is(stack_state: State) -> None:
     assert (status.returncode, check.returncode) == (0, 0), status.stdout + check.stdout
     for text in ("handler-kraken", "coinbase/BTC-USD", "broker-clickhouse", "whole", "no run holds the stack"):
         assert text in status.stdout, status.stdout
-    for text in ("hop gold", "archive", "cursor clickhouse", "test offload_failure", "can run"):
+    for text in ("hops.gold", "archive", "cursors.clickhouse", "test offload_failure", "can run"):
         assert text in check.stdout, check.stdout

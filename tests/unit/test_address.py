@@ -253,9 +253,16 @@ def test_what_is_no_login_stays(text: str) -> None:
     assert str(GamedayError(text)) == text
 
 
-@pytest.mark.parametrize("command", ["check", "status"])
-def test_no_command_prints_a_password(tmp_path: Path, command: str) -> None:
-    """No part of the platform answers: each error names an address."""
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("check", "monitor:***@127.0.0.1"),
+        ("status --json", "monitor:***@127.0.0.1"),
+        ("status", "stack trades is down: none of its 11 components runs or answers"),
+    ],
+)
+def test_no_command_prints_a_password(tmp_path: Path, command: str, told: str) -> None:
+    """No part of the platform answers: each error names an address; `status` alone is one line."""
     text = EMBEDDED.read_text().replace("http://127.0.0.1:", "http://monitor:hunter2@127.0.0.1:")
     text = text.replace("ui_url = ", "# ").replace("hunter2@127.0.0.1:${PREFECT", "hunter2@127.0.0.1:1${PREFECT")
     path = tmp_path / "gameday.toml"
@@ -263,13 +270,14 @@ def test_no_command_prints_a_password(tmp_path: Path, command: str) -> None:
     alerts = dict.fromkeys(("PROMETHEUS_URL", "ALERTMANAGER_URL"), "http://monitor:hunter2@127.0.0.1:1")
     here = state(tmp_path, EMBEDDED, **dict.fromkeys(SECRETS, "hunter2"), **alerts)
     env = {**os.environ, "GAMEDAY_STATE": str(here.root), "GAMEDAY_CONFIG": str(path)}
-    program = f"import sys; sys.argv = ['gameday', {command!r}]; from gameday.cli import main; main()"
+    program = f"import sys; sys.argv = ['gameday', *{command.split()!r}]; from gameday.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120
     )
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    assert "monitor:***@127.0.0.1" in done.stdout + done.stderr
+    assert told in done.stdout + done.stderr
+    assert command != "status" or done.stdout.count("\n") == 1
     assert "hunter2" not in done.stdout + done.stderr
 
 

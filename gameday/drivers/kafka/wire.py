@@ -28,8 +28,10 @@ Slot: TypeAlias = tuple[str, int]
 LATEST, EARLIEST = -1, -2
 """Instead of a time: the offset that the next record will get, and the lowest one kept."""
 
-FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, API_VERSIONS = 1, 2, 3, 9, 10, 18
-SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
+FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, LIST_GROUPS, API_VERSIONS = 1, 2, 3, 9, 10, 16, 18
+SASL_HANDSHAKE, DESCRIBE_CONFIGS, SASL_AUTHENTICATE = 17, 32, 36
+TOPIC = 2
+"""Whose settings DESCRIBE_CONFIGS tells."""
 CLIENT = "gameday"
 ANSWER_MAX_BYTES = 64 << 20
 PARTITION_MAX_BYTES = 1 << 20
@@ -81,9 +83,11 @@ class Cluster:
         answer = self._ask(self._brokers[0], API_VERSIONS, 0, b"")
         self._check(answer.int16(), "ApiVersions")
 
-    def leaders(self, topics: Sequence[str]) -> dict[Slot, int]:
-        """Partition -> its leader's id, -1 where there is none now."""
-        answer = self._ask(self._any(), METADATA, 4, _array(map(_string, topics)) + b"\0")  # 0: create none
+    def leaders(self, topics: Sequence[str] | None) -> dict[Slot, int]:
+        """Partition -> its leader's id, -1 where there is none now. topics: None: of every topic that is the
+        platform's own."""
+        named = struct.pack(">i", -1) if topics is None else _array(map(_string, topics))
+        answer = self._ask(self._any(), METADATA, 4, named + b"\0")  # 0: create none
         answer.int32()
         for _ in range(answer.int32()):
             node, host, port = answer.int32(), answer.string(), answer.int32()
@@ -93,13 +97,15 @@ class Cluster:
         answer.int32()
         found: dict[Slot, int] = {}
         for _ in range(answer.int32()):
-            error, topic, _internal = answer.int16(), answer.string(), answer.take(">b")
-            self._check(error, f"topic {topic}")
+            error, topic, internal = answer.int16(), answer.string(), answer.take(">b")
+            if topics is not None:
+                self._check(error, f"topic {topic}")
             for _ in range(answer.int32()):
                 _error, partition, leader, replicas = answer.take(">hiii")
                 answer.skip(4 * max(0, replicas))
                 answer.skip(4 * max(0, answer.int32()))
-                found[topic, partition] = leader
+                if topics is not None or not (error or internal):
+                    found[topic, partition] = leader
         return dict(sorted(found.items()))
 
     def offsets(self, leaders: Mapping[Slot, int], at_ms: int, committed: bool = False) -> dict[Slot, int]:
@@ -121,12 +127,50 @@ class Cluster:
 
     def committed(self, group: str, slots: Iterable[Slot]) -> dict[Slot, int]:
         """Partition -> the group's next offset; without those that it never committed."""
+        wanted = _topics({slot: struct.pack(">i", slot[1]) for slot in slots})
+        return self._committed(group, self._ask(self._coordinator(group), OFFSET_FETCH, 1, _string(group) + wanted))
+
+    def committed_anywhere(self, group: str) -> dict[Slot, int]:
+        """The same of every partition in which the group has a place."""
+        every = struct.pack(">i", -1)
+        return self._committed(group, self._ask(self._coordinator(group), OFFSET_FETCH, 2, _string(group) + every))
+
+    def groups(self) -> list[str]:
+        """The names of all consumer groups. After `leaders`, which tells the brokers."""
+        found: set[str] = set()
+        for broker in dict.fromkeys(self._addresses.values()):
+            answer = self._ask(broker, LIST_GROUPS, 0, b"")
+            self._check(answer.int16(), "the list of groups")
+            for _ in range(answer.int32()):
+                found.add(answer.string())
+                answer.string()
+        return sorted(found)
+
+    def configs(self, topics: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Topic -> these settings of it; without those that this user may not see."""
+        wanted = _array(map(_string, names))
+        asked = _array(struct.pack(">b", TOPIC) + _string(topic) + wanted for topic in topics)
+        answer = self._ask(self._any(), DESCRIBE_CONFIGS, 1, asked + b"\0")  # 0: no synonyms
+        answer.int32()
+        found: dict[str, dict[str, str]] = {}
+        for _ in range(answer.int32()):
+            answer.int16(), answer.string(), answer.take(">b")
+            mine = found.setdefault(answer.string(), {})
+            for _ in range(max(0, answer.int32())):
+                name = answer.string()
+                mine[name] = answer.string()
+                answer.take(">bbb")
+                for _ in range(max(0, answer.int32())):
+                    answer.string(), answer.string(), answer.take(">b")
+        return found
+
+    def _coordinator(self, group: str) -> tuple[str, int]:
         answer = self._ask(self._any(), FIND_COORDINATOR, 0, _string(group))
         self._check(answer.int16(), f"group {group}")
         answer.int32()
-        coordinator = (answer.string(), answer.int32())
-        wanted = _topics({slot: struct.pack(">i", slot[1]) for slot in slots})
-        answer = self._ask(coordinator, OFFSET_FETCH, 1, _string(group) + wanted)
+        return answer.string(), answer.int32()
+
+    def _committed(self, group: str, answer: _Answer) -> dict[Slot, int]:
         found: dict[Slot, int] = {}
         for topic in answer.each():
             partition, offset = answer.take(">iq")

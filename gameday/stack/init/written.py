@@ -1,0 +1,649 @@
+"""What was guessed -> the text of a gameday.toml that a person can read: every guess with where it is from, and a
+QUESTION where only a person knows.
+
+No password is written: each becomes ${NAME}, and `secrets` has its value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gameday.stack.init.seen import Broker, Container, Engine, Group, Queue, Seen, Store, Table
+from gameday.stack.init.streams import Guessed, Held
+from gameday.system import address
+
+__all__ = ["Written", "kind_of", "written"]
+
+WIDTH = 120
+LONGEST_TEST_S = 1_800
+"""A failure test with its baseline and its deadlines: what a run is judged by must be in the log until its end."""
+
+FLUSH_MS_MAX = 1_000
+"""A slower rhythm hides what happens inside it."""
+
+MANY_ROWS = 100_000
+"""Of more, the newest are asked for, not all, twenty times a second."""
+
+LIVE_SHARE_MAX = 0.5
+"""A group that is further behind than this share of the log has probably ended."""
+
+LISTED_MAX = 12
+ASIDE_MAX = 40
+
+TOOLS = re.compile(
+    r"(^|[-_/])(ui|akhq|console|exporter|kafdrop|init|setup|create|migrate|migrations?|registry)([-_:]|$)"
+)
+KINDS = (
+    ("debezium|kafka-connect|cp-kafka-connect", "connect"),
+    ("redpanda|kafka", "broker"),
+    ("clickhouse-keeper|zookeeper", "keeper"),
+    ("clickhouse", "clickhouse"),
+    ("postgres|timescale", "postgres"),
+    ("minio|seaweed", "s3"),
+    ("^prometheus", "prometheus"),
+)
+"""Words of an image's name -> what it is. The failure tests know a broker, a clickhouse and an s3 by these names."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """text: the file. secrets: NAME -> what ${NAME} stands for. questions: those that it asks."""
+
+    text: str
+    secrets: Mapping[str, str]
+    questions: Sequence[str]
+
+
+@dataclass
+class _Page:
+    """The file as it grows."""
+
+    lines: list[str] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
+    questions: list[str] = field(default_factory=list)
+
+    def table(self, header: str, *notes: str) -> None:
+        self.lines += ["", *(line for note in notes for line in _comment(note)), f"[{header}]"]
+
+    def rule(self, title: str) -> None:
+        self.lines += ["", f"# ---- {title} {'-' * (WIDTH - 8 - len(title))}"]
+
+    def set(self, key: str, value: Any, why: str = "", question: str = "") -> None:
+        """One setting, with where it is from; or with what is to be asked about it."""
+        if question:
+            self.ask(question)
+        text = f"{_key(key)} = {_value(value)}"
+        aside = f"{text:<41} # {_plain(why)}"
+        if why and len(aside) > WIDTH:
+            self.note(why)
+            aside = text
+        self.lines.append(aside if why else text)
+
+    def ask(self, question: str) -> None:
+        self.questions.append(_plain(question))
+        self.note(f"QUESTION: {question}")
+
+    def note(self, text: str) -> None:
+        self.lines += _comment(text)
+
+    def hidden(self, url: str, name: str) -> str:
+        """An address without its password: ${NAME_PASSWORD} stands for it."""
+        return _hidden(url, f"{name}_PASSWORD", self.secrets)
+
+    def client(self, broker: Broker) -> dict[str, str]:
+        """librdkafka's settings, without passwords too."""
+        found = dict(broker.client)
+        for key in found:
+            if key.endswith("password"):
+                name = "KAFKA_KEY_PASSWORD" if "key" in key else "KAFKA_PASSWORD"
+                self.secrets[name], found[key] = found[key], f"${{{name}}}"
+        return found
+
+
+def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str]) -> Written:
+    """aside: what was seen and is in no stream."""
+    page = _Page()
+    page.set("name", _slug(seen.name), "the stack's name, in reports and messages")
+    page.set(
+        "history",
+        "postgresql://127.0.0.1/gameday",
+        question="where is gameday's own Postgres, which keeps what runs found? Never the platform's: what is broken "
+        "must not take it along. With a password: ${NAME}, and export NAME.",
+    )
+    page.table("prefect")
+    api = page.hidden(seen.prefect_url, "PREFECT")
+    if seen.prefect_answers and seen.prefect_given:
+        page.set("api_url", api, "as it was given, and it answers")
+    elif seen.prefect_answers:
+        page.set("api_url", api, question="is this Prefect server gameday's own? It answers; the platform's is none.")
+    else:
+        page.set("api_url", api, question="where is gameday's own Prefect server? None answers here.")
+    roles = _roles(seen)
+    page.rule("what a record is: docs/records.md")
+    named = _named(streams)
+    if not named:
+        _no_stream(page, roles)
+    for one in named:
+        _stream(page, one, roles)
+    if len(named) > 1:
+        page.note("A run in which a stream has no record is unknown: leave out what nobody would miss, with its hops.")
+    _components(page, seen, roles)
+    page.rule("where the records rest")
+    for one in named:
+        _hops(page, seen, one)
+    if not named:
+        _no_hops(page, seen)
+    _cursors(page, seen, [topic for one in named for topic in one.stream.parts])
+    if seen.alerts is not None:
+        _alerts(page, seen, roles)
+    aside = [*aside, *_unread(seen)]
+    if aside:
+        page.rule("seen, and in no stream")
+        for line in aside[:ASIDE_MAX]:
+            page.note(line)
+        if len(aside) > ASIDE_MAX:
+            page.note(f"and {len(aside) - ASIDE_MAX} more")
+    return Written("\n".join([*_head(seen, page), *page.lines, ""]), page.secrets, page.questions)
+
+
+def _unread(seen: Seen) -> Iterator[str]:
+    """What there was too much of."""
+    if seen.broker is not None and seen.broker.unread:
+        yield f"{seen.broker.unread} more topics hold messages, and were not looked into"
+    for store in seen.stores:
+        if store.unread:
+            yield f"{store.unread} more tables of {store.driver} hold rows, and were not looked into"
+        for name, tables in store.publications.items():
+            yield f"publication {name} of Postgres: {', '.join(tables[:LISTED_MAX])}"
+        for name, state in store.slots.items():
+            yield f"replication slot {name} ({state}): a consumer's place; it can be [cursors.{_slug(name)}]"
+
+
+def _head(seen: Seen, page: _Page) -> Iterator[str]:
+    yield from _comment(
+        "Written by `gameday init`, from what it saw. A comment says where a guess is from. "
+        f"{len(page.questions)} times QUESTION marks what only you know. Then: gameday --config THIS check --look"
+    )
+    for name in page.secrets:
+        yield from _comment(f"Before any gameday command: export {name}=…, the password as it is, not percent-encoded")
+    for trouble in seen.troubles:
+        yield from _comment(f"Not looked at: {trouble}")
+    yield ""
+
+
+# ---- the stream ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A stream with the names that it and its hops have in the file: the log's, then the tables'."""
+
+    name: str
+    stream: Guessed
+    hops: Sequence[str]
+
+
+def _named(streams: Sequence[Guessed]) -> list[_Named]:
+    """Each name stands for one stream, or for one hop of one stream."""
+    found: list[_Named] = []
+    taken: set[str] = set()
+    names: set[str] = set()
+
+    def free(wanted: Sequence[str], among: set[str]) -> str:
+        name = next((name for name in wanted if name not in among), "")
+        name = name or next(f"{wanted[-1]}-{n}" for n in itertools.count(2) if f"{wanted[-1]}-{n}" not in among)
+        among.add(name)
+        return name
+
+    for stream in streams:
+        name = free([stream.name], names)
+        log = free(["log" if len(streams) == 1 else f"{name}-log"], taken)
+        tables = [
+            free([_slug(table.rpartition(".")[2]), _slug(table)], taken)
+            for table in (held.table.name for held in stream.tables)
+        ]
+        found.append(_Named(name, stream, [log, *(tables or [free(["sink", f"{name}-sink"], taken)])]))
+    return found
+
+
+def _no_stream(page: _Page, roles: Mapping[str, str]) -> None:
+    """What only shows the form."""
+    page.table("streams.records")
+    page.ask(
+        "what is a record, and where does it rest? Nothing was found that is in a log and in a table. What stands "
+        "here and under [hops] only shows the form."
+    )
+    page.set("key", ["id"])
+    page.set("time", "at")
+    page.set("fields", {"at": "time"})
+    page.set("hops", ["log", "sink"])
+    page.set("visible", "sink")
+    page.set("path", [next(iter(roles.values()))])
+
+
+def _stream(page: _Page, one: _Named, roles: Mapping[str, str]) -> None:
+    stream = one.stream
+    who = stream.identity
+    page.table(f"streams.{one.name}", *stream.notes)
+    ask = f"what makes two records the same? A guess: {who.why}." if not who.sure else ""
+    page.set("key", list(who.key), "" if ask else who.why, ask)
+    if who.group:
+        page.set("group", list(who.group), who.why_group or "each topic's own: damage is told apart by it")
+    if who.sequence:
+        page.set("sequence", who.sequence, "an integer that counts up")
+        page.set("gapless", who.gapless, "look at it: then the numbers themselves say how many records there should be")
+    if stream.time is not None:
+        page.set("time", *stream.time)
+    page.set("hops", list(one.hops), "in order, the first is the reference")
+    page.set("visible", one.hops[-1], "the last one: what users query?" if stream.tables else "")
+    steps = [roles["broker"], *(roles[store.driver] for store in _stores(stream))] if "broker" in roles else []
+    page.set(
+        "path", list(dict.fromkeys(steps)) or [next(iter(roles.values()))], "who writes to the log belongs in front"
+    )
+    page.table(f"streams.{one.name}.fields", "What must arrive unchanged; leave out what may differ.")
+    for name, (kind, why) in stream.types.items():
+        page.set(name, kind, why)
+    if stream.left_out:
+        listed = ", ".join(stream.left_out[:LISTED_MAX]) + (", …" if len(stream.left_out) > LISTED_MAX else "")
+        page.note(f"Columns of {stream.tables[-1].table.name} that no message has, and nothing compares: {listed}")
+
+
+def _stores(stream: Guessed) -> list[Store]:
+    return [held.store for held in stream.tables]
+
+
+def _hops(page: _Page, seen: Seen, one: _Named) -> None:
+    assert seen.broker is not None  # a stream begins with topics
+    log, *tables = one.hops
+    page.table(f"hops.{log}")
+    page.set("driver", "kafka")
+    page.set("brokers", seen.broker.address, _own(seen, seen.broker.address))
+    if seen.broker.client:
+        page.set("client", page.client(seen.broker))
+    _log(page, log, seen.broker, one.stream)
+    if not one.stream.tables:
+        _no_sink(page, seen, tables[0])
+        return
+    for name, held in zip(tables, one.stream.tables, strict=True):
+        _table(page, seen, name, held, one.stream, last=held is one.stream.tables[-1])
+
+
+def _no_hops(page: _Page, seen: Seen) -> None:
+    page.table("hops.log")
+    page.set("driver", "kafka")
+    page.set("brokers", seen.broker.address if seen.broker else "127.0.0.1:9092")
+    page.set("topics", ["none"])
+    _no_sink(page, seen, "sink")
+
+
+def _no_sink(page: _Page, seen: Seen, name: str) -> None:
+    page.table(f"hops.{name}")
+    page.ask("where do users query these records? docs/records.md shows a table in ClickHouse, Postgres and Iceberg.")
+    store = next(iter(seen.stores), None)
+    page.set("driver", store.driver if store else "clickhouse")
+    where = page.hidden(store.address, store.driver.upper()) if store else "http://127.0.0.1:8123"
+    page.set("dsn" if store and store.driver == "postgres" else "url", where)
+    page.set("table", "none")
+    page.set("kind", "once")
+
+
+def _own(seen: Seen, where: str) -> str:
+    """That an address is a container's own, in words; "": it is another."""
+    ips = [ip for one in (seen.engine.containers if seen.engine else ()) for ip in one.networks.values() if ip]
+    mine = any(re.search(rf"(?<![\d.]){re.escape(ip)}:", where) for ip in ips)
+    return "the container's own address: one that is created anew may have another" if mine else ""
+
+
+def _log(page: _Page, name: str, broker: Broker, stream: Guessed) -> None:
+    known = {topic.name: topic for topic in broker.topics}
+    shapes: dict[str, list[str]] = {}
+    for topic_name, paths in stream.parts.items():
+        shapes.setdefault(_value(_renamed(paths)), []).append(topic_name)
+    for topic in (known[each] for each in stream.parts):
+        if "compact" in topic.cleanup:
+            page.ask(
+                f"{topic.name} is compacted: older messages of a key go away. Is each message a record of its own?"
+            )
+        if topic.retention_ms is not None and 0 <= topic.retention_ms < LONGEST_TEST_S * 1000:
+            page.ask(
+                f"{topic.name} keeps messages for {topic.retention_ms / 1000:g} s, and a test with its baseline takes "
+                f"up to {LONGEST_TEST_S} s: can it keep them longer? What is gone can't be judged."
+            )
+    if len(shapes) == 1:
+        page.set("topics", list(stream.parts), _about(known, stream.parts))
+        _fields(page, f"hops.{name}", _renamed(next(iter(stream.parts.values()))))
+        return
+    for topics in shapes.values():
+        page.lines += ["", f"[[hops.{name}.part]]"]
+        page.set("topics", topics, _about(known, topics))
+        page.set("fields", _renamed(stream.parts[topics[0]]))
+
+
+def _about(known: Mapping[str, Any], topics: Any) -> str:
+    mine = [known[name] for name in topics]
+    partitions = sum(topic.partitions for topic in mine)
+    kept = {topic.retention_ms for topic in mine}
+    told = [f"{partitions} partitions" if partitions > 1 else "1 partition"]
+    if len(kept) == 1 and (ms := kept.pop()) is not None:
+        told.append("kept for ever" if ms < 0 else f"kept for {ms / 3_600_000:g} h")
+    return ", ".join([*told, *sorted({f"cleanup {topic.cleanup}" for topic in mine if topic.cleanup})])
+
+
+def _renamed(paths: Mapping[str, str]) -> dict[str, str]:
+    return {name: path for name, path in paths.items() if name != path}
+
+
+def _fields(page: _Page, at: str, fields: Mapping[str, str]) -> None:
+    if fields:
+        page.table(f"{at}.fields")
+        for name, where in fields.items():
+            page.set(name, where)
+
+
+def _table(page: _Page, seen: Seen, name: str, held: Held, stream: Guessed, last: bool) -> None:
+    store, table = held.store, held.table
+    page.table(f"hops.{name}", *_origin(held, stream))
+    page.set("driver", store.driver)
+    where = page.hidden(store.address, store.driver.upper())
+    page.set("dsn" if store.driver == "postgres" else "url", where, _own(seen, store.address))
+    replaces = "Replacing" in table.engine
+    page.set("table", f"{table.name} FINAL" if replaces else table.name, held.evidence)
+    mapped = {held.fields.get(field, field) for field in stream.identity.key}
+    if replaces:
+        page.set("kind", "once", f"{table.engine} with FINAL keeps one row of each {', '.join(table.key)}")
+    elif store.driver == "postgres" and table.key and set(table.key) <= mapped:
+        page.set("kind", "once", f"sure: its primary key is {', '.join(table.key)}")
+    elif not last:
+        page.set("kind", "append", "records may be there again, as a log delivers them at least once")
+    elif _repeats(table, mapped):
+        page.set("kind", "append", question="records are here more than once: may they be, or is that damage (once)?")
+    else:
+        question = (
+            f"nothing in {table.engine} keeps a record that is delivered twice from being here twice. Is that damage"
+        )
+        page.set("kind", "once", question=f"{question} (once), or may it be (append)?")
+    if table.held > MANY_ROWS and stream.time is not None:
+        at = held.fields.get(stream.time[0], stream.time[0])
+        span = "INTERVAL 10 MINUTE" if store.driver == "clickhouse" else "interval '10 minutes'"
+        page.set("recent", f"{at} > now() - {span}", f"{table.held:,} rows: its newest are asked for often")
+    _fields(page, f"hops.{name}", held.fields)
+
+
+def _repeats(table: Table, key: set[str]) -> bool:
+    rows = [tuple(row.get(name) for name in sorted(key)) for row in table.rows if key <= row.keys()]
+    return len(set(rows)) < len(rows)
+
+
+def _origin(held: Held, stream: Guessed) -> Iterator[str]:
+    """How records come here, as ClickHouse tells it; and what of it hides what happens."""
+    store, table = held.store, held.table
+    for view in store.views:
+        if view.target == table.name:
+            shown = [f"{name} = {sql}" for name, sql in view.columns.items() if name != sql][:LISTED_MAX]
+            yield f"By the view {view.name} from {view.source}{': ' + '; '.join(shown) if shown else ''}"
+            for queue in store.queues:
+                if queue.name == view.source:
+                    yield _of_queue(queue)
+    kept = [name for name in table.columns if len({row.get(name) for row in table.rows}) == 1]
+    constant = [name for name in kept if len(table.rows) > 1 and not name.startswith("_")]
+    if constant:
+        yield f"The same in all of its newest {len(table.rows)} rows: {', '.join(constant[:LISTED_MAX])}"
+    if table.identity:
+        yield f"Its replica identity is {table.identity}"
+
+
+def _of_queue(queue: Queue) -> str:
+    slow = (
+        f"; a recovery can't be told finer: {FLUSH_MS_MAX} would be right here" if queue.flush_ms > FLUSH_MS_MAX else ""
+    )
+    return (
+        f"{queue.name} reads {', '.join(queue.topics)} as {queue.format}, group {queue.group}, and flushes every "
+        f"{queue.flush_ms / 1000:g} s{slow}"
+    )
+
+
+# ---- what runs -------------------------------------------------------------------------------------------------------
+
+
+def _roles(seen: Seen) -> dict[str, str]:
+    """What kind it is, and each container -> the component's name."""
+    found: dict[str, str] = {}
+    if seen.engine is not None:
+        kinds = [kind_of(one) for one in seen.engine.containers]
+        services = [one.service for one in seen.engine.containers]
+        for one, kind in zip(seen.engine.containers, kinds, strict=True):
+            own = one.service if services.count(one.service) == 1 else one.name
+            found[one.name] = kind if kind and kinds.count(kind) == 1 else _slug(own)
+            if kind:
+                found.setdefault(kind, found[one.name])
+    if seen.broker is not None:
+        found.setdefault("broker", "broker")
+    for store in seen.stores:
+        found.setdefault(store.driver, store.driver)
+    return found or {"platform": "platform"}
+
+
+def kind_of(container: Container) -> str:
+    """broker, clickhouse, postgres, …, by the image's name; "": nothing that is known."""
+    image = container.image.rpartition("/")[2].lower()
+    if TOOLS.search(container.service.lower()) or TOOLS.search(image):
+        return ""
+    return next((kind for words, kind in KINDS if re.search(words, image)), "")
+
+
+def _components(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
+    page.rule("what runs, and what may be broken")
+    if seen.engine is None:
+        page.table("hosts.local")
+        page.set(
+            "socket",
+            "none",
+            question="what runs these servers? Nothing says so, and so nothing can be broken yet. Under Docker "
+            "Compose: gameday init --project NAME.",
+        )
+        for kind in dict.fromkeys(roles.values()):
+            page.table(f"components.{kind}")
+            _probe(page, seen, kind, None)
+        return
+    _docker(page, seen, seen.engine, roles)
+
+
+def _docker(page: _Page, seen: Seen, engine: Engine, roles: Mapping[str, str]) -> None:
+    runs = [one for one in engine.containers if one.runs or one.restart not in ("", "no")]
+    page.table("hosts.docker")
+    page.set("url", engine.url)
+    page.set("project", engine.project)
+    unlabelled = [one.name for one in runs if not one.opted_in]
+    if unlabelled:
+        page.set(
+            "allow",
+            [],
+            question="which of these containers may be broken? Nothing is touched that isn't named here, or has the "
+            f"label gameday.opt-in=true: {json.dumps(unlabelled)[1:-1]}.",
+        )
+    for one in runs:
+        name = roles[one.name]
+        kind = kind_of(one)
+        page.table(f"components.{name}", *_about_container(one, kind))
+        page.set("host", "docker")
+        own = one.service if [other.service for other in runs].count(one.service) == 1 else one.name
+        if name != own:
+            page.set("name", own)
+        page.set("opt_in", True, "as far as hosts.docker lets it")
+        _probe(page, seen, kind, one, engine)
+    for one in engine.containers:
+        if one not in runs:
+            page.note(f"{one.service} has ended, and nothing revives it: no component")
+
+
+def _about_container(one: Container, kind: str) -> Iterator[str]:
+    revived = f"the engine revives it ({one.restart})" if one.restart not in ("", "no") else "nothing revives it"
+    at = ", ".join(f"{port} as {where}" for port, where in one.published.items()) or "no port published"
+    yield f"{one.image}{f': taken for the {kind}' if kind else ''}; {revived}; {at}; networks {', '.join(one.networks)}"
+
+
+def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: Engine | None = None) -> None:
+    """How it shows that it serves: by its protocol where its address is known, else by its container."""
+    if kind == "broker" and seen.broker is not None and (one is None or _is_at(one, seen.broker.address)):
+        probe: dict[str, Any] = {"driver": "kafka", "address": seen.broker.address.split(",")[0]}
+        if seen.broker.client:
+            probe["client"] = page.client(seen.broker)
+        page.set("probes.protocol", probe)
+        return
+    store = next((store for store in seen.stores if store.driver == kind), None)
+    if store is not None and (one is None or _is_at(one, store.address)):
+        if kind == "clickhouse":
+            page.set("probes.ping", {"driver": "http", "url": f"{_bare(store.address)}/ping"})
+        else:
+            dsn = page.hidden(store.address, store.driver.upper())
+            page.set("probes.query", {"driver": "postgres", "dsn": dsn, "rate_hz": 2})
+        return
+    if one is not None and engine is not None:
+        page.set("probes.runs", {"driver": "container", "url": engine.url, "container": one.name, "rate_hz": 5})
+        return
+    page.set(
+        "probes.disk", {"driver": "disk", "path": "/"}, question="how does it show that it serves? docs/drivers.md"
+    )
+
+
+def _is_at(one: Container, where: str) -> bool:
+    """Whether this container is who answers at an address. Unknown: it isn't said to be."""
+    hosts = where.rpartition("@")[2].partition("://")[2] or where.rpartition("@")[2]
+    ours = {f"127.0.0.1:{at.rpartition(':')[2]}" for at in one.published.values()}
+    ours |= {f"localhost:{at.rpartition(':')[2]}" for at in one.published.values()}
+    ours |= {f"{ip}:{port}" for ip in one.networks.values() for port in (*one.exposed, *one.published)}
+    ours |= {*one.published.values()}
+    named = [host.partition("/")[0].partition("?")[0] for host in hosts.split(",")]
+    return any(host in ours or host.rpartition(":")[0] in (one.service, one.name) for host in named)
+
+
+def _bare(url: str) -> str:
+    """Without user, password and path."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2].partition('/')[0]}"
+
+
+# ---- places in the log, alerts --------------------------------------------------------------------------------------
+
+
+def _cursors(page: _Page, seen: Seen, all_topics: Sequence[str]) -> None:
+    broker = seen.broker
+    if broker is None or not all_topics:
+        return
+    page.rule("places in the log")
+    mine = [group for group in broker.groups if set(group.behind) & set(all_topics)]
+    held = {topic.name: topic.held for topic in broker.topics}
+    live = [group for group in mine if _live(group, held)]
+    for group in live[:LISTED_MAX]:
+        topics = [topic for topic in all_topics if topic in group.behind]
+        page.table(f"cursors.{_slug(group.name)}")
+        page.set("driver", "kafka")
+        page.set("brokers", broker.address)
+        if broker.client:
+            page.set("client", page.client(broker))
+        page.set("group", group.name, f"{sum(group.behind[t] for t in topics):,} messages behind when it was looked at")
+        page.set("topics", topics)
+    if dead := [group.name for group in mine if group not in live]:
+        page.note(f"Also known, and far behind, so probably ended: {', '.join(dead[:LISTED_MAX])}")
+    if not live:
+        page.note("No group has committed a place in these topics: nothing says how far a consumer is")
+    if broker.groups_asked < broker.groups_known:
+        page.note(f"Of {broker.groups_known:,} groups {broker.groups_asked:,} were asked for their places")
+    page.table("watches.serving", "Every partition has a leader that hands out its last record.")
+    page.set("driver", "kafka.Serving")
+    page.set("brokers", broker.address)
+    if broker.client:
+        page.set("client", page.client(broker))
+    page.set("topics", list(all_topics))
+    page.set("rate_hz", 2)
+    page.set("timeout_s", 2)
+
+
+def _live(group: Group, held: Mapping[str, int]) -> bool:
+    behind, all_of_it = sum(group.behind.values()), sum(held.get(topic, 0) for topic in group.behind)
+    return behind <= LIVE_SHARE_MAX * all_of_it
+
+
+def _alerts(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
+    assert seen.alerts is not None
+    page.rule("the platform's own alerts: docs/alerts.md")
+    page.table("alerts")
+    page.set("driver", "prometheus")
+    page.set("url", page.hidden(seen.alerts.url, "PROMETHEUS"))
+    if seen.alerts.alertmanager:
+        page.set("alertmanager", seen.alerts.alertmanager, "where an alert is silenced while a test provokes it")
+    labels: dict[str, dict[str, str]] = {}
+    known = set(roles.values())
+    containers = seen.engine.containers if seen.engine else ()
+    by_service = {name: roles[one.name] for one in containers for name in (one.name, one.service)}
+    for rule in seen.alerts.rules:
+        for name, value in rule.labels.items():
+            role = by_service.get(value) or (value if value in known else None)
+            if role is not None and name != "severity":
+                labels.setdefault(role, {name: value})
+        expression = rule.expression if len(rule.expression) <= 60 else rule.expression[:57] + "..."
+        page.note(f"{rule.name}: {expression}" + (f", labels {dict(rule.labels)}" if rule.labels else ""))
+    if labels:
+        page.table("alerts.labels", "By the labels that name a component.")
+        for role, its in labels.items():
+            page.set(role, its)
+
+
+# ---- TOML ------------------------------------------------------------------------------------------------------------
+
+
+def _hidden(url: str, name: str, secrets: dict[str, str]) -> str:
+    at = address.of(url) if address.looks_like_one(url) else None
+    if at is None:
+        return url
+    if at.password:
+        secrets[name] = at.password
+        scheme, _, rest = url.partition("://")
+        login, _, hosts = rest.rpartition("@") if "@" in rest.partition("/")[0] else ("", "", rest)
+        url = f"{scheme}://{login.partition(':')[0]}:${{{name}}}@{hosts}"
+
+    def one(match: re.Match[str]) -> str:
+        secrets[f"{name}_2" if at.password else name] = match[2]
+        return f"{match[1]}${{{name}{'_2' if at.password else ''}}}"
+
+    return re.sub(r"([?&](?:password|sslpassword|passfile)=)([^&#]+)", one, url)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return (
+            "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }" if value else "{}"
+        )
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
+
+
+def _key(key: str) -> str:
+    if key.startswith("probes."):
+        return key
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _value(key)
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(_plain(text), WIDTH - 2, break_long_words=False)]
+
+
+def _plain(text: str) -> str:
+    """On one line, whatever a server's names hold."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _slug(text: str) -> str:
+    found = re.sub("[^a-z0-9_-]+", "-", text.lower()).strip("-_")
+    return found or "stack"

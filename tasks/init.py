@@ -1,0 +1,187 @@
+"""`gameday init`: look at a platform, write a gameday.toml, and look at it once more as that file declares it.
+
+Nothing of the platform is changed. A server that doesn't answer, or refuses, is said, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from gameday.errors import ConfigError, GamedayError, NotUp
+from gameday.model import Json
+from gameday.stack.config import parse
+from gameday.stack.init.seen import Broker, Engine, Rules, Seen, Store
+from gameday.stack.init.streams import guessed
+from gameday.stack.init.written import Written, kind_of, written
+from gameday.stack.live import Stack
+from gameday.state import State
+from gameday.system import address
+from gameday.system.asking import answer
+
+__all__ = ["Asked", "look_again", "looked", "text_of"]
+
+T = TypeVar("T")
+
+WITHIN_S = 60.0
+"""For all that is asked of one server, whatever it or a library does."""
+
+ENGINE = "unix:///var/run/docker.sock"
+PREFECT = "http://127.0.0.1:4200/api"
+PORTS = {"broker": (9092, 19092, 29092), "clickhouse": (8123,), "prometheus": (9090,)}
+"""Where each kind of server listens, as its image has it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where to look, as the command line says; "": where the engine says that it is, if anywhere."""
+
+    project: str = ""
+    kafka: str = ""
+    client: Mapping[str, str] = field(default_factory=dict)
+    clickhouse: str = ""
+    postgres: str = ""
+    prometheus: str = ""
+    prefect: str = ""
+
+    def check(self) -> None:
+        """Raises ConfigError for what is no address."""
+        for option, value, kind in (
+            ("--kafka", self.kafka, address.brokers),
+            ("--clickhouse", self.clickhouse, address.http),
+            ("--postgres", self.postgres, address.postgres),
+            ("--prometheus", self.prometheus, address.http),
+            ("--prefect", self.prefect, address.http),
+        ):
+            try:
+                if value:
+                    kind(value)
+            except ValueError as e:
+                raise ConfigError(f"{option} {address.hidden(value)!r}: {e}") from None
+
+
+def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
+    """Everything that can be seen. name: of the stack, where no Compose project gives one."""
+    troubles: list[str] = []
+
+    def ask(what: str, question: Callable[[], T]) -> T | None:
+        """The answer, and that it is there; None where there is none, which is said."""
+        say(f"looking at {what}")
+        try:
+            return answer(question, WITHIN_S, what)
+        except GamedayError as e:
+            troubles.append(str(e))
+            say(f"  {e}")
+            return None
+
+    def with_troubles(found: tuple[T, list[str]] | None) -> T | None:
+        if found is None:
+            return None
+        troubles.extend(found[1])
+        for trouble in found[1]:
+            say(f"  {trouble}")
+        return found[0]
+
+    engine = _engine(asked, ask)
+    at = dict(_found_at(engine)) if engine else {}
+    stores: list[Store] = []
+    if url := asked.clickhouse or at.get("clickhouse", ""):
+        from tasks.inventory.clickhouse import clickhouse
+
+        store = with_troubles(ask(f"ClickHouse at {address.hidden(url)}", lambda: clickhouse(url)))
+        stores += [store] if store else []
+    if dsn := asked.postgres:
+        from tasks.inventory.postgres import postgres
+
+        store = with_troubles(ask(f"Postgres at {address.hidden(dsn)}", lambda: postgres(dsn)))
+        stores += [store] if store else []
+    elif engine and (names := [one.service for one in engine.containers if kind_of(one) == "postgres"]):
+        troubles.append(
+            f"Postgres in {', '.join(names)}. Remedy: --postgres postgresql://user:password@host:5432/database"
+        )
+    broker: Broker | None = None
+    if brokers := asked.kafka or at.get("broker", ""):
+        from tasks.inventory.kafka import broker as kafka
+
+        queues = [queue for store in stores for queue in store.queues]
+        first = [name for queue in queues for name in (queue.group, *queue.topics)]
+        broker = with_troubles(ask(f"Kafka at {brokers}", lambda: kafka(brokers, asked.client, first)))
+    alerts: Rules | None = None
+    if where := asked.prometheus or at.get("prometheus", ""):
+        from tasks.inventory.prometheus import prometheus
+
+        alerts = ask(f"Prometheus at {address.hidden(where)}", lambda: prometheus(where))
+    api = _api(asked.prefect)
+    return Seen(
+        name=engine.project if engine else name,
+        engine=engine,
+        broker=broker,
+        stores=stores,
+        alerts=alerts,
+        prefect_url=api,
+        prefect_given=bool(asked.prefect),
+        prefect_answers=_answers(api),
+        troubles=troubles,
+    )
+
+
+def text_of(seen: Seen) -> Written:
+    """The file. Raises NotUp where nothing was seen that it could be about."""
+    if seen.engine is None and seen.broker is None and not seen.stores:
+        why = f": {'; '.join(seen.troubles)}" if seen.troubles else ""
+        raise NotUp(
+            f"nothing was found to write about{why}. Remedy: --project, --kafka, --clickhouse or --postgres says where "
+            "the platform is"
+        )
+    return written(seen, *guessed(seen))
+
+
+def look_again(page: Written, path: Path) -> Sequence[Mapping[str, Json]]:
+    """What `check --look` says of the file, with the passwords that it names filled in."""
+    from tasks.look import look
+
+    config = parse(tomllib.loads(page.text), {**os.environ, **page.secrets}, path)
+    return look(Stack(config, State.default(), path))
+
+
+def _engine(asked: Asked, ask: Callable[[str, Callable[[], Engine]], Engine | None]) -> Engine | None:
+    """Without --project only where there is an engine: that there is none is no trouble then."""
+    url = os.environ.get("DOCKER_HOST") or ENGINE
+    if not asked.project and not (url.startswith("unix://") and Path(url.removeprefix("unix://")).exists()):
+        return None
+    from tasks.inventory.engine import engine
+
+    return ask(f"the Docker engine at {url}", lambda: engine(url, asked.project))
+
+
+def _found_at(engine: Engine) -> Mapping[str, str]:
+    """Kind -> where its server is reached from here: at a published port, else at its container's own address."""
+    found: dict[str, str] = {}
+    for one in engine.containers:
+        kind = kind_of(one)
+        for port in PORTS.get(kind, ()) if one.runs else ():
+            inside = next((ip for ip in one.networks.values() if ip), "")
+            place = one.published.get(port) or (f"{inside}:{port}" if inside and port in one.exposed else "")
+            if place:
+                found.setdefault(kind, place if kind == "broker" else f"http://{place}")
+                break
+    return found
+
+
+def _api(url: str) -> str:
+    bare = (url or PREFECT).rstrip("/")
+    return bare if bare.endswith("/api") else f"{bare}/api"
+
+
+def _answers(url: str) -> bool:
+    from gameday.drivers.http import Probe
+
+    try:
+        Probe(f"{url}/health", timeout_s=3.0).read()
+    except GamedayError:
+        return False
+    return True
