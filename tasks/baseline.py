@@ -130,7 +130,7 @@ def baseline(run: Run) -> None:
         counted += own.rates.values() if stream.counted else ()
     run.baseline = Baseline(here, slowest_s, timings.bound_s(slowest_s), {})
     told = f"{sum(counted):.0f} records/s, " if counted else ""
-    grain = "; recovery is told no finer than that" if slowest_s > BASELINE_S / BASELINE_DELAYS else ""
+    grain = "; recovery is told no finer than that" if slowest_s > timings.GRAIN_TOLD_S else ""
     run.say(f"{run.name}: baseline {told}visible {slowest_s * 1000:.0f} ms (p99) after they happen{grain}")
 
 

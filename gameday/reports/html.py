@@ -60,9 +60,6 @@ GENERAL: Mapping[Verdict, str] = {
 GROUPS_MAX = 200  # a table of more groups helps nobody: those that differ come first
 EVIDENCE_CHARACTERS_MAX = 6_000  # of one finding's figures; all of them are in results.json
 
-GRAIN_TOLD_S = 1.0
-"""A sink that needs longer than that writes in batches."""
-
 QUIET_NAMED = 6
 
 WHY_CHARACTERS_MAX = 300  # a longer reason is shown as a list
@@ -161,7 +158,7 @@ def _normal(evidence: Evidence) -> str | None:
         return None
     delay_s = evidence.baseline.delay_p99_s
     told = f"a record is seen within {words.seconds(delay_s)} (p99)"
-    return f"{told}: recovery is told no finer than that" if delay_s > GRAIN_TOLD_S else told
+    return f"{told}: recovery is told no finer than that" if delay_s > timings.GRAIN_TOLD_S else told
 
 
 def _quiet(evidence: Evidence) -> str | None:

@@ -21,6 +21,7 @@ from gameday.model import ELSEWHERE, FIRING, Act, Evidence, Group, Measure, Samp
 
 __all__ = [
     "BOUND_BEFORE_BASELINE_S",
+    "GRAIN_TOLD_S",
     "Delays",
     "Goodness",
     "Normal",
@@ -54,6 +55,8 @@ BOUND_MIN_S = 1.0
 BOUND_TIMES_P99 = 3.0
 STILL_TIMES_P99 = 2.0
 """A head that lacks something may stand still for so many times as long as a record normally takes to be seen."""
+GRAIN_TOLD_S = 3.0
+"""A sink that needs longer than that writes in batches, and people are told that recovery has that grain."""
 EVEN_TIMES = 3.0
 """The longest delay of each quarter of a baseline is at least so many times shorter than normal."""
 
