@@ -113,7 +113,8 @@ def window(run: Run, live: LiveStream) -> Window:
     knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window.
 
     A hop that didn't know a group then, such as a log that looked back only so far, says nothing of where it stood. Of
-    a group that none of them knew all is new that the first hop has had since.
+    a group that none of them knew all is new that the first hop has had since; of one that users couldn't see yet, all
+    that came MARGIN_S before.
     """
     assert run.baseline is not None
     at_baseline = [heads for hop, heads in run.baseline.marks.heads.items() if hop in live.stream.hops]
@@ -122,10 +123,24 @@ def window(run: Run, live: LiveStream) -> Window:
     stood = {g: [heads[g] for heads in at_baseline if g in heads] for g in groups}
     fresh = {g: hi[g] for g, heads in stood.items() if not heads and g in hi}
     known = _back(run, live, {g: min(heads) for g, heads in stood.items() if heads})
+    known |= _unseen(run, live, known)
     if isinstance(live.ledger, Attempts):  # a hop that is behind may have stood among an earlier run's records
         begun = _asked(run, "where the canary began", live.ledger.begun)
         known = {g: max(lo, begun.get(g, lo)) for g, lo in known.items()}
     return Window({**known, **(_firsts(run, live, fresh) if fresh else {})}, hi)
+
+
+def _unseen(run: Run, live: LiveStream, known: Mapping[Group, int]) -> dict[Group, int]:
+    """Where groups begin of which the log had a record at the baseline and the visible hop none yet: before what came
+    MARGIN_S earlier. Their first records may have been under way."""
+    assert run.baseline is not None
+    shown = run.baseline.marks.heads.get(live.stream.visible, {})
+    unseen = {group: lo for group, lo in known.items() if group not in shown}
+    if not unseen or not isinstance(live.ledger, Log):
+        return {}
+    since_us = run.baseline.marks.at_us - int(MARGIN_S * 1e6)
+    firsts = _asked(run, "the log's records before the baseline", partial(live.ledger.firsts, since_us))
+    return {group: min(lo, firsts[group] - 1) for group, lo in unseen.items() if group in firsts}
 
 
 def _firsts(run: Run, live: LiveStream, fresh: Mapping[Group, int]) -> dict[Group, int]:

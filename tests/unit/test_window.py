@@ -129,3 +129,17 @@ def test_a_hop_that_did_not_know_a_group_says_nothing_of_where_it_stood() -> Non
     """A log tells of the groups in its newest records; bronze had the quiet one all the same."""
     heads: dict[str, Mapping[Group, int]] = {"broker": {A: 1000}, "bronze": {A: 990, LISTED: 1_000_040}}
     assert window_of(over(Reaching(), heads, (A,), {})).lo == {A: 990, LISTED: 1_000_040}
+
+
+class UnderWay(Reaching):
+    """A log that has had two records of a group just before the baseline."""
+
+    def firsts(self, since_us: int) -> Mapping[Group, int]:
+        return {LISTED: 1_000_041} if since_us == -int(MARGIN_S * 1e6) else {}
+
+
+@pytest.mark.parametrize(("shown", "lo"), [({}, 1_000_040), ({LISTED: 1_000_042}, 1_000_042)], ids=["not yet", "seen"])
+def test_the_first_records_of_a_group_that_were_under_way_are_judged(shown: Mapping[Group, int], lo: int) -> None:
+    """The log had them at the baseline, and the table nothing of that group yet: they could be lost unseen."""
+    heads = {"broker": {A: 1000, LISTED: 1_000_042}, "silver": {A: 990, **shown}}
+    assert window_of(over(UnderWay(), heads, (A, LISTED), {})).lo == {A: 990, LISTED: lo}
