@@ -54,8 +54,6 @@ __all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "tt
 TAIL_S = 15.0
 """How far back conditions look at least."""
 
-BEYOND_S = 5.0
-"""And so much further than a healthy head may be behind: else none could be seen to be further."""
 
 JOB_OLD_S = 1.0
 """An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
@@ -354,12 +352,12 @@ class Run:
         self.held()
         self.watching()
 
-    def now(self, seconds: float | None = None) -> Now:
+    def now(self, seconds: float | None = None, at_least_s: float = 0.0) -> Now:
         """What conditions look at. seconds: how far back the samples go, at most KEEP_S of the sampler; None: longer
-        than any bound that holds now."""
+        than any bound that holds now, and at_least_s."""
         self.lasts()
         bound_s = max(one.bound_s for one in self.followed.values())
-        seconds = max(TAIL_S, bound_s + BEYOND_S) if seconds is None else seconds
+        seconds = max(TAIL_S, bound_s + conditions.BEYOND_S, at_least_s) if seconds is None else seconds
         samples = self._tail.recent(seconds) if self._tail else {}
         known = Now(
             at_ns=time.monotonic_ns(),

@@ -37,7 +37,7 @@ def wait(run: Run, step: Await) -> None:
         nonlocal lacks
         run.doing = f"waiting for {what!r}" + (f" ({lacks})" if lacks else "")
         run.still_broken()
-        now = run.now()
+        now = run.now(at_least_s=conditions.looks_back_s(step.condition))
         come = step.condition(now)
         lacks = "" if come else conditions.lacks(step.condition, now)
         return come

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from gameday.errors import ConfigError
 from gameday.model import INACTIVE, Condition, Group, JobRun, Now, Sample, Samples
 from gameday.sampling.timings import NS, delays, is_alert, probes, series_of
 
@@ -27,6 +28,7 @@ __all__ = [
     "job_idle",
     "lacks",
     "lasted",
+    "looks_back_s",
     "restored",
     "silent",
     "well",
@@ -34,6 +36,12 @@ __all__ = [
 
 SECOND_S = 1.0
 """A state holds when it held for a full second."""
+
+BEHIND_MAX_S = 110.0
+"""The sampler keeps its newest two minutes at hand."""
+
+BEYOND_S = 5.0
+"""So much further back than a lag has to be seen: else it could not be seen to be that long."""
 
 IDLE_WITHIN_S = 300.0
 """Until a job is idle: the longest run of the offload, on a large backlog."""
@@ -97,15 +105,17 @@ def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
 
 def behind(seconds: float) -> Condition:
     """Every affected stream's visible head that lacks something is at least this far behind the ledger, and one is. One
-    that isn't shown ages by the clock.
+    that isn't shown ages by the clock. At most BEHIND_MAX_S: a ConfigError says so.
     """
+    if seconds > BEHIND_MAX_S:
+        raise ConfigError(f"behind({seconds:g}): samples of {BEHIND_MAX_S:g} s are kept. Remedy: that, or less")
 
     def condition(now: Now) -> bool:
         lags = [_lag_s(one, group) for one in now.each() for group in one.affected]
         lacking = [lag for lag in lags if lag is None or lag > 0]
         return bool(lacking) and all(lag is not None and lag >= seconds for lag in lacking)
 
-    return _named(condition, f"behind by {seconds:g} s", behind.__doc__)
+    return _named(condition, f"behind by {seconds:g} s", behind.__doc__, looks_back_s=seconds + BEYOND_S)
 
 
 def lasted(seconds: float) -> Condition:
@@ -165,18 +175,28 @@ def alert_state(samples: Samples, at_ns: int) -> float | None:
 def all_of(*conditions: Condition) -> Condition:
     """All of these states at once."""
     names = " and ".join(getattr(c, "__name__", repr(c)) for c in conditions)
-    return _named(lambda now: all(c(now) for c in conditions), names, all_of.__doc__)
+    return _named(lambda now: all(c(now) for c in conditions), names, all_of.__doc__, _furthest(conditions))
 
 
 def any_of(*conditions: Condition) -> Condition:
     """At least one of these states."""
     names = " or ".join(getattr(c, "__name__", repr(c)) for c in conditions)
-    return _named(lambda now: any(c(now) for c in conditions), names, any_of.__doc__)
+    return _named(lambda now: any(c(now) for c in conditions), names, any_of.__doc__, _furthest(conditions))
 
 
-def _named(condition: Condition, name: str, doc: str | None) -> Condition:
+def _furthest(conditions: Iterable[Condition]) -> float:
+    return max(map(looks_back_s, conditions), default=0.0)
+
+
+def looks_back_s(condition: Condition) -> float:
+    """How far back a condition has to see samples; 0: no further than they are read anyway."""
+    return float(getattr(condition, "looks_back_s", 0.0))
+
+
+def _named(condition: Condition, name: str, doc: str | None, looks_back_s: float = 0.0) -> Condition:
     condition.__name__ = name
     condition.__doc__ = doc
+    condition.looks_back_s = looks_back_s  # type: ignore[attr-defined]
     return condition
 
 

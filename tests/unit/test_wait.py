@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from gameday.errors import ConfigError
 from gameday.model import JobRun, Marks, Measure, Now, Verdict
 from gameday.plan import Await
 from gameday.run import Halt, Run
+from gameday.sampling import conditions
 from tasks.wait import wait, wait_recovered
 
 SEEN = Measure(1.0, 1.1)
@@ -92,7 +94,12 @@ def test_beside_a_job_that_has_to_run_nothing_is_prepared() -> None:
 def test_a_promise_that_a_busy_machine_broke_is_no_fail(busy: str | None, verdict: Verdict) -> None:
     """What was waited for is in the reason, and how busy the machine was."""
     run: Any = SimpleNamespace(
-        still_broken=lambda: None, now=lambda: None, fired=dict, busy=lambda since_ns: busy, name="t", doing=""
+        still_broken=lambda: None,
+        now=lambda at_least_s: None,
+        fired=dict,
+        busy=lambda since_ns: busy,
+        name="t",
+        doing="",
     )
     with pytest.raises(Halt, match="'never', which did not come") as raised:
         wait.fn(run, Await(never, within_s=0.01, promise=True))
@@ -104,3 +111,20 @@ def test_a_promise_that_a_busy_machine_broke_is_no_fail(busy: str | None, verdic
 def never(now: Now) -> bool:
     """It never is."""
     return False
+
+
+def test_a_plan_may_wait_for_a_lag_that_is_longer_than_what_is_read_anyway() -> None:
+    """Else it waits in vain: a lag is seen no longer than the samples go back."""
+    asked: list[float] = []
+
+    def now(at_least_s: float) -> Any:
+        asked.append(at_least_s)
+        return SimpleNamespace(each=lambda: (), fired={})
+
+    given: Any = {"still_broken": lambda: None, "now": now, "fired": dict, "busy": lambda since_ns: None, "doing": ""}
+    run: Any = SimpleNamespace(name="t", **given)
+    with pytest.raises(Halt):
+        wait.fn(run, Await(conditions.any_of(conditions.behind(45), never), within_s=0.01))
+    assert set(asked) == {50.0}
+    with pytest.raises(ConfigError, match=r"behind\(300\): samples of 110 s are kept"):
+        conditions.behind(300)
