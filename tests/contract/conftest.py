@@ -60,13 +60,18 @@ def serving(service: Service) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-@pytest.fixture(scope="session")
-def broker_service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+def new_broker(folder: Path) -> Service:
     """An Apache Kafka that is not started."""
     kafka.get(lambda _: None)
     port, controller = free_ports(2)
     listener = kafka.Listener("DIRECT", port, port)
-    return kafka.process(tmp_path_factory.mktemp("kafka"), (listener,), controller, cluster="tests")
+    return kafka.process(folder, (listener,), controller, cluster="tests")
+
+
+@pytest.fixture(scope="session")
+def broker_service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """The Kafka that all tests share, as long as nobody has asked for it."""
+    return new_broker(tmp_path_factory.mktemp("kafka"))
 
 
 @pytest.fixture(scope="session")

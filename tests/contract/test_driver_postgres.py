@@ -597,8 +597,8 @@ def test_what_the_server_refuses_is_told_with_the_hop_and_a_remedy(
 
 def test_a_right_that_lacks_is_told(here: psycopg.Connection, at: str, orders: str) -> None:
     """With what to grant; the driver changes nothing, whatever the right to do so."""
-    do(here, "CREATE ROLE reader LOGIN PASSWORD 'only-for-looks'")
-    hop = Hop(f"postgresql://reader:only-for-looks@{at.rpartition('@')[2]}", "once", ORDERS, orders, name="b")
+    do(here, "CREATE ROLE orders_reader LOGIN PASSWORD 'only-for-looks'")
+    hop = Hop(f"postgresql://orders_reader:only-for-looks@{at.rpartition('@')[2]}", "once", ORDERS, orders, name="b")
     with pytest.raises(
         DriverError, match=f"permission denied for table {orders}. Remedy: grant its user SELECT"
     ) as caught:

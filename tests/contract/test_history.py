@@ -138,9 +138,9 @@ def test_a_refusal_names_the_place_without_the_password(dsn: str) -> None:
         history.migrate(wrong)
     assert "not-the-password" not in str(refused.value)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(SQL("CREATE ROLE reader LOGIN PASSWORD {}").format(Literal(PASSWORD)))
+        connection.execute(SQL("CREATE ROLE history_reader LOGIN PASSWORD {}").format(Literal(PASSWORD)))
     with pytest.raises(GamedayError, match="permission denied") as denied:
-        history.migrate(dsn.replace("//tester:", "//reader:"))
+        history.migrate(dsn.replace("//tester:", "//history_reader:"))
     assert PASSWORD not in str(denied.value)
     assert encoded(PASSWORD) not in str(denied.value)
 

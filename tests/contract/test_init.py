@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,20 @@ from gameday.state import ROOT, State
 from gameday.system.polling import until
 from pipelines.trades.schema import query
 from tasks.init import Asked, look_again, looked, text_of
+from tests.contract.conftest import new_broker, serving
 from tests.contract.sockets import silent
 
 NUMBER = 300
 START_S = 1_795_000_000
 SHOPS = ("north", "south", "west")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Kafka of this file's own: of many topics init looks into some."""
+    service = new_broker(tmp_path_factory.mktemp("kafka"))
+    with serving(service):
+        yield str(service.ready).removeprefix("kafka://")
 
 
 @pytest.fixture
