@@ -40,6 +40,15 @@ driver = "clickhouse"
 """
 """A stack of nothing but what a configuration must have."""
 
+CONSUMER = """
+name = "s"
+history = "postgresql://nobody@127.0.0.1:1/none"
+prefect.api_url = "http://127.0.0.1:1/api"
+hosts.local.socket = "none"
+components.consumer.probes.disk = { driver = "disk", path = "/" }
+"""
+"""A stack of one component, without hops: what a configuration must have besides the streams that it is about."""
+
 CONFIG = (
     TOY
     + """

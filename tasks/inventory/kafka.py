@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from gameday.drivers.kafka.log import message_of
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.records.paths import Message
@@ -148,7 +149,7 @@ def _newest(
                 for message in consumer.consume(NEWEST, min(BATCH_WITHIN_S, within_s)):
                     slot, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
                     if message.error() is None and slot in left and offset < left[slot][1]:
-                        found[slot].append(_message(message))
+                        found[slot].append(message_of(message))
                     if (error := message.error()) is not None and error.code() != KafkaError._PARTITION_EOF:
                         refused[f"{message.topic()}: {error.str()}"] = None
                     ended = error is not None or offset + 1 >= left.get(slot, (0, 0))[1]
@@ -160,16 +161,3 @@ def _newest(
     for slot in sorted(found):
         by_topic[slot[0]] += found[slot]
     return dict(by_topic), list(refused)
-
-
-def _message(message: Any) -> Message:
-    kind, stamp_ms = message.timestamp()
-    return Message(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        stamp_ms * 1000 if kind else None,
-        message.key(),
-        message.value() or b"",
-        message.headers() or (),
-    )

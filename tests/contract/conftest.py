@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -19,6 +20,8 @@ from gameday.state import State
 from gameday.system.polling import until
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from tests.offloadrig import Offload, Servers
 
 START_WITHIN_S = 60.0
@@ -87,6 +90,23 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (port,) = free_ports(1)
     with serving(clickhouse.process(tmp_path_factory.mktemp("clickhouse"), port, PASSWORD)):
         yield clickhouse.url(port, PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def client(warehouse: str) -> Iterator[Client]:
+    """ClickHouse's own client, to make tables and fill them."""
+    made = connect(warehouse)
+    yield made
+    made.close()
+
+
+def connect(warehouse: str) -> Client:
+    import clickhouse_connect  # half a second: only where it is asked for
+
+    parts = urlsplit(warehouse)
+    return clickhouse_connect.get_client(
+        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ from gameday.verdict.checks import no_duplicates, no_loss, unchanged
 from tasks import verify
 from tasks.run import interpret, plain
 from tests.contract.conftest import serving
-from tests.fakes import Supervisor
+from tests.fakes import CONSUMER, Supervisor
 from tests.suites import only_in
 
 TIMEOUT_S = 1.0
@@ -366,14 +366,6 @@ def test_a_topic_takes_each_once_refuses_what_it_must_and_may_die(tmp_path_facto
 
 # ---- the process -----------------------------------------------------------------------------------------------------
 
-HEAD = """
-name = "s"
-history = "postgresql://nobody@127.0.0.1:1/none"
-prefect.api_url = "http://127.0.0.1:1/api"
-hosts.local.socket = "none"
-components.consumer.probes.disk = { driver = "disk", path = "/" }
-"""
-
 BY_HTTP = """
 [canary]
 driver = "http"
@@ -401,7 +393,7 @@ path = ["consumer"]
 
 def by_http(folder: Path, door: Door, most: int = 500) -> tuple[Stack, Flight]:
     path = folder / "gameday.toml"
-    path.write_text(HEAD + BY_HTTP.replace("{url}", door.url).replace("{most}", str(most)))
+    path.write_text(CONSUMER + BY_HTTP.replace("{url}", door.url).replace("{most}", str(most)))
     stack = open_stack(path, State(folder / "state").ensure())
     stack.state.run("r1").mkdir(parents=True)
     return stack, Flight.launch(stack, "r1")
@@ -509,7 +501,7 @@ def test_a_canary_alone_is_enough_for_a_verdict(tmp_path: Path, door: Door, lose
     """From preflight to the verdict, with the processes of a run: one record that is acknowledged and forgotten after
     the act is a fail, and nothing else is."""
     (tmp_path / "sinks.py").write_text(SINKS)
-    text = HEAD.replace('socket = "none"', f'socket = "{State(tmp_path).supervisor_socket}"')
+    text = CONSUMER.replace('socket = "none"', f'socket = "{State(tmp_path).supervisor_socket}"')
     text = text.replace("components.consumer", "components.web") + "components.web.opt_in = true\n"
     text += BY_HTTP.replace("{url}", door.url).replace("{most}", "10000").replace('"consumer"', '"web"')
     sink = text[text.index("[hops.sink]") : text.index("[streams.canary]")]
@@ -625,7 +617,7 @@ def platform(
     for name, value in told.items():
         text = text.replace(f"{{{name}}}", value)
     path = tmp_path / "gameday.toml"
-    path.write_text(HEAD + text)
+    path.write_text(CONSUMER + text)
     stack = open_stack(path, State(tmp_path / "state").ensure())
     assert stack.canary is not None
     book = Book(stack.state.canary)

@@ -8,10 +8,8 @@ from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-import clickhouse_connect
 import numpy as np
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -31,6 +29,7 @@ from gameday.records.tallies import proved, tally
 from gameday.verdict import checks
 from pipelines.trades.schema import statements
 from tasks.closing import close_night
+from tests.contract.conftest import connect
 from tests.contract.sockets import saying
 from tests.trades import FIELDS, TRADE_SQL, TRADES, live, stack_of
 
@@ -48,10 +47,7 @@ Row = tuple[int, int, int, int, int]
 @pytest.fixture(scope="module")
 def client(warehouse: str) -> Iterator[Client]:
     """The platform's tables and the way through them, without the feed and without gold's refreshing."""
-    parts = urlsplit(warehouse)
-    made = clickhouse_connect.get_client(
-        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
-    )
+    made = connect(warehouse)
     made.command("CREATE DATABASE trades")
     for statement in statements("127.0.0.1:1"):
         if "trades.feed" not in statement and "REFRESH" not in statement:

@@ -7,10 +7,8 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
@@ -68,16 +66,6 @@ def topic(broker: str) -> str:
     name = f"events-{uuid4()}"
     server.create_topics(broker, {name: PARTITIONS})
     return name
-
-
-@pytest.fixture(scope="module")
-def client(warehouse: str) -> Iterator[Client]:
-    parts = urlsplit(warehouse)
-    made = clickhouse_connect.get_client(
-        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
-    )
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -7,15 +7,13 @@ Each shape is that of a public platform: only its form is taken, all values are 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-import clickhouse_connect
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -29,6 +27,7 @@ from gameday.state import State
 from gameday.verdict import diagnose
 from gameday.verdict.checks._damage import compare
 from tasks.verify import digest_of
+from tests.fakes import CONSUMER
 
 NUMBER = 240
 START_S = 1_795_000_000
@@ -38,14 +37,6 @@ EVERY_S = 0.25
 Record = dict[str, Any]
 Message = tuple[str, str | None, str]
 """Topic (its last word), key, value."""
-
-HEAD = """
-name = "shape"
-history = "postgresql://nobody@127.0.0.1:1/none"
-prefect.api_url = "http://127.0.0.1:1/api"
-hosts.local.socket = "none"
-components.consumer.probes.disk = { driver = "disk", path = "/" }
-"""
 
 
 @dataclass(frozen=True)
@@ -260,16 +251,6 @@ SHAPES = {"three venues": TRADES, "usage events": USAGE, "JSON in a string": DOC
 # ---- the platform ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def client(warehouse: str) -> Iterator[Client]:
-    parts = urlsplit(warehouse)
-    made = clickhouse_connect.get_client(
-        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
-    )
-    yield made
-    made.close()
-
-
 @dataclass(frozen=True)
 class Platform:
     """What a shape runs on: its log is filled, its sink is the test's to fill."""
@@ -320,7 +301,7 @@ def platform(
         name, key, value = shape.messages(record, number)
         producer.produce(f"{topic}{name}", value, key)
     assert producer.flush(30) == 0
-    text = HEAD + shape.declared
+    text = CONSUMER + shape.declared
     places = {"brokers": broker, "topic": topic, "warehouse": warehouse, "table": table, "dsn": dsn}
     for name, value in places.items():
         text = text.replace(f"{{{name}}}", value)

@@ -11,10 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-import clickhouse_connect
 import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -31,6 +29,7 @@ from gameday.system.polling import until
 from gameday.verdict import checks
 from gameday.verdict.checks._damage import compare
 from tasks import states
+from tests.contract.conftest import connect
 from tests.suites import only_in
 
 PARTITIONS = 2
@@ -223,20 +222,6 @@ class Acked:
 
     def end(self) -> Position:
         return self.position()
-
-
-def connect(warehouse: str) -> Client:
-    parts = urlsplit(warehouse)
-    return clickhouse_connect.get_client(
-        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
-    )
-
-
-@pytest.fixture(scope="module")
-def client(warehouse: str) -> Iterator[Client]:
-    made = connect(warehouse)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
-import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
@@ -113,16 +111,6 @@ PLANTED = NUMBER - 10
 
 KEYS: Mapping[str, Any] = {"orders": order(PLANTED)["number"], "events": event(PLANTED)["event_id"]}
 WRONG: Mapping[str, Row] = {"orders": {"total": "0.01"}, "events": {"page": ""}}
-
-
-@pytest.fixture(scope="module")
-def client(warehouse: str) -> Iterator[Client]:
-    parts = urlsplit(warehouse)
-    made = clickhouse_connect.get_client(
-        host=parts.hostname, port=parts.port or 0, username=parts.username, password=unquote(parts.password or "")
-    )
-    yield made
-    made.close()
 
 
 @dataclass

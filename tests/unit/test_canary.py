@@ -42,6 +42,7 @@ from gameday.state import ROOT, State
 from gameday.verdict.checks import no_duplicates, no_loss, unchanged
 from tasks import survey, verify
 from tasks.look import look
+from tests.fakes import CONSUMER
 from tests.trades import stack_of
 
 UUID = "6f1c0a52-3f0e-4a8e-9d55-0d8a3c2b7e11"
@@ -265,12 +266,9 @@ def test_at_most_a_few_are_under_way(tmp_path: Path) -> None:
 
 # ---- what is declared ------------------------------------------------------------------------------------------------
 
-HEAD = """
-name = "s"
-history = "postgresql://nobody@127.0.0.1:1/none"
-prefect.api_url = "http://127.0.0.1:1/api"
-hosts.local.socket = "none"
-components.consumer.probes.disk = { driver = "disk", path = "/" }
+HEAD = (
+    CONSUMER
+    + """
 [hops.log]
 driver = "kafka"
 brokers = "127.0.0.1:1"
@@ -289,6 +287,7 @@ hops = ["canary", "log", "sink"]
 visible = "sink"
 path = ["consumer"]
 """
+)
 
 CANARY = """
 [canary]

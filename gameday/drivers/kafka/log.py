@@ -35,7 +35,7 @@ from gameday.records.tallies import tally
 from gameday.records.types import INT64_MAX, INT64_MIN, Canonical, Malformed
 from gameday.stack.config import Brokers
 
-__all__ = ["Hop"]
+__all__ = ["Hop", "message_of"]
 
 T = TypeVar("T")
 
@@ -441,7 +441,7 @@ class Hop:
         """The key of a change as people read it, from the message itself."""
         topic, _, partition = slot.rpartition("/")
         place = (topic, int(partition))
-        read = self._gathered({place: (offset, offset + 1)}, lambda messages: [_message(m) for m in messages])
+        read = self._gathered({place: (offset, offset + 1)}, lambda messages: [message_of(m) for m in messages])
         message = read[place][0][0]
         reader = self._readers[topic]
         at = [list(self.stream.types).index(name) for name in self.stream.key]
@@ -487,7 +487,7 @@ class Hop:
         found = []
         for message in messages:
             if message.value() is None or reader.deleted:
-                one = _message(message)
+                one = message_of(message)
                 try:
                     found += [(one.offset, deletion) for deletion in reader.deletions(one)]
                 except Malformed as e:
@@ -632,7 +632,7 @@ class Hop:
     def _at_once(self, messages: Sequence[Any], values: Sequence[bytes]) -> _Piece | None:
         """All of them, where all can be read."""
         reader = self._readers[messages[0].topic()]
-        asked = [_message(message) for message in messages] if reader.places else [None] * len(values)
+        asked = [message_of(message) for message in messages] if reader.places else [None] * len(values)
         table = reader.columns(asked, values)
         if table is None:
             return None
@@ -654,7 +654,7 @@ class Hop:
         reasons: list[str] = []
         malformed = 0
         for message in messages:
-            one = _message(message)
+            one = message_of(message)
             try:
                 for group, values in self._readers[one.topic].records(one):
                     number = self._numbers.setdefault(group, len(self._numbers))
@@ -679,7 +679,8 @@ class Hop:
         )
 
 
-def _message(message: Any) -> Message:
+def message_of(message: Any) -> Message:
+    """A message of librdkafka's as records are read from it. value: None for one that deletes."""
     kind, stamp_ms = message.timestamp()
     return Message(
         message.topic(),
