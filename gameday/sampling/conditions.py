@@ -37,7 +37,7 @@ __all__ = [
 SECOND_S = 1.0
 """A state holds when it held for a full second."""
 
-BEHIND_MAX_S = 110.0
+SEEN_MAX_S = 110.0
 """The sampler keeps its newest two minutes at hand."""
 
 BEYOND_S = 5.0
@@ -87,8 +87,10 @@ def drained(now: Now) -> bool:
 
 
 def well(seconds: float) -> Condition:
-    """Every probe of every component answered throughout these seconds, and every stream flows."""
-    return _named(lambda now: not ailing(now, seconds), f"well for {seconds:g} s", well.__doc__)
+    """Every probe of every component answered throughout these seconds, and every stream flows. At most SEEN_MAX_S: a
+    ConfigError says so."""
+    _seen("well", seconds)
+    return _named(lambda now: not ailing(now, seconds), f"well for {seconds:g} s", well.__doc__, looks_back_s=seconds)
 
 
 def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
@@ -105,10 +107,9 @@ def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
 
 def behind(seconds: float) -> Condition:
     """Every affected stream's visible head that lacks something is at least this far behind the ledger, and one is. One
-    that isn't shown ages by the clock. At most BEHIND_MAX_S: a ConfigError says so.
+    that isn't shown ages by the clock. At most SEEN_MAX_S: a ConfigError says so.
     """
-    if seconds > BEHIND_MAX_S:
-        raise ConfigError(f"behind({seconds:g}): samples of {BEHIND_MAX_S:g} s are kept. Remedy: that, or less")
+    _seen("behind", seconds)
 
     def condition(now: Now) -> bool:
         lags = [_lag_s(one, group) for one in now.each() for group in one.affected]
@@ -182,6 +183,12 @@ def any_of(*conditions: Condition) -> Condition:
     """At least one of these states."""
     names = " or ".join(getattr(c, "__name__", repr(c)) for c in conditions)
     return _named(lambda now: any(c(now) for c in conditions), names, any_of.__doc__, _furthest(conditions))
+
+
+def _seen(condition: str, seconds: float) -> None:
+    """ConfigError when a condition looks back further than samples are kept: it would never come."""
+    if seconds > SEEN_MAX_S:
+        raise ConfigError(f"{condition}({seconds:g}): samples of {SEEN_MAX_S:g} s are kept. Remedy: that, or less")
 
 
 def _furthest(conditions: Iterable[Condition]) -> float:

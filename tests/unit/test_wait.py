@@ -128,3 +128,6 @@ def test_a_plan_may_wait_for_a_lag_that_is_longer_than_what_is_read_anyway() -> 
     assert set(asked) == {50.0}
     with pytest.raises(ConfigError, match=r"behind\(300\): samples of 110 s are kept"):
         conditions.behind(300)
+    assert conditions.looks_back_s(conditions.well(20)) == 20.0
+    with pytest.raises(ConfigError, match=r"well\(120\)"):
+        conditions.well(120)
