@@ -27,7 +27,8 @@ Rows = Mapping[Group, Sequence[tuple[Canonical, ...]]]
 
 @dataclass
 class Hop:
-    """[canary] makes it: fields and prefix are that table's. Of several runs the newest one's attempts count."""
+    """The first hop of the canary's stream. The table [canary] makes it; `fields` and `prefix` are taken from there. Of
+    several runs the newest one's attempts count."""
 
     stream: Stream
     state: State

@@ -217,7 +217,11 @@ class _Shape:
 
 @dataclass(frozen=True)
 class _Surplus:
-    """What a group has too much because keys repeat: rows, their hashes' sum, keys with several, the keys' sum."""
+    """What repeated keys add to a group's sums.
+
+    rows: rows beyond one a key. sum: of their row hashes. conflicts: keys whose rows differ. key_sum: of the keys of
+    these rows.
+    """
 
     rows: int
     sum: int
@@ -786,7 +790,7 @@ def _fitting(shape: _Shape, where: str) -> str:
 
 
 def _without(tally: Tally, surplus: _Surplus) -> Tally:
-    """The tally of each record once, but for its rows."""
+    """The tally without what repeated keys added. Its rows stay: they are all there."""
     return replace(
         tally,
         keys=tally.rows - surplus.rows,

@@ -32,7 +32,10 @@ TRUE = (True, "true", "1")
 """What says that a message deletes, where `deleted` is a path alone; 1 is True."""
 
 MARK = secrets.token_hex(8).encode()
+"""Stands between messages that are parsed as one list."""
+
 NOT = "not "
+"""Before a path of `where`: the values that do not belong to the stream."""
 
 ROOTS = ("$key", "$headers", "$topic", "$partition", "$offset", "$time", "$value", "$message")
 

@@ -286,7 +286,7 @@ def _new_part(found: Found) -> Mask:
 
 
 def _forgotten(found: Found) -> Mask:
-    """Which changes, in order, a deletion that tells no version comes after, in their partition."""
+    """Of each change whether a deletion without a version follows it in its partition: then it counts no more."""
     if not len(found):
         return np.zeros(0, dtype=bool)
     starts = np.flatnonzero(_new_part(found))

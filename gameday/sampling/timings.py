@@ -58,7 +58,7 @@ STILL_TIMES_P99 = 2.0
 GRAIN_TOLD_S = 3.0
 """A sink that needs longer than that writes in batches, and people are told that recovery has that grain."""
 EVEN_TIMES = 3.0
-"""The longest delay of each quarter of a baseline is at least so many times shorter than normal."""
+"""In an even baseline the longest delay of a quarter of it is at most so many times shorter than the normal delay."""
 
 RESTORE_SPAN_S = 1.0
 """Service is back when it holds for a full second."""

@@ -803,7 +803,7 @@ def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
     try:
         return made(**given, **secured)
     except ValueError as e:  # such as an address that is none
-        raise ConfigError(f"{where}: {cls} can't be made of what is there: {e}. It takes {takes}") from None
+        raise ConfigError(f"{where}: {cls} refuses its settings: {e}. It takes {takes}") from None
 
 
 def _offered(module: ModuleType, cls: str, where: str) -> Any:

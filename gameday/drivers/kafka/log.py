@@ -288,7 +288,7 @@ class Hop:
         return fold.changes.upto(ends if upto is None else upto, fold.whole, dense=not fold.left_out)
 
     def records(self, hashes: U64) -> Columns:
-        """Those of all that the log has, read once more."""
+        """The records with these row hashes. The whole log is read once more."""
 
         def parse(messages: Sequence[Any]) -> _Piece:
             piece = self._parse(messages)
