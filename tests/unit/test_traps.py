@@ -30,7 +30,7 @@ class Script:
     def fired(self) -> dict[str, int]:
         return {"spot": self.times}
 
-    def now(self) -> Any:
+    def now(self, at_least_s: float = 0.0) -> Any:
         return SimpleNamespace(fired=self.fired())
 
     def still_broken(self) -> None:
