@@ -24,12 +24,13 @@ from urllib.parse import unquote
 
 from gameday import samplelog
 from gameday.errors import GamedayError
-from gameday.model import Evidence, Json, Sample
+from gameday.model import Evidence, Group, Json, Sample
 
 __all__ = [
     "decode",
     "dumps",
     "encode",
+    "key_of",
     "load_evidence",
     "read_json",
     "read_samples",
@@ -178,11 +179,21 @@ def _encode(value: object, at: str) -> Json:
     )
 
 
+def key_of(group: Group) -> str:
+    """A group as one text: its parts, joined by strokes. A stroke or percent sign of a part is percent-encoded: no two
+    groups have one text.
+
+    >>> key_of(("west", "one/1")), key_of(("west/one", "1")), key_of(())
+    ('west/one%2F1', 'west%2Fone/1', '')
+    """
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in group)
+
+
 def _encode_key(key: object, at: str) -> str:
     if type(key) is str:
         return key
     if isinstance(key, tuple) and all(type(part) is str for part in key):
-        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in key) if key else NO_PARTS
+        return key_of(key) if key else NO_PARTS
     raise TypeError(f"{at or 'value'} has the key {key!r}: a key must be text, or a tuple of texts")
 
 

@@ -195,13 +195,13 @@ Samples: TypeAlias = Mapping[str, Sequence[Sample]]
 """Samples by series, in the order sent. The series:
 component/<component>/<probe>      the component answers its own protocol (any number); <...>.connects: how often
                                    it has connected
-head/<hop>/<group, joined by />    the highest id visible at that hop; head/exchange/... is the ledger's head
+head/<hop>/<codec.key_of(group)>   the highest id visible at that hop; head/exchange/... is the ledger's head
 end/<cursor>/<slot>                the log's end;  position/<cursor>/<slot>  what the consumer has committed
 serving/<slot>                     the slot's leader, sampled by really fetching a record from it
 alert/<name>                       the platform's alert of that name, of the struck component's: INACTIVE, PENDING or
                                    FIRING; <...>.evaluated: when that was last judged, by the alerts' own clock;
                                    <...>.elsewhere <labels>: an active alert of that name under other labels
-archive/head/<group>               the highest id that the archive's newest commit has, archive/position/<slot> up to
+archive/head/<codec.key_of(group)> the highest id that the archive's newest commit has, archive/position/<slot> up to
                                    where it has the log; mirror/<slot>: the same, as the job's mirror tells it;
                                    mirror/time_us where that tells a time
 machine/cpu, /memory, /io          for how many seconds, since this machine's start, some task has waited for it (PSI,

@@ -49,7 +49,7 @@ from gameday.telling.silence import Silence
 from gameday.undo.guardian import OUT_OF_TIME, Guardian
 from gameday.verdict import machine
 
-__all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "ttl_s"]
+__all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "too_late", "ttl_s"]
 
 TAIL_S = 15.0
 """How far back conditions look at least."""
@@ -495,6 +495,13 @@ def ttl_s(test: FailureTest) -> float:
     waits = sum(getattr(step, "within_s", 0.0) for step in test.plan)
     alert_s = test.alert.within_s if isinstance(test.alert, FiresWithin) else 0.0
     return waits + alert_s + CARRY_OUT_S + max(test.mttr_max_s, test.drain_max_s) + SPARE_S
+
+
+def too_late(run: Run, verdict: Verdict, why: str, since_ns: int) -> Halt:
+    """What ends a run whose state did not come in its time: this verdict, or `unknown` where the machine has had no
+    time since then, for that says nothing about the platform."""
+    busy = run.busy(since_ns)
+    return Halt(Verdict.UNKNOWN, f"the machine was busy ({busy}): {why}") if busy else Halt(verdict, why)
 
 
 def marks(stack: Stack) -> Marks:

@@ -1,5 +1,6 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import GamedayError, TooLate
 from gameday.model import Baseline, Now, Verdict
-from gameday.run import HEADS_WITHIN_S, Halt, Run, Span, marks
+from gameday.run import HEADS_WITHIN_S, Halt, Run, Span, marks, too_late
 from gameday.sampling import conditions, timings
 from gameday.sampling.sampler import KEEP_S
 from gameday.system.asking import answer
@@ -44,7 +45,7 @@ def baseline(run: Run) -> None:
     its digests make everything slower, and a slower normal would be a wider bound for all that is called good.
     """
     ailing: list[str] = []
-    length_s = BASELINE_S
+    length_s, began_ns = BASELINE_S, time.monotonic_ns()
 
     def normal() -> dict[str, timings.Normal] | None:
         """Of each stream what the shortest time tells that tells enough; None: there is none yet."""
@@ -99,7 +100,7 @@ def baseline(run: Run) -> None:
     except TooLate as e:
         reason = "; ".join(ailing) or "it was not sampled for so long"
         why = f"no baseline: the stack was not well for {length_s:.3g} s: {reason}. Remedy: gameday status"
-        raise Halt(Verdict.UNKNOWN, why) from e
+        raise too_late(run, Verdict.UNKNOWN, why, began_ns) from e
     here = marks(run.stack)
     config = run.stack.config
     hops = [hop for stream in config.declared.values() for hop in stream.hops]

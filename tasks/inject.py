@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from gameday.errors import TooLate
 from gameday.model import Act, Verdict
 from gameday.ports import Delayed, Fault
-from gameday.run import Halt, Run
+from gameday.run import Run, too_late
 from gameday.stack.live import fault_kind
 from gameday.system.polling import until
 
@@ -45,7 +45,7 @@ def inject(run: Run, fault: Fault) -> None:
         act = until(proved, within_s, what="the fault's effect")
     except TooLate as e:
         changed = f"{fault_kind(fault)} of {fault.component} changed nothing within {within_s:.0f} s"
-        raise Halt(Verdict.INVALID, f"the fault did not bite: {changed}") from e
+        raise too_late(run, Verdict.INVALID, f"the fault did not bite: {changed}", struck_ns) from e
     if isinstance(fault, Delayed):
         struck_ns = fault.struck_ns(run.stack, act.before)
         run.inject_ns = struck_ns if first else run.inject_ns

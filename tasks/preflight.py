@@ -10,7 +10,7 @@ from gameday.errors import DriverError, TooLate
 from gameday.model import Hindrance, Verdict
 from gameday.plan import Inject
 from gameday.ports import Asks
-from gameday.run import HEADS_WITHIN_S, Halt, Run
+from gameday.run import HEADS_WITHIN_S, Halt, Run, too_late
 from gameday.sampling import conditions
 from gameday.system.asking import answer
 from gameday.system.polling import until
@@ -65,7 +65,7 @@ def preflight(run: Run) -> None:
         if crossed:
             raise Halt(Verdict.UNKNOWN, f"aborted: {crossed}, before anything was broken")
     run.await_samples()
-    well = conditions.well(WELL_FOR_S)
+    began_ns, well = time.monotonic_ns(), conditions.well(WELL_FOR_S)
     ailing: list[str] = []
 
     def check() -> bool:
@@ -77,9 +77,8 @@ def preflight(run: Run) -> None:
         until(check, within_s=WELL_WITHIN_S, every_s=0.1, what="the stack to be well")
     except TooLate as e:
         reason = "; ".join(ailing) or "not well for long enough"
-        raise Halt(
-            Verdict.UNKNOWN, f"the stack was not well within {WELL_WITHIN_S:.0f} s: {reason}. Remedy: gameday status"
-        ) from e
+        why = f"the stack was not well within {WELL_WITHIN_S:.0f} s: {reason}. Remedy: gameday status"
+        raise too_late(run, Verdict.UNKNOWN, why, began_ns) from e
     _look_at_jobs(run)
     if run.test.archive:
         _await_export(run)
@@ -123,7 +122,7 @@ def _look_at_jobs(run: Run) -> None:
 def _await_export(run: Run) -> None:
     """The archive has a commit to go on from, and the job a clean run to be compared with: a new stack has neither."""
     archive, job = run.stack.export()
-    interval_s = job.interval_s() or 0.0
+    interval_s, began_ns = job.interval_s() or 0.0, time.monotonic_ns()
 
     def filled() -> bool:
         run.held()
@@ -135,4 +134,5 @@ def _await_export(run: Run) -> None:
     try:
         until(filled, within_s=interval_s + FIRST_RUN_S, every_s=2.0, what="a first clean run of the archive's job")
     except TooLate as e:
-        raise Halt(Verdict.UNKNOWN, f"the archive is not being filled: {e}. Remedy: gameday check") from e
+        why = f"the archive is not being filled: {e}. Remedy: gameday check"
+        raise too_late(run, Verdict.UNKNOWN, why, began_ns) from e

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from gameday.errors import DriverError, TooLate
 from gameday.model import FIRING, INACTIVE, Measure, Verdict
 from gameday.plan import Await, FiresWithin
-from gameday.run import Halt, Run, marks
+from gameday.run import Run, marks, too_late
 from gameday.sampling import conditions, timings
 from gameday.system.polling import until
 from gameday.verdict import schedule
@@ -27,7 +27,7 @@ RESOLVES_WITHIN_S = 30.0
 @task(name="wait", cache_policy=NO_CACHE)
 def wait(run: Run, step: Await) -> None:
     """When the state does not come: Halt(fail) where the bound is the platform's promise, Halt(invalid) when an armed
-    failpoint never fired, else Halt(unknown); and that too where the machine had no time left meanwhile."""
+    failpoint never fired, else Halt(unknown)."""
     what = getattr(step.condition, "__name__", repr(step.condition))
     lacks = ""
 
@@ -46,13 +46,10 @@ def wait(run: Run, step: Await) -> None:
         until(come, within_s=step.within_s, every_s=AWAIT_EVERY_S, what=what)
     except TooLate as e:
         why = f"waited {step.within_s:g} s for {what!r}, which did not come" + (f": {lacks}" if lacks else "")
-        if busy := run.busy(began_ns):
-            raise Halt(Verdict.UNKNOWN, f"the machine was busy ({busy}): {why}") from e
-        if step.promise:
-            raise Halt(Verdict.FAIL, why) from e
-        if idle := [point for point, times in run.fired().items() if not times]:
-            raise Halt(Verdict.INVALID, f"the fault did not bite: {', '.join(idle)} never fired ({why})") from e
-        raise Halt(Verdict.UNKNOWN, why) from e
+        verdict = Verdict.FAIL if step.promise else Verdict.UNKNOWN
+        if not step.promise and (idle := [point for point, times in run.fired().items() if not times]):
+            verdict, why = Verdict.INVALID, f"the fault did not bite: {', '.join(idle)} never fired ({why})"
+        raise too_late(run, verdict, why, began_ns) from e
     run.say(f"{run.name}: {what}")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gameday import codec
 from gameday.errors import GamedayError
 from gameday.model import ELSEWHERE, FIRING, Act, Evidence, Group, Measure, Sample, Samples
 
@@ -118,9 +119,9 @@ class Goodness:
 
 
 def series_of(kind: str, owner: str, key: str | Group) -> str:
-    """The name of a series: series_of("head", "silver", ("west", "one/1")) is head/silver/west/one/1, and that of a
-    stream without groups head/silver, as the sampler writes it."""
-    name = key if isinstance(key, str) else "/".join(key)
+    """The name of a series: series_of("head", "silver", ("west", "1")) is head/silver/west/1, and that of a stream
+    without groups head/silver, as the sampler writes it. key: a slot, or a group."""
+    name = key if isinstance(key, str) else codec.key_of(key)
     return f"{kind}/{owner}/{name}" if name else f"{kind}/{owner}"
 
 
@@ -463,10 +464,10 @@ def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
     for group in groups(evidence):
         truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
         before = truth.value[(truth.at_ns <= clock_ns) & ~np.isnan(truth.value)]
-        name = f"archive/head/{'/'.join(group)}"
+        name = f"archive/head/{codec.key_of(group)}"
         track = _track(evidence.samples.get(name, ()))
         if not len(before) or not len(track.at_ns):
-            return _Edge(None, None, f"there are no samples of {'/'.join(group)} at the ledger and the archive")
+            return _Edge(None, None, f"there are no samples of {codec.key_of(group)} at the ledger and the archive")
         status = np.full(len(track.at_ns), UNSEEN, dtype=np.int8)
         status[track.value >= before[-1]] = GOOD
         status[track.value < before[-1]] = BAD

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
+from gameday import codec
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.model import Group, Json
 from gameday.plan import FailureTest, Inject
@@ -557,7 +558,7 @@ class _Heads:
     hop: Hop
 
     def read(self) -> Mapping[str, float]:
-        return {"/".join(group): float(head) for group, head in self.hop.heads().items()}
+        return {codec.key_of(group): float(head) for group, head in self.hop.heads().items()}
 
 
 @dataclasses.dataclass(frozen=True)

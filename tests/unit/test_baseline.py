@@ -57,6 +57,7 @@ def run_that_sees(*looks: Now, disturbed_ns: tuple[int, int] = (0, 0)) -> Any:
         stack=stack_of(live(dict.fromkeys(("exchange", "silver")))),
         baseline=None,
         disturbed_ns=disturbed_ns,
+        busy=lambda since_ns: None,
     )
 
 
@@ -99,6 +100,14 @@ def test_a_stack_that_was_not_well_meanwhile_is_not_normal() -> None:
     """Such as one that an earlier run had not yet seen recovered: a probe without answer begins it anew."""
     run = run_that_sees(sampled(BASELINE_S + 5, lambda t: None if t < AT_S - BASELINE_S + 1 else 1.0))
     with pytest.raises(Halt, match="broker did not answer"):
+        baseline.fn(run)
+
+
+def test_a_busy_machine_is_named_where_it_keeps_the_stack_from_being_well() -> None:
+    """What the stack lacks is told all the same."""
+    run = run_that_sees(sampled(BASELINE_S + 5, lambda t: None if t > AT_S - 1 else 1.0))
+    run.busy = lambda since_ns: "for 9 of 9 s"
+    with pytest.raises(Halt, match=r"^the machine was busy \(for 9 of 9 s\): no baseline: .* broker did not answer"):
         baseline.fn(run)
 
 

@@ -405,7 +405,9 @@ NOW = Now(0, {}, "worker", (BTC,), (BTC,), "silver", "exchange", 1.0)
 )
 def test_a_job_that_was_not_idle_in_time_says_what_kept_it_busy(now: Now, why: str) -> None:
     """Which run, in which state, since when; or that nobody could be asked, and why."""
-    run: Any = SimpleNamespace(name="t", still_broken=lambda: None, now=lambda at_least_s: now, fired=dict, busy=lambda _: None)
+    run: Any = SimpleNamespace(
+        name="t", still_broken=lambda: None, now=lambda at_least_s: now, fired=dict, busy=lambda _: None
+    )
     with pytest.raises(Halt) as caught:
         wait.fn(run, Await(conditions.job_idle, within_s=0.0))
     assert str(caught.value) == f"waited 0 s for 'job_idle', which did not come: {why}"

@@ -166,6 +166,21 @@ def test_what_passes_by_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch) ->
         preflight._look_at_jobs(run_of(Asked([FULL]), STRIKE, True))
 
 
+def test_a_busy_machine_is_named_where_the_archive_is_not_filled_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job may have had no time either."""
+    monkeypatch.setattr(preflight, "FIRST_RUN_S", 0.0)
+    job = SimpleNamespace(interval_s=lambda: 0.01, runs=lambda since_us: [])
+    export = SimpleNamespace(commits=lambda after: []), job
+    run: Any = SimpleNamespace(
+        held=lambda: None, lasts=lambda: None, stack=SimpleNamespace(export=lambda: export), busy=lambda since_ns: None
+    )
+    with pytest.raises(Halt, match=r"^the archive is not being filled: "):
+        preflight._await_export(run)
+    run.busy = lambda since_ns: "for 9 of 9 s"
+    with pytest.raises(Halt, match=r"^the machine was busy \(for 9 of 9 s\): the archive is not being filled: "):
+        preflight._await_export(run)
+
+
 def test_a_test_without_a_job_asks_nothing() -> None:
     """A stack may have an archive whose job is paused; this test is not about it."""
     asked = Asked([PAUSED])

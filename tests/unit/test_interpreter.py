@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import pytest
 
 from gameday.errors import DriverError, GamedayError
+from gameday.faults.stop import Stop
 from gameday.model import Act, Evidence, Finding, RunResult, Step, Verdict
 from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.run import Halt, Run
@@ -247,9 +248,16 @@ def striking(watching: Callable[[], None], *proofs: str | None) -> Any:
     held = SimpleNamespace(
         inject=lambda fault: act, prove=lambda act_id, within_s: SimpleNamespace(**{**vars(act), "proof": next(seen)})
     )
-    stack = SimpleNamespace(name="s")
     return SimpleNamespace(
-        name="t", ttl_s=60.0, stack=stack, inject_ns=None, say=str, held=lambda: held, hush=str, watching=watching
+        name="t",
+        ttl_s=60.0,
+        stack=SimpleNamespace(name="s"),
+        inject_ns=None,
+        say=str,
+        held=lambda: held,
+        hush=str,
+        watching=watching,
+        busy=lambda since_ns: None,
     )
 
 
@@ -265,6 +273,20 @@ def test_a_sampler_that_dies_while_a_strike_waits_ends_the_run() -> None:
     run, fault = striking(raises(Halt(Verdict.UNKNOWN, "the sampler died")), None), Late()
     with pytest.raises(Halt, match="the sampler died"):
         inject.fn(run, fault)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("busy", "verdict"), [(None, Verdict.INVALID), ("for 1 of 1 s", Verdict.UNKNOWN)])
+def test_a_fault_that_was_not_seen_to_bite_is_invalid_where_the_machine_had_time(
+    busy: str | None, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without time may show its effect later than the run looks."""
+    monkeypatch.setattr("tasks.inject.BITES_WITHIN_S", 0.0)
+    run = striking(lambda: None, *[None] * 9)
+    run.busy = lambda since_ns: busy
+    with pytest.raises(Halt, match="the fault did not bite: ") as caught:
+        inject.fn(run, Stop("worker"))
+    assert caught.value.verdict is verdict
+    assert str(caught.value).startswith("the machine was busy (for 1 of 1 s): ") is (busy is not None)
 
 
 def test_a_server_that_refuses_makes_the_run_unknown() -> None:

@@ -679,3 +679,19 @@ def test_a_record_of_real_size_is_measured_quickly() -> None:
     began = time.process_time()
     timings.measure(replace(evidence, samples=many))
     assert time.process_time() - began < 2.0
+
+
+def test_no_two_groups_share_a_series() -> None:
+    """A stroke inside a part is no border between two parts."""
+    one, other = ("a/b", "c"), ("a", "b/c")
+
+    class Heads:
+        name = "silver"
+
+        def heads(self) -> dict[Group, int]:
+            return {one: 7, other: 8, ("a%2Fb", "c"): 9}
+
+    sampled = {
+        series_name("head/silver", suffix): value for suffix, value in _Heads(cast("Hop", Heads())).read().items()
+    }
+    assert [sampled[timings.series_of("head", "silver", group)] for group in (one, other, ("a%2Fb", "c"))] == [7, 8, 9]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gameday import codec
 from gameday.drivers.clickhouse import Hop as Rows
 from gameday.drivers.clickhouse import literal
 from gameday.errors import ConfigError, DriverError, RolledBack, masked
@@ -85,7 +86,7 @@ class Archive:
         if found is None:
             return {"": 0.0}
         _, commit = found
-        heads = {f"head/{'/'.join(group)}": float(head) for group, head in commit.heads.items()}
+        heads = {f"head/{codec.key_of(group)}": float(head) for group, head in commit.heads.items()}
         return {"": 1.0, **heads, **{f"position/{slot}": float(at) for slot, at in commit.position.items()}}
 
     def commits(self, after: str | None) -> Sequence[Commit]:

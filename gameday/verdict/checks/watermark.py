@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 
-from gameday.model import Commit, Evidence, Finding, Group, Sample, Verdict
+from gameday import codec
+from gameday.model import Commit, Evidence, Finding, Sample, Verdict
 from gameday.sampling.timings import NS, fall
 from gameday.verdict.machine import since_act
 from gameday.verdict.streams import whole
@@ -15,7 +16,7 @@ __all__ = ["watermark"]
 MIRRORED_WITHIN_S = 10.0
 """A run tells its commit within milliseconds; a killed one leaves that to the next, which this test has awaited."""
 
-TABLE, MIRROR, TIME = "archive/position/", "mirror/", "time_us"
+HEAD, TABLE, MIRROR, TIME = "archive/head/", "archive/position/", "mirror/", "time_us"
 
 
 @whole
@@ -70,7 +71,7 @@ def _times(samples: Sequence[Sample], evidence: Evidence) -> tuple[int, list[str
     """How many of the mirror's answers could be held against the table, and what is wrong with them."""
     bad = [text] if (text := _fell("the mirror's time", samples)) else []
     due = evidence.symptoms.get("archive.next_us") or {}
-    heads = {tuple(n.split("/", 3)[2:]): s for n, s in evidence.samples.items() if n.startswith("archive/head/")}
+    heads = {n.removeprefix(HEAD): s for n, s in evidence.samples.items() if n.startswith(HEAD)}
     looks = {group: [s for s in told if s.value is not None] for group, told in heads.items()}
     asked = {group: [s.at_ns for s in told] for group, told in looks.items()}
     looked = 0
@@ -90,9 +91,9 @@ def _times(samples: Sequence[Sample], evidence: Evidence) -> tuple[int, list[str
     return looked, bad
 
 
-def _within(commit: Commit, shown: Mapping[Group, int]) -> bool:
-    """Whether these heads of the table have all that the commit had."""
-    return all(shown.get(group, 0) >= head for group, head in commit.heads.items())
+def _within(commit: Commit, shown: Mapping[str, int]) -> bool:
+    """Whether these heads of the table, by codec.key_of, have all that the commit had."""
+    return all(shown.get(codec.key_of(group), 0) >= head for group, head in commit.heads.items())
 
 
 def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | None:
