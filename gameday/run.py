@@ -170,7 +170,7 @@ class Run:
         sampled before now is no baseline.
         """
         self.started = datetime.now(UTC)
-        self.began_ns = time.monotonic_ns()
+        self.began_ns = self.entered_ns = time.monotonic_ns()
         self.disturbed_ns: Span = disturbed_ns or (0, self.began_ns)
 
     def say(self, text: str) -> None:
@@ -186,7 +186,7 @@ class Run:
 
     def enter(self, step: str) -> None:
         """Note in the run's own log that this step begins."""
-        self.doing = f"at the step {step!r}"
+        self.doing, self.entered_ns = f"at the step {step!r}", time.monotonic_ns()
         self.log(f"step: {step}")
 
     def log(self, text: str) -> None:

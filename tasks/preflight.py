@@ -54,14 +54,14 @@ def preflight(run: Run) -> None:
             "the heads of all hops",
         )
     except DriverError as e:
-        raise Halt(Verdict.UNKNOWN, f"the ledger does not answer: {e}. Remedy: gameday up") from e
+        raise DriverError(f"the ledger does not answer: {e}. Remedy: gameday up", definite=e.definite) from e
     if beyond:
         raise Halt(Verdict.UNKNOWN, "; ".join(ahead.told(run.stack, beyond)))
     for stop in run.stack.stops():
         try:
             crossed = answer(stop.crossed, HEADS_WITHIN_S, f"stop condition {stop.name}")
         except DriverError as e:
-            raise Halt(Verdict.UNKNOWN, f"stop condition {stop.name} can't be watched: {e}") from e
+            raise DriverError(f"stop condition {stop.name} can't be watched: {e}", definite=e.definite) from e
         if crossed:
             raise Halt(Verdict.UNKNOWN, f"aborted: {crossed}, before anything was broken")
     run.await_samples()

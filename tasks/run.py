@@ -21,11 +21,11 @@ from prefect.flows import Flow
 from prefect.states import Completed, Failed
 
 from gameday import codec
-from gameday.errors import GamedayError
+from gameday.errors import DriverError, GamedayError
 from gameday.model import Evidence, Finding, Json, RunResult, Verdict, merge
 from gameday.plan import Await, FailureTest, FiresWithin, Heal, Inject
 from gameday.reports.words import named
-from gameday.run import Halt, Run, new_id
+from gameday.run import Halt, Run, new_id, too_late
 from gameday.stack.live import Stack
 from gameday.system import console, signals
 from gameday.verdict import checks
@@ -184,6 +184,8 @@ def interpret(
             halted = e.verdict, str(e)
         except GamedayError as e:
             halted = Verdict.UNKNOWN, str(e)
+            if isinstance(e, DriverError) and not e.definite:  # it did not answer
+                halted = Verdict.UNKNOWN, str(too_late(run, *halted, run.entered_ns))
         except BaseException as e:  # noqa: BLE001 - it becomes a verdict unknown; interrupts go on upwards below
             interrupted = signals.hidden(e)
             halted = Verdict.UNKNOWN, f"aborted: {signals.name_of(interrupted or e)}"

@@ -62,6 +62,8 @@ class Script:
         self.recovered: bool | None = True
         self.steps: list[Step] = []
         self.started, self.began_ns = datetime.now(UTC), time.monotonic_ns()
+        self.entered_ns = self.began_ns
+        self.short_of_time: str | None = None
 
     def evidence(self) -> Evidence:
         return Evidence(test=self.name, params={}, stack="trades", acts=self.acts)
@@ -77,6 +79,9 @@ class Script:
 
     def enter(self, step: str) -> None:
         """Nobody reads its log."""
+
+    def busy(self, since_ns: int) -> str | None:
+        return self.short_of_time
 
     def close(self) -> None:
         self.order.append("close")
@@ -293,6 +298,17 @@ def test_a_server_that_refuses_makes_the_run_unknown() -> None:
     """An error that gameday can explain is a reason, not a traceback."""
     result = Script({"gather evidence": raises(DriverError("clickhouse refused", definite=True))}).run()
     assert (result.verdict, result.why) == (Verdict.UNKNOWN, "clickhouse refused")
+
+
+@pytest.mark.parametrize(
+    ("definite", "why"), [(False, "the machine was busy (for 9 of 9 s): no answer within 30 s"), (True, "refused")]
+)
+def test_a_server_that_gave_no_answer_on_a_busy_machine_is_not_blamed(definite: bool, why: str) -> None:
+    """One that refused would have done so at any time."""
+    error = DriverError(why.rpartition(": ")[2], definite=definite)
+    script = Script({"preflight": raises(error)})
+    script.short_of_time = "for 9 of 9 s"
+    assert (script.run().verdict, script.run().why) == (Verdict.UNKNOWN, why)
 
 
 def test_a_fault_that_could_not_be_mended_is_told_and_recorded() -> None:
