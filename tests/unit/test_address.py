@@ -23,7 +23,7 @@ from gameday.state import ROOT, State
 
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"
 DOCKER = ROOT / "compose" / "docker" / "gameday.toml"
-EXAMPLE = ROOT / "examples" / "market-data" / "gameday.toml"
+THEIRS = ROOT / "tests" / "docker" / "theirs" / "gameday.toml"
 
 SPECIAL = ["pa#ss", "pa/ss", "pa?ss", "pa[ss", "pa]ss", "pa@ss", "pa%ss", "pa%41ss", "pa:ss", "pa ss", "12/34", "é'\\"]
 SECRETS = ("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD")
@@ -99,9 +99,9 @@ def test_a_whole_address_in_one_name_is_checked_as_well(tmp_path: Path, name: st
     """It is filled in as it is: who writes it encodes its password."""
     good = {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/g", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
     good = {**good, "K2_PREFECT": "127.0.0.1:1", "DOCKER_HOST": "unix:///var/run/docker.sock"}
-    assert config.load(EXAMPLE, state(tmp_path, EXAMPLE, **{**good, name: "postgresql://u:pa%23ss@h:1/d"}))
+    assert config.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa%23ss@h:1/d"}))
     with pytest.raises(ConfigError, match=r"is 'postgresql://\*\*\*@h:1/d', which is no address") as raised:
-        config.load(EXAMPLE, state(tmp_path, EXAMPLE, **{**good, name: "postgresql://u:pa#ss@h:1/d"}))
+        config.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa#ss@h:1/d"}))
     assert "pa#" not in str(raised.value)
 
 

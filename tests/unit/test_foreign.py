@@ -26,7 +26,7 @@ from tasks.night import Night
 from tasks.survey import fitting
 from tasks.verify import judge
 
-EXAMPLE = ROOT / "examples" / "market-data" / "gameday.toml"
+THEIRS = ROOT / "tests" / "docker" / "theirs" / "gameday.toml"
 EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"
 VALUES = {
     "K2_CLICKHOUSE_URL": "http://default:secret@127.0.0.1:1",
@@ -55,7 +55,7 @@ def opened(path: Path, folder: Path, *leave_out: str) -> Stack:
 @pytest.fixture
 def k2(tmp_path: Path) -> Stack:
     """The example's, on this machine: no engine is asked for anything."""
-    return opened(EXAMPLE, tmp_path / "k2")
+    return opened(THEIRS, tmp_path / "k2")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_of_the_example_only_what_it_cant_tell_is_unjudged(k2: Stack) -> None:
 )
 def test_what_is_left_out_is_unjudged(tmp_path: Path, table: str, unjudged: set[str]) -> None:
     """And what doesn't rest on it is judged as before."""
-    assert set(opened(EXAMPLE, tmp_path / "k2", table).untold()) == {"first_kept", *unjudged}
+    assert set(opened(THEIRS, tmp_path / "k2", table).untold()) == {"first_kept", *unjudged}
 
 
 def test_where_no_number_counts_records_their_order_is_not_judged(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_where_no_number_counts_records_their_order_is_not_judged(tmp_path: Path
 def test_without_cursors_no_position_is_judged(tmp_path: Path) -> None:
     """Nor whether the log goes on."""
     tables = [f"[cursors.clickhouse-{venue}]" for venue in ("binance", "kraken", "coinbase")]
-    untold = opened(EXAMPLE, tmp_path / "k2", *tables).untold()
+    untold = opened(THEIRS, tmp_path / "k2", *tables).untold()
     assert {"offsets_advance", "upstream_flows"} <= set(untold)
 
 

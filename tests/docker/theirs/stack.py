@@ -43,11 +43,11 @@ class Theirs:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """What examples/market-data/README.md has the team export."""
+        """What the team exports for gameday.toml, beside this file."""
         database = f"prefect:{PASSWORD}@127.0.0.1:5432"
         return {
             **self.engine.env,
-            "GAMEDAY_CONFIG": str(ROOT / "examples" / "market-data" / "gameday.toml"),
+            "GAMEDAY_CONFIG": str(ROOT / "tests" / "docker" / "theirs" / "gameday.toml"),
             "GAMEDAY_STATE": str(self.folder / "gameday"),
             "GAMEDAY_HISTORY": f"postgresql://{database}/gameday",
             "GAMEDAY_PREFECT": "http://127.0.0.1:4200/api",
