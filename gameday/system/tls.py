@@ -20,6 +20,9 @@ KEYS = ("ca", "certificate", "key")
 OTHER_NAME = (62, 64)
 """OpenSSL's codes for a certificate that is for another host name, or for another IP address."""
 
+OUT_OF_TIME = (9, 10)
+"""The same for one that does not hold yet, or no longer."""
+
 HANGS_UP = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 WORDLESS = "disconnected without sending a response"
 """httpx' word for the same."""
@@ -106,6 +109,8 @@ def _of_handshake(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in OTHER_NAME:
             return f"{error.verify_message} Remedy: the address by a name that the certificate has"
+        if error.verify_code in OUT_OF_TIME:
+            return f"its {error.verify_message}. Remedy: a new certificate at the server; or this machine's clock"
         return (
             f"its certificate is not trusted ({error.verify_message}). Remedy: ca = the PEM file of who signed it, "
             f"beside the address in gameday.toml"

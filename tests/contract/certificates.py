@@ -30,15 +30,15 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(made)
 
-    def certificate(self, name: str, host: str = "127.0.0.1") -> tuple[str, str]:
-        """The files of a certificate for this host, and of its key."""
+    def certificate(self, name: str, host: str = "127.0.0.1", days: int = 1) -> tuple[str, str]:
+        """The files of a certificate for this host, and of its key. days: until it ends; it has for a negative one."""
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             known: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             known = x509.DNSName(host)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        made = self._signed(subject, key, x509.SubjectAlternativeName([known]))
+        made = self._signed(subject, key, x509.SubjectAlternativeName([known]), days)
         files = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         files[0].write_bytes(made)
         files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -49,6 +49,7 @@ class Authority:
         subject: x509.Name,
         key: ec.EllipticCurvePrivateKey,
         about: x509.BasicConstraints | x509.SubjectAlternativeName,
+        days: int = 1,
     ) -> bytes:
         now = datetime.now(UTC)
         made = (
@@ -57,8 +58,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now - timedelta(days=9))
+            .not_valid_after(now + timedelta(days=days))
             .add_extension(about, critical=False)
             .sign(self._key, hashes.SHA256())
         )

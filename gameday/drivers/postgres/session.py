@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeAlias, TypeVar
@@ -31,6 +31,15 @@ PIECE_BYTES = 1 << 22
 """A copy comes row by row; numpy wants many at once."""
 
 ERROR_CHARS_MAX = 300
+
+REMEDIES: Mapping[str, str] = {
+    "certificate verify failed": "sslrootcert=/path/ca.pem of who signed the server's certificate in the address; or a "
+    "new certificate, where the server's has ended",
+    "password authentication failed": "user and password of the address; in the password, /, ?, #, @ and % are "
+    "percent-encoded",
+    "no encryption": "sslmode=require, or verify-full with sslrootcert, in the address",
+}
+"""Words of libpq's, or of the server's, when somebody is not let in."""
 
 
 class Refused(DriverError):
@@ -203,7 +212,9 @@ class Session:
             raise self.error(str(e)) from e
 
     def _message(self, text: str) -> str:
-        return f"{place(self._dsn)}: {' '.join(text.split())[:ERROR_CHARS_MAX]}"
+        told = f"{place(self._dsn)}: {' '.join(text.split())[:ERROR_CHARS_MAX]}"
+        remedy = next((f". Remedy: {what}" for words, what in REMEDIES.items() if words in text), "")
+        return told.rstrip(".") + remedy if remedy else told
 
 
 class Kept:
