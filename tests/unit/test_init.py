@@ -26,6 +26,8 @@ from gameday.records.paths import Message
 from gameday.stack.config import StackConfig, parse
 from gameday.stack.init.seen import (
     Broker,
+    Connector,
+    Connectors,
     Container,
     Engine,
     Group,
@@ -428,7 +430,7 @@ def test_containers_become_components_and_none_may_be_broken_yet(tmp_path: Path)
     ]  # fmt: skip
     rules = Rules("http://127.0.0.1:9090", [Rule("BrokerDown", {"severity": "page", "service": "redpanda"}, "up == 0")])
     seen = Seen(
-        "k2", Engine("unix:///var/run/docker.sock", "k2", containers), venues().broker, venues().stores, rules,
+        "k2", Engine("unix:///var/run/docker.sock", "k2", containers), venues().broker, venues().stores, None, rules,
         "http://127.0.0.1:4200/api", True, True,
     )  # fmt: skip
     text, config, raw = made(seen, tmp_path)
@@ -450,6 +452,24 @@ def test_containers_become_components_and_none_may_be_broken_yet(tmp_path: Path)
     assert "created anew" in made(inside, tmp_path)[0].text  # no port is published
     guess, *_ = made(replace(seen, prefect_given=False), tmp_path)  # the platform's own may answer there
     assert any("is this Prefect server gameday's own?" in question for question in guess.questions)
+
+
+def test_a_connector_is_a_probe_of_connect_with_what_it_does(tmp_path: Path) -> None:
+    """A sink that keeps no key doubles what is delivered again; without connectors the server itself is asked."""
+    own = {"topics": "orders", "pk.mode": "none"}
+    sink = Connector("orders.sink", False, "JdbcSinkConnector", "RUNNING", ["RUNNING"], own)
+    containers = [Container("connect", "shop-connect-1", "debezium/connect:3", published={8083: "127.0.0.1:8083"})]
+    engine = Engine("unix:///var/run/docker.sock", "shop", containers)
+    seen = replace(counted(), engine=engine, connect=Connectors("http://127.0.0.1:8083", [sink], 7))
+    text, _, raw = made(seen, tmp_path)
+    probe = {"driver": "connect", "url": "http://127.0.0.1:8083", "connector": "orders.sink", "rate_hz": 2}
+    assert list(raw["components"]["connect"]["probes"].values()) == [probe]
+    told = " ".join(line.removeprefix("# ") for line in text.text.splitlines())
+    assert "orders.sink: a sink, JdbcSinkConnector: topics = orders; pk.mode = none" in told
+    assert "has pk.mode none: a record that is delivered again is there again" in told
+    assert "7 more connectors were not looked into" in told
+    bare = replace(seen, engine=None, connect=Connectors("http://127.0.0.1:8083", []))
+    assert made(bare, tmp_path)[2]["components"]["connect"]["probes"]["rest"]["driver"] == "http"
 
 
 @pytest.mark.parametrize(

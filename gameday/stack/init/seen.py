@@ -12,6 +12,8 @@ from gameday.records.paths import Message
 
 __all__ = [
     "Broker",
+    "Connector",
+    "Connectors",
     "Container",
     "Engine",
     "Group",
@@ -138,6 +140,32 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Connector:
+    """One connector of Kafka Connect. kind: its class, without the package. tasks: their states. settings: those that
+    say what it does with records."""
+
+    name: str
+    source: bool
+    kind: str
+    state: str
+    tasks: Sequence[str] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> bool:
+        return bool(self.tasks) and {self.state, *self.tasks} == {"RUNNING"}
+
+
+@dataclass(frozen=True)
+class Connectors:
+    """unread: how many more there are."""
+
+    url: str
+    connectors: Sequence[Connector]
+    unread: int = 0
+
+
+@dataclass(frozen=True)
 class Rule:
     """An alerting rule."""
 
@@ -164,6 +192,7 @@ class Seen:
     engine: Engine | None = None
     broker: Broker | None = None
     stores: Sequence[Store] = ()
+    connect: Connectors | None = None
     alerts: Rules | None = None
     prefect_url: str = ""
     prefect_given: bool = False

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gameday.stack.init.seen import Broker, Container, Engine, Group, Queue, Seen, Store, Table
+from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Group, Queue, Seen, Store, Table
 from gameday.stack.init.streams import Guessed, Held
 from gameday.system import address
 
@@ -40,7 +40,7 @@ TOOLS = re.compile(
     r"(^|[-_/])(ui|akhq|console|exporter|kafdrop|init|setup|create|migrate|migrations?|registry)([-_:]|$)"
 )
 KINDS = (
-    ("debezium|kafka-connect|cp-kafka-connect", "connect"),
+    ("debezium|kafka-connect|^connect([:@]|$)", "connect"),
     ("redpanda|kafka", "broker"),
     ("clickhouse-keeper|zookeeper", "keeper"),
     ("clickhouse", "clickhouse"),
@@ -426,6 +426,8 @@ def _roles(seen: Seen) -> dict[str, str]:
         found.setdefault("broker", "broker")
     for store in seen.stores:
         found.setdefault(store.driver, store.driver)
+    if seen.connect is not None:
+        found.setdefault("connect", "connect")
     return found or {"platform": "platform"}
 
 
@@ -452,6 +454,13 @@ def _components(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
             _probe(page, seen, kind, None)
         return
     _docker(page, seen, seen.engine, roles)
+    inside = {roles[one.name] for one in seen.engine.containers}
+    if outside := [kind for kind, name in roles.items() if name == kind and name not in inside]:
+        page.table("hosts.local", "Where what is no container of the project runs: it is looked at, never touched")
+        page.set("socket", "none")
+        for kind in outside:
+            page.table(f"components.{kind}")
+            _probe(page, seen, kind, None)
 
 
 def _docker(page: _Page, seen: Seen, engine: Engine, roles: Mapping[str, str]) -> None:
@@ -496,6 +505,9 @@ def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: En
             probe["client"] = page.client(seen.broker)
         page.set("probes.protocol", probe)
         return
+    if kind == "connect" and seen.connect is not None and (one is None or _is_at(one, seen.connect.url)):
+        _connectors(page, seen.connect)
+        return
     store = next((store for store in seen.stores if store.driver == kind), None)
     if store is not None and (one is None or _is_at(one, store.address)):
         if kind == "clickhouse":
@@ -510,6 +522,22 @@ def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: En
     page.set(
         "probes.disk", {"driver": "disk", "path": "/"}, question="how does it show that it serves? docs/drivers.md"
     )
+
+
+def _connectors(page: _Page, connect: Connectors) -> None:
+    """A probe for each connector, and what it does with records."""
+    url = page.hidden(connect.url, "CONNECT")
+    for one in connect.connectors:
+        told = "; ".join(f"{key} = {value}" for key, value in one.settings.items())
+        page.note(f"{one.name}: a {'source' if one.source else 'sink'}, {one.kind}{f': {told}' if told else ''}")
+        if not one.source and one.settings.get("pk.mode", "none") == "none" and one.kind.startswith("Jdbc"):
+            page.note(f"{one.name} has pk.mode none: a record that is delivered again is there again (kind = append)")
+        probe = {"driver": "connect", "url": url, "connector": one.name, "rate_hz": 2}
+        page.set(f"probes.{_slug(one.name)}", probe)
+    if not connect.connectors:
+        page.set("probes.rest", {"driver": "http", "url": f"{_bare(connect.url)}/connectors", "rate_hz": 2})
+    if connect.unread:
+        page.note(f"{connect.unread} more connectors were not looked into")
 
 
 def _is_at(one: Container, where: str) -> bool:
