@@ -5,7 +5,8 @@ each load the distribution of the figures that a run's excuse rests on (gameday/
 and the runs' verdicts, with the reason of each that was no pass. Starts the stack when it is not up.
 
 `python -m benchmarks.busy --alone SECONDS` needs no stack: it measures the figures with a sampler that asks nobody, for
-so long beside each load. --niceness: of the busy processes; --loads: other numbers of them.
+so long beside each load. --niceness: of the busy processes; --loads: other numbers of them; --of disk: what they take
+is not the processor but the disk (each writes a file and has it synced, over and over).
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ COMMAND = str(Path(sys.executable).with_name("gameday"))
 LANES = 12
 """Probes of the sampler alone: about as many as a run has at 20 Hz."""
 
+WRITTEN = bytes(1 << 24)
+"""What is written to the disk at once."""
+
 PERCENTS = (50, 90, 99, 100)
 
 
@@ -47,22 +51,21 @@ def main() -> int:
     parser.add_argument("--alone", type=float, metavar="SECONDS")
     parser.add_argument("--niceness", type=int, default=0)
     parser.add_argument("--loads", type=int, nargs="+", default=LOADS)
+    parser.add_argument("--of", choices=("cpu", "disk"), default="cpu")
     options = parser.parse_args()
     if options.alone is None:
         subprocess.run([COMMAND, "up"], check=True)
     for load in options.loads:
-        with busy(load, options.niceness):
-            if options.alone is None:
-                tell(load, run(options.runs, options.tests))
-            else:
-                tell(load, [alone(options.alone)])
+        with busy(load, options.niceness, options.of):
+            runs = run(options.runs, options.tests) if options.alone is None else [alone(options.alone)]
+        tell(f"{load} processes that keep the {options.of} busy", runs)
     return 0
 
 
 @contextmanager
-def busy(processes: int, niceness: int = 0) -> Iterator[None]:
+def busy(processes: int, niceness: int = 0, of: str = "cpu") -> Iterator[None]:
     """So many processes that do nothing but work, each in a session of its own as a user's would be."""
-    started = [multiprocessing.Process(target=_work, args=(niceness,), daemon=True) for _ in range(processes)]
+    started = [multiprocessing.Process(target=_work, args=(niceness, of), daemon=True) for _ in range(processes)]
     for process in started:
         process.start()
     try:
@@ -73,12 +76,17 @@ def busy(processes: int, niceness: int = 0) -> Iterator[None]:
             process.join()
 
 
-def _work(niceness: int) -> None:
+def _work(niceness: int, of: str) -> None:
     os.setsid()
     if niceness:
         yield_cpu(niceness)
-    while True:
-        pass
+    with tempfile.TemporaryFile() as file:
+        while True:
+            if of == "disk":
+                file.seek(0)
+                file.write(WRITTEN)
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def alone(seconds: float) -> Samples:
@@ -126,11 +134,11 @@ def run(times: int, tests: Sequence[str]) -> list[Samples]:
     return found
 
 
-def tell(load: int, runs: Sequence[Samples]) -> None:
+def tell(load: str, runs: Sequence[Samples]) -> None:
     """One line a figure: its percentiles over all seconds of all runs."""
     seconds = [second for samples in runs for second in machine.seconds(samples)]
     short = sum(bool(second.lacks) for second in seconds)
-    print(f"beside {load} busy processes: {len(seconds)} seconds, {short} of them short of time")
+    print(f"beside {load}: {len(seconds)} seconds, {short} of them short of time")
     for name in machine.SHORT:
         values = sorted(second.figures[name] for second in seconds if name in second.figures)
         if values:

@@ -16,11 +16,11 @@ __all__ = ["SHORT", "Second", "busy", "excused", "seconds", "since_act"]
 
 NS = 1_000_000_000
 
-SHORT: Mapping[str, float] = {"cpu": 0.9, "memory": 0.3, "io": 0.8, "stolen": 0.1, "late": 0.1}
+SHORT: Mapping[str, float] = {"cpu": 0.9, "memory": 0.1, "io": 0.25, "stolen": 0.1, "late": 0.1}
 """Figure -> from when on the machine is short of time, each of one second: the share of it in which some task waited
 for a processor, for memory, for a disk; the share of the processors that went to other machines; and how late the
-sampler was. cpu is measured (benchmarks/busy.py, docs/decisions.md); the others are chosen: no load that was tried came
-near them."""
+sampler was. cpu and io are measured (benchmarks/busy.py, docs/decisions.md); the others are chosen, well above what any
+night has had."""
 
 SECOND_NS = NS
 

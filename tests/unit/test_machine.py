@@ -116,6 +116,15 @@ def test_an_excuse_is_earned(samples: Samples, timed: Timed, excused: bool) -> N
     assert found.why.endswith("MTTR 130 s of 120 s")
 
 
+@pytest.mark.parametrize(("share", "excused"), [(0.18, False), (0.31, True)])
+def test_a_disk_that_is_kept_busy_is_an_excuse(share: float, excused: bool) -> None:
+    """The most that a quiet night has had of it; and beside two processes that sync what they write, what made an alert
+    fire that should stay silent."""
+    quiet = told()
+    samples = {**quiet, "machine/io": [Sample(int(n / 4 * NS), 1, share * n / 4) for n in range(400)]}
+    assert (machine.busy(samples, span(10, 50)) is not None) is excused
+
+
 def test_the_figures_are_in_the_reason() -> None:
     """For how long, by which figure, and how much of it."""
     samples = {**told([(0, 100)]), "machine/late": told([(0, 100)], of="late", late_s=0.31)["machine/late"]}
