@@ -17,7 +17,6 @@ from gameday.model import NOT_WATCHED, Group, Json
 from gameday.plan import FailureTest, Inject
 from gameday.ports import Host, Inside, Isolate, Links, Probe
 from gameday.records.declaration import Stream
-from gameday.runbooks.blocks import read
 from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
 from gameday.system.asking import answer
 from gameday.telling import courier
@@ -25,7 +24,6 @@ from gameday.undo import lease, mending
 from gameday.undo.journal import Journal
 from gameday.verdict import ahead
 from tasks.definition import parameter_sets, required
-from tasks.look import readable
 
 __all__ = ["fitting", "requirements", "survey"]
 
@@ -39,9 +37,11 @@ ANSWER_WITHIN_S = 30.0
 
 def survey(stack: Stack) -> dict[str, Json]:
     """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...]}: one look."""
-    probes, unmade = _probes(stack)
     hosts, untold = _hosts(stack)
     with ThreadPoolExecutor(ASKED_MAX) as pool:
+        runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
+        links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
+        left = pool.submit(_left, stack)
         heads = {
             name: [
                 pool.submit(answer, partial(_heads, live, hop), ANSWER_WITHIN_S, f"the heads of {hop}")
@@ -49,10 +49,8 @@ def survey(stack: Stack) -> dict[str, Json]:
             ]
             for name, live in stack.streams.items()
         }
+        probes, unmade = _probes(stack)  # last: meanwhile the others answer, for a client may take 0.1 s to import
         troubles = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
-        runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
-        links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
-        left = pool.submit(_left, stack)
         notes = _holders(stack)
     streams: list[Json] = []
     trouble: list[str] = []
@@ -125,6 +123,8 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
         rows.append({"what": f"channel {name}", **_found(lambda name=name: _channel(stack, name))})
     rows += fitting(stack, tests)
     if stack.config.runbook is not None:
+        from gameday.runbooks.blocks import read
+
         rows += [
             {"what": f"runbook {name}", **_found(lambda name=name: f"{len(read(stack.runbook(name)))} blocks")}
             for name in tests
@@ -174,6 +174,8 @@ def _heads(live: LiveStream, name: str) -> Mapping[Group, int]:
 
 
 def _hop(live: LiveStream, name: str) -> str:
+    from tasks.look import readable  # here, as with blocks: a status needs neither
+
     hop = live.made(name)
     return readable(hop, hop.heads(), live.stream.gapless)
 
