@@ -11,10 +11,11 @@ import io
 import json
 import re
 import socket
+import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from gameday.model import Outcome, Sent
 from gameday.records.attempts import filled
 from gameday.stack.config import Http
 from gameday.system import address
-from gameday.system.asking import give_up
+from gameday.system.asking import connected, give_up
 from gameday.system.http import Unanswered, ask
 from gameday.system.tls import PLAIN, Tls, context, said
 
@@ -88,40 +89,44 @@ class Probe:
         not as asked.
         """
         deadline = time.monotonic() + self.timeout_s
-        host, port, request = self._asked
-        connection = self._kind(host, port, timeout=self.timeout_s)
         try:
-            connection.connect()
-            connection.sock.sendall(request)
-            status, body = _parsed(_all(connection.sock, deadline))
+            connection = self._connected()
+            try:
+                connection.sendall(self._request)
+                status, body = _parsed(_all(connection, deadline))
+            except BaseException:
+                give_up(connection.fileno())
+                raise
+            finally:
+                connection.close()
         except (OSError, http.client.HTTPException) as e:
-            if connection.sock is not None:
-                give_up(connection.sock.fileno())
-            raise DriverError(
-                f"GET {self.url}: {said(e, self.tls if self.url.startswith('https') else None)}", definite=True
-            ) from e
-        finally:
-            connection.close()
+            secure = self.tls if self.url.startswith("https") else None
+            raise DriverError(f"GET {self.url}: {said(e, secure)}", definite=True) from e
         if status != self.ok:
             raise DriverError(f"GET {self.url} answered {status}, not {self.ok}", definite=True)
         return {"": 1.0, **self._numbers(body)}
 
-    @cached_property
-    def _kind(self) -> Callable[..., http.client.HTTPConnection]:
-        """What makes a connection."""
-        if urlsplit(self.url).scheme == "https":
-            return partial(http.client.HTTPSConnection, context=context(self.tls))
-        return http.client.HTTPConnection
+    def _connected(self) -> socket.socket:
+        host, port, secure = self._server
+        connection = connected(host, port, self.timeout_s)
+        return connection if secure is None else secure.wrap_socket(connection, server_hostname=host)
 
     @cached_property
-    def _asked(self) -> tuple[str, int | None, bytes]:
-        """Where the connection goes, and the request, ready to be sent many times a second."""
+    def _server(self) -> tuple[str, int, ssl.SSLContext | None]:
+        """Where the connection goes, and how it is secured."""
+        parts = urlsplit(self.url)
+        secure = context(self.tls) if parts.scheme == "https" else None
+        return parts.hostname or "", parts.port or (443 if secure else 80), secure
+
+    @cached_property
+    def _request(self) -> bytes:
+        """Ready to be sent many times a second."""
         parts = urlsplit(self.url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         host = parts.netloc.rpartition("@")[2]
         headers = {"Host": host, "Accept-Encoding": "identity", "Connection": "close", **address.of(self.url).login}
         lines = (f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "")
-        return parts.hostname or "", parts.port, "\r\n".join(lines).encode("ascii")
+        return "\r\n".join(lines).encode("ascii")
 
     def _numbers(self, body: bytes) -> dict[str, float]:
         if not self.fields:
@@ -177,8 +182,9 @@ class _Received:
 
 
 def _all(connection: socket.socket, deadline: float) -> bytes:
-    """All that comes until the server hangs up. Read by hand: a server that drips bytes would renew a socket's own
-    time-out with each of them."""
+    """All that comes until the answer is as long as its head says, or the server hangs up: to wait for that too would
+    wake the sampler once more. Read by hand: a server that drips bytes would renew a socket's own time-out with each of
+    them."""
     data = bytearray()
     while len(data) <= ANSWER_MAX_BYTES:
         left = deadline - time.monotonic()
@@ -186,7 +192,16 @@ def _all(connection: socket.socket, deadline: float) -> bytes:
             raise TimeoutError("timed out")
         connection.settimeout(left)
         piece = connection.recv(PIECE_BYTES)
-        if not piece:
-            return bytes(data)
         data += piece
+        if not piece or _is_whole(data):
+            return bytes(data)
     raise ConnectionError(f"more than {ANSWER_MAX_BYTES} bytes")
+
+
+def _is_whole(data: bytearray) -> bool:
+    """Whether an answer that tells its length is there; one in chunks ends with its connection."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or CODING.search(data, 0, end):
+        return False
+    length = LENGTH.search(data, 0, end)
+    return length is not None and len(data) - end - 4 >= int(length[1])

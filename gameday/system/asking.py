@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import socket
 import struct
 import threading
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 from gameday.errors import DriverError
 
-__all__ = ["answer", "give_up"]
+__all__ = ["answer", "connected", "give_up"]
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing resets the connection."""
 
 LOOK_EVERY_S = 0.5
+
+IPV4 = re.compile(r"[0-9]+(\.[0-9]+){3}")
 
 
 def answer(
@@ -59,6 +62,21 @@ def answer(
         if error is not None:
             raise error
         return found  # type: ignore[return-value]  # the other half of the pair says that it is an answer
+
+
+def connected(host: str, port: int, within_s: float) -> socket.socket:
+    """A connection, for what connects many times a second: an address is not looked up as a name would be, which takes
+    a fifth of a probe's time. Raises OSError."""
+    if not IPV4.fullmatch(host):
+        return socket.create_connection((host, port), within_s)
+    connection = socket.socket()
+    try:
+        connection.settimeout(within_s)
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def give_up(descriptor: int) -> None:

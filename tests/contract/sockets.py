@@ -54,6 +54,19 @@ def saying(data: bytes) -> Iterator[int]:
 
 
 @contextmanager
+def staying(data: bytes) -> Iterator[int]:
+    """The same of one that does not hang up."""
+
+    def stay(connection: socket.socket, ended: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(data)
+        ended.wait()
+
+    with _accepting(stay) as port:
+        yield port
+
+
+@contextmanager
 def dripping(data: bytes, unix: Path | None = None) -> Iterator[int]:
     """A port whose server sends its answer byte by byte: each within any time-out, the whole never. unix: at this
     socket instead."""

@@ -37,7 +37,7 @@ from gameday.system import address, vantage
 from gameday.system import http as http_helper
 from gameday.system.http import Kept
 from gameday.system.polling import until
-from tests.contract.sockets import dripping, endless, hanging_up, nobody, saying, silent
+from tests.contract.sockets import dripping, endless, hanging_up, nobody, saying, silent, staying
 from tests.trades import TRADES
 
 TIMEOUT_S = 0.5
@@ -281,6 +281,15 @@ def test_an_http_answer_gives_its_fields(answer: bytes) -> None:
             "": 1.0,
             ".connects": 3.0,
         }
+
+
+def test_an_http_answer_is_whole_when_it_is_as_long_as_it_says() -> None:
+    """The server need not hang up; one that stops before that has not answered."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+    with staying(head + BODY) as port:
+        assert http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S).read() == {"": 1.0}
+    with staying(head + BODY[:-1]) as port, pytest.raises(DriverError, match="timed out"):
+        http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S).read()
 
 
 def test_a_trigger_whose_answer_was_lost_may_have_had_an_effect() -> None:

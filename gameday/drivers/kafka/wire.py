@@ -18,7 +18,7 @@ from typing import Any, Self, TypeAlias
 
 from gameday.drivers.kafka.secured import Refused, security
 from gameday.errors import ConfigError, DriverError
-from gameday.system.asking import give_up
+from gameday.system.asking import connected, give_up
 
 __all__ = ["EARLIEST", "LATEST", "Cluster", "Slot"]
 
@@ -236,7 +236,7 @@ class Cluster:
     def _connection(self, address: tuple[str, int]) -> socket.socket:
         if address not in self._connections:
             try:
-                connection = socket.create_connection(address, self._left())
+                connection = connected(*address, self._left())
                 try:
                     connection = self._security.wrapped(connection, address[0])
                     self._log_in(connection)
