@@ -2,8 +2,9 @@
 no redirect, and a server that is given up is left nothing.
 
 Two ways, by what they cost: `ask` for most, through httpx, on a connection of its own; `Kept` for what is asked many
-times a second, or by a command that looks: httpx takes five times as long for a question, and a tenth of a second to be
-imported. A component's own probe (drivers/http.py) is a third, for it must prove that one can connect.
+times a second, or by a command that looks: it works by hand, for httpx takes ten times as long for a question, and a
+tenth of a second to be imported. A component's own probe (drivers/http.py) is a third, for it must prove that one can
+connect.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import contextlib
 import http.client
 import io
 import ipaddress
+import re
 import select
 import socket
 import ssl
 import struct
 from collections.abc import Mapping
-from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from urllib.parse import urlsplit
 from gameday.errors import DriverError
 from gameday.system import address
 from gameday.system.address import Address
-from gameday.system.asking import AT_ONCE, answer, give_up
+from gameday.system.asking import AT_ONCE, answer, connected, give_up
 from gameday.system.tls import PLAIN, Tls, context, said
 from gameday.system.unix import reachable
 
@@ -36,6 +37,9 @@ ANSWER_MAX_BYTES = 64 << 20
 
 SHORTEST_S = 0.001
 """Of a socket's patience: none at all would mean that it never waits."""
+
+STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])[ \r\n]")
+LINE_MAX_BYTES = 1 << 16
 
 CLOSES_AS_USUAL = struct.pack("ii", 0, 0)
 """SO_LINGER as a socket has it from the start."""
@@ -203,7 +207,7 @@ class Kept:
         self._at, self._tls, self._unix = at, tls if at.scheme == "https" else None, unix
         self._connect_within_s = connect_within_s
         self._most_bytes = most_bytes
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[socket.socket] = []
 
     def ask(
         self, method: str, target: str, within_s: float, body: bytes | None = None, headers: Mapping[str, str] = {}
@@ -225,27 +229,22 @@ class Kept:
         except (OSError, http.client.HTTPException, ValueError) as e:
             raise Unanswered(said(e, self._tls), sent=True) from e
 
-    def _connected(self, within_s: float) -> http.client.HTTPConnection:
+    def _connected(self, within_s: float) -> socket.socket:
         host, port = self._at.host, self._at.port
         if self._unix is not None:
-            connection = http.client.HTTPConnection(host)
-            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             with contextlib.ExitStack() as undone, reachable(self._unix) as path:
-                undone.callback(connection.close)
-                connection.sock.settimeout(within_s)
-                connection.sock.connect(path)
+                connection = undone.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                connection.settimeout(within_s)
+                connection.connect(path)
                 undone.pop_all()
             return connection
-        if self._tls is not None:
-            connection = http.client.HTTPSConnection(host, port, timeout=within_s, context=context(self._tls))
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=within_s)
-        connection.connect()
-        return connection
+        connection = connected(host, port or (80 if self._tls is None else 443), within_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection if self._tls is None else context(self._tls).wrap_socket(connection, server_hostname=host)
 
     def _asked(
         self,
-        connection: http.client.HTTPConnection,
+        connection: socket.socket,
         deadline: float,
         method: str,
         target: str,
@@ -253,45 +252,100 @@ class Kept:
         headers: Mapping[str, str],
     ) -> Answer:
         most = ANSWER_MAX_BYTES if self._most_bytes is None else self._most_bytes
-        bounded = partial(_Bounded, deadline=deadline, most_bytes=most)
-        connection.response_class = lambda it, *a, **more: http.client.HTTPResponse(bounded(it), *a, **more)  # type: ignore[arg-type, assignment]
-        line = connection.sock
         try:
-            line.settimeout(max(SHORTEST_S, deadline - monotonic()))
-            connection.request(method, target, body, dict(headers))
-            response = connection.getresponse()
-            found = Answer(response.status, response.read())
+            connection.settimeout(max(SHORTEST_S, deadline - monotonic()))
+            connection.sendall(_request(method, target, self._at, body, headers))
+            answer, stays = _received(io.BufferedReader(_Bounded(connection, deadline, most)), method, most)
         except BaseException:
-            give_up(line.fileno())
+            give_up(connection.fileno())
             connection.close()
             raise
-        if connection.sock is not None:  # the server did not ask for its end
+        if stays:
             self._idle.append(connection)
-        return found
+        else:
+            connection.close()
+        return answer
 
-    def _taken(self) -> http.client.HTTPConnection | None:
+    def _taken(self) -> socket.socket | None:
         """An idle connection that the server has not closed. Safe in threads, as list.pop is."""
         while self._idle:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another thread was quicker
                 break
-            if connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]:
+            if not select.select([connection], [], [], 0)[0]:
                 return connection
             connection.close()
         return None
 
 
+def _request(method: str, target: str, at: Address, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    """What is sent. Raises ValueError where a part of it can't be."""
+    host = f"[{at.host}]" if ":" in at.host else at.host
+    told = {"Host": host if at.port is None else f"{host}:{at.port}", "Accept-Encoding": "identity", **headers}
+    if body is not None or method not in ("GET", "HEAD", "DELETE"):
+        told["Content-Length"] = str(len(body or b""))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items())]
+    if not target.isascii() or " " in target or any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("this can't be asked")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def _received(reader: io.BufferedReader, method: str, most_bytes: int) -> tuple[Answer, bool]:
+    """The answer, and whether the connection stays. By hand: what the standard library does with an e-mail's headers
+    takes six times as long as all else of a question. Raises OSError, HTTPException or ValueError when there is none.
+    """
+    version, status, fields = _head(reader)
+    while status == 100:  # told before the answer itself
+        version, status, fields = _head(reader)
+    stays = version == b"1" and b"close" not in fields.get(b"connection", b"").lower()
+    if method == "HEAD" or status in (204, 304):
+        return Answer(status, b""), stays
+    if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
+        pieces = []
+        while size := int(reader.readline(LINE_MAX_BYTES).partition(b";")[0], 16):
+            pieces.append(_exactly(reader, size, most_bytes))
+            reader.readline(LINE_MAX_BYTES)
+        _fields(reader)  # that came late
+        return Answer(status, b"".join(pieces)), stays
+    if (length := fields.get(b"content-length")) is not None:
+        return Answer(status, _exactly(reader, int(length), most_bytes)), stays
+    return Answer(status, reader.read()), False
+
+
+def _head(reader: io.BufferedReader) -> tuple[bytes, int, Mapping[bytes, bytes]]:
+    """The minor version, the status, and the fields."""
+    line = reader.readline(LINE_MAX_BYTES)
+    if not line:
+        raise http.client.RemoteDisconnected("Remote end closed connection without response")
+    if (usual := STATUS.match(line)) is None:
+        raise http.client.BadStatusLine(line.decode("latin-1").strip())
+    return usual[1], int(usual[2]), _fields(reader)
+
+
+def _fields(reader: io.BufferedReader) -> dict[bytes, bytes]:
+    """The lines up to the empty one, by their names in small letters."""
+    found: dict[bytes, bytes] = {}
+    while line := reader.readline(LINE_MAX_BYTES).strip():
+        name, _, value = line.partition(b":")
+        found[name.lower()] = value.strip()
+    return found
+
+
+def _exactly(reader: io.BufferedReader, size: int, most_bytes: int) -> bytes:
+    if size > most_bytes:  # before room is made for it
+        raise ValueError(f"more than {most_bytes} bytes")
+    data = reader.read(size) if size > 0 else b""
+    if len(data) < size:
+        raise http.client.IncompleteRead(data, size - len(data))
+    return data
+
+
 class _Bounded(io.RawIOBase):
-    """What HTTPResponse takes for a socket: one whose bytes, headers and all, come until the deadline and up to a
-    number. A socket's own time-out begins anew with each piece."""
+    """A socket's bytes, until the deadline and up to a number. A socket's own time-out begins anew with each piece."""
 
     def __init__(self, it: socket.socket, deadline: float, most_bytes: int) -> None:
         self._it, self._deadline, self._most_bytes, self._left_bytes = it, deadline, most_bytes, most_bytes
-        self._raw = it.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
@@ -301,13 +355,8 @@ class _Bounded(io.RawIOBase):
         if left_s <= 0:
             raise TimeoutError("timed out")
         self._it.settimeout(left_s)
-        size = self._raw.readinto(buffer) or 0
+        size = self._it.recv_into(buffer)
         self._left_bytes -= size
         if self._left_bytes < 0:
             raise ValueError(f"more than {self._most_bytes} bytes")
         return size
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()

@@ -35,7 +35,7 @@ from gameday.past.history import Board
 from gameday.reports import metrics
 from gameday.system import address, vantage
 from gameday.system import http as http_helper
-from gameday.system.http import Kept
+from gameday.system.http import Kept, Unanswered
 from gameday.system.polling import until
 from tests.contract.sockets import dripping, endless, hanging_up, nobody, saying, silent, staying
 from tests.trades import TRADES
@@ -262,18 +262,18 @@ def test_an_http_answer_that_is_not_as_asked_is_none(answer: bytes, why: str) ->
         http.Probe(f"http://127.0.0.1:{port}/healthz", TIMEOUT_S, fields=["connects"]).read()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n"
-        % (BODY[:4], len(BODY) - 4, BODY[4:]),
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x;x=y\r\n%s\r\n0\r\nLate: 1\r\n\r\n"
-        % (len(BODY), BODY),
-        b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
-    ],
-    ids=["of a length", "in chunks", "in unusual chunks", "until the end"],
-)
+WHOLE = {
+    "of a length": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
+    "in chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n"
+    % (BODY[:4], len(BODY) - 4, BODY[4:]),
+    "in unusual chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x;x=y\r\n%s\r\n0\r\nLate: 1\r\n\r\n"
+    % (len(BODY), BODY),
+    "until the end": b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
+}
+"""The forms of an answer."""
+
+
+@pytest.mark.parametrize("answer", WHOLE.values(), ids=WHOLE)
 def test_an_http_answer_gives_its_fields(answer: bytes) -> None:
     """The answer itself is 1, and each named number is a series of its own."""
     with saying(answer) as port:
@@ -302,6 +302,31 @@ def test_a_trigger_whose_answer_was_lost_may_have_had_an_effect() -> None:
     assert refused.value.definite
 
 
+@pytest.mark.parametrize("answer", WHOLE.values(), ids=WHOLE)
+def test_a_kept_connection_gives_an_answer_of_each_form(answer: bytes) -> None:
+    """Also one that is announced before."""
+    with saying(b"HTTP/1.1 100 Continue\r\n\r\n" + answer) as port:
+        assert Kept(address.of(f"http://127.0.0.1:{port}")).ask("POST", "/", 5.0, b"it") == (200, BODY, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+        (b"", "without response"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{", "Incomplete"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n{" % (1 << 40), "more than"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n{", "Incomplete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "invalid literal"),
+    ],
+    ids=["another protocol", "nothing", "cut short", "too long", "a chunk cut short", "no last chunk"],
+)
+def test_a_kept_connection_gives_no_answer_that_is_not_whole(answer: bytes, why: str) -> None:
+    """And says why."""
+    with saying(answer) as port, pytest.raises(Unanswered, match=why):
+        Kept(address.of(f"http://127.0.0.1:{port}")).ask("GET", "/", 5.0)
+
+
 class Silently(BaseHTTPRequestHandler):
     """Keeps its connections, and closes one without a word after /last. Answers with the client's port."""
 
@@ -326,7 +351,7 @@ def test_a_kept_connection_is_used_until_the_server_closes_it() -> None:
         first, second = kept.ask("GET", "/", 5.0), kept.ask("GET", "/last", 5.0)
         assert first == second
         (connection,) = kept._idle
-        until(lambda: select.select([connection.sock], [], [], 0)[0], within_s=5, what="the server's close")
+        until(lambda: select.select([connection], [], [], 0)[0], within_s=5, what="the server's close")
         third = kept.ask("GET", "/", 5.0)
         assert (third.status, third.body != first.body) == (200, True)
         server.shutdown()
