@@ -468,7 +468,7 @@ def _samples(test: str, outage: Outage, until_s: float = 52.0) -> Samples:
     for number, group in enumerate(GROUPS):
         base = 700_000 + 100_000 * number
         struck = outage if group in outage.groups else None
-        path = "/".join(group)
+        path = codec.key_of(group)
         times = list(_times(rng, until_s, 20.0))
         series[f"head/exchange/{path}"] = [_sample(rng, t, float(base + int(RATE_HZ * t))) for t in times]
         series[f"head/silver/{path}"] = [

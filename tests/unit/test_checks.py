@@ -562,8 +562,8 @@ def test_resumed_looks_at_the_moment_the_process_started() -> None:
 def around(before: Mapping[str, Any], after: Mapping[str, Any], **samples: list[Sample]) -> Evidence:
     """The outage above, with processes before and after, and a second stream that is well unless given otherwise."""
     heads = {
-        "head/exchange/kraken/BTC/USD": each([float(n) for n in range(40)]),
-        "head/silver/kraken/BTC/USD": each([float(max(0, n - 2)) for n in range(40)]),
+        "head/exchange/kraken/BTC%2FUSD": each([float(n) for n in range(40)]),
+        "head/silver/kraken/BTC%2FUSD": each([float(max(0, n - 2)) for n in range(40)]),
     }
     evidence = outage(**samples)
     return replace(
@@ -578,7 +578,7 @@ def around(before: Mapping[str, Any], after: Mapping[str, Any], **samples: list[
 SAME = {"handler": {"pid": 1}, "other": {"pid": 2}}
 BACK_AGAIN = {"handler": {"pid": 9}, "other": {"pid": 2}}
 REVIVED = {"handler": {"pid": 9}, "other": {"pid": 8}}
-BEHIND = {"head/silver/kraken/BTC/USD": each([float(min(n, 8)) for n in range(40)])}
+BEHIND = {"head/silver/kraken/BTC%2FUSD": each([float(min(n, 8)) for n in range(40)])}
 WELL = around(SAME, BACK_AGAIN)
 
 
@@ -614,7 +614,7 @@ def test_another_stream_too_far_behind_fails_even_when_few_samples_say_so() -> N
     late = each([float(n) for n in range(400)], every_ms=25)
     one = [*(float(max(0, n - 2)) for n in range(399)), 0.0]
     evidence = replace(WELL, measures={"restore": Measure(9.0, 9.1)}, samples={**WELL.samples, **{
-        "head/exchange/kraken/BTC/USD": late, "head/silver/kraken/BTC/USD": each(one, every_ms=25)}})  # fmt: skip
+        "head/exchange/kraken/BTC%2FUSD": late, "head/silver/kraken/BTC%2FUSD": each(one, every_ms=25)}})  # fmt: skip
     assert "9." in checks.isolation(evidence).why
     assert checks.isolation(evidence).verdict is FAIL
     assert evidence.baseline is not None

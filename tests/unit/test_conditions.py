@@ -38,9 +38,9 @@ def now(changes: Mapping[str, Sequence[Sample]] | None = None) -> Now:
             "component/broker/protocol": ANSWERED,
             "component/other/health": ANSWERED,
             "head/exchange/binance/BTCUSDT": LEDGER,
-            "head/exchange/kraken/BTC/USD": LEDGER,
+            "head/exchange/kraken/BTC%2FUSD": LEDGER,
             "head/silver/binance/BTCUSDT": CLOSE,
-            "head/silver/kraken/BTC/USD": CLOSE,
+            "head/silver/kraken/BTC%2FUSD": CLOSE,
             **(changes or {}),
         },
         component="broker",
@@ -64,16 +64,16 @@ HICCUP = now({"component/broker/protocol": last([1.0] * 30 + [None] + [1.0] * 9)
 HUNG = now({"component/broker/protocol": [Sample((AT_S - 2) * S, 1 * S, None)]})
 A_STALLED = now({"head/silver/binance/BTCUSDT": STALLED})
 A_DARK = now({"head/silver/binance/BTCUSDT": DARK})
-B_STALLED = now({"head/silver/kraken/BTC/USD": STALLED})
+B_STALLED = now({"head/silver/kraken/BTC%2FUSD": STALLED})
 CATCHING_UP = now({"head/silver/binance/BTCUSDT": last([50.0 + n for n in range(200)])})
-QUIET = now({f"head/{hop}/kraken/BTC/USD": last([7.0] * 200) for hop in ("exchange", "silver")})
+QUIET = now({f"head/{hop}/kraken/BTC%2FUSD": last([7.0] * 200) for hop in ("exchange", "silver")})
 SPARSE = now(
-    {"head/exchange/kraken/BTC/USD": last([7.0] * 195 + [8.0] * 5), "head/silver/kraken/BTC/USD": last([7.0] * 200)}
+    {"head/exchange/kraken/BTC%2FUSD": last([7.0] * 195 + [8.0] * 5), "head/silver/kraken/BTC%2FUSD": last([7.0] * 200)}
 )
 A_QUIET = now({f"head/{hop}/binance/BTCUSDT": last([7.0] * 200) for hop in ("exchange", "silver")})
-QUIET_UNSEEN = now({f"head/{hop}/kraken/BTC/USD": last([None] * 200) for hop in ("exchange", "silver")})
+QUIET_UNSEEN = now({f"head/{hop}/kraken/BTC%2FUSD": last([None] * 200) for hop in ("exchange", "silver")})
 QUIET_AND_LOST = now(
-    {"head/exchange/kraken/BTC/USD": last([9.0] * 200), "head/silver/kraken/BTC/USD": last([7.0] * 200)}
+    {"head/exchange/kraken/BTC%2FUSD": last([9.0] * 200), "head/silver/kraken/BTC%2FUSD": last([7.0] * 200)}
 )
 OTHER_SILENT = now({"component/other/health": last([None] * 40)})
 NO_PROBES, NO_HEADS = without("component/"), without("head/silver")
@@ -160,8 +160,8 @@ def test_nothing_ails_a_stack_that_is_well() -> None:
 def test_between_two_batches_every_head_stands_still() -> None:
     """A sink that writes every five seconds is well for as long as it may stand still, and no longer."""
     lacking = {
-        "head/exchange/kraken/BTC/USD": last([7.0] * 120 + [8.0] * 80),  # for four seconds
-        "head/silver/kraken/BTC/USD": last([7.0] * 200),
+        "head/exchange/kraken/BTC%2FUSD": last([7.0] * 120 + [8.0] * 80),  # for four seconds
+        "head/silver/kraken/BTC%2FUSD": last([7.0] * 200),
     }
     batched = replace(now(lacking), bound_s=15.0)
     assert not c.flowing(batched)
