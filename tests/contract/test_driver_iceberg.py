@@ -79,7 +79,7 @@ def test_the_newest_commit_tells_heads_and_position(offload: Offload) -> None:
     table = archive(offload)
     assert table.heads() == {BTC: 100, KRAKEN: 50}
     found = table.read()
-    assert (found["head/binance/BTCUSDT"], found["head/kraken/BTC/USD"]) == (100.0, 50.0)
+    assert (found["head/binance/BTCUSDT"], found["head/kraken/BTC%2FUSD"]) == (100.0, 50.0)
     positions = {name.removeprefix("position/"): at for name, at in found.items() if name.startswith("position/")}
     assert positions == offload.ends
     mirror = Mirror(offload.servers.postgres, "offload_watermarks", "table_name", offload.settings().table)
@@ -249,7 +249,7 @@ def test_without_positions_each_commit_s_rows_tell_its_heads(offload: Offload) -
     watching = replace(archive(offload), position="")
     (first,) = watching.commits(None)
     assert (first.heads, first.position) == ({BTC: 300, KRAKEN: 50}, {})
-    assert watching.read() == {"": 1.0, "head/binance/BTCUSDT": 300.0, "head/kraken/BTC/USD": 50.0}
+    assert watching.read() == {"": 1.0, "head/binance/BTCUSDT": 300.0, "head/kraken/BTC%2FUSD": 50.0}
     for n in range(3, 5):
         exported(offload, 100, 1 + 100 * n)
     for table in (watching, replace(archive(offload), position="")):

@@ -84,7 +84,7 @@ def test_it_is_started_when_every_probe_has_a_reading_and_leaves_what_it_read(st
     sampler = Sampler.start(stack, RUN)
     tail = Tail(stack.state.samples(RUN))
     try:
-        assert {"component/web/answer", "head/silver/kraken/BTC/USD"} <= set(tail.recent(10))
+        assert {"component/web/answer", "head/silver/kraken/BTC%2FUSD"} <= set(tail.recent(10))
         until(lambda: len(tail.recent(60)["component/web/answer"]) > 40, within_s=30, what="two seconds of samples")
     finally:
         sampler.stop()
@@ -95,12 +95,12 @@ def test_it_is_started_when_every_probe_has_a_reading_and_leaves_what_it_read(st
         "component/web/answer",
         "component/web/answer.connects",
         "component/hung/answer",
-        "head/exchange/kraken/BTC/USD",
-        "head/silver/kraken/BTC/USD",
+        "head/exchange/kraken/BTC%2FUSD",
+        "head/silver/kraken/BTC%2FUSD",
     }
     assert {s.value for s in found["component/hung/answer"]} == {None}
     assert {s.value for s in found["component/web/answer.connects"]} == {2.0}
-    assert {s.value for s in found["head/silver/kraken/BTC/USD"]} == {41.0}
+    assert {s.value for s in found["head/silver/kraken/BTC%2FUSD"]} == {41.0}
     gaps_ms = sorted((b.at_ns - a.at_ns) / 1e6 for a, b in pairwise(found["component/web/answer"]))
     assert 45 < gaps_ms[len(gaps_ms) // 2] < 55
     for samples in found.values():

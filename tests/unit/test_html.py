@@ -315,7 +315,7 @@ def test_trouble_long_after_the_run_is_not_cut_off() -> None:
 def test_a_spike_between_two_pixels_is_drawn() -> None:
     """One late sample among thousands reaches the picture at its full height."""
     known = evidence.broker_restart()[1]
-    name = "head/silver/kraken/SOL/USD"
+    name = "head/silver/kraken/SOL%2FUSD"
     series = list(known.samples[name])
     hit = next(i for i, s in enumerate(series) if s.at_ns > (known.inject_ns or 0) + 30_000_000_000)
     series[hit] = replace(series[hit], value=(series[hit].value or 0) - 33 * 8)

@@ -241,17 +241,17 @@ def test_a_tick_that_could_not_be_asked_is_answered_with_those_that_were(tmp_pat
 
 def test_a_tick_that_could_not_be_asked_has_no_head(tmp_path: Path) -> None:
     """A head that a slow server tells may be older than the tick: it would show a delay that there was not."""
-    probe = Patient(0.5, values={"kraken/BTC/USD": 41.0})
+    probe = Patient(0.5, values={"kraken/BTC%2FUSD": 41.0})
     probe.released.set()
     with sampling(tmp_path / "samples", spec(probe, "head/silver", rate_hz=20, timeout_s=1.0)) as tail:
-        wait_for(tail, "head/silver/kraken/BTC/USD", 3)
+        wait_for(tail, "head/silver/kraken/BTC%2FUSD", 3)
         probe.released = slow = threading.Event()
         asked = probe.ended
         began_ns = time.monotonic_ns()
         until(lambda: time.monotonic_ns() - began_ns > 0.5e9, within_s=5, what="ten ticks")
         slow.set()
         until(lambda: probe.ended > asked + 2, within_s=5, what="the slow answers")
-        samples = tail.recent(60)["head/silver/kraken/BTC/USD"]
+        samples = tail.recent(60)["head/silver/kraken/BTC%2FUSD"]
     waited = [s for s in samples if s.value is not None and s.took_ns > 0.1e9]
     assert 1 <= len(waited) <= sampler.TELLING_MAX
 
