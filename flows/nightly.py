@@ -92,19 +92,20 @@ def _general(stack: Stack) -> Chosen:
     if unknown := [name for name in wanted or () if name not in general()]:
         raise ConfigError(f"{stack.path}: tests.general has {unknown[0]!r}. {near(unknown[0], list(general()))}")
     own = [definition(one) for one in catalogue(stack.path).values()]
-    covered = {harm for test in own for params in test().nightly for harm in _harms(test(**params))}
+    covered = {harm for test in own for params in test().nightly for harm in _harms(stack, test(**params))}
     return [
         (one, params)
         for name, one in general().items()
         if wanted is None or name in wanted
         for params in parameter_sets(definition(one), stack.config)
-        if _can_run(stack, test := definition(one)(**params)) and not _harms(test) <= covered
+        if _can_run(stack, test := definition(one)(**params)) and not _harms(stack, test) <= covered
     ]
 
 
-def _harms(test: FailureTest) -> set[tuple[type, str]]:
+def _harms(stack: Stack, test: FailureTest) -> set[tuple[type, str]]:
     """What a test does to whom."""
-    return {(type(step.fault), step.fault.component) for step in test.plan if isinstance(step, Inject)}
+    plan = stack.resolved(test).plan
+    return {(type(step.fault), step.fault.component) for step in plan if isinstance(step, Inject)}
 
 
 def _can_run(stack: Stack, test: FailureTest) -> bool:

@@ -5,6 +5,7 @@ Times are nanoseconds of CLOCK_MONOTONIC (`*_ns`) unless a name says wall clock 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
@@ -258,7 +259,8 @@ class Measure:
 @dataclass(frozen=True)
 class Marks:
     """The stack at one moment: hop -> group -> highest id, cursor -> position and end, component -> identity; hop ->
-    slot -> up to where it had taken in the log, asked after the positions."""
+    slot -> up to where it had taken in the log, asked after the positions; hop that is a log -> slot -> the lowest
+    offset that it has not deleted."""
 
     at_ns: int
     at_us: int
@@ -267,6 +269,36 @@ class Marks:
     ends: Mapping[str, Position] = field(default_factory=dict)
     identities: Mapping[str, Json] = field(default_factory=dict)
     delivered: Mapping[str, Position] = field(default_factory=dict)
+    starts: Mapping[str, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a log keeps for one consumer in one slot, at one moment.
+
+    position: the next offset that the consumer reads. start: the lowest that is not deleted. end: that of the next
+    record. expired: the first record that the log's retention does not end (position, where that is one). unread_s:
+    how old the oldest record is that the consumer has not read and the log still has; None: there is none.
+    """
+
+    position: int
+    start: int
+    end: int
+    expired: int
+    unread_s: float | None = None
+    retention_s: float | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many records are gone that the consumer never read."""
+        return max(0, self.start - self.position)
+
+    @property
+    def share(self) -> float | None:
+        """How much of the retention the oldest unread record has lived through; None: there is none, or no bound."""
+        if self.unread_s is None or self.retention_s is None:
+            return None
+        return self.unread_s / self.retention_s if self.retention_s else math.inf
 
 
 @dataclass(frozen=True)
@@ -315,6 +347,8 @@ class Evidence:
     check judges; and what is one stream's alone (visible, ledger, knows, affected, window, stream, gapless) is empty
     here.
 
+    together: where the struck component is one of several of its role, the members that were struck, it among them;
+    spared: the others. role: its own.
     inject_ns: the first act. clock_ns: the clock's start (when the plan's last Inject or Heal began). affected: the
     groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
     drain (from inject), mttr (from clock_ns). archive: the hop at which recovery is judged, where the test is about the
@@ -332,6 +366,9 @@ class Evidence:
     params: Mapping[str, Json]
     stack: str
     component: str | None = None
+    together: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
+    role: str = ""
     affected: tuple[Group, ...] = ()
     visible: str = "silver"
     ledger: str = "exchange"
@@ -398,6 +435,11 @@ class Evidence:
             states=tuple(state for state in self.states if state.hop not in foreign),
             symptoms=_without(self.symptoms, foreign),
         )
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The components whose recovery is measured."""
+        return self.together or ((self.component,) if self.component else ())
 
     def by_hop(self, symptom: str) -> dict[str, Json]:
         """Hop -> what it tells under this name; {}: none tells it."""
@@ -513,6 +555,7 @@ class Now:
     asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
     acted_ns: when the last act was done.
     still_s: how long a visible head that lacks something may stand still, where that is longer than a condition asks.
+    together: as in Evidence. kept: slot -> what the log keeps for the consumer that the plan holds back.
     """
 
     at_ns: int
@@ -530,6 +573,13 @@ class Now:
     acted_ns: int | None = None
     followed: tuple[Followed, ...] = ()
     still_s: float = 0.0
+    together: tuple[str, ...] = ()
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The components whose recovery is measured."""
+        return self.together or ((self.component,) if self.component else ())
 
     def each(self) -> tuple[Now, ...]:
         """What is to be seen of each stream by itself."""

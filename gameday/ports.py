@@ -20,6 +20,7 @@ from gameday.model import (
     Hindrance,
     JobRun,
     Json,
+    Kept,
     Message,
     Position,
     Sent,
@@ -45,6 +46,7 @@ __all__ = [
     "Derived",
     "Desires",
     "Fault",
+    "Forgets",
     "Held",
     "Holds",
     "Hop",
@@ -64,6 +66,7 @@ __all__ = [
     "Points",
     "Probe",
     "Reach",
+    "Retains",
     "Rights",
     "Serves",
     "Settles",
@@ -267,6 +270,24 @@ class Cursor(Protocol):
     def position(self) -> Position: ...
 
     def end(self) -> Position: ...
+
+
+@runtime_checkable
+class Retains(Cursor, Protocol):
+    """A cursor in a log that deletes what is old."""
+
+    def kept(self) -> Mapping[str, Kept]:
+        """Slot -> what the log keeps for the consumer; without slots in which it has no place."""
+        ...
+
+
+@runtime_checkable
+class Forgets(Protocol):
+    """A log that deletes what is old."""
+
+    def starts(self) -> Position:
+        """Slot -> the lowest offset that is not deleted."""
+        ...
 
 
 @runtime_checkable

@@ -30,14 +30,15 @@ from gameday.model import (
     Group,
     JobRun,
     Json,
+    Kept,
     Marks,
     Now,
     Step,
     Timed,
     Verdict,
 )
-from gameday.plan import FailureTest, FiresWithin, Inject
-from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Held, Job, Ledger, Trap
+from gameday.plan import Await, FailureTest, FiresWithin, Inject, OfRole
+from gameday.ports import UNDER_WAY_MAX_S, Asks, Delivers, Forgets, Held, Job, Ledger, Retains, Trap
 from gameday.runbooks.blocks import CARRY_OUT_S
 from gameday.sampling import conditions, timings
 from gameday.sampling.canary import Flight
@@ -57,6 +58,9 @@ TAIL_S = 15.0
 
 JOB_OLD_S = 1.0
 """An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
+
+KEPT_OLD_S = 1.0
+"""What a log keeps takes some requests to learn."""
 
 DUE_SOON_S = 5.0
 """A run that is asked for so long before another is due has the work to itself: both need as long to start."""
@@ -103,7 +107,7 @@ class Run:
         self.stack = stack
         self.name = name
         self.params = params
-        self.test = test
+        self.test = stack.resolved(test)
         self.folder = stack.state.run(self.id)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +117,7 @@ class Run:
                 f"Remedy: check space and rights there"
             ) from e
         self.begin()
-        self.ahead: Sequence[tuple[str, FailureTest]] = ((name, test),)
+        self.ahead: Sequence[tuple[str, FailureTest]] = ((name, self.test),)
         """What its night has still to run, this test first: what people are told before anything is broken."""
         self.trusted = True
         """Whether the checks of its night caught every planted fault."""
@@ -159,6 +163,8 @@ class Run:
         self._busy: tuple[JobRun, ...] | None = None
         self._busy_why = "nobody has been asked"
         self._job_s = -JOB_OLD_S
+        self._kept: Mapping[str, Kept] = {}
+        self._kept_s = -KEPT_OLD_S
         self._say = say
         self._tail: Tail | None = None
         self._coming: Guardian | None = None
@@ -210,20 +216,41 @@ class Run:
     @property
     def alert(self) -> tuple[str, str] | None:
         """(name, component) of the platform's alert that the test is about; None: of none, or the stack has none."""
-        told = self.test.alert
+        told = None if isinstance(self.test.alert, OfRole) else self.test.alert
         component = self.component if told is None or told.component is None else told.component
         if told is None or component is None or self.stack.alerts is None:
             return None
         return told.alert, component
 
+    @property
+    def together(self) -> tuple[str, ...]:
+        """The members of one role that the plan strikes, the one whose recovery is timed with them; () where it has no
+        members."""
+        role = self.stack.config.together(self.component or "")
+        struck = {step.fault.component for step in self.test.plan if isinstance(step, Inject)}
+        return () if role is None else tuple(one for one in self.stack.config.members(role) if one in struck)
+
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """The other members of that role, which could serve in its place."""
+        role = self.stack.config.together(self.component or "")
+        return () if role is None else tuple(o for o in self.stack.config.members(role) if o not in self.together)
+
+    @property
+    def role(self) -> str:
+        """The role of the struck component; "" where none is."""
+        return self.stack.config.kind(self.component) if self.component else ""
+
     def follow(self, groups: Mapping[str, tuple[Group, ...]]) -> None:
         """Note which groups each stream has, and which of them the struck component carries."""
+        role = self.stack.config.together(self.component or "")
+        struck = [one for one in (self.component, role, *self.together) if one is not None]
         for name, live in self.stack.streams.items():
             self.followed[name] = replace(
                 self.followed[name],
                 topics=live.topics,
                 groups=groups[name],
-                affected=live.affected(self.component, groups[name]) if self.component else (),
+                affected=live.affected(struck, groups[name]),
                 knows=isinstance(live.ledger, Ledger),
             )
 
@@ -363,6 +390,7 @@ class Run:
             at_ns=time.monotonic_ns(),
             samples=samples,
             component=self.component,
+            together=self.together,
             affected=(),
             groups=(),
             visible="",
@@ -374,8 +402,29 @@ class Run:
             fired=self.fired(),
             acted_ns=self.clock_ns,
             followed=tuple(self.followed.values()),
+            kept=self.kept(),
         )
         return known.of(known.followed[0]) if len(self.followed) == 1 else known
+
+    def kept(self) -> Mapping[str, Kept]:
+        """What the log keeps for the consumer that the plan holds back, as it was at most KEPT_OLD_S ago; {}: it holds
+        none back, or has not begun. The worst of each slot is a symptom."""
+        waits = (step.condition for step in self.test.plan if isinstance(step, Await))
+        name = next((one.cursor for one in waits if hasattr(one, "cursor")), None)
+        if name is None or self.inject_ns is None or time.monotonic() - self._kept_s < KEPT_OLD_S:
+            return self._kept
+        cursor = self.stack.cursors[name]
+        assert isinstance(cursor, Retains)  # misses() looked
+        with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
+            self._kept = answer(cursor.kept, HEADS_WITHIN_S, f"what the log keeps for {name}", self.lasts)
+            worst = {**self.symptoms.get("retention", {}).get(name, {})}
+            for slot, one in self._kept.items():
+                seen = _retention(one)
+                if slot not in worst or _badness(seen) > _badness(worst[slot]):
+                    worst[slot] = seen
+            self.symptoms["retention"] = {name: worst}
+        self._kept_s = time.monotonic()
+        return self._kept
 
     def struck(self) -> tuple[JobRun, ...]:
         """The job's runs that this test has asked for, as they were at most JOB_OLD_S ago."""
@@ -457,6 +506,9 @@ class Run:
             params=self.params,
             stack=self.stack.name,
             component=self.component,
+            together=self.together,
+            spared=self.spared,
+            role=self.role,
             visible="",
             ledger="",
             mttr_max_s=self.test.mttr_max_s,
@@ -475,13 +527,28 @@ class Run:
             commits=self.commits,
             jobs=self.jobs,
             struck=self.struck(),
-            alert=self.test.alert.alert if self.test.alert else None,
+            alert=None if self.test.alert is None or isinstance(self.test.alert, OfRole) else self.test.alert.alert,
             alert_within_s=self.test.alert.within_s if isinstance(self.test.alert, FiresWithin) else None,
             symptoms={**self.symptoms, **self._silence_symptom()},
             followed=tuple(self.followed.values()),
         )
         known = known.of(known.followed[0]) if len(self.followed) == 1 else known
         return replace(known, measures=timings.measure(known))
+
+
+def _retention(one: Kept) -> dict[str, Json]:
+    """A look at what a log keeps, as a symptom."""
+    return {
+        "dropped": one.dropped,
+        "expired": max(0, one.expired - max(one.position, one.start)),
+        "waiting": one.end - max(one.position, one.start),
+        "unread_s": one.unread_s,
+        "retention_s": one.retention_s,
+    }
+
+
+def _badness(seen: Mapping[str, Json]) -> tuple[int, float]:
+    return seen["dropped"], seen["unread_s"] or 0.0
 
 
 def _hops(stack: Stack, stream: str) -> tuple[str, ...]:
@@ -526,8 +593,13 @@ def marks(stack: Stack) -> Marks:
         if isinstance(hop, Delivers):
             with suppress(DriverError):
                 delivered[name] = answer(hop.delivered, HEADS_WITHIN_S, f"what {name} has taken in")
+    starts: dict[str, Mapping[str, int]] = {}
+    for name, hop in stack.hops.items():
+        if isinstance(hop, Forgets):
+            with suppress(DriverError):
+                starts[name] = answer(hop.starts, HEADS_WITHIN_S, f"what {name} has deleted")
     identities = {role: stack.host(role).identity(role) for role in stack.config.components}
-    return Marks(at_ns, at_us, heads, positions, ends, identities, delivered)
+    return Marks(at_ns, at_us, heads, positions, ends, identities, delivered, starts)
 
 
 def in_the_way(job: Job) -> tuple[JobRun, ...]:

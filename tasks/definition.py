@@ -49,18 +49,25 @@ def question(function: Callable[..., FailureTest]) -> str:
 
 
 def parameter_sets(function: Callable[..., FailureTest], config: StackConfig | None) -> list[dict[str, Json]]:
-    """What a failure test is run with: what it says itself. A general one, which demands a component and maybe a link,
-    is for each component that opted in, and for each link of such a one; for none as long as the stack isn't known."""
+    """What a failure test is run with: what it says itself. A general one, which demands a component and maybe a link
+    or a cursor, is for each component that opted in, and for each link of such a one, or cursor that names it; for none
+    as long as the stack isn't known. Where a role has members, one of them is struck, and all."""
     demanded = required(function)
     if not demanded:
         return [dict(params) for params in function().nightly]
     if config is None:
         return []
     roles = [role for role, component in config.components.items() if component.opt_in]
+    if "cursor" in demanded:
+        places = [(name, cursor.component) for name, cursor in config.cursors.items()]
+        whose = [(name, one) for name, one in places if one is not None and set(config.members(one)) & set(roles)]
+        return [{"component": one, "cursor": name} for name, one in whose]
     if "link" in demanded:
         ends = [(name, end) for name, link in config.links.items() for end in link.between if end in roles]
         return [{"component": end, "link": name} for name, end in ends]
-    return [{"component": role} for role in roles]
+    several = [name for name, role in config.roles.items() if set(role.members) & set(roles)]
+    alone = [{"component": role} for role in roles if config.together(role) is None]
+    return [*alone, *({"component": name, "members": which} for name in several for which in ("one", "all"))]
 
 
 def required(function: Callable[..., FailureTest]) -> list[str]:

@@ -119,7 +119,8 @@ def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -
     part = night.get()
     here = part or Night(new_id(name))
     run = here.begin(name, params, test, stack)
-    run.ahead = tuple((one.label, one.test) for one in here.ahead) or ((named(name, params), test),)
+    ahead = tuple((one.label, one.test) for one in here.ahead) or ((named(name, params), test),)
+    run.ahead = tuple((label, run.stack.resolved(following)) for label, following in ahead)
     run.trusted = here.trusted
 
     for following in here.ahead[1:2]:
@@ -239,6 +240,8 @@ def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) ->
                     do(heal, fault)
     if looked_at == len(run.test.plan):
         do(runbook.diagnose)
+    if isinstance(run.test.alert, FiresWithin) and not isinstance(run.test.plan[-1], Heal):
+        do(wait_alert)
     do(prove_nothing_left)
     do(wait_recovered)
     began_ns = time.monotonic_ns()

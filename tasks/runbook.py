@@ -186,6 +186,8 @@ def environment(run: Run) -> dict[str, str]:
     here["PATH"] = f"{Path(sys.executable).parent}:{here.get('PATH', os.defpath)}"
     gameday = {"GAMEDAY_CONFIG": str(run.stack.path), "GAMEDAY_STATE": str(run.stack.state.root), "COLUMNS": COLUMNS}
     params = {name.upper(): str(value) for name, value in run.params.items()}
+    if "component" in run.params and run.component is not None:  # of a role with members, the one that is struck
+        params["COMPONENT"] = run.component
     return {**here, **gameday, **params, **given}
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import NOT_WATCHED, Group, Json
-from gameday.plan import FailureTest, Inject
+from gameday.plan import FailureTest, FiresWithin, Inject, StaysSilent
 from gameday.ports import Host, Inside, Isolate, Links, Probe
 from gameday.records.declaration import Stream
 from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
@@ -199,9 +199,9 @@ def _watched(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> I
     known: dict[tuple[str, str], None] = {}
     for test in tests.values() if stack.config.alerts is not None and stack.config.alerts.url else ():
         for params in parameter_sets(test, stack.config):
-            chosen = test(**params)
+            chosen = stack.resolved(test(**params))
             roles = [step.fault.component for step in chosen.plan if isinstance(step, Inject)]
-            if chosen.alert is not None and roles and not _lacks(stack, chosen):
+            if isinstance(chosen.alert, FiresWithin | StaysSilent) and roles and not _lacks(stack, chosen):
                 known[chosen.alert.alert, chosen.alert.component or roles[-1]] = None
     yield from known
 
@@ -245,7 +245,7 @@ def fitting(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> It
         untold = stack.untold()
     for name, test in tests.items():
         for params in parameter_sets(test, stack.config):
-            chosen = test(**params)
+            chosen = stack.resolved(test(**params))
             lacks = _lacks(stack, chosen)
             for step in chosen.plan if not lacks else ():
                 if isinstance(step, Inject):

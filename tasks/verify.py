@@ -16,7 +16,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import DriverError, RolledBack, TooLate
-from gameday.model import Columns, Commit, Digest, Evidence, Finding, Group, Json, Tally, Window
+from gameday.model import Columns, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
+from gameday.plan import OfRole
 from gameday.ports import Attempts, Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
 from gameday.records import tallies
 from gameday.run import HEADS_WITHIN_S, Run, marks
@@ -24,6 +25,7 @@ from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
 from gameday.system.polling import until
 from gameday.verdict import ahead, attempted, checks, diagnose, streams
+from gameday.verdict.checks.served import BROKER
 from tasks import states
 from tasks.beside import beside
 from tasks.preflight import CLEAN_RUNS
@@ -104,8 +106,16 @@ def judge(run: Run) -> tuple[Finding, ...]:
                 listed[f"{hop} {'/'.join(group)}"] = {"trouble": str(e)}
         run.symptoms["differences"] = listed
         run.gathered = evidence = replace(evidence, symptoms=dict(run.symptoms))
-    wanted = (*run.test.checks, *((checks.alert,) if run.test.alert else ()))
-    return tuple(streams.judged(check, evidence, run.stack.untold) for check in wanted)
+    wanted = [*run.test.checks]
+    if evidence.role == BROKER and run.spared and checks.served not in wanted:
+        wanted.append(checks.served)
+    alert = run.test.alert
+    wanted += [] if alert is None or isinstance(alert, OfRole) else [checks.alert]
+    found = tuple(streams.judged(check, evidence, run.stack.untold) for check in wanted)
+    if not isinstance(alert, OfRole):
+        return found
+    why = f'no alert is named for it. Remedy: [alerts.roles.{evidence.role}] {alert.done} = "…" in gameday.toml'
+    return (*found, Finding("alert", Verdict.SKIPPED, why))
 
 
 def window(run: Run, live: LiveStream) -> Window:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from gameday.faults.blackhole import Blackhole
 from gameday.faults.partition import Partition
-from gameday.plan import Await, FailureTest, Heal, Inject
+from gameday.plan import Await, FailureTest, Heal, Inject, OfRole
 from gameday.ports import Fault
 from gameday.sampling.conditions import flowing, lasted
 from gameday.verdict.checks import INTACT, isolation, offsets_advance, recovered
@@ -27,4 +27,5 @@ def partition(component: str, link: str, how: Literal["cut", "blackhole"] = "cut
         mttr_max_s=180,
         drain_max_s=300,
         checks=(*INTACT, isolation, offsets_advance, recovered),
+        alert=OfRole("partition"),
     )

@@ -1,7 +1,7 @@
 """Failure test any 5: a link of a component is slow."""
 
 from gameday.faults.latency import Latency
-from gameday.plan import Await, FailureTest, Heal, Inject
+from gameday.plan import Await, FailureTest, Heal, Inject, OfRole
 from gameday.sampling.conditions import flowing, lasted
 from gameday.verdict.checks import INTACT, isolation, offsets_advance, recovered
 from tasks import failure_test
@@ -27,4 +27,5 @@ def slow_link(component: str, link: str, latency_ms: int = 500, held_s: int = 20
         mttr_max_s=180,
         drain_max_s=300,
         checks=(*INTACT, isolation, offsets_advance, recovered),
+        alert=OfRole("slow_link"),
     )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from gameday.errors import ConfigError
-from gameday.model import INACTIVE, Condition, Group, JobRun, Now, Sample, Samples
+from gameday.model import INACTIVE, Condition, Group, JobRun, Kept, Now, Sample, Samples
 from gameday.sampling.timings import NS, delays, is_alert, probes, series_of
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "drained",
     "fired",
     "flowing",
+    "held_back",
     "job_failed",
     "job_idle",
     "lacks",
@@ -58,14 +59,12 @@ SEEN_SHARE_MIN = 0.8
 
 def answering(now: Now) -> bool:
     """Every probe of the component was answered throughout the last second."""
-    return now.component is None or not _unanswered(now, (now.component,), SECOND_S)
+    return not _unanswered(now, now.timed, SECOND_S)
 
 
 def silent(now: Now) -> bool:
     """Some probe of the component was asked within the last second, and not answered since."""
-    if now.component is None:
-        return False
-    last = [_recent(now, name, SECOND_S)[-1:] for name in probes(now.samples, now.component)]
+    last = [_recent(now, name, SECOND_S)[-1:] for one in now.timed for name in probes(now.samples, one)]
     return any(found[0].value is None for found in last if found)
 
 
@@ -119,6 +118,23 @@ def behind(seconds: float) -> Condition:
     return _named(condition, f"behind by {seconds:g} s", behind.__doc__, looks_back_s=seconds + BEYOND_S)
 
 
+def held_back(cursor: str, share: float, seconds: float) -> Condition:
+    """The oldest record that the cursor's consumer has not read is so many seconds old, or so much of the log's
+    retention has gone by for it; or some are deleted already."""
+
+    def condition(now: Now) -> bool:
+        return any(
+            one.dropped > 0
+            or (one.unread_s is not None and one.unread_s >= seconds)
+            or (one.share is not None and one.share >= share)
+            for one in now.kept.values()
+        )
+
+    made = _named(condition, f"{cursor} held back by {seconds:g} s, or {share:.0%} of the retention", held_back.__doc__)
+    made.cursor = cursor  # type: ignore[attr-defined]  # whom the run asks for Now.kept
+    return made
+
+
 def lasted(seconds: float) -> Condition:
     """The last act was done so long ago."""
     return _named(
@@ -152,9 +168,16 @@ def lacks(condition: Condition, now: Now) -> str:
         return ", ".join(f"run {run.name} of its job is {run.state}{_since(run)}" for run in now.busy[:NAMED_MAX])
     if condition is flowing:
         return "; ".join(why for one in now.each() for why in (*_stalled(one, one.groups, SECOND_S), *_late(one)))
-    if condition is answering and now.component is not None:
-        return "; ".join(_unanswered(now, (now.component,), SECOND_S))
+    if condition is answering:
+        return "; ".join(_unanswered(now, now.timed, SECOND_S))
+    if hasattr(condition, "cursor"):
+        return "; ".join(f"{slot} is {one.unread_s or 0:.0f} s behind" for slot, one in _unread(now)[:NAMED_MAX])
     return ""
+
+
+def _unread(now: Now) -> list[tuple[str, Kept]]:
+    """What the log keeps for who is held back, the furthest behind first."""
+    return sorted(now.kept.items(), key=lambda item: -(item[1].unread_s or 0.0))
 
 
 def _since(run: JobRun) -> str:

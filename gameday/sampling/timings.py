@@ -357,9 +357,10 @@ def relapse(evidence: Evidence) -> Relapse | None:
                 clock_ns = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
                 why = f"{answer.series} was silent again after {(int(at[start]) - clock_ns) / NS:.1f} s"
                 return Relapse(why, (int(at[start]), end_ns))
-    then, now = ((m.identities if m else {}).get(evidence.component or "") for m in (evidence.healed, evidence.ends))
-    if then is not None and now is not None and then != now:
-        return Relapse(f"{evidence.component} was started once more after it was back")
+    for one in evidence.timed:
+        then, now = ((m.identities if m else {}).get(one) for m in (evidence.healed, evidence.ends))
+        if then is not None and now is not None and then != now:
+            return Relapse(f"{one} was started once more after it was back")
     return None
 
 
@@ -442,8 +443,8 @@ def _alerts(evidence: Evidence, clock_ns: int) -> dict[str, Measure]:
 def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
     """The first sample of a full second of service, see the design; not sought while the plan still breaks or mends."""
     answers = _answers(evidence)
-    if evidence.component and not any(len(a.at_ns) for a in answers):
-        return _Edge(None, None, f"there are no samples of component {evidence.component}")
+    if evidence.timed and not any(len(a.at_ns) for a in answers):
+        return _Edge(None, None, f"there are no samples of component {', '.join(evidence.timed)}")
     silence = _silence_of_it(evidence, answers)
     if silence is None and not _ever_bad(evidence, _anchor(evidence)):
         return _Edge(None, None, "neither the component nor a stream was seen bad after the last act")
@@ -657,9 +658,9 @@ def _track(samples: Sequence[Sample]) -> _Track:
 
 
 def _answers(evidence: Evidence) -> list[Goodness]:
-    """The component's probes: good when answered."""
+    """The component's probes, or those of all that were struck together: good when answered."""
     found = []
-    for name in probes(evidence.samples, evidence.component) if evidence.component else ():
+    for name in (name for one in evidence.timed for name in probes(evidence.samples, one)):
         track = _track(evidence.samples[name])
         found.append(_placed(name, track, np.where(np.isnan(track.value), BAD, GOOD))[0])
     return found

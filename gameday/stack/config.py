@@ -41,6 +41,7 @@ __all__ = [
     "CanaryConfig",
     "ChannelConfig",
     "ComponentConfig",
+    "CursorConfig",
     "DriverConfig",
     "HostConfig",
     "Http",
@@ -52,6 +53,7 @@ __all__ = [
     "ProbeConfig",
     "PublicConfig",
     "RetentionConfig",
+    "RoleConfig",
     "RunbookConfig",
     "StackConfig",
     "StopConfig",
@@ -159,17 +161,27 @@ class StopConfig(ProbeConfig):
 
 
 class ComponentConfig(Strict):
-    """One role: where it runs and how it shows that it serves. Only components with opt_in are ever touched.
+    """One component: where it runs and how it shows that it serves. Only components with opt_in are ever touched.
 
-    points: how its failpoints are reached, if its code has any. rights: what its user may do in it, if it is a store.
+    role: what kind of component it is (broker, consumer, sink, database, …). points: how its failpoints are reached, if
+    its code has any. rights: what its user may do in it, if it is a store.
     """
 
     host: str = "local"
     name: str | None = None
+    role: str | None = None
     opt_in: bool = False
     probes: Mapping[str, ProbeConfig] = Field(min_length=1)
     points: DriverConfig | None = None
     rights: DriverConfig | None = None
+
+
+class RoleConfig(Strict):
+    """Several components that have one role together: replicas, or the processes of a consumer group. In gameday.toml
+    it is the [components.NAME] that has members, each the name of another component; role is as there."""
+
+    members: tuple[str, ...] = Field(min_length=1)
+    role: str | None = None
 
 
 class LinkConfig(Strict):
@@ -184,6 +196,12 @@ class JobConfig(DriverConfig):
     """A batch job. points: whether its code has failpoints (failpoints/README.md); else it is struck from outside."""
 
     points: bool = False
+
+
+class CursorConfig(DriverConfig):
+    """component: whose place in the log it is; the general test `lag` holds that one back."""
+
+    component: str | None = None
 
 
 class HostConfig(BaseModel):
@@ -251,7 +269,8 @@ class AlertsConfig(ProbeConfig):
     """The platform's own alerts: a driver that offers Alerts.
 
     url: empty where the stack runs without. labels: component -> the labels of its alerts; {component = "<its name>"}
-    for those left out. names: the name of an alert in a failure test -> its name here, where that differs.
+    for those left out. names: the name of an alert in a failure test -> its name here, where that differs. roles: role
+    -> the name of a general test -> the alert that must fire when that is done to a component of the role.
     """
 
     url: str
@@ -259,6 +278,7 @@ class AlertsConfig(ProbeConfig):
     timeout_s: float = Field(2.0, gt=0, le=30)
     labels: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
     names: Mapping[str, str] = Field(default_factory=dict)
+    roles: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
 
 
 class ChannelConfig(DriverConfig):
@@ -382,9 +402,11 @@ class StackConfig(Strict):
     streams: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], StreamConfig] = Field(min_length=1)
     hosts: Mapping[str, HostConfig]
     components: Mapping[str, ComponentConfig]
+    roles: Mapping[str, RoleConfig] = Field(default_factory=dict)
+    """The components that have members, by name: `parse` puts them here."""
     links: Mapping[str, LinkConfig] = Field(default_factory=dict)
     hops: Mapping[str, DriverConfig]
-    cursors: Mapping[str, DriverConfig] = Field(default_factory=dict)
+    cursors: Mapping[str, CursorConfig] = Field(default_factory=dict)
     jobs: Mapping[str, JobConfig] = Field(default_factory=dict)
     archive: ArchiveConfig | None = None
     canary: CanaryConfig | None = None
@@ -416,6 +438,20 @@ class StackConfig(Strict):
         if len(found) < len(made):
             raise ConfigError("; ".join(mistakes))
         return found
+
+    def together(self, component: str) -> str | None:
+        """The role that a component is a member of; None: it stands for itself."""
+        return next((name for name, role in self.roles.items() if component in role.members), None)
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """The components that a role has together; of a component itself, it alone."""
+        return self.roles[name].members if name in self.roles else (name,)
+
+    def kind(self, name: str) -> str:
+        """The role of a component: its own `role`, else that of what it is a member of, else the name."""
+        role = self.together(name) or name
+        own = self.components[name].role if name in self.components else None
+        return own or (self.roles[role].role if role in self.roles else None) or role
 
     @property
     def archived(self) -> str | None:
@@ -539,7 +575,7 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
     if filled.pop("stream", None) is not None:
         mistakes.append(STREAM_GONE)
         said.add("streams")
-    mistakes += _with_canary(filled)
+    mistakes += _with_roles(filled) + _with_canary(filled)
     try:
         config = StackConfig.model_validate(filled)
     except ValidationError as e:
@@ -552,9 +588,23 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
     raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
 
 
+def _with_roles(filled: dict[str, Any]) -> list[str]:
+    """Put the components that have members where they belong; what is wrong with a table [roles]."""
+    found = (
+        ["roles is no table. Remedy: [components.NAME] with members"] if filled.pop("roles", None) is not None else []
+    )
+    components = filled.get("components")
+    if isinstance(components, dict):
+        named = {name: given for name, given in components.items() if isinstance(given, dict) and "members" in given}
+        filled["components"] = {name: given for name, given in components.items() if name not in named}
+        filled["roles"] = named
+    return found
+
+
 def _problem(error: Any) -> str:
     told = f"{error['msg'].lower()} (got {shown(str(error['loc'][-1:]), error['input'])})"
-    return f"{'.'.join(map(str, error['loc']))}: {told}. Remedy: see README, 'Point it at your own stack'"
+    where = ["components" if at == 0 and key == "roles" else str(key) for at, key in enumerate(error["loc"])]
+    return f"{'.'.join(where)}: {told}. Remedy: see README, 'Point it at your own stack'"
 
 
 def _declared(filled: Mapping[str, Any]) -> list[str]:
@@ -822,22 +872,40 @@ def _cross_check(config: StackConfig) -> list[str]:
                 f"archive is there, but streams.{exported} has no sequence, by which commits are told apart. Remedy: "
                 f"streams.{exported}.sequence, or leave [archive] out"
             )
+    known = {**config.components, **config.roles}
     for name in config.alerts.labels if config.alerts else ():
-        if name not in config.components:
+        if name not in known:
             found.append(_no_component(f"alerts.labels names {name!r}", name, config))
+    kinds = {config.kind(name) for name in known}
+    for name in config.alerts.roles if config.alerts else ():
+        if name not in kinds:
+            found.append(f"alerts.roles.{name}: no component has that role. Known: {', '.join(sorted(kinds))}")
+    for name, cursor in config.cursors.items():
+        if cursor.component is not None and cursor.component not in known:
+            at = f"cursors.{name}.component"
+            found.append(_no_component(f"{at} is {cursor.component!r}", cursor.component, config))
+    for name, role in config.roles.items():
+        for member in role.members:
+            if member not in config.components:
+                found.append(_no_component(f"components.{name}.members names {member!r}", member, config))
+            elif config.together(member) != name or role.members.count(member) > 1:
+                found.append(f"{member!r} is a member twice. Remedy: once in one components.NAME.members")
     for name, link in config.links.items():
         for end in link.between:
-            if end not in config.components:
+            if end in config.roles:
+                members = ", ".join(config.members(end))
+                found.append(f"links.{name}.between names {end!r}, which has members. Remedy: one of {members}")
+            elif end not in config.components:
                 found.append(_no_component(f"links.{name}.between names {end!r}", end, config))
     for name, stream in config.streams.items():
         for step in stream.path:
-            if "{" not in step and step not in config.components:
+            if "{" not in step and step not in known:
                 found.append(_no_component(f"streams.{name}.path has {step!r}", step, config))
     return found
 
 
 def _no_component(what: str, name: str, config: StackConfig) -> str:
-    return f"{what}, but there is no [components.{name}]. Known: {', '.join(config.components)}"
+    return f"{what}, but there is no [components.{name}]. Known: {', '.join([*config.components, *config.roles])}"
 
 
 def shown(key: str, value: Any) -> str:

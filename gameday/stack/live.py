@@ -16,7 +16,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 from gameday import codec
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.model import Group, Json
-from gameday.plan import FailureTest, Inject
+from gameday.plan import FIRES_WITHIN_S, Await, FailureTest, FiresWithin, Heal, Inject, OfRole
 from gameday.ports import (
     Alerts,
     Archive,
@@ -50,6 +50,7 @@ from gameday.ports import (
     Mirror,
     Points,
     Probe,
+    Retains,
     Rights,
     Store,
     Symptoms,
@@ -139,9 +140,9 @@ class LiveStream:
         logs = [hop for hop in self.hops.values() if isinstance(hop, Log)]
         return tuple(topic for log in logs for topic in getattr(log, "topics", ()))
 
-    def affected(self, role: str, groups: tuple[Group, ...]) -> tuple[Group, ...]:
-        """The groups whose path includes the component."""
-        return tuple(group for group in groups if role in self.stream.roles(group))
+    def affected(self, names: Collection[str], groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        """The groups whose path includes any of these components and roles."""
+        return tuple(group for group in groups if set(names) & set(self.stream.roles(group)))
 
 
 class Stack:
@@ -228,13 +229,51 @@ class Stack:
             for need in missing
         ]
 
+    def resolved(self, test: FailureTest) -> FailureTest:
+        """The test as it is carried out here. A fault of a role with members strikes the first of them that opted in,
+        or each that did, one after the other (test.members); and the alert of the struck one's role has its name."""
+        plan: list[Inject | Await | Heal] = []
+        for step in test.plan:
+            fault = None if isinstance(step, Await) else step.fault
+            if fault is None or fault.component not in self.config.roles:
+                plan.append(step)
+                continue
+            made: Any = fault  # a frozen dataclass, as every fault is
+            members = self._struck(fault.component, test.members)
+            plan += [dataclasses.replace(step, fault=dataclasses.replace(made, component=one)) for one in members]
+        alert = test.alert
+        if isinstance(alert, OfRole) and (name := self.expected_alert(plan, alert)) is not None:
+            alert = FiresWithin(name, FIRES_WITHIN_S)
+        return dataclasses.replace(test, plan=tuple(plan), alert=alert)
+
+    def _struck(self, role: str, members: str) -> tuple[str, ...]:
+        """The members of a role that a test strikes; where none has opted in the first, of which that is then said."""
+        known = self.config.members(role)
+        willing = tuple(name for name in known if self.config.components[name].opt_in) or known[:1]
+        return willing if members == "all" else willing[:1]
+
+    def expected_alert(self, plan: Collection[Inject | Await | Heal], alert: OfRole) -> str | None:
+        """The alert that [alerts.roles] names for this being done to the role of the component that is struck last."""
+        struck = [step.fault.component for step in plan if isinstance(step, Inject)]
+        if not struck or self.config.alerts is None:
+            return None
+        return self.config.alerts.roles.get(self.config.kind(struck[-1]), {}).get(alert.done)
+
     def misses(self, test: FailureTest) -> list[str]:
         """What the whole test needs and isn't here, in words; []: it can run."""
         found = ["the stack has no [archive]"] if test.archive and self.archive is None else []
-        for step in test.plan:
+        for step in self.resolved(test).plan:
             if isinstance(step, Inject):
                 found += self.lacks(step.fault)
+            elif isinstance(step, Await) and (name := getattr(step.condition, "cursor", None)) is not None:
+                found += self._lacks_cursor(name)
         return list(dict.fromkeys(found))
+
+    def _lacks_cursor(self, name: str) -> list[str]:
+        """What a test lacks that holds a consumer back."""
+        if name not in self.config.cursors:
+            return [f"stack {self.name} has no cursor {name!r}"]
+        return [] if isinstance(self.cursor(name), Retains) else [f"cursor {name} can't tell what its log keeps"]
 
     def _lacks_job(self, fault: Fault) -> list[str]:
         """What a fault lacks that asks for a run of a job."""
@@ -447,7 +486,7 @@ class Stack:
     def alert_labels(self, role: str) -> Mapping[str, str]:
         """The labels of this component's alerts."""
         known = self.config.alerts.labels if self.config.alerts else {}
-        return known.get(role, {"component": role})
+        return known.get(role) or known.get(self.config.together(role) or role, {"component": role})
 
     def firing(self) -> list[str]:
         """The alerts of the stack's components that fire, in words; [] where nobody can be asked."""

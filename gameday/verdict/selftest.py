@@ -77,6 +77,7 @@ EVERY_CHECK: tuple[Check, ...] = (
     checks.continuous,
     checks.upstream_flows,
     checks.resumed,
+    checks.retained,
     checks.served,
     checks.reconnected,
     checks.snapshots_whole,
@@ -90,6 +91,8 @@ CUTS = (60, 140, RECORDS)
 """How many records of each group the archive has after each of its commits."""
 COMMITS_S = (-3.0, 1.0, 9.0)
 """When each was made."""
+KEPT = {"dropped": 0, "expired": 0, "waiting": 3_000, "unread_s": 3.0, "retention_s": 60.0}
+"""What the log was seen to keep for the consumer while it was furthest behind."""
 ALERT_WITHIN_S = 8.0
 INTERVAL_S = 10.0
 CLEAN_WORK_S = 2.0
@@ -258,6 +261,7 @@ class History:
                 "bronze.last_before_start": {s: p - 1 for s, p in slots.items()},
                 "broker.late": {"rows": 3, "unknown": 0},
                 f"{LOG}.versions_back": self.changing.back(),
+                "retention": {"ch": {_SLOTS[0]: dict(KEPT)}},
                 "lives": {"writer-east": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
                 **self.symptoms,
             },
@@ -597,6 +601,11 @@ def _plants() -> tuple[Plant, ...]:
 
         found.append(Plant(f"{name} on a busy machine", both, {check: verdict}))
 
+    def deleted(history: History) -> None:
+        _drop(history.bronze)
+        history.symptoms["retention"] = {"ch": {_SLOTS[0]: {**KEPT, "dropped": 1}}}
+
+    found.append(Plant("a record deleted before it was read", deleted, {"no_loss": fail, "retained": fail}, "bronze"))
     crowded("a record dropped", "no_loss", fail, lambda h: _drop(h.silver))
     crowded("a record doubled", "no_duplicates", fail, lambda h: _repeat(2)(h.silver))
     crowded("an amount changed", "unchanged", fail, lambda h: _change("amount")(h.silver))

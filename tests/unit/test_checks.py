@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gameday.model import (
 )
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
+from gameday.sampling import timings
 from gameday.verdict import checks
 
 PASS, SKIPPED, UNKNOWN, FAIL = Verdict.PASS, Verdict.SKIPPED, Verdict.UNKNOWN, Verdict.FAIL
@@ -476,6 +478,109 @@ def test_served(evidence: Evidence, verdict: Verdict, told: str) -> None:
     found = checks.served(evidence)
     assert found.verdict is verdict
     assert told in found.why
+
+
+OTHERS = each([7.0] * 12 + [None] * 6 + [8.0] * 22)
+NOBODY = each([7.0] * 12 + [None] * 28)
+
+
+@pytest.mark.parametrize(
+    ("series", "bound_s", "verdict", "told"),
+    [
+        (SERVED, 18.0, PASS, "for up to 0.1 s, of 18 s; 0 of 1 slots have another leader"),
+        (MOVED, 18.0, PASS, "1 of 1 slots have another leader"),
+        (OTHERS, 18.0, PASS, "t/0 was without an answer for up to 0.7 s, of 18 s; 1 of 1 slots have another leader"),
+        (OTHERS, 0.5, FAIL, "after handler fell silent t/0 was without an answer for up to 0.7 s, of 0.5 s"),
+        (NOBODY, 1.0, FAIL, "without an answer for up to 1."),
+        (each([7.0] * 5), 18.0, UNKNOWN, "asked too rarely"),
+    ],
+)
+def test_what_one_of_several_brokers_led_another_may_lead(
+    series: list[Sample], bound_s: float, verdict: Verdict, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the time that a cluster needs for that; nobody is no leader. Of one without others it is as before."""
+    monkeypatch.setattr(import_module("gameday.verdict.checks.served"), "TAKEN_OVER_S", bound_s)
+    alone = replace(outage(serving__t__0=series), role="broker")
+    found = checks.served(replace(alone, spared=("b2",)))
+    assert (found.verdict, told in found.why) == (verdict, True), found
+    assert checks.served(alone) == checks.served(outage(serving__t__0=series))
+    assert checks.served(replace(alone, role="consumer", spared=("b2",))) == checks.served(alone)
+
+
+def test_those_that_were_struck_together_are_all_waited_for() -> None:
+    """One that still hangs is not back."""
+    samples = {"component/one/health": ANSWERS, "component/two/health": each([1] * 10 + [None] * 30)}
+    together = replace(outage(), component="one", together=("one", "two"), samples=samples)
+    mttr = timings.measure(together)["mttr"]
+    assert (mttr.high_s, "component/two/health unanswered" in mttr.why) == (None, True)
+
+
+def kept(**told: Any) -> dict[str, Any]:
+    seen = {"dropped": 0, "expired": 0, "waiting": 300, "unread_s": 30.0, "retention_s": 60.0, **told}
+    return {"retention": {"place": {"t/0": seen}}}
+
+
+FORGOT = {
+    "baseline": Baseline(Marks(0, 0, starts={"broker": {"t/0": 5}, "gone": {}}), 0.1, 1.0, {}),
+    "ends": Marks(9 * S, 0, starts={"broker": {"t/0": 9}}),
+}
+"""The log has deleted since the baseline."""
+
+CUT = history(held("broker", "log", right(rows=6, keys=6, sum=1)), held("silver", "final", right()), **FORGOT)
+LOSSY = history(
+    held("broker", "log", right(rows=6, keys=6, sum=1)), held("silver", "final", right(rows=8, keys=8, sum=2)), **FORGOT
+)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "symptoms", "verdict", "told"),
+    [
+        (CUT, {}, UNKNOWN, "was not asked"),
+        (CUT, kept(), PASS, "30.0 s old (t/0), 50.0% of the 60 s that the log keeps: 30.0 s later"),
+        (CUT, kept(), PASS, "would have begun to lose 10 records a second"),
+        (CUT, kept(unread_s=70.0, expired=40), PASS, "40 records, those of 10.0 s, could have been deleted"),
+        (CUT, kept(retention_s=None), PASS, "no time bounds what the log keeps"),
+        (CUT, kept(unread_s=None), UNKNOWN, "place was never seen behind"),
+        (
+            LOSSY,
+            kept(dropped=2),
+            FAIL,
+            "2 records were deleted before place had committed them: 2 of t/0 (the log keeps",
+        ),
+        (CUT, kept(dropped=2), PASS, "it had them in hand, for nothing is lost"),
+        (replace(CUT, digests=CUT.digests[1:]), kept(dropped=2), UNKNOWN, "whether it had them in hand nothing tells"),
+    ],
+)
+def test_retained(evidence: Evidence, symptoms: Mapping[str, Any], verdict: Verdict, told: str) -> None:
+    """What a lag has cost, would have cost, or was away from."""
+    found = checks.retained(replace(evidence, symptoms=symptoms))
+    assert (found.verdict, told in found.why) == (verdict, True), found
+
+
+def test_what_a_log_has_deleted_is_not_lost_there() -> None:
+    """It is lost at the hop that lacks it. Where the log alone knows what there should be, nothing is known."""
+    found = checks.no_loss(CUT)
+    assert (found.verdict, "what broker lacks is not judged" in found.why) == (PASS, True), found
+    assert checks.unchanged(CUT).verdict is PASS
+    lost = checks.no_loss(LOSSY)
+    assert (lost.verdict, lost.why) == (FAIL, "silver has 2 trades fewer than exchange: binance/BTCUSDT (2)")
+    assert checks.counts(LOSSY)["lost"] == {"broker": 0, "silver": 2}
+    blind = replace(CUT, digests=CUT.digests[1:])
+    for check in (checks.no_loss, checks.no_duplicates, checks.unchanged):
+        assert (check(blind).verdict, "broker has deleted records" in check(blind).why) == (UNKNOWN, True)
+    still = replace(LOSSY, ends=Marks(9 * S, 0, starts={"broker": {"t/0": 5}}))
+    assert checks.no_loss(still).why.startswith("broker has 4 trades fewer")
+
+
+def test_a_second_log_has_places_of_its_own() -> None:
+    """They are held against no other log's; a table behind it is held against it."""
+    first, second, table = (
+        Digest("offsets", hop, view, {(topic, "0"): right(keys=keys, rows=keys)})
+        for hop, view, topic, keys in (("in", "log", "a", 9), ("out", "log", "b", 7), ("t", "raw", "b", 6))
+    )
+    assert checks.no_loss(history(*CLEAN, first, second)).verdict is PASS
+    found = checks.no_loss(history(*CLEAN, first, second, table))
+    assert (found.verdict, found.why) == (FAIL, "t has 1 log record fewer than out: b/0 (1)")
 
 
 COMMITTED = each([500.0] * 30 + [520.0] * 10)

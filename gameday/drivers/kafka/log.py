@@ -566,6 +566,11 @@ class Hop:
         inside: npt.NDArray[np.bool_] = (ids > lo[groups]) & (ids <= hi[groups])
         return inside
 
+    def starts(self) -> Position:
+        """Slot -> the lowest offset that is not deleted."""
+        with _errors(self.brokers):
+            return {f"{topic}/{partition}": low for (topic, partition), (low, _) in self._bounds().items()}
+
     def _bounds(self) -> dict[Slot, Span]:
         """(lowest offset, end) of every partition."""
         with Cluster(self.brokers, READ_WITHIN_S, self.client) as cluster:

@@ -5,16 +5,19 @@ Each takes `client`: the settings of librdkafka's by which one reaches the broke
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gameday.drivers.kafka.secured import security
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
-from gameday.model import Position
+from gameday.model import Kept, Position
 from gameday.stack.config import Brokers
 
 __all__ = ["Cursor", "Lag", "Probe", "Serving"]
+
+KEPT_WITHIN_S = 5.0
 
 ASK_WITHIN_S = 0.9
 """For one reading of a cursor: less than the deadline of the probe that asks."""
@@ -60,6 +63,38 @@ class Cursor:
         """The offset that the next record will get."""
         with Cluster(self.brokers, ASK_WITHIN_S, self.client) as cluster:
             return _position(cluster.offsets(cluster.leaders(self.topics), LATEST))
+
+    def kept(self) -> Mapping[str, Kept]:
+        """What the topics keep for the group. A topic's retention by time counts; how many bytes it keeps is told by
+        what it has deleted alone."""
+        with Cluster(self.brokers, KEPT_WITHIN_S, self.client) as cluster:
+            leaders = cluster.leaders(self.topics)
+            starts = cluster.offsets(leaders, EARLIEST)  # before the positions: what was read meanwhile is not deleted
+            positions = cluster.committed(self.group, leaders)
+            ends = cluster.offsets(leaders, LATEST)
+            settings = cluster.configs(self.topics, ("cleanup.policy", "retention.ms"))
+            keeps_ms = {
+                topic: ms for topic in self.topics if (ms := _retention_ms(settings.get(topic, {}))) is not None
+            }
+            now_ms = time.time_ns() // 1_000_000
+            expired = dict(positions)
+            for topic, ms in keeps_ms.items():
+                mine = {slot: leader for slot, leader in leaders.items() if slot[0] == topic and slot in positions}
+                young = cluster.offsets(mine, max(0, now_ms - ms))
+                expired |= {slot: ends[slot] if first < 0 else first for slot, first in young.items()}
+            unread = {slot: max(at, starts[slot]) for slot, at in positions.items()}
+            made_ms = cluster.stamps(leaders, {slot: at for slot, at in unread.items() if at < ends[slot]})
+        return {
+            f"{topic}/{partition}": Kept(
+                position=at,
+                start=starts[topic, partition],
+                end=ends[topic, partition],
+                expired=max(at, expired[topic, partition]),
+                unread_s=max(0, now_ms - made_ms[topic, partition]) / 1000 if (topic, partition) in made_ms else None,
+                retention_s=keeps_ms[topic] / 1000 if topic in keeps_ms else None,
+            )
+            for (topic, partition), at in positions.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -107,6 +142,12 @@ class Serving:
         if dead := [f"{topic}/{p}" for topic, p in last if not served.get((topic, p))]:
             raise DriverError(f"brokers {self.brokers}: no record came from {', '.join(dead)}", definite=True)
         return {slot: float(leader) for slot, leader in _position(leaders).items()}
+
+
+def _retention_ms(settings: Mapping[str, str]) -> int | None:
+    """How long a topic keeps a record; None: nothing is deleted by its age, or that may not be asked."""
+    ms = settings.get("retention.ms", "-1")
+    return int(ms) if "delete" in settings.get("cleanup.policy", "") and not ms.startswith("-") else None
 
 
 def _position(found: Mapping[Slot, int]) -> Position:

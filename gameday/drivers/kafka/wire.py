@@ -36,6 +36,9 @@ CLIENT = "gameday"
 ANSWER_MAX_BYTES = 64 << 20
 PARTITION_MAX_BYTES = 1 << 20
 
+BATCH_STAMP_AT, BATCH_HEAD_BYTES = 35, 61
+"""Where a batch of records has the time of its newest one, and how long what stands before the records is."""
+
 ERRORS: Mapping[int, str] = {
     1: "offset out of range",
     3: "no such topic or partition",
@@ -67,6 +70,7 @@ class Cluster:
         self._deadline = time.monotonic() + within_s
         self._connections: dict[tuple[str, int], socket.socket] = {}
         self._addresses: dict[int, tuple[str, int]] = {}
+        self._answered: set[tuple[str, int]] = set()
         self._number = 0x67616D65
 
     def __enter__(self) -> Self:
@@ -196,6 +200,27 @@ class Cluster:
                 found[topic, partition] = answer.skip(max(0, answer.int32()))
         return found
 
+    def stamps(self, leaders: Mapping[Slot, int], starts: Mapping[Slot, int]) -> dict[Slot, int]:
+        """Partition -> when the newest record was made, ms since 1970, of the batch that has this offset or the next;
+        without those that have none. One request a partition: the first of a request is handed out whatever its
+        size."""
+        found: dict[Slot, int] = {}
+        for slot, start in starts.items():
+            head = struct.pack(">iiiib", -1, 0, 1, 1, 0)
+            wanted = _topics({slot: struct.pack(">iqi", slot[1], start, 1)})
+            self._by_leader({slot: leaders[slot]})  # says so where it has none
+            answer = self._ask(self._addresses[leaders[slot]], FETCH, 4, head + wanted)
+            answer.int32()
+            for topic in answer.each():
+                partition, error, _high, _stable = answer.take(">ihqq")
+                self._check(error, f"{topic}/{partition}")
+                for _ in range(max(0, answer.int32())):
+                    answer.take(">qq")
+                records = answer.data()
+                if len(records) >= BATCH_HEAD_BYTES:
+                    (found[topic, partition],) = struct.unpack_from(">q", records, BATCH_STAMP_AT)
+        return found
+
     def _by_leader(self, leaders: Mapping[Slot, int]) -> dict[int, list[Slot]]:
         found: dict[int, list[Slot]] = {}
         for slot, leader in leaders.items():
@@ -205,12 +230,23 @@ class Cluster:
         return found
 
     def _any(self) -> tuple[str, int]:
-        """The first of the brokers named that takes a connection."""
-        for address in self._brokers[:-1]:
+        """The first of the brokers named that answers. One that hangs takes connections all the same: of several each
+        has its share of the time that is left."""
+        deadline = self._deadline
+        for place, address in enumerate(self._brokers[:-1]):
+            if address in self._answered:
+                return address
+            self._deadline = time.monotonic() + (deadline - time.monotonic()) / (len(self._brokers) - place)
             try:
-                self._connection(address)
+                self._ask(address, API_VERSIONS, 0, b"")
             except DriverError:
+                if (hung := self._connections.pop(address, None)) is not None:
+                    give_up(hung.fileno())
+                    hung.close()
                 continue
+            finally:
+                self._deadline = deadline
+            self._answered.add(address)
             return address
         return self._brokers[-1]
 

@@ -16,6 +16,7 @@ from gameday.verdict.checks.reconnected import reconnected
 from gameday.verdict.checks.recovered import recovered
 from gameday.verdict.checks.resumed import resumed
 from gameday.verdict.checks.resumed_on_schedule import resumed_on_schedule
+from gameday.verdict.checks.retained import retained
 from gameday.verdict.checks.served import served
 from gameday.verdict.checks.snapshots_whole import snapshots_whole
 from gameday.verdict.checks.started_once import started_once
@@ -42,6 +43,7 @@ __all__ = [
     "recovered",
     "resumed",
     "resumed_on_schedule",
+    "retained",
     "served",
     "snapshots_whole",
     "started_once",

@@ -23,6 +23,7 @@ __all__ = [
     "compare",
     "counts",
     "finding",
+    "forgetful",
     "guilty",
     "judged",
     "label",
@@ -66,9 +67,12 @@ class Damage:
 
 
 def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
-    """(reference, digest) for every digest that is held against another one of its stream."""
+    """(reference, digest) for every digest that is held against another one of its stream. Where a log stands behind
+    another one its places are its own, and what follows is held against those."""
     references: dict[str, Digest] = {}
     for digest in evidence.digests:
+        if digest.stream in KEYED and digest.view == "log":
+            references[digest.stream] = digest
         reference = references.setdefault(digest.stream, digest)
         if reference is not digest:
             yield reference, digest
@@ -90,7 +94,10 @@ def compare(evidence: Evidence) -> list[Damage]:
         )
         for state, group, delta in _deltas(evidence)
     ]
+    gone = forgetful(evidence)
     for digest in evidence.digests:
+        if digest.hop in gone and _is_reference(evidence, digest):
+            continue
         if digest.stream == evidence.stream and evidence.window and _is_reference(evidence, digest):
             if not evidence.gapless and not evidence.knows:
                 continue
@@ -101,11 +108,14 @@ def compare(evidence: Evidence) -> list[Damage]:
                     expected = held.keys + max(0, hi - held.hi)
                 found.append(_against_window(digest, group, held, expected))
             continue
-        for reference in [r for r, d in judged(evidence) if d is digest]:
+        for reference in [r for r, d in judged(evidence) if d is digest and r.hop not in gone]:
             should = reference.groups if digest.right is None else digest.right
             for group in dict.fromkeys([*should, *digest.groups]):
                 right, held = should.get(group, EMPTY), digest.groups.get(group, EMPTY)
-                found.append(_settled(evidence, _against(reference, digest, group, right, held)))
+                damage = _settled(evidence, _against(reference, digest, group, right, held))
+                found.append(
+                    replace(damage, lost=0, changed=0, told=True) if damage.lost and digest.hop in gone else damage
+                )
     found += _surplus(evidence)
     return [d for d in found if d.lost or d.doubled or d.changed or not d.told]
 
@@ -116,6 +126,20 @@ def _surplus(evidence: Evidence) -> Iterator[Damage]:
         stream = ARCHIVE if hop == ARCHIVE else evidence.stream
         for group, *_ in groups:
             yield Damage(stream, hop, BEYOND, evidence.ledger, tuple(group), lost=0, doubled=1, changed=0, told=True)
+
+
+def forgetful(evidence: Evidence) -> list[str]:
+    """The logs that have deleted records since the baseline, as their retention has it. What such a log lacks may be
+    what everybody had read, so it is not lost there; whether somebody lacks it the other hops tell."""
+    before, after = evidence.baseline, evidence.ends
+    if before is None or after is None:
+        return []
+    known = before.marks.starts
+    return [
+        hop
+        for hop, starts in after.starts.items()
+        if any(start > known.get(hop, {}).get(slot, start) for slot, start in starts.items())
+    ]
 
 
 def only_late(evidence: Evidence, damage: Damage) -> bool:
@@ -202,6 +226,10 @@ def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage]
         return Finding(check, Verdict.UNKNOWN, "there is nothing to compare: no digest has a record")
     if absent := missing_hops(evidence):
         return Finding(check, Verdict.UNKNOWN, f"no digest of {', '.join(absent)}: nothing can be said about it")
+    gone = forgetful(evidence)
+    if blind := [reference.hop for reference, digest in pairs if reference.hop in gone and digest.stream != "offsets"]:
+        why = f"{blind[0]} has deleted records since the baseline, and nothing else tells what there should be"
+        return Finding(check, Verdict.UNKNOWN, f"{why}. Remedy: a retention that is longer than a test")
     if moving := [(state, group, delta) for state, group, delta in _deltas(evidence) if delta.moving]:
         where = ", ".join(f"{label(group)} at {state.hop} ({delta.moving})" for state, group, delta in moving[:3])
         why = f"keys that differed changed again before each further look, so nothing is known of them: {where}"
@@ -215,6 +243,8 @@ def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage]
     why = f"{', '.join(hops)}: {held.format(records=f'{most:,}')}"
     if untold := [f"{state.untold:,} keys of {state.hop}" for state in evidence.states if state.untold]:
         why += f"; not judged, for the log has forgotten them: {', '.join(untold)}"
+    if forgot := [hop for hop in hops if hop in gone]:
+        why += f"; what {', '.join(forgot)} lacks is not judged, for it has deleted records since the baseline"
     return Finding(check, Verdict.PASS, why, {"records": most})
 
 

@@ -22,6 +22,9 @@ def resumed(evidence: Evidence) -> Finding:
     seen before, nor lie beyond what the consumer had delivered (symptom last_before_start), unless the hop's offsets
     are the log's all the same: then nothing between the two was a record.
     """
+    if evidence.spared:
+        why = f"which slots {', '.join(evidence.spared)} took over from {', '.join(evidence.timed)} is not known"
+        return Finding("resumed", Verdict.SKIPPED, f"{why}: loss and doubling tell")
     first = {(hop, slot): n for hop, each in evidence.by_hop("first_after_start").items() for slot, n in each.items()}
     if not first:
         return Finding("resumed", Verdict.UNKNOWN, "there is nothing to judge: no consumer started since the baseline")

@@ -13,11 +13,20 @@ __all__ = ["served"]
 ANSWERED_SHARE_MIN = 0.9
 """One lost probe in ten is a probe's time-out; a topic without a leader answers none."""
 
+TAKEN_OVER_S = 18.0
+"""Twice Kafka's default session of a broker (9 s): a new controller waits for one anew before it moves a leader."""
+
+BROKER = "broker"
+"""The role whose members have the topics."""
+
 
 @whole
 def served(evidence: Evidence) -> Finding:
     """Per slot (samples serving/<topic>/<partition>, each a real fetch): answered, by the same leader as before, from
-    the component's last answer before the outage until service was restored."""
+    the component's last answer before the outage until service was restored.
+
+    Where one of several brokers was struck another may take over what it led: then each slot has to be served again, by
+    whomever, within TAKEN_OVER_S, and to stay so."""
     down_ns, up_ns = outage(evidence)
     if down_ns is None:
         return Finding("served", Verdict.UNKNOWN, "the component was never seen silent, so there was no outage")
@@ -28,6 +37,8 @@ def served(evidence: Evidence) -> Finding:
     slots = _slots(evidence)
     if not slots:
         return Finding("served", Verdict.UNKNOWN, "there are no samples of the struck streams' topics")
+    if evidence.role == BROKER and evidence.spared:
+        return _taken_over(evidence, slots, down_ns, until_ns)
     figures: dict[str, str] = {}
     bad: list[str] = []
     unseen: list[str] = []
@@ -54,6 +65,35 @@ def served(evidence: Evidence) -> Finding:
         return Finding("served", Verdict.UNKNOWN, why, figures)
     why = f"{len(slots)} slots kept their leader and served fetches for {lasted_s:.1f} s"
     return Finding("served", Verdict.PASS, why, figures)
+
+
+def _taken_over(evidence: Evidence, slots: Sequence[str], down_ns: int, until_ns: int) -> Finding:
+    """How long each slot was at most without an answer, and which of them have another leader than before."""
+    longest: dict[str, float] = {}
+    moved: list[str] = []
+    for slot in slots:
+        series = evidence.samples[f"serving/{slot}"]
+        answers = [s for s in series if s.value is not None]
+        before = [s for s in answers if s.counts_ns <= down_ns]
+        asked = [s for s in series if down_ns < s.counts_ns <= until_ns]
+        if not before or len(asked) < WINDOW_SHARE_MIN * (until_ns - down_ns) / _period_ns(series):
+            why = (
+                f"{slot} was asked too rarely in {(until_ns - down_ns) / NS:.1f} s of outage, or never answered before"
+            )
+            return Finding("served", Verdict.UNKNOWN, why)
+        inside = [s for s in asked if s.value is not None]
+        after = next((s.counts_ns for s in answers if s.counts_ns > until_ns), until_ns)
+        at = [before[-1].counts_ns, *(s.counts_ns for s in inside), after]
+        longest[slot] = max(b - a for a, b in pairwise(at)) / NS
+        moved += [slot] if inside and inside[-1].value != before[-1].value else []
+    worst = max(longest, key=lambda slot: longest[slot])
+    took = (
+        f"after {', '.join(evidence.timed)} fell silent {worst} was without an answer for up to {longest[worst]:.1f} s"
+    )
+    led = f"{len(moved)} of {len(slots)} slots have another leader"
+    verdict = Verdict.PASS if longest[worst] <= TAKEN_OVER_S else Verdict.FAIL
+    timed = None if verdict is Verdict.PASS else Timed(down_ns, until_ns, longest[worst] - TAKEN_OVER_S)
+    return Finding("served", verdict, f"{took}, of {TAKEN_OVER_S:g} s; {led}", longest, timed)
 
 
 def _period_ns(series: Sequence[Sample]) -> float:
