@@ -78,6 +78,10 @@ SUITES: Mapping[str, Suite] = {
         "the offload killed at each point of its code; after a change of the archive, its checks or the offload",
         ("contract", "e2e"),
     ),
+    "members": Suite(
+        "three brokers, a consumer group of two, and a lag; after a change of roles, of served, or of what a log keeps",
+        ("contract",),
+    ),
     "docker": Suite("the same in containers, on an engine of its own; as root", ("docker",), _engine),
     "soak": Suite("nights one after the other; after a change of what runs for long", ("e2e",)),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from compose.ports import free_ports
 from compose.servers import kafka as server
@@ -19,7 +21,7 @@ from gameday.drivers import kafka
 from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
 from gameday.errors import DriverError
-from gameday.model import Group, Tally, Window
+from gameday.model import Group, Kept, Tally, Window
 from gameday.records.types import parse
 from gameday.system.polling import until
 from tests.contract.conftest import serving
@@ -348,6 +350,54 @@ def test_a_cursor_knows_the_ends_and_what_a_group_has_committed(broker: str, top
     consumer.commit(message=last, asynchronous=False)
     consumer.close()
     assert cursor.position() == {f"{topic}/{last.partition()}": (last.offset() or 0) + 1}
+
+
+def test_a_cursor_knows_what_its_log_keeps_for_it(broker: str) -> None:
+    """How old the first unread record is, which of them the retention ends, and how many are gone that nobody read."""
+    topic, group = f"kept-{uuid4()}", f"g-{uuid4()}"
+    admin = AdminClient({"bootstrap.servers": broker})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"retention.ms": "30000"})])[topic].result(20)
+    producer = Producer({"bootstrap.servers": broker, "acks": "all"})
+    sent_ms = time.time_ns() // 1_000_000
+    for age_ms in (40_000, 10_000):  # a batch each
+        for _ in range(5):
+            producer.produce(topic, b"x", timestamp=sent_ms - age_ms)
+        assert producer.flush(20) == 0
+    cursor, hop = kafka.Cursor(broker, group, [topic]), log_of(broker, topic)
+    assert cursor.kept() == {}
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": group, "log_level": 0})
+
+    def seen(committed: int, deleted: int) -> Kept:
+        consumer.commit(offsets=[TopicPartition(topic, 0, committed)], asynchronous=False)
+        if deleted:
+            place = TopicPartition(topic, 0, deleted)
+            admin.delete_records([place])[place].result(20)
+        assert hop.starts() == {f"{topic}/0": deleted}
+        (found,) = cursor.kept().values()
+        return found
+
+    told = seen(committed=2, deleted=0)
+    passed_s = (time.time_ns() // 1_000_000 - sent_ms) / 1000
+    assert (told.position, told.start, told.end, told.expired, told.retention_s) == (2, 0, 10, 5, 30.0)
+    assert told.unread_s is not None
+    assert 40.0 <= told.unread_s <= 40.0 + passed_s
+    assert (told.dropped, seen(committed=2, deleted=4).dropped) == (0, 2)
+    young = seen(committed=2, deleted=6)
+    assert young.unread_s is not None
+    assert (young.dropped, 10.0 <= young.unread_s < 40.0) == (4, True)
+    done = seen(committed=10, deleted=6)
+    assert (done.dropped, done.expired, done.unread_s, done.share) == (0, 10, None, None)
+    consumer.close()
+
+
+def test_of_several_brokers_one_that_hangs_keeps_no_other_from_being_asked(broker: str, topic: str) -> None:
+    """It takes connections, as a frozen process does, and answers nothing."""
+    with socket.socket() as hung:
+        hung.bind(("127.0.0.1", 0))
+        hung.listen(16)
+        brokers = f"127.0.0.1:{hung.getsockname()[1]},{broker}"
+        assert kafka.Serving(brokers, [topic], timeout_s=5.0).read() == {f"{topic}/0": 1.0, f"{topic}/1": 1.0}
+        assert set(kafka.Cursor(brokers, "g", [topic]).end()) == {f"{topic}/0", f"{topic}/1"}
 
 
 def test_an_unknown_topic_is_named(broker: str) -> None:
