@@ -300,7 +300,12 @@ class Stack:
             "continuous": ("ingest_gap_s" in told, "no hop has the times of its inserts: hops.*.log"),
             "resumed": ("first_after_start" in told, "no hop has its rows' places in the log: hops.*.log"),
             "order": (
-                any(isinstance(hop, Log) for live in streams if live.ordered for hop in live.hops.values()),
+                any(
+                    isinstance(hop, Log)
+                    for live in streams
+                    if live.ordered or live.stream.version is not None
+                    for hop in live.hops.values()
+                ),
                 "no hop is a log whose records a number counts in its order",
             ),
             "offsets_advance": (bool(config.cursors), "no consumer's place in the log is known: cursors"),

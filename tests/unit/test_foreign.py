@@ -104,6 +104,14 @@ def test_where_no_number_counts_records_their_order_is_not_judged(tmp_path: Path
     assert untold["order"] == "no hop is a log whose records a number counts in its order"
 
 
+def test_versions_tell_the_order_of_rows_that_change(tmp_path: Path) -> None:
+    """A version that goes back in the log is a fail, though no number counts the rows."""
+    events = (ROOT / "tests" / "e2e" / "events" / "gameday.toml").read_text()
+    path = tmp_path / "gameday.toml"
+    path.write_text(events.replace('key = ["event_id"]', 'key = ["event_id"]\nversion = "version"'))
+    assert "order" not in filled_in(path, tmp_path).untold()
+
+
 def test_without_cursors_no_position_is_judged(tmp_path: Path) -> None:
     """Nor whether the log goes on."""
     tables = [f"[cursors.clickhouse-{venue}]" for venue in ("binance", "kraken", "coinbase")]
