@@ -196,8 +196,8 @@ def test_an_append_table_s_repeats_are_listed_once(catalog: dict[str, str]) -> N
 
 def test_mistakes_name_key_value_and_remedy(catalog: dict[str, str]) -> None:
     """And what can't be read says what it is, without a secret."""
-    with pytest.raises(ConfigError, match=r"hops\.lake\.kind is 'state'\. Remedy: one of append, once"):
-        lake(catalog, kind="state")
+    with pytest.raises(ConfigError, match=r"hops\.lake\.kind is 'none'\. Remedy: one of append, once, state"):
+        lake(catalog, kind="none")
     with pytest.raises(ConfigError, match=r"hops\.lake\.catalog lacks uri\. It has name"):
         lake({"name": "x"})
     with pytest.raises(DriverError, match=r"Iceberg table shop\.orders: .*does not exist"):
@@ -206,3 +206,66 @@ def test_mistakes_name_key_value_and_remedy(catalog: dict[str, str]) -> None:
     with pytest.raises(DriverError) as told:
         lake(gone).heads()
     assert "s3cret" not in str(told.value)
+
+
+# ---- rows that change and go -----------------------------------------------------------------------------------------
+
+CHANGING = declared(
+    key=["n"], group=["shop"], version="version", time="at", fields={"n": "int", "at": "time", "note": "text"}
+)
+VERSIONED = pa.schema(
+    [
+        *(SCHEMA.field(name) for name in ("shop", "n", "at")),
+        pa.field("note", pa.string()),
+        pa.field("version", pa.int64()),
+        pa.field("meta", pa.struct([pa.field("gone", pa.bool_())])),
+    ]
+)
+
+
+def versioned(number: int, version: int, gone: bool | None = None, **changes: Any) -> Row:
+    made = {name: row(number)[name] for name in ("shop", "n", "at", "note")}
+    return {**made, "version": version, "meta": {"gone": gone}, **changes}
+
+
+def test_a_state_has_the_rows_that_count_and_the_place_of_its_commit(catalog: dict[str, str]) -> None:
+    """A column says which rows are deleted; where it is NULL they are not. A commit that tells no place, as maintenance
+    makes it, leaves the one before it."""
+    table = opened(catalog).create_table("shop.orders", schema=VERSIONED)
+    rows = [versioned(1, 3), versioned(2, 1, gone=False, shop="b"), versioned(3, 2, gone=True)]
+    table.append(pa.Table.from_pylist(rows, schema=VERSIONED), snapshot_properties={"at": '{"orders/0": 7}'})
+    hop = lake(catalog, "state", CHANGING, fields={}, deleted="meta.gone", position="at")
+    held = hop.state()
+    own = columns(rows[:2], CHANGING)
+    keys, hashes = CHANGING.state_hashes(own)
+    assert (held.position, held.exact, len(held.repeated)) == ({"orders/0": 7}, True, 0)
+    assert held.keys.tolist() == sorted(keys.tolist())
+    found = {
+        int(key): (held.groups[at], version, hashed)
+        for key, at, version, hashed in zip(
+            held.keys, held.group.tolist(), held.versions.tolist(), held.rows.tolist(), strict=True
+        )
+    }
+    assert found == {
+        int(key): (group, version, int(hashed))
+        for key, group, version, hashed in zip(keys, (A, B), (3, 1), hashes, strict=True)
+    }
+    assert hop.records(hashes[:1])["n"].tolist() == [1]
+    table.append(pa.Table.from_pylist([versioned(1, 2)], schema=VERSIONED))
+    again = hop.state()
+    assert (again.position, again.repeated.tolist()) == ({"orders/0": 7}, [int(keys[0])])
+    assert again.versions[again.keys == keys[0]].tolist() == [3]
+
+
+def test_a_state_that_cant_be_told_says_what_to_do(catalog: dict[str, str]) -> None:
+    """A key that no commit has, a place that is none, and what only a state may declare."""
+    table = opened(catalog).create_table("shop.orders", schema=VERSIONED)
+    of: dict[str, Any] = {"of": CHANGING, "fields": {}}
+    assert lake(catalog, "state", **of, position="at").state().position == {}
+    table.append(pa.Table.from_pylist([versioned(1, 1)], schema=VERSIONED), snapshot_properties={"at": "17"})
+    with pytest.raises(DriverError, match=r"hops.lake.position is 'place', which no commit's summary has. It has .*at"):
+        lake(catalog, "state", **of, position="place").state()
+    with pytest.raises(DriverError, match=r"a commit's summary has '17' there. Remedy: JSON of topic/partition"):
+        lake(catalog, "state", **of, position="at").state()
+    with pytest.raises(ConfigError, match=r"hops.lake.deleted is 'meta.gone', but its kind is 'once'. Remedy: kind"):
+        lake(catalog, "once", **of, deleted="meta.gone")

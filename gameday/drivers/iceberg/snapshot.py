@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ import numpy.typing as npt
 
 from gameday.drivers.iceberg.archived import PATIENCE
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.model import Columns, Digest, Group, Json, Window
+from gameday.model import Columns, Digest, Group, Json, Position, Window
 from gameday.records.columns import array, canonical
-from gameday.records.declaration import KINDS, Stream
+from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.gathered import Gathered
+from gameday.records.hashing import U64
+from gameday.records.paths import TRUE
+from gameday.records.states import ROWS_MAX, State, state
 from gameday.records.types import Malformed, Type
 
 if TYPE_CHECKING:
@@ -39,10 +43,12 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Hop:
-    """kind: what the table promises: "append" may repeat a record, "once" has each once. catalog: pyiceberg's
-    properties, among them name and uri. table: namespace.name. fields: where a field lies if not in the column of its
-    own name: a column, a path into it such as `payload.after.id`, or a text in quotes. where: a row filter of
-    pyiceberg, such as `op != 'd'`."""
+    """kind: what the table promises: "append" may repeat a record, "once" has each once, "state" has each key once, and
+    its highest version. catalog: pyiceberg's properties, among them name and uri. table: namespace.name. fields: where
+    a field lies if not in the column of its own name: a column, a path into it such as `payload.after.id`, or a text in
+    quotes. where: a row filter of pyiceberg, such as `op != 'd'`. Of kind "state": deleted: the column, or a path into
+    one, in which true says that a row is deleted; position: the key of a commit's summary that has, as JSON, its place
+    in the log, slot -> next offset."""
 
     kind: str
     catalog: Mapping[str, str]
@@ -50,6 +56,8 @@ class Hop:
     stream: Stream
     fields: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
+    deleted: str | None = None
+    position: str | None = None
     name: str = "iceberg"
     _catalogs: list[Any] = field(default_factory=list, init=False, repr=False)
     _known: set[str] = field(default_factory=set, init=False, repr=False)
@@ -57,8 +65,14 @@ class Hop:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(KINDS)}")
+        if self.kind not in (*KINDS, STATE):
+            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join((*KINDS, STATE))}")
+        for key in ("deleted", "position"):
+            if getattr(self, key) is not None and self.kind != STATE:
+                raise ConfigError(
+                    f"hops.{self.name}.{key} is {getattr(self, key)!r}, but its kind is {self.kind!r}. Remedy: kind = "
+                    f"{STATE!r}, or leave it out"
+                )
         if missing := [key for key in ("name", "uri") if key not in self.catalog]:
             raise ConfigError(f"hops.{self.name}.catalog lacks {', '.join(missing)}. It has {', '.join(self.catalog)}")
         self._paths = {name: self.fields.get(name, name) for name in self.stream.types}
@@ -90,7 +104,44 @@ class Hop:
                     gathered.add(of, ids[inside], self.stream.key_hashes(rows), self.stream.row_hashes(rows))
             tallies = gathered.tallies()
         groups = {group: tallies[number] for group, number in numbers.items() if number in tallies}
-        return (Digest(self.stream.name, self.name, KINDS[self.kind], groups),)
+        return (Digest(self.stream.name, self.name, KINDS.get(self.kind, self.kind), groups),)
+
+    def state(self, upto: Position | None = None) -> State:
+        """All rows of the newest snapshot that count, and its place in the log where commits tell it. Rows that don't
+        fit their types count as missing."""
+        groups: dict[Group, int] = {}
+        nothing = np.empty(0, dtype=np.uint64)
+        found: list[tuple[Array, ...]] = [(nothing, nothing, nothing.astype(np.int64), nothing.astype(np.int64))]
+        held = 0
+        with self._read():
+            table = self._table()
+            for columns, _ in self._counting(table):
+                keys, rows = self.stream.state_hashes(columns)
+                numbers = np.empty(len(keys), dtype=np.int64)
+                for group, mine in self._by_group(columns).items():
+                    numbers[mine] = groups.setdefault(group, len(groups))
+                found.append((keys, rows, columns[str(self.stream.version)].astype(np.int64), numbers))
+                held += len(keys)
+                if held > ROWS_MAX:
+                    raise DriverError(
+                        f"hops.{self.name} has more than {ROWS_MAX:,} rows, which are compared in memory. Remedy: "
+                        "`where`, for a part of them",
+                        definite=True,
+                    )
+            position = self._position(table)
+        keys, rows, versions, numbers = (np.concatenate(column) for column in zip(*found, strict=True))
+        return state(list(groups), numbers, keys, versions, rows, position, exact=self.position is not None)
+
+    def records(self, hashes: U64) -> Columns:
+        """Those of the newest snapshot."""
+        found: list[Columns] = [{name: array(kind, []) for name, kind in self.stream.types.items()}]
+        with self._read():
+            for columns, _ in self._counting(self._table()):
+                mine = np.isin(self.stream.state_hashes(columns)[1], hashes)
+                found.append({name: column[mine] for name, column in columns.items()})
+        whole = {name: np.concatenate([piece[name] for piece in found]) for name in self.stream.types}
+        first = np.unique(self.stream.state_hashes(whole)[1], return_index=True)[1]
+        return {name: column[first] for name, column in whole.items()}
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
         """The records lo < id <= hi by id; where records may be there again, each once."""
@@ -116,12 +167,12 @@ class Hop:
         return frozenset({"malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """malformed: how many rows of the window's files have values that don't fit their types, and the reasons of the
-        first; absent: none."""
+        """malformed: how many rows of the window's files, or of a state, have values that don't fit their types, and
+        the reasons of the first; absent: none."""
         reasons: list[str] = []
         rows = 0
         with self._read():
-            for _, bad in self._window(window):
+            for _, bad in self._counting(self._table()) if self.kind == STATE else self._window(window):
                 rows, reasons = rows + len(bad), [*reasons, *bad][:REASONS_MAX]
         return {"malformed": {"rows": rows, "first": reasons}} if rows else {}
 
@@ -157,6 +208,38 @@ class Hop:
         scan = self._scan(table, names, lo, hi)
         yield from self._pieces(table, scan, list(scan.plan_files()), names)
 
+    def _counting(self, table: Table) -> Iterator[tuple[Columns, list[str]]]:
+        """All rows that are not deleted, in pieces."""
+        names = tuple(self.stream.types)
+        scan = self._scan(table, names)
+        yield from self._pieces(table, scan, list(scan.plan_files()), names, self.deleted)
+
+    def _position(self, table: Table) -> Position:
+        """That of the newest commit that tells one: maintenance tells none, and changes no row."""
+        snapshot = table.current_snapshot()
+        if self.position is None or snapshot is None:
+            return {}
+        one = snapshot
+        while self.position not in (told := one.summary.additional_properties if one.summary else {}):
+            parent = one.parent_snapshot_id
+            before = None if parent is None else table.metadata.snapshot_by_id(parent)
+            if before is None:
+                raise DriverError(
+                    f"hops.{self.name}.position is {self.position!r}, which no commit's summary has. It has "
+                    f"{', '.join(snapshot.summary.additional_properties if snapshot.summary else ())}. Remedy: the key "
+                    "under which the table's writer tells its place in the log, or leave it out",
+                    definite=True,
+                )
+            one = before
+        try:
+            return {str(slot): int(at) for slot, at in json.loads(told[self.position]).items()}
+        except (ValueError, AttributeError, TypeError):
+            raise DriverError(
+                f"hops.{self.name}.position: a commit's summary has {told[self.position]!r} there. Remedy: JSON of "
+                'topic/partition and the next offset, such as {"orders/0": 17}',
+                definite=True,
+            ) from None
+
     def _scan(self, table: Table, names: Sequence[str], lo: int | None = None, hi: int | None = None) -> Any:
         """Of these fields' columns; of files that may have ids in (lo, hi], where the table's own figures tell."""
         from pyiceberg.expressions import AlwaysTrue, And, GreaterThan, LessThanOrEqual
@@ -170,16 +253,27 @@ class Hop:
             if isinstance(kind, LongType | IntegerType):
                 chosen = And(chosen, GreaterThan(path, lo), LessThanOrEqual(path, hi))  # type: ignore[arg-type, call-arg]
         paths = dict.fromkeys(path for name in names if _text(path := self._paths[name]) is None)
+        if self.deleted is not None:
+            paths[self.deleted] = None
         return table.scan(row_filter=chosen, selected_fields=tuple(paths))
 
     def _pieces(
-        self, table: Table, scan: Any, tasks: Sequence[FileScanTask], names: Sequence[str]
+        self,
+        table: Table,
+        scan: Any,
+        tasks: Sequence[FileScanTask],
+        names: Sequence[str],
+        deleted: str | None = None,
     ) -> Iterator[tuple[Columns, list[str]]]:
-        """Canonical columns of the rows that fit, and a reason for each that doesn't."""
+        """Canonical columns of the rows that fit, and a reason for each that doesn't. deleted: where true says that a
+        row is none."""
+        import pyarrow as pa
         from pyiceberg.io.pyarrow import ArrowScan
 
         reader = ArrowScan(table.metadata, table.io, scan.projection(), scan.row_filter, scan.case_sensitive)
         for batch in reader.to_record_batches(tasks):
+            if deleted is not None:
+                batch = batch.filter(pa.array([v not in TRUE for v in self._column(batch, deleted).to_pylist()]))
             if batch.num_rows:
                 yield self._fitted(batch, names)
 
