@@ -30,17 +30,20 @@ from gameday.state import State
 
 if TYPE_CHECKING:
     from gameday.records import states
+    from gameday.records.arrivals import Came
     from gameday.records.hashing import U64
 
 __all__ = [
     "UNDER_WAY_MAX_S",
     "Alerts",
     "Archive",
+    "Arrivals",
     "Asks",
     "Attempts",
     "Canary",
     "Channel",
     "Cursor",
+    "Dated",
     "Delayed",
     "Delivers",
     "Derived",
@@ -207,6 +210,24 @@ class Log(Hop, Protocol):
     def firsts(self, since_us: int) -> Mapping[Group, int]:
         """Group -> the lowest id among the records that came since then, wall clock."""
         ...
+
+
+@runtime_checkable
+class Arrivals(Hop, Protocol):
+    """A first hop that knows when each record came to it, for streams whose records have no time of their own."""
+
+    def arrived(self, window: Window | None = None) -> Came:
+        """When each key came, of all that is there now. window: of those that came in it; None: of those that came
+        lately."""
+        ...
+
+
+@runtime_checkable
+class Dated(Hop, Protocol):
+    """A hop that can be a later one of such a stream: it has its records' times from the first one, which it is given
+    before it is asked anything."""
+
+    arrivals: Arrivals | None
 
 
 @runtime_checkable

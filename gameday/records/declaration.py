@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
     from gameday.records.hashing import U64
 
-__all__ = ["KINDS", "PLACE", "STATE", "Stream", "hop_mistakes", "stream"]
+__all__ = ["ARRIVAL", "KINDS", "PLACE", "STATE", "Stream", "hop_mistakes", "stream"]
 
 GROUPED = ("text", "int", "uuid")
 """What can tell a group: its text is the same everywhere."""
 
 PLACE = {"topic": "text", "partition": "int", "offset": "int"}
 """The key of a stream that declares none, where a record lies in a log, and its types."""
+
+ARRIVAL = "$time"
+"""The time of a record that has neither number nor time of its own: when its message came to the log. No field of the
+stream: its other hops have it of the log, by the record's key (records/arrivals.py)."""
 
 KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
 """What a table promises -> the view of its digests."""
@@ -63,7 +67,8 @@ class Stream:
     it leaves none out. time: the field that says when it happened. hops: in order, the first is the ledger. visible:
     the hop that users query. path: components in order; {field} stands for the group's. placed: whether the key is the
     place in the log. version: the field of which the highest value counts among the rows of one key; None: no row of
-    this stream is ever changed or deleted.
+    this stream is ever changed or deleted. keyed: whether its records have nothing but their key, so that their time is
+    when they came to the log.
     """
 
     name: str
@@ -79,6 +84,12 @@ class Stream:
     counted: bool = True
     placed: bool = False
     version: str | None = None
+    keyed: bool = False
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """Those that each hop has by itself."""
+        return tuple(name for name in self.types if name != ARRIVAL)
 
     @cached_property
     def own(self) -> tuple[str, ...]:
@@ -96,12 +107,12 @@ class Stream:
     def by_key(self) -> tuple[str, ...]:
         """All fields, those of the key first: the order of a state's hashes, in which a key's is where its row's
         begins. The group is in it: a row may move from one to another."""
-        return (*self.key, *(name for name in self.types if name not in self.key))
+        return (*self.key, *(name for name in self.fields if name not in self.key))
 
     @cached_property
     def hashed(self) -> tuple[str, ...]:
         """The fields of the row hash, in its order: a key's hash is where its row's begins."""
-        rest = (name for name in self.types if name not in self.group and name not in self.own)
+        rest = (name for name in self.fields if name not in self.group and name not in self.own)
         return (*self.own, *rest)
 
     @cached_property
@@ -142,11 +153,17 @@ class Stream:
 
         return row_hash([word for name in self.hashed for word in words(self.types[name], columns[name])])
 
+    def whole_key_hashes(self, columns: Columns) -> U64:
+        """Of each record, by its whole key, the group's fields among it where they are."""
+        from gameday.records.hashing import row_hash, words
+
+        return row_hash([word for name in self.key for word in words(self.types[name], columns[name])])
+
     def state_hashes(self, columns: Columns) -> tuple[U64, U64]:
         """Of each record, by its whole key, and by all of its fields."""
         from gameday.records.hashing import row_hash, words
 
-        keys = row_hash([word for name in self.key for word in words(self.types[name], columns[name])])
+        keys = self.whole_key_hashes(columns)
         rest = [word for name in self.by_key[len(self.key) :] for word in words(self.types[name], columns[name])]
         return keys, row_hash(rest, keys) if rest else keys
 
@@ -175,16 +192,20 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
     key, group = tuple(given.get("key") or ()), tuple(given.get("group") or ())
     sequence, time = given.get("sequence"), given.get("time")
     placed, counted = not key and sequence is None, not key or sequence is not None
+    keyed = not counted and time is None and given.get("version") is None
     if placed:
         key, group, sequence = tuple(PLACE), tuple(dict.fromkeys([*group, "topic", "partition"])), "offset"
+    elif keyed:
+        sequence = time = ARRIVAL
     elif not counted:
         sequence = time
     usual = {**(PLACE if placed else {}), **({sequence: "int"} if sequence and sequence != time else {})}
-    named = [*group, *key, *([sequence] if sequence else ())]
+    named = [*group, *key, *([sequence] if sequence and not keyed else ())]
     if given.get("version") and given["version"] not in named:
         usual = {given["version"]: "int", **usual}
         named.append(given["version"])
     types = _types(at, named, {**usual, **(given.get("fields") or {})}, mistakes)
+    types |= {ARRIVAL: Type("time", unit="us")} if keyed else {}
     if not key:
         mistakes.append(f"{at}.key is missing. Remedy: the fields that make two rows the same record, such as ['id']")
     elif not set(key) - set(group):
@@ -193,7 +214,7 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
         )
     if sequence is None:
         mistakes.append(
-            f"{at} has neither sequence nor time, so nothing tells which records a run is judged by. Remedy: sequence, "
+            f"{at} has a version, but neither sequence nor time, so nothing tells where it stands. Remedy: sequence, "
             "an integer field that grows inside each group; or time, the field that says when a record happened"
         )
     elif counted and sequence in types and types[sequence].name != "int":
@@ -227,6 +248,7 @@ def stream(name: str, given: Mapping[str, Any], hops: Sequence[str], mistakes: l
         counted=counted,
         placed=placed,
         version=given.get("version"),
+        keyed=keyed,
     )
 
 
@@ -249,10 +271,10 @@ def hop_mistakes(name: str, given: Mapping[str, Any], known: Stream | None) -> l
             found.append(f'{place}.fields is {fields!r}. Remedy: a table, such as {{ amount = "a" }}')
             continue
         for field, where in fields.items():
-            if known is not None and field not in known.types:
+            if known is not None and field not in known.fields:
                 found.append(
                     f"{place}.fields has {field!r}, which the stream has not. Remedy: one of "
-                    f"{', '.join(known.types)}, or add it to streams.{known.name}.fields"
+                    f"{', '.join(known.fields)}, or add it to streams.{known.name}.fields"
                 )
             if not isinstance(where, str) or not where.strip():
                 found.append(f"{place}.fields.{field} is {where!r}. Remedy: a text: a path in a log, SQL in a table")

@@ -129,10 +129,10 @@ def differences(stream: Stream, left: Excerpt, right: Excerpt) -> Difference:
     for group in sorted(left.above.keys() & right.above.keys()):
         lo = max(left.above[group], right.above[group])
         here, there = _by_key(stream, left.groups.get(group)), _by_key(stream, right.groups.get(group))
-        place = stream.hashed.index(stream.sequence)
         for own, other, lacks, keys in ((here, there, "missing", missing), (there, here, "extra", extra)):
-            for key, rows in own.items():
-                if key not in other and any(values[place] > lo for values in rows):
+            tops = _tops(stream, (left if own is here else right).groups.get(group))
+            for key in own:
+                if key not in other and tops[key] > lo:
                     counts[lacks] += 1
                     _name(keys, _label(stream, group, key))
         for key, rows in here.items():
@@ -189,11 +189,18 @@ def _times(stream: Stream, columns: Columns) -> list[int]:
 
 def _rows(stream: Stream, columns: Columns) -> Iterator[tuple[Key, Values]]:
     """By id."""
-    values = sorted(
-        zip(*(columns[name].tolist() for name in stream.hashed), strict=True),
-        key=lambda row: row[stream.hashed.index(stream.sequence)],
-    )
+    ids = columns[stream.sequence].tolist()
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    values = zip(*(columns[name][order].tolist() for name in stream.hashed), strict=True)
     return ((row[: len(stream.own)], row) for row in values)
+
+
+def _tops(stream: Stream, columns: Columns | None) -> dict[Key, int]:
+    """Key -> the highest id of its rows."""
+    if columns is None:
+        return {}
+    keys = (key for key, _ in _rows(stream, columns))
+    return dict(zip(keys, sorted(columns[stream.sequence].tolist()), strict=True))  # of a key the last one is kept
 
 
 def _by_key(stream: Stream, columns: Columns | None) -> dict[Key, list[Values]]:

@@ -234,7 +234,7 @@ def reader(stream: Stream, shape: Mapping[str, Any], at: str, mistakes: list[str
     paths = shape.get("fields") or {}
     read_as = format_of(shape, at, mistakes)
     place = PLACE if stream.placed else ()
-    untold = [name for name in stream.types if name not in paths and name not in place]
+    untold = [name for name in stream.fields if name not in paths and name not in place]
     if read_as.raw and len(untold) == 1:
         paths = {**paths, untold[0]: "$value"}
     fields: list[Field] = []

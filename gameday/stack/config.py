@@ -684,6 +684,9 @@ def _canary_mistakes(
     if stream.placed:
         found.append(f"{at} has no key, but canary writes records, not places in a log. Remedy: {at}.key")
         return found
+    if stream.keyed:
+        found.append(f"{at} has no sequence, but canary counts its records. Remedy: {at}.sequence, a field with {{n}}")
+        return found
     templates = attempts.templates(stream, config.fields)
     found += [
         f"canary.fields has {name!r}, which {at} has not. Remedy: one of {', '.join(stream.types)}"

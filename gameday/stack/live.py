@@ -33,11 +33,13 @@ from gameday.plan import FIRES_WITHIN_S, Await, FailureTest, FiresWithin, Heal, 
 from gameday.ports import (
     Alerts,
     Archive,
+    Arrivals,
     Asks,
     Attempts,
     Canary,
     Channel,
     Cursor,
+    Dated,
     Fault,
     Holds,
     Hop,
@@ -416,8 +418,27 @@ class Stack:
             stream = next(stream for stream in declared if name in stream.hops)
             told = {"name": name, "stream": stream, "state": self.state}
             made = self._driver("hops", name, self.config.hops[name], "Hop", **told)
+            if stream.keyed:
+                self._date(made, name, stream)
             self._hops.setdefault(name, made)
         return self._hops[name]
+
+    def _date(self, made: Any, name: str, stream: Stream) -> None:
+        """Let a hop know where it has its records' times, which have none of their own. ConfigError where it can't."""
+        at, first = f"streams.{stream.name}", stream.hops[0]
+        remedy = f"Remedy: {at}.sequence or {at}.time, a field that each of its hops has"
+        if name == first and not isinstance(made, Arrivals):
+            raise ConfigError(
+                f"{at} has neither sequence nor time, so its first hop must be a log, which tells when each record "
+                f"came; {name} is none. {remedy}"
+            )
+        if name != first and not isinstance(made, Dated):
+            raise ConfigError(
+                f"{at} has neither sequence nor time, so that nothing tells the newest records of {name}, nor those of "
+                f"a window: its driver {self.config.hops[name].driver!r} can't ask {first} for them. {remedy}"
+            )
+        if name != first:
+            made.arrivals = self.hop(first)
 
     @cached_property
     def canary(self) -> Canary | None:

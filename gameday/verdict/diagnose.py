@@ -122,7 +122,7 @@ def _changed(reference: Columns, held: Columns, stream: Stream) -> Json:
         pairs = {
             name: [kind.shown(_plain(reference[name][place[row]])), kind.shown(_plain(held[name][row]))]
             for name, kind in stream.types.items()
-            if name not in stream.group
+            if name not in stream.group and name in stream.fields
         }
         listed.append({"id": _id(held, row, stream), **{f: pair for f, pair in pairs.items() if pair[0] != pair[1]}})
     return {**named(held, _once(mine, differs), stream), "rows": listed}

@@ -51,7 +51,10 @@ def test_the_fields_of_key_and_group_need_no_type() -> None:
     [
         ({"key": []}, "streams.orders.key is missing. Remedy: the fields that make two rows the same record"),
         ({"key": ["shop"]}, "streams.orders.key is ['shop'], all of it in group"),
-        ({"sequence": None}, "streams.orders has neither sequence nor time, so nothing tells which records a run is"),
+        (
+            {"sequence": None, "version": "v"},
+            "streams.orders has a version, but neither sequence nor time, so nothing tells where it stands. Remedy:",
+        ),
         ({"sequence": None, "time": "total"}, "streams.orders.time is 'total'. Remedy: a field that `fields` gives a"),
         ({"sequence": None, "gapless": True}, "streams.orders.gapless is true, but there is no sequence"),
         ({"sequence": "order"}, "streams.orders.sequence is 'order', of type uuid. Remedy: a field of type int"),
@@ -83,6 +86,20 @@ def test_a_mistake_names_key_value_and_remedy(change: dict[str, Any], told: str)
     found, mistakes = declared(**{**ORDERS, **change})
     assert found is None
     assert any(told in mistake for mistake in mistakes), mistakes
+
+
+def test_records_with_nothing_but_a_key_have_the_time_that_the_log_gives_them() -> None:
+    """It is no field: no other hop has it, no hash has it in it, and no hop says where it lies."""
+    found, mistakes = declared(**{**ORDERS, "sequence": None})
+    assert found is not None, mistakes
+    assert (found.keyed, found.counted, found.sequence, found.time) == (True, False, "$time", "$time")
+    assert (found.fields, found.hashed, found.by_key) == (
+        ("shop", "order", "total"),
+        ("order", "total"),
+        ("shop", "order", "total"),
+    )
+    (told,) = hop_mistakes("table", {"fields": {"$time": "at"}}, found)
+    assert "hops.table.fields has '$time', which the stream has not. Remedy: one of shop, order, total" in told
 
 
 def test_each_version_is_a_record_and_each_key_one_of_a_state() -> None:
@@ -172,6 +189,7 @@ api_url = "http://127.0.0.1:1/api"
 probes.p = { driver = "disk", path = "/", rate_hz = 0 }
 [streams.orders]
 key = ["id"]
+version = "version"
 fields = { total = "money" }
 hops = ["log", "lake"]
 visible = "table"
@@ -188,7 +206,7 @@ keys = { id = "i" }
         "surplus",
         "components.web.probes.p.rate_hz",
         "streams.orders.fields.total is 'money' is no type",
-        "streams.orders has neither sequence nor time",
+        "streams.orders has a version, but neither sequence nor time",
         "streams.orders.hops names 'lake'",
         "streams.orders.visible is 'table'",
         "hops.log.keys is gone",

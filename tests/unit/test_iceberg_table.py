@@ -18,6 +18,7 @@ from pyiceberg.catalog import Catalog, load_catalog
 from gameday.drivers.iceberg import Hop
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Window
+from gameday.records.arrivals import Came
 from gameday.records.columns import canonical
 from gameday.records.declaration import Stream, stream
 
@@ -52,6 +53,7 @@ SCHEMA = pa.schema(
         pa.field("paid", pa.bool_()),
     ]
 )
+NOTE = pa.field("note", pa.string())
 FIELDS = {"total": "order.total", "note": "order.note"}
 
 
@@ -269,3 +271,58 @@ def test_a_state_that_cant_be_told_says_what_to_do(catalog: dict[str, str]) -> N
         lake(catalog, "state", **of, position="at").state()
     with pytest.raises(ConfigError, match=r"hops.lake.deleted is 'meta.gone', but its kind is 'once'. Remedy: kind"):
         lake(catalog, "once", **of, deleted="meta.gone")
+
+
+# ---- records that have only a key ------------------------------------------------------------------------------------
+
+KEYED = declared(key=["n"], group=["shop"], fields={"n": "int", "note": "text"})
+
+
+class Log:
+    """Its records came one a second, each at its number; it had those up to 99."""
+
+    def __init__(self, stands: int) -> None:
+        self.stands = stands
+        """Up to which number it was read."""
+
+    def arrived(self, window: Window | None = None) -> Came:
+        numbers = range(1, self.stands + 1)
+        keys = KEYED.whole_key_hashes({"n": np.array(numbers)}).tolist()
+        times = dict(zip(keys, numbers, strict=True))
+        if window is None:
+            return Came(times, times, True, {})
+        inside = {key: at for key, at in times.items() if min(window.lo.values()) < at <= max(window.hi.values())}
+        return Came(inside, times, True, window.hi)
+
+    heads = digest = rows = None
+
+
+def test_records_that_have_only_a_key_are_where_the_log_has_them(catalog: dict[str, str]) -> None:
+    """The log is asked after the snapshot was taken. What the table has of a window is what came to the log in it; a
+    record that the log never had is told at its end."""
+    table = opened(catalog).create_table(
+        "shop.orders", schema=pa.schema([SCHEMA.field("shop"), SCHEMA.field("n"), NOTE])
+    )
+
+    def append(*numbers: int) -> None:
+        rows = [{"shop": "ab"[n % 2], "n": n, "note": f"note {n}"} for n in numbers]
+        table.append(pa.Table.from_pylist(rows, schema=table.schema().as_arrow()))
+
+    append(*range(1, 61))
+    hop = lake(catalog, of=KEYED, fields={})
+    hop.arrivals = Log(60)  # type: ignore[assignment]
+    assert hop.heads() == {A: 60, B: 59}
+    append(*range(61, 95), 777)
+    hop.arrivals = Log(99)  # type: ignore[assignment]
+    assert hop.heads() == {A: 94, B: 93}
+    append(70)
+    assert hop.heads() == {A: 94, B: 93}
+    window = Window({A: 50, B: 50}, {A: 99, B: 99})
+    (digest,) = hop.digest(window)
+    assert {group: (tally.rows, tally.keys, tally.hi) for group, tally in digest.groups.items()} == {
+        A: (23, 22, 94),
+        B: (23, 23, 99),
+    }
+    assert hop.rows(B, 90, 99)["n"].tolist() == [91, 93, 777]
+    assert hop.rows(A, 69, 72)["n"].tolist() == [70, 70, 72]
+    assert hop.symptoms(window, 0, {}) == {}

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from gameday.drivers.iceberg.archived import PATIENCE
 from gameday.errors import ConfigError, DriverError, masked
 from gameday.model import Columns, Digest, Group, Json, Position, Window
+from gameday.ports import Arrivals
+from gameday.records.arrivals import with_time
 from gameday.records.columns import array, canonical
 from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.gathered import Gathered
@@ -59,6 +61,7 @@ class Hop:
     deleted: str | None = None
     position: str | None = None
     name: str = "iceberg"
+    arrivals: Arrivals | None = field(default=None, init=False, repr=False)
     _catalogs: list[Any] = field(default_factory=list, init=False, repr=False)
     _known: set[str] = field(default_factory=set, init=False, repr=False)
     _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
@@ -75,16 +78,19 @@ class Hop:
                 )
         if missing := [key for key in ("name", "uri") if key not in self.catalog]:
             raise ConfigError(f"hops.{self.name}.catalog lacks {', '.join(missing)}. It has {', '.join(self.catalog)}")
-        self._paths = {name: self.fields.get(name, name) for name in self.stream.types}
+        self._paths = {name: self.fields.get(name, name) for name in self.stream.fields}
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id: of the files that were there at the first call, and of those that came since."""
-        names = (*self.stream.group, self.stream.sequence)
+        own = self.stream.key if self.stream.keyed else (self.stream.sequence,)
+        names = tuple(dict.fromkeys([*self.stream.group, *own]))
         with self._lock, self._read():
             table = self._table()
             scan = self._scan(table, names)
             tasks = [task for task in scan.plan_files() if task.file.file_path not in self._known]
-            for columns, _ in self._pieces(table, scan, tasks, names):
+            if not tasks:
+                return dict(self._heads)
+            for columns, _ in self._timed(self._pieces(table, scan, tasks, names)):
                 for group, mine in self._by_group(columns).items():
                     top = int(columns[self.stream.sequence][mine].max())
                     self._heads[group] = max(self._heads.get(group, top), top)
@@ -153,7 +159,7 @@ class Hop:
                     ids = columns[self.stream.sequence][mine]
                     inside = mine[(ids > lo) & (ids <= hi)]
                     found.append({name: column[inside] for name, column in columns.items()})
-        nothing = {name: canonical(kind, []) for name, kind in self.stream.types.items()}
+        nothing = {name: array(kind, []) for name, kind in self.stream.types.items()}
         whole = {name: np.concatenate([piece[name] for piece in (nothing, *found)]) for name in self.stream.types}
         order = np.argsort(whole[self.stream.sequence], kind="stable")
         if self.kind == "append":
@@ -203,10 +209,22 @@ class Hop:
         """The rows that may be in it, in pieces."""
         if not window.hi:
             return
-        table, names = self._table(), tuple(self.stream.types)
+        table, names = self._table(), self.stream.fields
         lo, hi = min(window.lo.get(group, 0) for group in window.hi), max(window.hi.values())
         scan = self._scan(table, names, lo, hi)
-        yield from self._pieces(table, scan, list(scan.plan_files()), names)
+        yield from self._timed(self._pieces(table, scan, list(scan.plan_files()), names), window)
+
+    def _timed(
+        self, pieces: Iterator[tuple[Columns, list[str]]], window: Window | None = None
+    ) -> Iterator[tuple[Columns, list[str]]]:
+        """The same with the records' times, where the log has these. It is asked after the snapshot was taken: by now
+        it has all that the table has of it."""
+        if self.arrivals is None:
+            yield from pieces
+            return
+        came = self.arrivals.arrived(window)
+        for columns, reasons in pieces:
+            yield with_time(self.stream, came, columns), reasons
 
     def _counting(self, table: Table) -> Iterator[tuple[Columns, list[str]]]:
         """All rows that are not deleted, in pieces."""
@@ -247,7 +265,7 @@ class Hop:
         from pyiceberg.types import IntegerType, LongType
 
         chosen: BooleanExpression = parse(self.where) if self.where else AlwaysTrue()
-        path = self._paths[self.stream.sequence]
+        path = self._paths.get(self.stream.sequence, "''")
         if lo is not None and hi is not None and self.stream.counted and _text(path) is None:
             kind = table.schema().find_field(path).field_type
             if isinstance(kind, LongType | IntegerType):

@@ -25,8 +25,11 @@ from gameday.drivers.kafka.secured import security
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
+from gameday.ports import Arrivals
+from gameday.records.arrivals import UNTOLD as NO_TIME
+from gameday.records.arrivals import Came, dated
 from gameday.records.columns import array
-from gameday.records.declaration import Stream
+from gameday.records.declaration import ARRIVAL, KINDS, Stream
 from gameday.records.formats import JSON, KEYS
 from gameday.records.hashing import U64, row_hash, words
 from gameday.records.paths import Deletion, Message, Reader, reader
@@ -59,6 +62,9 @@ NEWEST_EACH_MIN = 10
 
 CLOCKS_APART_US = 10_000_000
 """How far the producers' clocks may be from the exchange's."""
+
+CAME_MAX = 500_000
+"""Of so many keys it is kept when they came, in some 70 MB; of a longer log its end alone."""
 
 SAMPLE_ROWS_MAX = 10_000
 """Late rows that are handed on with their hashes."""
@@ -98,6 +104,8 @@ PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESO
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 PLACES = ("group", "offset", "stamp_us")
+VIEWS: Mapping[str, str] = {"log": "log", "once": KINDS["once"]}
+"""What a log promises -> the view of its digests."""
 REASONS_MAX = 3
 """Of malformed messages, how many are told with their place and reason."""
 
@@ -168,14 +176,25 @@ class _Fold:
 
 
 @dataclass
+class _Arrived:
+    """When each key came first, as far as the log was read: next: slot -> the next offset. whole: whether it was read
+    from its very first message on."""
+
+    whole: bool
+    times: dict[int, int] = field(default_factory=dict)
+    next: dict[Slot, int] = field(default_factory=dict)
+
+
+@dataclass
 class Hop:
     """The log as it rests on the brokers.
 
     fields, each, where: where a message has a record's fields (records/paths.py); a field that is left out lies under
     its own name. format: what a message is encoded in; registry, schema, message: where its schema is
     (records/formats.py). deleted: which messages delete, besides those without a value and those of which the format
-    says so: a path where true stands, or conditions as in `where`. part: further shapes, each with `topics` of its own
-    and its own fields, each, where and deleted; and its own format, where it isn't the hop's.
+    says so: a path where true stands, or conditions as in `where`. kind: "log" may hold a record again, "once" holds
+    each once, as a transactional producer writes it. part: further shapes, each with `topics` of its own and its own
+    fields, each, where and deleted; and its own format, where it isn't the hop's.
 
     A message that can't be read, or whose values don't fit their types, is no record of the stream: it is counted as
     malformed, and the first reasons are kept.
@@ -192,6 +211,7 @@ class Hop:
     schema: str = ""
     message: str = ""
     deleted: str | Mapping[str, Any] | None = None
+    kind: str = "log"
     part: Sequence[Mapping[str, Any]] = ()
     client: Mapping[str, str] = field(default_factory=dict)
     name: str = "broker"
@@ -199,11 +219,15 @@ class Hop:
     _next: dict[Slot, int] = field(default_factory=dict, init=False, repr=False)
     _numbers: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
     _looked_ns: int = field(default=-1, init=False, repr=False)
+    arrivals: Arrivals | None = field(default=None, init=False, repr=False)
     _fold: _Fold | None = field(default=None, init=False, repr=False)
+    _arrived: _Arrived | None = field(default=None, init=False, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         security(self.client, f"hops.{self.name}.client")
+        if self.kind not in VIEWS:
+            raise ConfigError(f"hops.{self.name}.kind is {self.kind!r}. Remedy: one of {', '.join(VIEWS)}")
         self._readers = _readers(self)
         self.topics = tuple(self._readers)
 
@@ -227,8 +251,8 @@ class Hop:
             return dict(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """The stream (view "log": repeats count, `back` tells the order inside each partition) and "offsets", the
-        places of the same records: groups (topic, partition), ids the offsets."""
+        """The stream (repeats count, `back` tells the order inside each partition) and "offsets", the places of its
+        records: groups (topic, partition), ids the offsets."""
         with self._lock, _errors(self.brokers):
             found = {slot: piece.only(self._within(piece, window)) for slot, piece in self._records(window).items()}
         whole = _Piece.join(self.stream, [*found.values()])
@@ -243,7 +267,8 @@ class Hop:
             if len(piece):
                 offsets = piece.places["offset"]
                 places[topic, str(partition)] = tally(offsets, row_hash([offsets]))
-        return (Digest(self.stream.name, self.name, "log", groups), Digest("offsets", self.name, "log", places))
+        view = VIEWS[self.kind]
+        return (Digest(self.stream.name, self.name, view, groups), Digest("offsets", self.name, "log", places))
 
     def _back(self, group: Group, partitions: Iterable[_Piece]) -> int:
         """How many of the group's ids come after a higher one of their partition. Between partitions a log keeps no
@@ -256,14 +281,49 @@ class Hop:
         return sum(tally(ids, ids.view(np.uint64), ordered=True).back or 0 for ids in held)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The distinct records lo < id <= hi, in the order of their first occurrence."""
+        """The records lo < id <= hi, in their order; where they may be there again, the first of each."""
         window = Window({group: lo}, {group: hi})
         with self._lock, _errors(self.brokers):
             whole = _Piece.join(self.stream, [*self._records(window).values()])
         mine = whole.only(self._within(whole, window))
+        if self.kind == "once":
+            return mine.columns
         pairs = np.stack([mine.ids.view(np.uint64), mine.hashes])
         first = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
         return {name: column[first] for name, column in mine.columns.items()}
+
+    def arrived(self, window: Window | None = None) -> Came:
+        """A log of CAME_MAX messages at most, of which the first is still there, is read from there on, any other from
+        its end; later what came since."""
+        with self._lock, _errors(self.brokers):
+            known = self._read_arrivals()
+            if window is None:
+                return Came(known.times, known.times, known.whole, {})
+            whole = _Piece.join(self.stream, [*self._records(window).values()])
+            inside = whole.only(self._within(whole, window))
+            keys = self.stream.whole_key_hashes(inside.columns)
+            times = dict(zip(keys.tolist(), inside.ids.tolist(), strict=True))
+            return Came(times, known.times, known.whole, window.hi)
+
+    def _read_arrivals(self) -> _Arrived:
+        bounds, known = self._bounds(), self._arrived
+        if known is None or any(end < known.next.get(slot, 0) for slot, (_, end) in bounds.items()):  # it was made anew
+            short = sum(end for _, end in bounds.values()) <= CAME_MAX and not any(low for low, _ in bounds.values())
+            starts = {slot: low if short else max(low, end - TAIL_RECORDS) for slot, (low, end) in bounds.items()}
+            known = _Arrived(short, next=starts)
+        self._arrived = None  # a reading that breaks off leaves nothing half-read
+        spans = {slot: (min(max(low, known.next.get(slot, 0)), end), end) for slot, (low, end) in bounds.items()}
+        known.whole &= all(start == known.next.get(slot, 0) for slot, (start, _) in spans.items())
+        for piece in self._read(spans).values():
+            keys = self.stream.whole_key_hashes(piece.columns)
+            for key, at in zip(keys.tolist(), piece.ids.tolist(), strict=True):
+                known.times.setdefault(key, at)
+        while len(known.times) > CAME_MAX:
+            known.whole = False
+            del known.times[next(iter(known.times))]
+        known.next = {slot: end for slot, (_, end) in spans.items()}
+        self._arrived = known
+        return known
 
     def state(self, upto: Position | None = None) -> State:
         """What counts of each key below these offsets, or of all that the log has now. All of the log is read once, and
@@ -506,8 +566,12 @@ class Hop:
         Ids and times of a group ascend at the exchange, so a record above lo was produced after the newest record up to
         lo happened. A partition has been read far enough back when its log is older than that for every group known,
         and each of its own groups has shown an id up to lo. A record that was sent again late can't end the search
-        early: when it happened tells, not where it lies. Where the place itself is the id it tells at once.
+        early: when it happened tells, not where it lies. Where the place itself is the id it tells at once; and so does
+        the time of the first log, for what came of a record can't have been there before it.
         """
+        if self.arrivals is not None:
+            since_us = min((window.lo.get(group, 0) for group in window.hi), default=INT64_MAX)
+            return self._read(self._spans_since(max(0, since_us - CLOCKS_APART_US)), window)
         bounds = self._bounds()
         if self.stream.placed:
             bounds = {slot: (max(low, self._lowest(window, slot)), end) for slot, (low, end) in bounds.items()}
@@ -578,9 +642,19 @@ class Hop:
             lows, ends = cluster.offsets(leaders, EARLIEST), cluster.offsets(leaders, LATEST, committed=True)
         return {slot: (lows[slot], end) for slot, end in ends.items()}
 
-    def _read(self, spans: Mapping[Slot, Span]) -> dict[Slot, _Piece]:
-        """The records of each span."""
-        return {slot: _Piece.join(self.stream, found) for slot, found in self._gathered(spans, self._parse).items()}
+    def _read(self, spans: Mapping[Slot, Span], window: Window | None = None) -> dict[Slot, _Piece]:
+        """The records of each span. window: for which a later hop asks for their times."""
+        read = {slot: _Piece.join(self.stream, found) for slot, found in self._gathered(spans, self._parse).items()}
+        if self.arrivals is None or not any(map(len, read.values())):
+            return read
+        came = self.arrivals.arrived(window)  # asked for after they were read: by now the log has all of them
+        found = {}
+        for slot, piece in read.items():
+            times = dated(self.stream, came, piece.columns)
+            kept = piece.only(times != NO_TIME)
+            columns = {**kept.columns, ARRIVAL: times[times != NO_TIME]}
+            found[slot] = replace(piece, places=kept.places, columns=columns)
+        return found
 
     def _gathered(self, spans: Mapping[Slot, Span], parse: Callable[[Sequence[Any]], T]) -> dict[Slot, list[T]]:
         """What is made of the messages of each span, batch by batch. Raises DriverError when a log that has more gives

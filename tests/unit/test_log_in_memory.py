@@ -1,0 +1,177 @@
+"""What a log makes of its messages, which are in memory here; how they are read from a broker is a contract test's.
+
+Records that have only a key: the first log says when each came, a later one stands where the first has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gameday.drivers.kafka import log
+from gameday.drivers.kafka.log import Span
+from gameday.drivers.kafka.wire import Slot
+from gameday.errors import ConfigError
+from gameday.model import Window
+from gameday.records.declaration import Stream, stream
+
+A, B = ("a",), ("b",)
+START_US = 1_795_000_000_000_000
+SECOND_US = 1_000_000
+
+
+def requests() -> Stream:
+    mistakes: list[str] = []
+    places = {"hops": ["log", "results"], "visible": "results", "path": ["router"]}
+    given = {"key": ["id"], "group": ["tenant"], "fields": {"id": "int", "note": "text"}}
+    made = stream("requests", {**given, **places}, ["log", "results"], mistakes)
+    assert made is not None, mistakes
+    return made
+
+
+REQUESTS = requests()
+
+
+@dataclass
+class Message:
+    """As librdkafka hands it out."""
+
+    place: int
+    number: int
+    stamp_us: int
+    note: str = ""
+    event: bytes | None = None
+    """In place of a request."""
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.place
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.stamp_us // 1000
+
+    def key(self) -> bytes:
+        return json.dumps({"id": self.number}).encode()
+
+    def headers(self) -> None:
+        return None
+
+    def value(self) -> bytes:
+        if self.event is not None:
+            return self.event
+        return json.dumps({"id": self.number, "tenant": "ab"[self.number % 2], "note": self.note}).encode()
+
+
+@dataclass
+class Held(log.Hop):
+    """A log of one partition whose messages are here. low: the first of them that it still has."""
+
+    messages: list[Message] = field(default_factory=list)
+    low: int = 0
+
+    def put(self, *numbers: int, after_s: float = 0.0, note: str = "") -> None:
+        """Records that were made at their number's second."""
+        for number in numbers:
+            stamp_us = START_US + int((number + after_s) * SECOND_US)
+            self.messages.append(Message(len(self.messages), number, stamp_us, note))
+
+    def _bounds(self) -> dict[Slot, Span]:
+        return {("t", 0): (self.low, len(self.messages))}
+
+    def _spans_since(self, since_us: int) -> dict[Slot, Span]:
+        later = [message.place for message in self.messages if message.stamp_us >= since_us]
+        return {("t", 0): (min(later, default=len(self.messages)), len(self.messages))}
+
+    def _gathered(self, spans: Mapping[Slot, Span], parse: Callable[[Sequence[Any]], Any]) -> dict[Slot, list[Any]]:
+        found = {slot: self.messages[start:stop] for slot, (start, stop) in spans.items()}
+        return {slot: [parse(messages)] if messages else [] for slot, messages in found.items()}
+
+
+def at(number: int) -> int:
+    return START_US + number * SECOND_US
+
+
+def pair(kind: str = "once") -> tuple[Held, Held]:
+    first = Held("127.0.0.1:1", REQUESTS, ["t"], name="log")
+    later = Held("127.0.0.1:1", REQUESTS, ["t"], kind=kind, name="results")
+    later.arrivals = first
+    first.put(*range(1, 101))
+    return first, later
+
+
+def test_a_later_log_stands_where_the_first_one_has_its_records() -> None:
+    """Whenever it had them itself."""
+    first, later = pair()
+    later.put(*range(1, 91), after_s=3)
+    assert (first.heads(), later.heads()) == ({A: at(100), B: at(99)}, {A: at(90), B: at(89)})
+    later.put(*range(91, 101), after_s=30)
+    assert later.heads() == first.heads()
+    first.put(101)
+    assert first.heads() == {A: at(100), B: at(101)}
+    assert later.heads() == {A: at(100), B: at(99)}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["nothing", "lost", "doubled", "changed", "foreign", "one again, and one from before"]
+)
+def test_what_a_window_has_is_what_came_to_the_first_log_in_it(wrong: str) -> None:
+    """A key that was sent again is one record; one that the log never had is told with its group."""
+    first, later = pair()
+    window = Window({A: at(50), B: at(50)}, {A: at(100), B: at(100)})
+    later.put(*(n for n in range(1, 101) if (wrong, n) != ("lost", 80) and (wrong, n) != ("changed", 80)), after_s=2)
+    if wrong == "doubled":
+        later.put(80, after_s=9)
+    if wrong == "changed":
+        later.put(80, after_s=2, note="other")
+    if wrong == "foreign":
+        later.put(700, after_s=-600)
+    if wrong.startswith("one again"):
+        first.put(80, 40)
+        first.messages[-2].stamp_us, first.messages[-1].stamp_us = at(81), at(82)
+    right, held = first.digest(window)[0], later.digest(window)[0]
+    assert (right.view, held.view) == ("log", "final")
+    mine, own = right.groups[A], held.groups[A]
+    figures = (own.rows - mine.keys, own.keys - mine.keys, own.sum == mine.sum)
+    assert (
+        figures
+        == {
+            "nothing": (0, 0, True),
+            "lost": (-1, -1, False),
+            "doubled": (1, 0, True),
+            "changed": (0, 0, False),
+            "foreign": (1, 1, False),
+            "one again, and one from before": (0, 0, True),
+        }[wrong]
+    )
+    assert held.groups[B].sum == right.groups[B].sum
+    assert mine.keys == (26 if wrong.startswith("one again") else 25)
+    ids = sorted(later.rows(A, at(76), at(84))["id"].tolist())
+    assert ids == {"lost": [78, 82, 84], "doubled": [78, 80, 80, 82, 84]}.get(wrong, ids)
+
+
+def test_a_log_that_has_forgotten_its_beginning_calls_no_record_foreign() -> None:
+    """It may have been there once."""
+    first, later = pair()
+    first.low = 10
+    later.put(*range(1, 101), 700, after_s=2)
+    window = Window({A: at(50), B: at(50)}, {A: at(100), B: at(100)})
+    assert later.digest(window)[0].groups[A].keys == first.digest(window)[0].groups[A].keys == 25
+
+
+def test_a_log_may_promise_each_record_once() -> None:
+    """Or not."""
+    _, later = pair("log")
+    later.put(80, 80, after_s=2)
+    window = Window({A: at(50)}, {A: at(100)})
+    assert (later.digest(window)[0].view, later.digest(window)[0].groups[A].rows) == ("log", 2)
+    with pytest.raises(ConfigError, match=r"hops.log.kind is 'state'. Remedy: one of log, once"):
+        log.Hop("127.0.0.1:1", REQUESTS, ["t"], kind="state", name="log")
