@@ -84,6 +84,11 @@ class Reader:
     format: Format
     deleted: Sequence[tuple[Get, tuple[Any, ...]]] = ()
 
+    @property
+    def deleting(self) -> bool:
+        """Whether a message with a value may delete."""
+        return bool(self.deleted) or self.format.deletes is not None
+
     def columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
         """The records of all these messages, as columns. None where one of them can't be read: `records` tells which.
 
@@ -110,7 +115,7 @@ class Reader:
         for get, wanted in self.where:
             kept = [i for i, n in enumerate(of) if wanted(get(messages[n], bodies[n], items[i]))]
             of, items = [of[i] for i in kept], [items[i] for i in kept]
-        if self.deleted or self.format.deletes is not None:
+        if self.deleting:
             kept = [i for i, n in enumerate(of) if not self._deletes(messages[n], bodies[n], items[i])]
             of, items = [of[i] for i in kept], [items[i] for i in kept]
         if row is not None and None in items:

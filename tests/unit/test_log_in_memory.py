@@ -175,3 +175,19 @@ def test_a_log_may_promise_each_record_once() -> None:
     assert (later.digest(window)[0].view, later.digest(window)[0].groups[A].rows) == ("log", 2)
     with pytest.raises(ConfigError, match=r"hops.log.kind is 'state'. Remedy: one of log, once"):
         log.Hop("127.0.0.1:1", REQUESTS, ["t"], kind="state", name="log")
+
+
+def test_a_change_event_that_deletes_needs_no_message_without_a_value_behind_it() -> None:
+    """A connector may be told to write none (tombstones.on.delete)."""
+    mistakes: list[str] = []
+    given = {"key": ["id"], "version": "v", "time": "at", "fields": {"id": "int", "at": "time(us)"}}
+    orders = stream("orders", {**given, "hops": ["t"], "visible": "t", "path": ["web"]}, ["t"], mistakes)
+    assert orders is not None, mistakes
+    held = Held("127.0.0.1:1", orders, ["t"], fields={"id": "$key.id"}, format="debezium", name="log")
+    for place, (number, op) in enumerate([(1, "c"), (2, "c"), (1, "d")]):
+        row = {"id": number, "v": place, "at": START_US}
+        rows = {"before": row, "after": None} if op == "d" else {"before": None, "after": row}
+        event = json.dumps({"op": op, **rows, "source": {"table": "orders"}}).encode()
+        held.messages.append(Message(place, number, START_US, event=event))
+    assert held.state().gone.tolist().count(True) == 1
+    assert len(held.state()) == 2

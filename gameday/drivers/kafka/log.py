@@ -546,7 +546,7 @@ class Hop:
         reader = self._readers[messages[0].topic()]
         found = []
         for message in messages:
-            if message.value() is None or reader.deleted:
+            if message.value() is None or reader.deleting:
                 one = message_of(message)
                 try:
                     found += [(one.offset, deletion) for deletion in reader.deletions(one)]
