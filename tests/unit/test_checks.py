@@ -180,6 +180,22 @@ def test_another_sum_of_offsets_is_other_offsets() -> None:
     assert (found.verdict, found.why) == (FAIL, "b has 1 log record fewer than exchange: binance/BTCUSDT (1)")
 
 
+def test_the_places_in_a_log_are_held_against_no_other_log_s() -> None:
+    """And a table's against those of the log before it."""
+
+    def places(hop: str, view: str, topic: str, rows: int = 10) -> Digest:
+        return Digest("offsets", hop, view, {(topic, "0"): Tally(rows, rows, 0, 9, rows)})
+
+    logs = (places("log", "log", "decide"), places("results", "log", "result"))
+    evidence = history(held("results", "log", right()))
+    evidence = replace(evidence, digests=(*evidence.digests, *logs))
+    assert (checks.no_loss(evidence).verdict, checks.no_duplicates(evidence).verdict) == (PASS, PASS)
+    assert checks.counts(evidence)["doubled"] == {"results": 0}
+    lacking = replace(evidence, digests=(*evidence.digests, places("table", "raw", "result", 8)))
+    found = checks.no_loss(lacking)
+    assert (found.verdict, found.why) == (FAIL, "table has 2 log records fewer than results: result/0 (2)")
+
+
 def test_a_digest_alone_tells_a_lost_record_with_a_foreign_one_in_its_place() -> None:
     """Loss and surplus, without fetching a row."""
 

@@ -36,6 +36,9 @@ KINDS = ("lost", "doubled", "changed")
 ARCHIVE = "archive"
 """The stream of the archive's rows: of it and the stream under test the differing rows are listed."""
 
+LOG = "log"
+"""The view of a log's own places."""
+
 KEYED = ("offsets",)
 """The streams whose rows are nothing but their ids: other sums are other ids."""
 
@@ -67,11 +70,11 @@ class Damage:
 
 
 def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
-    """(reference, digest) for every digest that is held against another one of its stream. Where a log stands behind
-    another one its places are its own, and what follows is held against those."""
+    """(reference, digest) for every digest that is held against another one of its stream. The places in a log are its
+    own: those of another one before it say nothing of them, and what comes behind it has them of it."""
     references: dict[str, Digest] = {}
     for digest in evidence.digests:
-        if digest.stream in KEYED and digest.view == "log":
+        if digest.stream in KEYED and digest.view == LOG:
             references[digest.stream] = digest
         reference = references.setdefault(digest.stream, digest)
         if reference is not digest:
