@@ -502,12 +502,28 @@ def selftest(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def new(name: Annotated[str, typer.Argument(help="The stem of the new test, e.g. broker_disk_full.")]) -> None:
-    """Write the two files of a new failure test: NAME.py and NAME.md, in the folders that gameday.toml names."""
-    from deployments.scaffold import scaffold
-    from gameday.stack.config import folder_of_runbooks, folder_of_tests
+def new(
+    what: Annotated[str, typer.Argument(metavar="[driver] NAME", help="A failure test, such as broker_disk_full.")],
+    name: Annotated[str | None, typer.Argument(hidden=True)] = None,
+) -> None:
+    """Write the two files of a new failure test: NAME.py and NAME.md, in the folders that gameday.toml names. Or, by
+    `gameday new driver NAME`, a driver and its tests beside gameday.toml: docs/drivers.md."""
+    from deployments import scaffold
+    from gameday.stack.config import default_path, folder_of_runbooks, folder_of_tests
 
-    for path in scaffold(name, folder_of_tests(), folder_of_runbooks()):
+    if what == "driver" and name is not None:
+        paths, lines = scaffold.driver(name, default_path().resolve().parent)
+        for path in paths:
+            out.print(str(path))
+        out.print(f"\nIts tests pass: pytest {paths[1]}\nFor gameday.toml, each key a field of the class:\n")
+        out.print(lines, markup=False, highlight=False)
+        return
+    if what == "driver" or name is not None:
+        raise ConfigError(
+            f"gameday new {what}{f' {name}' if name else ''}. Remedy: gameday new NAME for a failure test, "
+            "gameday new driver NAME for a driver"
+        )
+    for path in scaffold.scaffold(what, folder_of_tests(), folder_of_runbooks()):
         out.print(str(path))
 
 
