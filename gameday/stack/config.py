@@ -205,7 +205,8 @@ class CursorConfig(DriverConfig):
 
 
 class HostConfig(BaseModel):
-    """Settings of one module in gameday/hosts."""
+    """Settings of one kind of host. driver: its module in gameday/hosts, the name of an entry point, or
+    "package.module:Class"; the table's own name where it is left out."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

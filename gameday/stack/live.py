@@ -179,7 +179,9 @@ class Stack:
         if name not in self._hosts:
             settings = dict(self.config.hosts[name].model_extra or {})
             names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
-            self._hosts[name] = _make("hosts", name, "Host", {**settings, "names": names}, f"hosts.{name}")
+            kind, where = str(settings.pop("driver", name)), f"hosts.{name}"
+            made = function(kind) if ":" in kind else _class("hosts", kind, "Host", where)
+            self._hosts[name] = _build(made, {**settings, "names": names}, where)
         return self._hosts[name]
 
     def link_host(self, link: str) -> Host:

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from flows import definitions
 from gameday.errors import ConfigError, GamedayError
+from gameday.model import Verdict
 from gameday.stack.live import Stack, fault_from, fault_kind, open_stack
-from tests.fakes import write_config
+from tests.fakes import OWN_TEST, write_config
+from tests.unit.evidence import feed_handler_crash
 
 SHOP = '''
 """A driver module as gameday's own ones are: a class for each table that may name it."""
@@ -52,6 +55,14 @@ class Hidden:
     component: str
 '''
 
+CHECKS = """
+from gameday.model import Evidence, Finding, Verdict
+
+
+def quick(evidence: Evidence) -> Finding:
+    return Finding("quick", Verdict.PASS, "it was")
+"""
+
 OFFERS = """
 [gameday.drivers]
 shop = shop.drivers
@@ -83,6 +94,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (site / "shop").mkdir()
     (site / "shop" / "__init__.py").write_text("")
     (site / "shop" / "drivers.py").write_text(SHOP)
+    (site / "shop" / "checks.py").write_text(CHECKS)
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
     yield site
@@ -111,6 +123,43 @@ def test_channels_and_hosts_come_from_packages_too(installed: Path, tmp_path: Pa
     assert stack.channel_takes("ops") == {"verdict"}
     made: Any = stack.named_host("nomad")
     assert (type(made).__name__, made.region, made.names) == ("Host", "us", {})
+
+
+@pytest.mark.parametrize("driver", ["nomad", "shop.drivers:Host"])
+def test_a_host_may_say_what_it_is(installed: Path, tmp_path: Path, driver: str) -> None:
+    """So there can be two of one kind, and one of a module that offers no entry point."""
+    tables = f'[hosts.far]\ndriver = "{driver}"\nregion = "us"\n[hosts.near]\ndriver = "{driver}"\n'
+    stack = opened(tmp_path, more=f"\n{tables}")
+    far, near = stack.named_host("far"), stack.named_host("near")
+    assert [(type(one).__module__, getattr(one, "region", "")) for one in (far, near)] == [
+        ("shop.drivers", "us"),
+        ("shop.drivers", "eu"),
+    ]
+
+
+def test_a_host_that_is_not_there_is_told(installed: Path, tmp_path: Path) -> None:
+    """With where it was said."""
+    stack = opened(tmp_path, more='\n[hosts.far]\ndriver = "shop.drivers:Hots"\n[hosts.other]\ndriver = "nomat"\n')
+    with pytest.raises(ConfigError, match=r"'shop\.drivers:Hots' can't be imported"):
+        stack.named_host("far")
+    with pytest.raises(ConfigError, match=r"hosts\.other: there is no 'nomat'.*Did you mean nomad"):
+        stack.named_host("other")
+
+
+def test_a_check_of_a_package_is_asked_like_one_of_gamedays_own(installed: Path, tmp_path: Path) -> None:
+    """A failure test of one's own imports it; its word goes into the verdict."""
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "ours.py").write_text(
+        OWN_TEST.replace("checks=(", "checks=(quick, ").replace(
+            "from gameday.plan", "from shop.checks import quick\nfrom gameday.plan"
+        )
+    )
+    (tmp_path / "gameday.toml").write_text('[tests]\nfolder = "failures"\n')
+    quick = importlib.import_module("shop.checks").quick
+    test: Any = definitions(tmp_path / "gameday.toml")["ours"]
+    assert quick in test().checks
+    _, evidence = feed_handler_crash()
+    assert quick(evidence).verdict is Verdict.PASS
 
 
 def test_a_fault_of_a_package_is_found_again_by_the_process_that_mends_it(installed: Path) -> None:
