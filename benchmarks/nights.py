@@ -25,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gameday import codec
+from gameday.drivers.prefect_api import Api
 from gameday.model import Evidence, Json
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
@@ -109,7 +109,7 @@ def spent(stack: Stack, runs: Sequence[str], night: Span) -> Spent:
     began_s, ended_s = night
     steps = [step for run in runs for step in logged(stack.state, run)]
     spans = [span for run in runs for span in needed(stack.state, run)]
-    tasks = task_runs(stack.config.prefect.api_url, began_s) if steps else []
+    tasks = task_runs(Api.of(stack.config.prefect), began_s) if steps else []
     edges = [began_s, *(at_s for _, at_s in steps), ended_s]
     names = [START, *(LAST_TOLD if name == LAST else name for name, _ in steps)]
     step_s: dict[str, float] = defaultdict(float)
@@ -185,17 +185,11 @@ def outside(span: Span, others: Sequence[Span]) -> float:
     return left_s + max(0.0, span[1] - at_s)
 
 
-def task_runs(api_url: str, since_s: float) -> list[tuple[str, float, float]]:
+def task_runs(api: Api, since_s: float) -> list[tuple[str, float, float]]:
     """Prefect's task runs since then: name, start and end by the wall clock."""
     after = datetime.fromtimestamp(since_s).astimezone().isoformat()
     asked = {"task_runs": {"start_time": {"after_": after}}, "limit": TASKS_MAX, "sort": "END_TIME_DESC"}
-    request = urllib.request.Request(
-        f"{api_url}/task_runs/filter",
-        data=json.dumps(asked).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        found: list[Json] = json.load(answer)
+    found: list[Json] = api.ask("POST", "/task_runs/filter", asked)
     return [
         (run["name"].rpartition("-")[0], _epoch_s(run["start_time"]), _epoch_s(run["end_time"]))
         for run in found

@@ -32,7 +32,8 @@ from benchmarks._measured import nothing
 from compose import supervisor
 from flows import catalogue
 from gameday import codec
-from gameday.errors import GamedayError, TooLate
+from gameday.drivers.prefect_api import Api
+from gameday.errors import DriverError, GamedayError, TooLate
 from gameday.model import Act, Evidence, Json, Verdict, merge
 from gameday.plan import FailureTest
 from gameday.stack.live import Stack, open_stack
@@ -71,8 +72,8 @@ STARTS_WITHIN_S, STEP_WITHIN_S, ENDS_WITHIN_S = 60.0, 420.0, 420.0
 """A run may wait for five minutes until the job leaves the work to it."""
 
 LEFT_WITHIN_S = 30.0
-PREFECT_WITHIN_S = 60.0
-"""One question to Prefect's server, on a machine that has other things to do too."""
+PREFECT_PATIENCE_S = 60.0
+"""For each piece of an answer of Prefect's server, on a machine that has other things to do too."""
 WELL_WITHIN_S = 120.0
 
 
@@ -426,16 +427,7 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def _prefect(stack: Stack, method: str, path: str, body: Json = None) -> Any:
-    import urllib.request
-
-    request = urllib.request.Request(
-        stack.config.prefect.api_url + path,
-        None if body is None else json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-        method=method,
-    )
-    with urllib.request.urlopen(request, timeout=PREFECT_WITHIN_S) as answer:
-        return json.loads(answer.read())
+    return Api.of(stack.config.prefect).ask(method, path, body, PREFECT_PATIENCE_S)
 
 
 def _ask_worker(stack: Stack, test: str, params: Mapping[str, Json]) -> str:
@@ -448,7 +440,7 @@ def _ask_worker(stack: Stack, test: str, params: Mapping[str, Json]) -> str:
 def _state(stack: Stack, flow_run: str) -> str:
     try:
         return str(_prefect(stack, "GET", f"/flow_runs/{flow_run}")["state_type"])
-    except OSError:
+    except DriverError:
         return "unknown"
 
 

@@ -17,6 +17,7 @@ from gameday.stack.config import StackConfig, default_path, folder_of_tests, loa
 from gameday.state import ROOT
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
     from prefect.flows import Flow
 
 __all__ = ["register"]
@@ -25,16 +26,14 @@ __all__ = ["register"]
 def register(config: StackConfig) -> list[str]:
     """Create or update the work pool, the deployments and the automations; the names of both."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
     from prefect.schedules import Cron
 
     from deployments.automations import automate
     from flows import GENERAL, catalogue, general
     from tasks.telling import secret
 
-    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=config.prefect.work_pool, type="process"))
+    with get_client(sync_client=True) as client:
+        _pool(client, config.prefect.work_pool)
     own = catalogue()
     folders = {**dict.fromkeys(general(), GENERAL), **dict.fromkeys(own, folder_of_tests())}
     names = [_deploy(config, folder / f"{name}.py", "on-demand") for name, folder in folders.items()]
@@ -43,6 +42,19 @@ def register(config: StackConfig) -> list[str]:
     alert_url = config.prefect.alert_url
     opened = None if alert_url is None else SecretStr(revealed(alert_url, secret, "prefect.alert_url"))
     return [*names, *automate(opened)]
+
+
+def _pool(client: SyncPrefectClient, name: str) -> None:
+    """Create the work pool where there is none. One of the user's own stays as it is, whatever its type; who registers
+    need not have the right to make one then."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        with contextlib.suppress(ObjectAlreadyExists):  # its worker, which makes it too, was quicker
+            client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
 def _deploy(config: StackConfig, path: Path, name: str, schedule: Any = None) -> str:
@@ -65,9 +77,7 @@ def _deploy(config: StackConfig, path: Path, name: str, schedule: Any = None) ->
 def main() -> None:
     """Register, and print what was registered."""
     config = load()
-    os.environ.setdefault("PREFECT_API_URL", config.prefect.api_url)
-    if config.prefect.ca:
-        os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", config.prefect.ca)
+    config.prefect.applied(os.environ)
     for name in register(config):
         print(name)  # noqa: T201 - the command's answer
 

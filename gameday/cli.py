@@ -62,6 +62,8 @@ GARBAGE_EVERY = 50_000
 """Objects that are made until Python looks for garbage. After 700, its default, it would look through all that a
 command imports again and again: a tenth of what `gameday status` takes."""
 
+PREFECT_PATIENCE_S = 3.0
+
 HEARTBEAT_S = "30"
 """How often a flow tells Prefect that it lives; deployments/automations.py waits for it. Prefect takes no less."""
 
@@ -598,13 +600,14 @@ def _configuration() -> tuple[StackConfig | None, NotUp | None]:
 
 
 def _need_prefect(config: StackConfig) -> None:
-    """NotUp when the Prefect server does not answer."""
-    from gameday.drivers import http
+    """NotUp when the Prefect server does not answer, ConfigError when it does not let gameday in."""
+    from gameday.drivers.prefect_api import Api, Refused
     from gameday.errors import DriverError
-    from gameday.system.tls import Tls
 
     try:
-        http.Probe(f"{config.prefect.api_url}/health", timeout_s=3.0, tls=Tls(config.prefect.ca)).read()
+        Api.of(config.prefect).ask("POST", "/flows/filter", {"limit": 1}, PREFECT_PATIENCE_S)
+    except Refused as e:
+        raise ConfigError(f"[prefect]: {e}") from e
     except DriverError as e:
         raise NotUp(
             f"the Prefect server at {config.prefect.api_url} does not answer: {e}. Remedy: gameday up, or "
@@ -624,9 +627,7 @@ def _quiet_prefect(config: StackConfig | None) -> None:
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL"] = "CRITICAL"
     if config is not None:
-        os.environ["PREFECT_API_URL"] = config.prefect.api_url
-        if config.prefect.ca:
-            os.environ["PREFECT_API_SSL_CERT_FILE"] = config.prefect.ca
+        config.prefect.applied(os.environ)
 
 
 def _choose(names: list[str], variants: str, params: list[str], stack: Stack | None) -> Any:

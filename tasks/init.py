@@ -30,6 +30,8 @@ T = TypeVar("T")
 WITHIN_S = 60.0
 """For all that is asked of one server, whatever it or a library does."""
 
+PREFECT_PATIENCE_S = 3.0
+
 ENGINE = "unix:///var/run/docker.sock"
 PREFECT = "http://127.0.0.1:4200/api"
 PORTS = {"broker": (9092, 19092, 29092), "clickhouse": (8123,), "connect": (8083,), "prometheus": (9090,)}
@@ -133,6 +135,7 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         prefect_url=api,
         prefect_given=bool(asked.prefect),
         prefect_answers=_answers(api),
+        prefect_asks=_asks(api),
         troubles=troubles,
     )
 
@@ -189,7 +192,17 @@ def _answers(url: str) -> bool:
     from gameday.drivers.http import Probe
 
     try:
-        Probe(f"{url}/health", timeout_s=3.0).read()
+        Probe(f"{url}/health", timeout_s=PREFECT_PATIENCE_S).read()
     except GamedayError:
         return False
     return True
+
+
+def _asks(url: str) -> bool:
+    from gameday.drivers.prefect_api import Api, Refused
+
+    try:
+        Api(url).ask("POST", "/flows/filter", {"limit": 1}, PREFECT_PATIENCE_S)
+    except GamedayError as e:
+        return isinstance(e, Refused)
+    return False

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from compose.service import Service, python
 
-__all__ = ["environment", "server", "worker"]
+__all__ = ["USER", "auth_string", "environment", "server", "worker"]
+
+USER = "gameday"
 
 GAMEDAYS_WORKER = (
     *("-m", "prefect", "worker", "start", "--pool", "gameday", "--type", "process", "--with-healthcheck"),
@@ -23,11 +25,17 @@ STOP_S = 5.0
 """The server may wait for its clients when told to end; what it knows is in Postgres."""
 
 
-def environment(folder: Path, port: int) -> dict[str, str]:
+def auth_string(password: str) -> str:
+    """What the server demands of who asks it."""
+    return f"{USER}:{password}"
+
+
+def environment(folder: Path, port: int, password: str) -> dict[str, str]:
     """What every Prefect process of the stack shares; folder: its PREFECT_HOME."""
     return {
         "PREFECT_HOME": str(folder),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": auth_string(password),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_CLI_PROMPT": "false",
@@ -35,11 +43,17 @@ def environment(folder: Path, port: int) -> dict[str, str]:
     }
 
 
-def server(folder: Path, port: int, database: str, after: tuple[str, ...]) -> Service:
-    """database: URL of an existing, empty or Prefect's own database."""
+def server(folder: Path, port: int, database: str, password: str, after: tuple[str, ...]) -> Service:
+    """database: URL of an existing, empty or Prefect's own database.
+
+    Whoever may make flow runs can have any command run by the workers, as their user. So nobody on the machine may
+    without the password, and no web page of another origin may read an answer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
-        **environment(folder, port),
+        **environment(folder, port, password),
+        "PREFECT_SERVER_API_AUTH_STRING": auth_string(password),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",  # its own page's; the default is everybody's
         "PREFECT_API_DATABASE_CONNECTION_URL": database.replace("postgresql://", "postgresql+asyncpg://", 1),
         "PREFECT_SERVER_UI_API_URL": "/api",  # relative: the page works behind any forwarded port
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -65,6 +79,7 @@ def worker(
     folder: Path,
     home: Path,
     port: int,
+    password: str,
     health_port: int,
     env: Mapping[str, str],
     argv: Sequence[str] = GAMEDAYS_WORKER,
@@ -74,7 +89,7 @@ def worker(
     scratch = folder / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     settings = {
-        **environment(home, port),
+        **environment(home, port, password),
         "TMPDIR": str(scratch),  # the worker's runner uses <tmp>/runner_storage, which another user's may own
         "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_QUERY_S),
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",

@@ -61,8 +61,8 @@ PORTS = (
     "ALERTMANAGER_PORT",
 )
 SECRETS = (
-    *("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD", "S3_ADMIN_PASSWORD"),
-    *("S3_OFFLOAD_PASSWORD", "PAGER_TOKEN"),
+    *("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD", "PREFECT_PASSWORD"),
+    *("S3_ADMIN_PASSWORD", "S3_OFFLOAD_PASSWORD", "PAGER_TOKEN"),
 )
 """What stack.env holds; SUPERVISOR_SOCKET, STACK_FOLDER and what `places` says besides."""
 
@@ -120,7 +120,9 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
     found = [
         postgres.process(state, "gameday-postgres", port["GAMEDAY_PG"], "gameday", env["GAMEDAY_PG_PASSWORD"]),
         postgres.process(state, "platform-postgres", port["PLATFORM_PG"], "platform", env["PLATFORM_PG_PASSWORD"]),
-        prefect.server(home, port["PREFECT"], _history(env, "prefect"), after=("gameday-postgres",)),
+        prefect.server(
+            home, port["PREFECT"], _history(env, "prefect"), env["PREFECT_PASSWORD"], after=("gameday-postgres",)
+        ),
         toxiproxy.process(folder / "toxiproxy", port["TOXIPROXY"], _links(port)),
         kafka.process(folder / "kafka", _listeners(port), port["KAFKA_CONTROLLER"], cluster=str(state.root)),
         clickhouse.process(
@@ -132,12 +134,14 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
         _pager(folder / "pager", port["PAGER"]),
         _reconciler(folder / "reconciler", state),
         prefect.worker(
-            *("prefect-worker", folder / "prefect-worker", home, port["PREFECT"], port["PREFECT_WORKER"]),
+            *("prefect-worker", folder / "prefect-worker", home),
+            *(port["PREFECT"], env["PREFECT_PASSWORD"], port["PREFECT_WORKER"]),
             {**_flows_env(state), "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"},
         ),
         _seaweedfs(folder / "seaweedfs", port, env),
         prefect.worker(
-            *("offload-worker", folder / "offload-worker", home, port["PREFECT"], port["OFFLOAD_WORKER"]),
+            *("offload-worker", folder / "offload-worker", home),
+            *(port["PREFECT"], env["PREFECT_PASSWORD"], port["OFFLOAD_WORKER"]),
             _offload_env(env),
             ("-m", "pipelines.trades.offload.worker"),
             after=("prefect-server", "seaweedfs", "clickhouse"),
@@ -155,7 +159,7 @@ def processes(state: State, env: Mapping[str, str], replace: Mapping[str, Sequen
 def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
     """Service -> what must be done once it serves, before those after it start. All idempotent."""
     broker = f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}"
-    api = prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"]))
+    api = prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"]), env["PREFECT_PASSWORD"])
     return {
         "gameday-postgres": lambda: _databases(_history(env, "postgres"), "gameday", "prefect"),
         "platform-postgres": lambda: _databases(_platform(env, "postgres"), "platform", "lake"),

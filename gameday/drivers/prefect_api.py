@@ -1,22 +1,24 @@
-"""A job that is a deployment on a Prefect server, through its REST API: gameday's core does not import Prefect."""
+"""A Prefect server through its REST API, and a job that is a deployment on it: the core does not import Prefect."""
 
 from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Hindrance, JobRun, Json
-from gameday.stack.config import Http
+from gameday.stack.config import Http, PrefectConfig
+from gameday.system import address
 from gameday.system.http import Unanswered, ask
 from gameday.system.tls import PLAIN, Tls
 
-__all__ = ["Job"]
+__all__ = ["Api", "Job", "Refused"]
 
 ASK_WITHIN_S = 5.0
 """For one piece of an answer; twice as long for all of it."""
@@ -24,13 +26,87 @@ RUNS_MAX = 200
 """Prefect's own limit for one page; a run of a failure test sees a handful."""
 
 
+class Refused(DriverError):
+    """The server does not take who asks for one of its users."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """api_url: http://host:port/api. auth_string: what a server of one's own was started with, as
+    PREFECT_SERVER_API_AUTH_STRING. api_key: one of Prefect Cloud's. Where both are "", a user in the address counts.
+    """
+
+    api_url: Http
+    tls: Tls = PLAIN
+    auth_string: str = field(default="", repr=False)
+    api_key: str = field(default="", repr=False)
+
+    def ask(self, method: str, path: str, body: Json = None, patience_s: float | None = None) -> Any:
+        """One question. patience_s: for each piece of the answer; it is there within twice as long.
+
+        Raises Refused for 401 and 403, else DriverError.
+        """
+        patience_s = ASK_WITHIN_S if patience_s is None else patience_s
+        looks = method == "GET" or path.endswith(("/filter", "/count"))
+        what = f"{method} {self.api_url}{path}"
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **self._login}
+        try:
+            answer = ask(
+                method, f"{self.api_url}{path}", 2 * patience_s, patience_s=patience_s,
+                body=content, headers=headers, tls=self.tls,
+            )  # fmt: skip
+            if answer.status in (401, 403):
+                raise Refused(f"{what} answered {answer.status}: {self._not_let_in()}", definite=True)
+            if answer.status >= 400:
+                raise DriverError(
+                    f"{what} answered {answer.status}: {answer.body[:200]!r}", definite=answer.status < 500
+                )
+            return json.loads(answer.body) if answer.body else None
+        except (Unanswered, ValueError) as e:
+            sent = not isinstance(e, Unanswered) or e.sent
+            raise DriverError(f"{what}: {e}", definite=looks or not sent) from e
+
+    @classmethod
+    def of(cls, server: PrefectConfig) -> Api:
+        """gameday's own server, as [prefect] has it."""
+        login = server.auth_string.get_secret_value(), server.api_key.get_secret_value()
+        return cls(server.api_url, Tls(server.ca), *login)
+
+    @property
+    def _login(self) -> Mapping[str, str]:
+        if self.auth_string:
+            return {"Authorization": f"Basic {b64encode(self.auth_string.encode()).decode()}"}
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+    def _not_let_in(self) -> str:
+        if self.auth_string:
+            return (
+                "it does not take this auth_string. Remedy: auth_string, beside api_url in gameday.toml, as the "
+                "server's PREFECT_SERVER_API_AUTH_STRING has it"
+            )
+        if self.api_key:
+            return (
+                "it does not take this api_key, or gives it no right to this. Remedy: api_key, beside api_url in "
+                "gameday.toml, as Prefect Cloud gave it, and the workspace in api_url"
+            )
+        if address.of(self.api_url).user is not None:
+            return "it does not take the user and password in this address. Remedy: those of its auth string"
+        return (
+            "it wants to know who asks. Remedy: beside api_url in gameday.toml, auth_string as the server's "
+            "PREFECT_SERVER_API_AUTH_STRING has it, or api_key as Prefect Cloud gave it"
+        )
+
+
 @dataclass(frozen=True)
 class Job:
-    """api_url: http://host:port/api. deployment: "flow/deployment"."""
+    """deployment: "flow/deployment". All else: where its server is, and who asks there, as Api has it."""
 
     api_url: Http
     deployment: str
     tls: Tls = PLAIN
+    auth_string: str = field(default="", repr=False)
+    api_key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.deployment.count("/") != 1:
@@ -141,23 +217,7 @@ class Job:
         return str(self._ask("GET", f"/deployments/name/{quote(flow)}/{quote(name)}")["id"])
 
     def _ask(self, method: str, path: str, body: Json = None) -> Any:
-        looks = method == "GET" or path.endswith(("/filter", "/count"))
-        what = f"{method} {self.api_url}{path}"
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        try:
-            answer = ask(
-                method, f"{self.api_url}{path}", 2 * ASK_WITHIN_S, patience_s=ASK_WITHIN_S,
-                body=content, headers=headers, tls=self.tls,
-            )  # fmt: skip
-            if answer.status >= 400:
-                raise DriverError(
-                    f"{what} answered {answer.status}: {answer.body[:200]!r}", definite=answer.status < 500
-                )
-            return json.loads(answer.body)
-        except (Unanswered, ValueError) as e:
-            sent = not isinstance(e, Unanswered) or e.sent
-            raise DriverError(f"{what}: {e}", definite=looks or not sent) from e
+        return Api(self.api_url, self.tls, self.auth_string, self.api_key).ask(method, path, body)
 
 
 def _full(what: str, limit: int, taken: int) -> Iterator[Hindrance]:

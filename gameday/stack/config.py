@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -87,7 +87,7 @@ STREAM_GONE = (
     "(docs/records.md)"
 )
 
-SECRET = re.compile(r"secret|password|token|key|dsn|uri|url|history|clickhouse", re.IGNORECASE)
+SECRET = re.compile(r"secret|password|token|key|auth|dsn|uri|url|history|clickhouse", re.IGNORECASE)
 """Keys whose values are secrets, or addresses that may hold one."""
 
 
@@ -304,6 +304,10 @@ class PrefectConfig(Strict):
     """The Prefect server that gameday's flows report to, and when the night starts."""
 
     api_url: Http
+    auth_string: SecretStr = SecretStr("")
+    """What a server of one's own was started with, as PREFECT_SERVER_API_AUTH_STRING: user:password."""
+    api_key: SecretStr = SecretStr("")
+    """Of Prefect Cloud."""
     ca: str = ""
     """The PEM file of who signed the server's certificate, for Prefect's own client too."""
     ui_url: Http | None = None
@@ -313,6 +317,36 @@ class PrefectConfig(Strict):
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
     late_max_s: float = 900.0
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if sum(map(bool, (self.auth_string.get_secret_value(), self.api_key.get_secret_value(), self._in_address))) > 1:
+            raise ValueError("has more than one of auth_string, api_key and a user in api_url")
+        return self
+
+    @property
+    def _in_address(self) -> str:
+        at = address.of(self.api_url) if self.api_url else None
+        return "" if at is None or at.user is None else f"{at.user}:{at.password or ''}"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What Prefect's own clients and workers read: the server, and who asks there. The address is without user and
+        password, for Prefect writes it into logs."""
+        scheme, _, rest = self.api_url.partition("://")
+        found = {
+            "PREFECT_API_URL": f"{scheme}://{rest.rpartition('@')[2]}",
+            "PREFECT_API_AUTH_STRING": self.auth_string.get_secret_value() or self._in_address,
+            "PREFECT_API_KEY": self.api_key.get_secret_value(),
+            "PREFECT_API_SSL_CERT_FILE": self.ca,
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def applied(self, environment: MutableMapping[str, str]) -> None:
+        """Make Prefect's clients in this environment use this server alone; before Prefect is imported."""
+        for name in ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY"):  # another server's are not for this one
+            environment.pop(name, None)
+        environment.update(self.environment)
 
     @field_validator("ui_url")
     @classmethod

@@ -16,7 +16,9 @@ import pytest
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka, postgres, prefect
 from compose.service import Service, answers
+from gameday.stack.config import PrefectConfig
 from gameday.state import State
+from gameday.system.address import encoded
 from gameday.system.polling import until
 
 if TYPE_CHECKING:
@@ -132,12 +134,17 @@ def dsn(database: str) -> str:
 
 @pytest.fixture(scope="session")
 def prefect_api_url(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[str]:
-    """API URL of a running Prefect server on Postgres."""
+    """API URL, with user and password, of a running Prefect server on Postgres."""
     postgres.create_database(database, "prefect")
     folder: Path = tmp_path_factory.mktemp("prefect")
     (port,) = free_ports(1)
-    with serving(prefect.server(folder, port, database.rpartition("/")[0] + "/prefect", after=())):
-        yield f"http://127.0.0.1:{port}/api"
+    with serving(prefect.server(folder, port, database.rpartition("/")[0] + "/prefect", PASSWORD, after=())):
+        yield f"http://{prefect.USER}:{encoded(PASSWORD)}@127.0.0.1:{port}/api"
+
+
+def prefect_environment(api_url: str) -> dict[str, str]:
+    """What Prefect's own clients read of that address."""
+    return dict(PrefectConfig(api_url=api_url).environment)
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,19 @@ late."""
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from deployments.automations import automate
+from gameday.drivers.prefect_api import Api
 from gameday.system.polling import until
+from tests.contract.conftest import prefect_environment
 from tests.contract.sockets import Answering
 
 TOLD_WITHIN_S = 60.0
@@ -25,7 +26,9 @@ SILENT_S = 12.0
 
 def register(api_url: str, alert_url: str) -> list[str]:
     """In this process; what registers all as a user does is in test_deployments.py."""
-    with temporary_settings({PREFECT_API_URL: api_url}):
+    server = prefect_environment(api_url)
+    here = {PREFECT_API_URL: server["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: server["PREFECT_API_AUTH_STRING"]}
+    with temporary_settings(here):
         return automate(SecretStr(alert_url) if alert_url else None, SILENT_S)
 
 
@@ -44,10 +47,7 @@ class Prefect:
         self._url = api_url
 
     def ask(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read() or b"null")
+        return Api(self._url).ask("GET" if body is None else "POST", path, body)
 
     def run(self, *tags: str, deployed: bool = False) -> str:
         """A flow run that is Running, with nobody behind it; its id."""

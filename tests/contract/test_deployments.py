@@ -13,6 +13,7 @@ import pytest
 
 from flows import catalogue, general
 from gameday.state import ROOT
+from tests.contract.conftest import prefect_environment
 from tests.contract.test_automations import Prefect
 from tests.fakes import OWN_TEST, write_config
 
@@ -29,7 +30,7 @@ def registered(prefect_api_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def run(api_url: str, *argv: str, **env: str) -> str:
-    settings = {**os.environ, "PREFECT_API_URL": api_url, "PYTHONPATH": str(ROOT), **env}
+    settings = {**os.environ, **prefect_environment(api_url), "PYTHONPATH": str(ROOT), **env}
     done = subprocess.run([sys.executable, *argv], env=settings, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -29,10 +26,7 @@ def test_a_refused_password_is_an_error_that_does_not_tell_it(database: str) -> 
 
 
 def _post(api: str, path: str, body: Any) -> Any:
-    parts = urlsplit(api)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
-    connection.request("POST", parts.path + path, json.dumps(body), {"Content-Type": "application/json"})
-    return json.loads(connection.getresponse().read())
+    return prefect_api.Api(api).ask("POST", path, body)
 
 
 def test_a_job_is_triggered_and_its_runs_are_told(prefect_api_url: str) -> None:

@@ -133,6 +133,7 @@ def stack(broker: str, warehouse: str, client: Client, tmp_path_factory: pytest.
     names = dict.fromkeys(config.VARIABLE.findall(EXAMPLE.read_text()), "127.0.0.1:1")
     known = {"K2_BROKER": broker, "K2_CLICKHOUSE_URL": warehouse, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
     known |= {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/gameday", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
+    known["GAMEDAY_PREFECT_PASSWORD"] = "p"
     (folder / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in {**names, **known}.items()))
     yield open_stack(EXAMPLE, State(folder))
     client.command("DROP DATABASE k2")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from gameday.drivers.prefect_api import Job
+from gameday.drivers.prefect_api import Api, Job
 from gameday.system.polling import until
 
 WITHIN_S = 60.0
@@ -23,15 +21,7 @@ Ask = Callable[..., Any]
 @pytest.fixture
 def ask(prefect_api_url: str) -> Ask:
     """One request: method, path, body."""
-
-    def ask(method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(prefect_api_url + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read() or b"null")
-
-    return ask
+    return Api(prefect_api_url).ask
 
 
 def test_what_keeps_a_job_from_running_is_told(prefect_api_url: str, ask: Ask) -> None:

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from compose.ports import free_ports
@@ -27,6 +28,7 @@ from gameday.system.polling import until
 from gameday.system.process import Process
 from pipelines.trades.offload import flow
 from pipelines.trades.offload.worker import RUNS_AT_ONCE
+from tests.contract.conftest import PASSWORD, prefect_environment
 from tests.contract.sockets import nobody
 from tests.offloadrig import Offload, Servers, fired, names
 
@@ -54,7 +56,7 @@ class Platform:
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.trades.offload.flow"],
             cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": self._api, **self.offload.environment, **settings},
+            env={**os.environ, **prefect_environment(self._api), **self.offload.environment, **settings},
             capture_output=True,
             text=True,
         )
@@ -79,7 +81,8 @@ class Platform:
             "offload-worker",
             self._folder,
             self._folder,
-            int(self._api.rpartition(":")[2].removesuffix("/api")),
+            urlsplit(self._api).port or 0,
+            PASSWORD,
             self._health,
             {**self.offload.environment, "PREFECT_WORKER_QUERY_SECONDS": QUERY_S},
             ("-m", "pipelines.trades.offload.worker"),
@@ -122,7 +125,9 @@ class Platform:
 def platform(prefect_api_url: str, around: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Registered with an interval that no test lives to see, and a worker."""
     folder = tmp_path_factory.mktemp("platform")
-    with temporary_settings({PREFECT_API_URL: prefect_api_url}):
+    server = prefect_environment(prefect_api_url)
+    here = {PREFECT_API_URL: server["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: server["PREFECT_API_AUTH_STRING"]}
+    with temporary_settings(here):
         platform = Platform(prefect_api_url, Offload(around, next(names)), folder)
         platform.register(OFFLOAD_INTERVAL_S=NEVER_S)
         platform.start_worker()

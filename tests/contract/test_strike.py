@@ -23,7 +23,7 @@ from gameday.run import in_the_way
 from gameday.stack.live import Stack, open_stack
 from gameday.state import ROOT, State
 from gameday.system.polling import until
-from tests.contract.conftest import serving
+from tests.contract.conftest import PASSWORD, serving
 from tests.trades import TAPED
 
 WITHIN_S = 60.0
@@ -67,15 +67,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, prefect_api_url: str) -> Ite
     """A stack whose only job is the deployment export/hourly, served by a worker."""
     folder: Path = tmp_path_factory.mktemp("strike")
     (folder / "export_flow.py").write_text(FLOW)
-    port = urlsplit(prefect_api_url).port or 0
+    server = urlsplit(prefect_api_url).port or 0, PASSWORD
     (health,) = free_ports(1)
     service = prefect.worker(
-        "prefect-worker", folder / "worker", folder / "home", port, health, {"PYTHONPATH": str(ROOT)}
+        "prefect-worker", folder / "worker", folder / "home", *server, health, {"PYTHONPATH": str(ROOT)}
     )
     config = folder / "gameday.toml"
     config.write_text(CONFIG.format(api=prefect_api_url, health=f"http://127.0.0.1:{health}/health"))
     with serving(service):
-        env = {**os.environ, **prefect.environment(folder / "home", port)}
+        env = {**os.environ, **prefect.environment(folder / "home", *server)}
         argv = [sys.executable, "-c", textwrap.dedent(REGISTER), str(folder), "gameday"]
         subprocess.run(argv, env=env, cwd=ROOT, check=True, timeout=WITHIN_S)
         yield open_stack(config, State(folder / "state").ensure())

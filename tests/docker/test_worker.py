@@ -26,6 +26,7 @@ def test_a_deployment_runs_in_the_worker_and_passes(nights: Platform, tmp_path: 
         env={
             **os.environ,
             "PREFECT_API_URL": f"http://127.0.0.1:{nights.containers.env['PREFECT_PORT']}/api",
+            "PREFECT_API_AUTH_STRING": f"gameday:{nights.containers.env['PREFECT_PASSWORD']}",
             "PREFECT_HOME": str(tmp_path),
             "COLUMNS": "200",
         },

@@ -172,7 +172,7 @@ def test_a_deployment_does_the_same_through_the_worker(stack_state: State) -> No
         [prefect, "deployment", "run", "clickhouse-restart/on-demand", "-p", "how=sigkill", "--watch"],
         env={
             **os.environ,
-            "PREFECT_API_URL": config.prefect.api_url,
+            **config.prefect.environment,
             "PREFECT_HOME": str(stack_state.prefect),
             "COLUMNS": "200",
         },

@@ -21,10 +21,11 @@ import pytest
 
 from compose import supervisor
 from compose.ports import HIGHEST, RANGE, free, free_ports
-from compose.servers import alertmanager, kafka, postgres, prometheus, toxiproxy
+from compose.servers import alertmanager, kafka, postgres, prefect, prometheus, toxiproxy
 from compose.service import Service, answers
 from compose.trades.processes import PORTS, SECRETS, TOPICS
 from compose.up import clean, down, up
+from gameday.drivers.prefect_api import Api
 from gameday.errors import Busy, GamedayError
 from gameday.stack.config import read_env
 from gameday.state import State
@@ -258,25 +259,17 @@ def test_postgres_takes_its_password_and_no_other(env: Mapping[str, str], name: 
 def test_prefect_has_the_work_pool_and_serves_its_page_from_anywhere(env: Mapping[str, str]) -> None:
     """The pool exists and is of type process; the UI asks for the API by a relative path."""
     base = f"http://127.0.0.1:{env['PREFECT_PORT']}"
-    with urllib.request.urlopen(f"{base}/api/work_pools/gameday", timeout=10) as answer:
-        assert json.load(answer)["type"] == "process"
+    api = Api(f"{base}/api", auth_string=prefect.auth_string(env["PREFECT_PASSWORD"]))
+    assert api.ask("GET", "/work_pools/gameday")["type"] == "process"
     with urllib.request.urlopen(f"{base}/ui-settings", timeout=10) as answer:
         assert json.load(answer)["api_url"] == "/api"
 
 
 def test_the_next_nights_are_scheduled(env: Mapping[str, str]) -> None:
     """Prefect's scheduler has made runs of the nightly deployment for the nights to come."""
-    base = f"http://127.0.0.1:{env['PREFECT_PORT']}/api"
+    api = Api(f"http://127.0.0.1:{env['PREFECT_PORT']}/api", auth_string=prefect.auth_string(env["PREFECT_PASSWORD"]))
     wanted = {"flows": {"name": {"any_": ["nightly"]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-    request = urllib.request.Request(f"{base}/flow_runs/filter", data=json.dumps(wanted).encode())
-    request.add_header("Content-Type", "application/json")
-
-    def scheduled() -> list[Any]:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            found: list[Any] = json.load(answer)
-        return found
-
-    assert until(scheduled, WITHIN_S, every_s=0.5, what="a scheduled night")
+    assert until(lambda: api.ask("POST", "/flow_runs/filter", wanted), WITHIN_S, every_s=0.5, what="a scheduled night")
 
 
 def test_the_offload_runs_by_its_schedule(stack_state: State, env: Mapping[str, str]) -> None:

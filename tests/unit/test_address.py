@@ -98,6 +98,7 @@ def test_the_parts_of_the_stack_are_made_with_any_password(edited: Callable[...,
 def test_a_whole_address_in_one_name_is_checked_as_well(tmp_path: Path, name: str) -> None:
     """It is filled in as it is: who writes it encodes its password."""
     good = {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/g", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
+    good["GAMEDAY_PREFECT_PASSWORD"] = "p"
     good = {**good, "K2_PREFECT": "127.0.0.1:1", "DOCKER_HOST": "unix:///var/run/docker.sock"}
     assert config.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa%23ss@h:1/d"}))
     with pytest.raises(ConfigError, match=r"is 'postgresql://\*\*\*@h:1/d', which is no address") as raised:
@@ -264,7 +265,8 @@ def test_what_is_no_login_stays(text: str) -> None:
 def test_no_command_prints_a_password(tmp_path: Path, command: str, told: str) -> None:
     """No part of the platform answers: each error names an address; `status` alone is one line."""
     text = EMBEDDED.read_text().replace("http://127.0.0.1:", "http://monitor:hunter2@127.0.0.1:")
-    text = text.replace("ui_url = ", "# ").replace("hunter2@127.0.0.1:${PREFECT", "hunter2@127.0.0.1:1${PREFECT")
+    text = text.replace("ui_url = ", "# ").replace("auth_string = ", "# ")  # who asks stands in the address
+    text = text.replace("hunter2@127.0.0.1:${PREFECT", "hunter2@127.0.0.1:1${PREFECT")
     path = tmp_path / "gameday.toml"
     path.write_text(text)
     alerts = dict.fromkeys(("PROMETHEUS_URL", "ALERTMANAGER_URL"), "http://monitor:hunter2@127.0.0.1:1")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from gameday import ports
@@ -274,3 +275,46 @@ def test_check_tells_what_is_wrong_with_all_parts(tmp_path: Path, monkeypatch: p
         "components.db.probes.more: there is no 'dsk' in gameday/drivers. Did you mean disk",
     ):
         assert mistake in mistakes
+
+
+# ---- who asks Prefect --------------------------------------------------------------------------------------
+
+
+def test_prefects_clients_get_what_the_file_says_and_nothing_of_another_server() -> None:
+    """A user in the address is the auth string; the address that Prefect writes into its logs is without."""
+    server = config.PrefectConfig(api_url="https://me:p%40ss%20w@prefect.example/api", ca="/ca.pem")
+    environment = {"PREFECT_API_KEY": "pnu_another", "PREFECT_API_URL": "http://another/api", "HOME": "/h"}
+    server.applied(environment)
+    assert environment == {
+        "PREFECT_API_URL": "https://prefect.example/api",
+        "PREFECT_API_AUTH_STRING": "me:p@ss w",
+        "PREFECT_API_SSL_CERT_FILE": "/ca.pem",
+        "HOME": "/h",
+    }
+    key = config.PrefectConfig(
+        api_url="https://api.prefect.cloud/api/accounts/a/workspaces/w", api_key=SecretStr("pnu_1")
+    )
+    assert key.environment == {
+        "PREFECT_API_URL": "https://api.prefect.cloud/api/accounts/a/workspaces/w",
+        "PREFECT_API_KEY": "pnu_1",
+    }
+    assert "pnu_1" not in repr(key)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        'auth_string = "me:hunter2"\napi_key = "hunter2"',
+        'auth_string = "me:hunter2"\napi_url = "http://me:hunter2@127.0.0.1:1/api"',
+    ],
+)
+def test_who_asks_prefect_is_said_once(edited: Callable[[str, str], config.StackConfig], told: str) -> None:
+    """Else it would depend on who asks, which counts."""
+    old = 'api_url = "http://127.0.0.1:${PREFECT_PORT}/api"'
+    new = f"{told}\n{'' if 'api_url' in told else old}\n"
+    ours = 'auth_string = "gameday:${PREFECT_PASSWORD}"   # its page asks for it too\n'
+    text = EMBEDDED.read_text()
+    both = text[text.index(old) : text.index(ours) + len(ours)]
+    with pytest.raises(ConfigError, match=r"prefect: .*more than one of auth_string, api_key and a user") as raised:
+        edited(both, new)
+    assert "hunter2" not in str(raised.value)

@@ -33,6 +33,7 @@ VALUES = {
     "K2_POSTGRES": "postgresql://prefect:secret@127.0.0.1:1/prefect",
     "GAMEDAY_HISTORY": "postgresql://gameday:secret@127.0.0.1:1/gameday",
     "GAMEDAY_PREFECT": "http://127.0.0.1:1/api",
+    "GAMEDAY_PREFECT_PASSWORD": "p",
     "DOCKER_HOST": "unix:///nowhere/docker.sock",
 }
 

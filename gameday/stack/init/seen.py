@@ -186,7 +186,7 @@ class Rules:
 @dataclass(frozen=True)
 class Seen:
     """All of it. troubles: what could not be looked at, one sentence each. prefect_url: gameday's own server; given:
-    whether somebody said so; answers: whether it does."""
+    whether somebody said so; answers: whether it does; asks: whether it wants to know who one is."""
 
     name: str
     engine: Engine | None = None
@@ -197,4 +197,5 @@ class Seen:
     prefect_url: str = ""
     prefect_given: bool = False
     prefect_answers: bool = False
+    prefect_asks: bool = False
     troubles: Sequence[str] = ()

@@ -124,6 +124,13 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str]) -> Wri
         page.set("api_url", api, question="is this Prefect server gameday's own? It answers; the platform's is none.")
     else:
         page.set("api_url", api, question="where is gameday's own Prefect server? None answers here.")
+    if seen.prefect_asks:
+        page.set(
+            "auth_string",
+            "",
+            question="who asks? What the server's PREFECT_SERVER_API_AUTH_STRING says, by ${NAME} and export NAME; or "
+            "api_key instead.",
+        )
     roles = _roles(seen)
     page.rule("what a record is: docs/records.md")
     named = _named(streams)

@@ -51,6 +51,7 @@ class Theirs:
             "GAMEDAY_STATE": str(self.folder / "gameday"),
             "GAMEDAY_HISTORY": f"postgresql://{database}/gameday",
             "GAMEDAY_PREFECT": "http://127.0.0.1:4200/api",
+            "GAMEDAY_PREFECT_PASSWORD": "none, for the team's own server asks nobody",
             "PREFECT_API_URL": "http://127.0.0.1:4200/api",
             "PREFECT_HOME": str(self.folder / "prefect-client"),
             "K2_BROKER": "127.0.0.1:19092",
@@ -137,7 +138,8 @@ class Theirs:
             "WATERMARK_DSN": f"{inside}/prefect",
             "CLICKHOUSE_PASSWORD": PASSWORD,
         }
-        server = prefect.server(self.folder / "prefect-server", 4200, f"{inside}/prefect", after=())
+        server = prefect.server(self.folder / "prefect-server", 4200, f"{inside}/prefect", PASSWORD, after=())
+        open_to_all = {name: value for name, value in server.env.items() if not name.endswith("_AUTH_STRING")}
         server_argv = [EVERYWHERE if part == "127.0.0.1" else part for part in server.argv]
         store = seaweedfs.process(self.folder / "minio", ports, "k2-data", PASSWORD, PASSWORD, listen=EVERYWHERE)
         services = {
@@ -149,7 +151,7 @@ class Theirs:
             ),
             "minio": self._service(store, 21, (9000,)),
             "prefect-db": self._service(database, 30, (5432,)),
-            "prefect-server": self._container(server_argv, {**server.env}, 31, (4200,)),
+            "prefect-server": self._container(server_argv, open_to_all, 31, (4200,)),
             "prefect-worker": self._container([sys.executable, *POOL_WORKER], {**python, **theirs}, 32),
             "spark-iceberg": self._container(
                 [sys.executable, "-m", "tests.docker.theirs.engine"], {**python, **lake, **engine}, 40

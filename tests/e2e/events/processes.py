@@ -53,7 +53,7 @@ def _drawn(state: State) -> dict[str, str]:
     if known := read_env(state.env):
         return known
     env = {f"{name}_PORT": str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
-    env |= {f"{name}_PASSWORD": secrets.token_urlsafe(18) for name in ("GAMEDAY_PG", "SHOPS_PG")}
+    env |= {f"{name}_PASSWORD": secrets.token_urlsafe(18) for name in ("GAMEDAY_PG", "SHOPS_PG", "PREFECT")}
     env["SUPERVISOR_SOCKET"] = str(state.supervisor_socket)
     supervisor.write_private(state.env, "".join(f"{name}={value}\n" for name, value in env.items()))
     return env
@@ -75,7 +75,9 @@ def _services(
     listener = kafka.Listener("DIRECT", port["KAFKA"], port["KAFKA"])
     return [
         postgres.process(state, "gameday-postgres", port["GAMEDAY_PG"], "gameday", env["GAMEDAY_PG_PASSWORD"]),
-        prefect.server(folder / "prefect-server", port["PREFECT"], _gameday(env, "prefect"), after=()),
+        prefect.server(
+            folder / "prefect-server", port["PREFECT"], _gameday(env, "prefect"), env["PREFECT_PASSWORD"], after=()
+        ),
         postgres.process(state, "shops-postgres", port["SHOPS_PG"], "shops", env["SHOPS_PG_PASSWORD"]),
         kafka.process(folder / "kafka", (listener,), port["CONTROLLER"], cluster="web-events"),
         _own(folder / "web", "producer", port["WEB"], servers),
