@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.hosts._ports import Ports
 from gameday.model import Json
 from gameday.system.polling import until
 from gameday.system.process import STOPPED, Process, boot_id, descendants, families, listening, sockets
@@ -32,12 +33,6 @@ SHARED_WITHIN_S = 0.25
 
 ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace: the supervisor waits up to 10 s for a process to come or go."""
-
-SEEN_S = 0.05
-"""How long it is believed who listens where: one period of a probe."""
-
-NOBODY = frozenset({"nobody"})
-"""In place of the sockets of a port on which nobody listens: nobody holds it."""
 
 FREEZE_WITHIN_S = 2.0
 """Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
@@ -71,23 +66,6 @@ class _Look(Generic[T]):
             self.lock.release()
 
 
-@dataclass
-class _Ports:
-    """Who listens where, as it was seen last."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    owners: dict[str, tuple[Process, frozenset[str]]] = field(default_factory=dict)
-    _looked_s: float = -SEEN_S
-    _found: Mapping[int, frozenset[str]] = field(default_factory=dict)
-
-    def recent(self, port: int) -> frozenset[str]:
-        """The sockets that listen on a port, as at most SEEN_S ago: all probes of a tick share one look."""
-        with self.lock:
-            if time.monotonic() - self._looked_s >= SEEN_S:
-                self._found, self._looked_s = listening(), time.monotonic()
-            return self._found.get(port, NOBODY)
-
-
 @dataclass(frozen=True)
 class Host:
     """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Holds, Kill,
@@ -97,7 +75,7 @@ class Host:
     names: Mapping[str, str] = field(default_factory=dict)
     _look: _Look[Mapping[str, Json]] = field(default_factory=_Look, init=False, repr=False, compare=False)
     _walk: _Look[Mapping[int, Sequence[Process]]] = field(default_factory=_Look, init=False, repr=False, compare=False)
-    _ports: _Ports = field(default_factory=_Ports, init=False, repr=False, compare=False)
+    _ports: Ports = field(default_factory=Ports, init=False, repr=False, compare=False)
 
     # ---- Host ------------------------------------------------------------------------------------------------
 
