@@ -32,6 +32,8 @@ __all__ = ["END", "INTS", "Form", "Part", "Unfit", "canonical", "form", "read"]
 
 NULL_INT = NULL - (1 << 64)
 NULL_UUID = (NULL.to_bytes(8, "little") * 2).hex()
+NULL_MD5 = NULL_UUID
+"""Of an md5 the first half of the digits counts."""
 EPOCH_US = 946_684_800_000_000
 """Where Postgres' own time begins."""
 
@@ -63,7 +65,7 @@ class Part:
 
     @property
     def size(self) -> int:
-        return {"uuid": 16, "json": 0}.get(self.kind, 8)
+        return {"uuid": 16, "md5": 32, "json": 0}.get(self.kind, 8)
 
     @property
     def words(self) -> int:
@@ -112,7 +114,7 @@ def read(chunks: Iterable[bytes | bytearray | memoryview], parts: Sequence[Part]
     fixed = [part for part in parts if part.size]
     layout = [("fields", ">i2")]
     for number, part in enumerate(fixed):
-        layout += [(f"size{number}", ">i4"), (f"part{number}", f"V{part.size}" if part.kind == "uuid" else ">i8")]
+        layout += [(f"size{number}", ">i4"), (f"part{number}", ">i8" if part.size == 8 else f"V{part.size}")]
     shape = np.dtype(layout)
     rest, begun = b"", False
     texts: list[U64] = []
@@ -172,10 +174,11 @@ def _words(part: Part, raw: np.ndarray) -> list[U64]:
     if part.kind == "uuid":
         pairs = np.frombuffer(raw.tobytes(), "<u8").reshape(-1, 2)
         return [pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)]
-    numbers = raw.astype(np.int64)
     if part.kind == "md5":
-        numbers = np.where(numbers == NULL_INT, NULL_INT, numbers.byteswap())
-    elif part.kind == "time":
+        digits = np.frombuffer(raw.tobytes(), "S16").reshape(-1, 2)[:, 0].tobytes()
+        return [np.frombuffer(bytes.fromhex(digits.decode()), "<u8").astype(np.uint64)]
+    numbers = raw.astype(np.int64)
+    if part.kind == "time":
         numbers = np.where(numbers == INT64_MIN, NULL_INT, numbers + EPOCH_US)
     return [numbers.view(np.uint64)]
 
@@ -234,9 +237,8 @@ def _float(kind: Type, x: str, column: str) -> Form | None:
 def _text(kind: Type, x: str, column: str) -> Form | None:
     if column not in TEXTS and not column.startswith("enum"):
         return None
-    return Form(
-        _md5(f"convert_to({x}::text, 'UTF8')", f"{x}::text")
-    )  # md5 of a text is that of the database's encoding
+    # a text as it is sent: the connection's encoding is UTF-8, and md5 of the text would be that of the database's
+    return Form(_md5(f"textsend({x}::text)", f"{x}::text"))
 
 
 def _bytes(kind: Type, x: str, column: str) -> Form | None:
@@ -283,4 +285,4 @@ def _time(kind: Type, x: str, column: str) -> Form | None:
 
 
 def _md5(x: str, value: str) -> Part:
-    return Part(f"COALESCE(('x' || left(md5({x}), 16))::bit(64)::int8, {NULL_INT})", "md5", value)
+    return Part(f"COALESCE(md5({x}), '{NULL_MD5}')", "md5", value)

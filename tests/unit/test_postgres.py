@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Any
 
@@ -14,9 +15,9 @@ from gameday.errors import ConfigError, DriverError
 from gameday.model import EMPTY
 from gameday.records import gathered
 from gameday.records.gathered import Gathered
-from gameday.records.in_postgres import END, Part, read
+from gameday.records.in_postgres import END, Part, form, read
 from gameday.records.tallies import add, tallied, tally
-from gameday.records.types import Malformed
+from gameday.records.types import NULL, Malformed, Type, word_of_bytes
 from gameday.stack.live import _build, _driver_class
 from tests.trades import TRADES
 
@@ -122,6 +123,16 @@ def test_a_copy_is_read_however_it_is_cut(cut: int) -> None:
     ]
 
 
+def test_an_md5_is_the_word_of_its_bytes_and_a_missing_value_that_of_null() -> None:
+    """As the server writes it: 32 digits, of which the first half counts."""
+    words = [word_of_bytes(text) for text in (b"", b"buy")]
+    digits = [hashlib.md5(text).hexdigest().encode() for text in (b"", b"buy")]
+    missing = form(Type("text"), "note", "text").part.sql.split("'")[-2].encode()
+    whole = HEAD + b"".join(struct.pack(">hi32s", 1, 32, one) for one in [*digits, missing]) + END
+    (found,) = read([whole], [Part("a", "md5")])
+    assert found[0].tolist() == [*words, NULL]
+
+
 @pytest.mark.parametrize(
     "whole", [HEAD + ROW * 2, HEAD + ROW + ROW[:-3] + END, HEAD + struct.pack(">hiqi", 2, 8, 7, -1) + END, HEAD[:9]]
 )
@@ -134,15 +145,25 @@ def test_a_copy_that_breaks_off_or_has_another_shape_is_an_error(whole: bytes) -
 # ---- many groups at once ---------------------------------------------------------------------------------------------
 
 
-def test_many_groups_at_once_are_tallied_as_one_by_one() -> None:
-    """Repeats and conflicts among them, in any order."""
+@pytest.mark.parametrize("repeated", [True, False])
+def test_many_groups_at_once_are_tallied_as_one_by_one(repeated: bool) -> None:
+    """In any order: with repeats and conflicts among them; and with each key once in its group, but in several groups.
+    A group without records is absent."""
     random = np.random.default_rng(1)
     size = 5_000
-    groups = random.integers(0, 7, size)
+    groups = random.choice([0, 1, 2, 3, 5, 6, 90], size)
     keys = random.integers(0, 900, size).astype(np.uint64) << np.uint64(50)
+    if not repeated:
+        groups, keys = (
+            np.repeat([0, 1, 2, 3, 5, 6, 90], 700),
+            np.tile(np.arange(700, dtype=np.uint64) << np.uint64(54), 7),
+        )
+        order = random.permutation(len(keys))
+        groups, keys, size = groups[order], keys[order], len(keys)
     hashes = keys * np.uint64(3) + random.integers(0, 2, size).astype(np.uint64)
     found = tallied(groups, keys, hashes)
-    for group in range(7):
+    assert list(found) == [0, 1, 2, 3, 5, 6, 90]
+    for group in found:
         mine = groups == group
         one = tally(keys[mine].view(np.int64), hashes[mine], keys=keys[mine])
         told = found[group]
@@ -153,7 +174,7 @@ def test_many_groups_at_once_are_tallied_as_one_by_one() -> None:
             one.conflicts,
             one.key_sum,
         )
-        assert one.conflicts > 10
+        assert (one.conflicts > 10) is repeated
     assert tallied(groups[:0], keys[:0], hashes[:0]) == {}
 
 
