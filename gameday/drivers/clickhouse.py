@@ -67,7 +67,7 @@ BUCKET_KEYS = 12_000_000
 RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
 
-KEY, ROW, KNOWN = "`hash of the key`", "`hash of the row`", "`groups of the window`"
+KEY, ROW, KNOWN, COUNTS = "`hash of the key`", "`hash of the row`", "`groups of the window`", "`in the window`"
 """Names in a query: one that a column has too would stand for it in the query's conditions."""
 
 PAIR = f"if(min({ROW}) = max({ROW}), min({ROW}), min({ROW}) + max({ROW}))"
@@ -240,6 +240,21 @@ class _Number:
     column: str | None = None
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """A window as SQL. range: what belongs to the stream, between the lowest and the highest bound of all groups. own:
+    the record is within its own group's bounds; "": `range` says so already. wide: whether at least half of the ids up
+    to the highest are in the window."""
+
+    range: str
+    own: str = ""
+    wide: bool = False
+
+    @property
+    def inside(self) -> str:
+        return f"{self.range} AND {self.own}" if self.own else self.range
+
+
 @dataclass
 class Hop:
     """A table of records.
@@ -307,12 +322,12 @@ class Hop:
 
     def sums(self, window: Window) -> Sequence[Digest]:
         """As `digest`, in one scan: rows that repeat a record are counted and summed again."""
-        return self._digests(window, self._summed)
+        return self._digests(window, self._scanned)
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """The stream in the table behind and in the table; for a log also "offsets": the places of the same records,
         groups (topic, partition)."""
-        return self._digests(window, self._exact)
+        return self._digests(window, lambda shape, table, bounds: self._exact(shape, table, bounds.inside))
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
         """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
@@ -478,25 +493,39 @@ class Hop:
         found = self._server.rows(sql, within_s)
         return {tuple(map(str, group)): int(head) for *group, head, rows in found if rows and all(group)}
 
-    def _digests(self, window: Window, tallied: Callable[[_Shape, str, str], dict[Group, Tally]]) -> Sequence[Digest]:
+    def _digests(self, window: Window, tallied: Callable[[_Shape, str, _Bounds], dict[Group, Tally]]) -> list[Digest]:
         found = []
         for table, view in ((self.raw, "raw"), (self.table, KINDS.get(self.kind, self.kind))):
             if table is not None:
-                groups = tallied(self._shape(table), table, self._inside(window, table))
+                groups = tallied(self._shape(table), table, self._bounds(window, table))
                 found.append(Digest(self.stream.name, self.name, view, groups))
         if self.log:
             topic, partition, offset = (self.log[name] for name in ("topic", "partition", "offset"))
             hashed = row_hash([f"toUInt64({offset})"])
             places = _Shape((topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed)
-            where = _fitting(self._shape(self.table), self._inside(window, self.table))
-            found.append(Digest("offsets", self.name, "raw", tallied(places, self.table, where)))
-        return tuple(found)
+            bounds = self._bounds(window, self.table)
+            bounds = replace(bounds, range=_fitting(self._shape(self.table), bounds.range))
+            found.append(Digest("offsets", self.name, "raw", tallied(places, self.table, bounds)))
+        return found
+
+    def _scanned(self, shape: _Shape, table: str, bounds: _Bounds) -> dict[Group, Tally]:
+        """One scan. Where most rows are in the window, each figure has the condition: to leave a few rows out of each
+        block the server would copy all columns of it."""
+        if not (bounds.wide and bounds.own):
+            return self._summed(shape, table, bounds.inside)
+        condition = f"(({_fitting(shape, bounds.own)}) AS {COUNTS})"
+        figures = [f"countIf({condition})", f"countIf({COUNTS})"]
+        figures += [f"{name}If({sql}, {COUNTS})" for name, sql in _figures(shape)]
+        return self._tallied(shape, table, bounds.range, figures)
 
     def _summed(self, shape: _Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
-        """One scan, without grouping by key. Sums of UInt64 wrap. keys: SQL of how many keys there are."""
+        """One scan, without grouping by key. keys: SQL of how many keys there are."""
+        figures = ["count()", keys, *(f"{name}({sql})" for name, sql in _figures(shape))]
+        return self._tallied(shape, table, _fitting(shape, where), figures)
+
+    def _tallied(self, shape: _Shape, table: str, where: str, figures: Sequence[str]) -> dict[Group, Tally]:
         by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
-        figures = f"count(), {keys}, min({shape.id}), max({shape.id}), sum({shape.row}), sum({shape.key})"
-        sql = f"SELECT {', '.join([*shape.groups, figures])} FROM {table} WHERE {_fitting(shape, where)}{by}"
+        sql = f"SELECT {', '.join([*shape.groups, *figures])} FROM {table} WHERE {where}{by}"
         return {
             tuple(map(str, group)): Tally(rows, distinct, lo, hi, total, key_sum=key_sum)
             for *group, rows, distinct, lo, hi, total, key_sum in self._asked(sql)
@@ -617,39 +646,44 @@ class Hop:
         return f"arrayStringConcat(arrayFilter(t -> t != '', [{', '.join(told)}]), ', ')" if told else "''"
 
     def _inside(self, window: Window, table: str) -> str:
-        """SQL: the record is in the window. A group's bounds are found by its hash, however many groups there are."""
-        belongs = self._belongs
+        """SQL: the record is in the window."""
+        return self._bounds(window, table).inside
+
+    def _bounds(self, window: Window, table: str) -> _Bounds:
+        """A group's bounds are found by its hash, however many groups there are."""
         groups = {group: (window.lo.get(group, 0), hi) for group, hi in window.hi.items()}
         if not groups:
-            return "false"
+            return _Bounds("false")
         lows, highs = (min(lo for lo, _ in groups.values()), max(hi for _, hi in groups.values()))
         number = self._number(table)
-        found = [belongs, f"{number.sql} > {lows}", f"{number.sql} <= {highs}"]
+        found = [self._belongs, f"{number.sql} > {lows}", f"{number.sql} <= {highs}"]
         if number.column is not None and lows > 0:  # for the table's index
             found.append(f"{number.column} >= fromUnixTimestamp64Micro(toInt64({lows}))")
         if len(groups) == 1:
             (group,) = groups
-            return " AND ".join([*found, *(same(sql, text) for sql, text in zip(self._groups, group, strict=True))])
-        texts = [f"[{', '.join(map(literal, column))}]" for column in zip(*groups, strict=True)]
-        names = ", ".join(f"t{n}" for n in range(len(texts)))
+            found += [same(sql, text) for sql, text in zip(self._groups, group, strict=True)]
+            return _Bounds(" AND ".join(found))
+        names = ", ".join(f"t{n}" for n in range(len(self._groups)))
+        texts = ", ".join(_array(map(literal, column), "String") for column in zip(*groups, strict=True))
         # as answers, for a long array that stands in the condition is written out again and again as it is planned
-        known = f"(SELECT arrayMap(({names}) -> cityHash64({names}), {', '.join(texts)})) AS {KNOWN}"
+        known = f"(SELECT arrayMap(({names}) -> cityHash64({names}), {texts})) AS {KNOWN}"
         own = f"cityHash64({', '.join(f'toString({sql})' for sql in self._groups)})"  # of an Enum it hashes the number
+        bounds = []
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
-            bounds = f"(SELECT CAST([{', '.join(str(bound[place]) for bound in groups.values())}] AS Array(Int64)))"
-            found.append(f"{number.sql} {sign} transform({own}, {known}, {bounds}, toInt64({none}))")
+            listed = f"(SELECT {_array((str(bound[place]) for bound in groups.values()), 'Int64')})"
+            bounds.append(f"{number.sql} {sign} transform({own}, {known}, {listed}, toInt64({none}))")
             known = KNOWN
-        return " AND ".join([*found, *self._hint(groups, number.sql)])
+        inside = sum(hi - lo for lo, hi in groups.values())
+        wide = lows < 0 or sum(lo for lo, _ in groups.values()) < inside
+        hint = [] if wide else self._hint(groups, inside, number.sql)
+        return _Bounds(" AND ".join([*found, *hint]), " AND ".join(bounds), wide)
 
-    def _hint(self, groups: Mapping[Group, tuple[int, int]], number: str) -> list[str]:
-        """The same for the table's index, where the fields are columns: the ranges of ids that can hold any."""
+    def _hint(self, groups: Mapping[Group, tuple[int, int]], inside: int, number: str) -> list[str]:
+        """The same for the table's index, where the fields are columns: the ranges of ids that can hold any. inside:
+        how many ids are in the window."""
         plain = (*self._groups, number)
         if not all(IDENTIFIER.fullmatch(sql) for sql in plain):
             return []
-        lows = [lo for lo, _ in groups.values()]
-        inside = sum(hi - lo for lo, hi in groups.values())
-        if min(lows) < 0 or sum(lows) < inside:
-            return []  # it would spare less than half of the rows, and takes time where groups are many
         width = max(8192, inside // RANGES_MAX)
         ranges = [
             (*map(literal, group), str(part))
@@ -782,6 +816,16 @@ def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequen
         name: np.array(column, dtype=str if name in texts else np.int64)
         for name, column in zip(names, columns, strict=True)
     }
+
+
+def _figures(shape: _Shape) -> list[tuple[str, str]]:
+    """Aggregates and what they are of. Sums of UInt64 wrap."""
+    return [("min", shape.id), ("max", shape.id), ("sum", shape.row), ("sum", shape.key)]
+
+
+def _array(values: Iterable[str], kind: str) -> str:
+    """An array as one literal, which the server reads in a fraction of the time that ten thousand take."""
+    return f"CAST({literal('[' + ','.join(values) + ']')} AS Array({kind}))"
 
 
 def _fitting(shape: _Shape, where: str) -> str:

@@ -283,6 +283,35 @@ def test_ten_thousand_groups_are_one_question(client: Client, warehouse: str) ->
     assert [sums[group].rows for group in groups] == [1 + n % 2 for n in range(10_000)]
 
 
+@pytest.mark.parametrize(("lo", "wide"), [(3, True), (15, False)], ids=["most rows", "few rows"])
+def test_sums_count_what_is_in_each_group_s_own_bounds_and_fits(
+    client: Client, warehouse: str, lo: int, wide: bool
+) -> None:
+    """Whichever way the server leaves the others out, and whatever the groups are called; a group that the window
+    doesn't name has no tally."""
+    client.command(
+        f"CREATE TABLE trades.bounds{lo} (side String, n Nullable(Int64), cost Nullable(String)) ENGINE = Memory"
+    )
+    names = ["a'b", "c\\d", "e\nf\tg", "ü", "[x,y]", "other"]
+    rows = [(side, n, "1.50" if n % 5 else "free") for side in names for n in range(1, 31)]
+    client.insert(f"trades.bounds{lo}", [*rows, ("ü", None, "1.50")], column_names=["side", "n", "cost"])
+    mistakes: list[str] = []
+    given = {"key": ["side", "n"], "group": ["side"], "sequence": "n", "fields": {"cost": "decimal(2)"}}
+    of = stream("costs", {**given, "hops": ["a", "b"], "visible": "b", "path": ["x"]}, ["a", "b"], mistakes)
+    assert of is not None, mistakes
+    hop = Hop(warehouse, "append", f"trades.bounds{lo}", of, name="costs")
+    named: list[Group] = [(side,) for side in names[:-1]]
+    window = Window({g: lo + at for at, g in enumerate(named)}, {g: 30 - at for at, g in enumerate(named)})
+    assert hop._bounds(window, hop.table).wide is wide
+    (sums,), (exact,) = hop.sums(window), hop.digest(window)
+    assert sums.groups == exact.groups
+    assert [t.key_sum for t in sums.groups.values()] == [exact.groups[g].key_sum for g in sums.groups]
+    right = {g: [n for n in range(window.lo[g] + 1, window.hi[g] + 1) if n % 5] for g in named}
+    assert {g: (t.rows, t.lo, t.hi) for g, t in sums.groups.items()} == {
+        g: (len(ids), ids[0], ids[-1]) for g, ids in right.items()
+    }
+
+
 def test_a_window_far_inside_reads_little_of_the_table(client: Client, warehouse: str) -> None:
     """The table's index finds the ranges of ids."""
     client.command("CREATE TABLE trades.large AS trades.bronze ENGINE = MergeTree ORDER BY (venue, symbol, trade_id)")
