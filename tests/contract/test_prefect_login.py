@@ -14,6 +14,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -197,7 +198,8 @@ def test_a_work_pool_of_the_users_own_stays_as_it_is_and_runs_the_tests(bare: st
     assert PASSWORD not in " ".join(worker.argv)
     with serving(worker):
         made = api.ask("GET", "/deployments/name/crash/on-demand")["id"]
-        run = api.ask("POST", f"/deployments/{made}/create_flow_run", {"parameters": {"stack": "/no/such.toml"}})["id"]
+        wanted = {"parameters": {"stack": "/no/such.toml", "component": "broker"}}
+        run = api.ask("POST", f"/deployments/{made}/create_flow_run", wanted)["id"]
 
         def ended() -> Any:
             found = api.ask("GET", f"/flow_runs/{run}")
@@ -260,8 +262,10 @@ class Forwarding(BaseHTTPRequestHandler):
             try:
                 with urlopen(request, timeout=10) as answer:
                     status, data = answer.status, answer.read()
-            except OSError as e:
-                status, data = getattr(e, "code", 502), b"{}"
+            except HTTPError as e:
+                status, data = e.code, e.read()
+            except OSError:
+                status = 502
         self.send_response(status)
         if status != 204:
             self.send_header("Content-Type", "application/json")
