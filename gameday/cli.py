@@ -136,10 +136,14 @@ def init(
     connect: Annotated[str, typer.Option(metavar="URL", help="Kafka Connect's REST: http://host:8083")] = "",
     prometheus: Annotated[str, typer.Option(metavar="URL", help="http://host:9090")] = "",
     prefect: Annotated[str, typer.Option(metavar="URL", help="gameday's own Prefect server.")] = "",
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Judge by records that gameday writes, and declare none of the platform's.")
+    ] = False,
 ) -> None:
     """Look at a running platform and write a gameday.toml for it: every guess with where it is from, and a QUESTION
     where only you know. Nothing of the platform is changed. Exit 3 when its records are not yet as the file says."""
     from gameday.reports.found import found
+    from gameday.stack.init.written import OWN_TESTS
     from tasks.init import Asked, look_again, looked, text_of
 
     path = Path(os.environ.get("GAMEDAY_CONFIG") or "gameday.toml").resolve()
@@ -151,7 +155,8 @@ def init(
             raise ConfigError(f"{path} is there already. Remedy: gameday --config OTHER init, or move it away")
         typer.confirm(f"{path} is there already. Overwrite it?", abort=True)
     _writable(path)
-    page = text_of(looked(asked, path.parent.name, lambda line: out.print(line)))
+    page = text_of(looked(asked, path.parent.name, lambda line: out.print(line)), canary)
+    path.with_name(OWN_TESTS).mkdir(exist_ok=True)
     path.write_text(page.text, encoding="utf-8")
     out.print(f"{path} is written, with {len(page.questions)} questions:")
     for question in page.questions:

@@ -15,7 +15,8 @@ from typing import TypeVar
 from gameday.errors import ConfigError, GamedayError, NotUp
 from gameday.model import Json
 from gameday.stack.config import parse
-from gameday.stack.init.seen import Broker, Connectors, Engine, Rules, Seen, Store
+from gameday.stack.init.canary import canary
+from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Rules, Seen, Store
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, kind_of, written
 from gameday.stack.live import Stack
@@ -23,7 +24,7 @@ from gameday.state import State
 from gameday.system import address
 from gameday.system.asking import answer
 
-__all__ = ["Asked", "look_again", "looked", "text_of"]
+__all__ = ["Asked", "found_at", "look_again", "looked", "text_of"]
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ PREFECT_PATIENCE_S = 3.0
 
 ENGINE = "unix:///var/run/docker.sock"
 PREFECT = "http://127.0.0.1:4200/api"
-PORTS = {"broker": (9092, 19092, 29092), "clickhouse": (8123,), "connect": (8083,), "prometheus": (9090,)}
+PORTS = {"broker": (9092, 9094, 19092, 29092), "clickhouse": (8123,), "connect": (8083,), "prometheus": (9090,)}
 """Where each kind of server listens, as its image has it."""
 
 
@@ -91,7 +92,7 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         return found[0]
 
     engine = _engine(asked, ask)
-    at = dict(_found_at(engine)) if engine else {}
+    at = dict(found_at(engine)) if engine else {}
     stores: list[Store] = []
     if url := asked.clickhouse or at.get("clickhouse", ""):
         from tasks.inventory.clickhouse import clickhouse
@@ -140,15 +141,24 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
     )
 
 
-def text_of(seen: Seen) -> Written:
-    """The file. Raises NotUp where nothing was seen that it could be about."""
+def text_of(seen: Seen, own: bool = False) -> Written:
+    """The file. own: with the canary's stream, and none of the platform's. Raises NotUp where nothing was seen that it
+    could be about."""
     if seen.engine is None and seen.broker is None and not seen.stores:
         why = f": {'; '.join(seen.troubles)}" if seen.troubles else ""
         raise NotUp(
             f"nothing was found to write about{why}. Remedy: --project, --kafka, --clickhouse or --postgres says where "
             "the platform is"
         )
-    return written(seen, *guessed(seen))
+    streams, aside = guessed(seen)
+    if not own:
+        return written(seen, streams, aside)
+    tried = [canary(seen, stream) for stream in streams]
+    made = next((one for one in tried if not isinstance(one, str)), None)
+    if made is None:
+        why = "; ".join(map(str, tried)) or "no message of a topic was found in a table"
+        raise NotUp(f"nothing was found that a canary could be like: {why}. Remedy: docs/canary.md, by hand")
+    return written(seen, streams, aside, made)
 
 
 def look_again(page: Written, path: Path) -> Sequence[Mapping[str, Json]]:
@@ -169,18 +179,27 @@ def _engine(asked: Asked, ask: Callable[[str, Callable[[], Engine]], Engine | No
     return ask(f"the Docker engine at {url}", lambda: engine(url, asked.project))
 
 
-def _found_at(engine: Engine) -> Mapping[str, str]:
-    """Kind -> where its server is reached from here: at a published port, else at its container's own address."""
-    found: dict[str, str] = {}
+def found_at(engine: Engine) -> Mapping[str, str]:
+    """Kind -> where its server is reached from here: all brokers, else the first of its kind."""
+    found: dict[str, list[str]] = {}
     for one in engine.containers:
         kind = kind_of(one)
-        for port in PORTS.get(kind, ()) if one.runs else ():
-            inside = next((ip for ip in one.networks.values() if ip), "")
-            place = one.published.get(port) or (f"{inside}:{port}" if inside and port in one.exposed else "")
-            if place:
-                found.setdefault(kind, place if kind == "broker" else f"http://{place}")
-                break
-    return found
+        if kind in PORTS and one.runs and (place := _reached(one, kind)):
+            found.setdefault(kind, []).append(place)
+    return {kind: ",".join(places) if kind == "broker" else f"http://{places[0]}" for kind, places in found.items()}
+
+
+def _reached(one: Container, kind: str) -> str:
+    """At a published port; else at its container's own address. "": nowhere. The only port of a broker may have any
+    number, for it has to be another one than inside."""
+    ports = PORTS[kind]
+    published = [one.published[port] for port in ports if port in one.published]
+    if not published and kind == "broker" and len(one.published) == 1:
+        published = [*one.published.values()]
+    if published:
+        return published[0]
+    inside = next((ip for ip in one.networks.values() if ip), "")
+    return next((f"{inside}:{port}" for port in ports if inside and port in one.exposed), "")
 
 
 def _api(url: str) -> str:

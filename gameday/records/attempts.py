@@ -19,10 +19,26 @@ from gameday.model import Outcome, Sent
 from gameday.records.declaration import Stream
 from gameday.records.types import EPOCH
 
-__all__ = ["NAMES", "Attempt", "Book", "Reader", "filled", "misnamed", "named", "now_us", "templates", "values"]
+__all__ = [
+    "MOMENT",
+    "NAMES",
+    "PLACE",
+    "Attempt",
+    "Book",
+    "Reader",
+    "filled",
+    "misnamed",
+    "named",
+    "now_us",
+    "templates",
+    "values",
+]
 
 NAMES = ("n", "key", "uuid", "now", "now_ms", "now_s", "group")
 """What a template may name: {n} is the record's number, {key} the prefix, the group and the number, {now} ISO 8601."""
+
+MOMENT = frozenset(("now", "now_ms"))
+"""The same time in two forms: an attempt's is of whole milliseconds."""
 
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

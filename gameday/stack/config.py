@@ -736,6 +736,7 @@ def _canary_mistakes(
     ]
     used = {name: attempts.named(template) for name, template in templates.items()}
     written = {name for text in texts for name in attempts.named(text)}
+    written |= attempts.MOMENT if written & attempts.MOMENT else set()
     found += [
         f"canary.fields.{field} is {templates[field]!r}, but nothing that is written has {{{name}}}. Remedy: put it "
         "into the template"

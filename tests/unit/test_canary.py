@@ -231,6 +231,12 @@ def test_it_never_writes_more_than_it_was_told(tmp_path: Path) -> None:
     assert all(a.outcome is Outcome.DONE for a in found)
 
 
+def test_its_times_are_whole_milliseconds(tmp_path: Path) -> None:
+    """A column that holds no more must have the time that was attempted."""
+    found, _, _ = flown(tmp_path, lambda n: Sent(Outcome.DONE), at_most=7)
+    assert [a.at_us % 1000 for a in found] == [0] * 7
+
+
 def test_what_a_driver_raises_is_unknown(tmp_path: Path) -> None:
     """Nothing says what became of the record."""
 

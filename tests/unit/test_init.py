@@ -20,7 +20,7 @@ import pytest
 
 from gameday import cli
 from gameday.drivers.kafka.wire import LATEST
-from gameday.errors import ConfigError, DriverError
+from gameday.errors import ConfigError, DriverError, NotUp
 from gameday.records.declaration import Stream
 from gameday.records.paths import Message
 from gameday.stack.config import StackConfig, parse
@@ -43,6 +43,7 @@ from gameday.stack.init.seen import (
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, written
 from gameday.system.http import Answer
+from tasks.init import found_at, text_of
 from tasks.inventory import engine as engines
 from tasks.inventory import kafka as inventory
 from tasks.inventory import prometheus as alerting
@@ -470,6 +471,147 @@ def test_a_connector_is_a_probe_of_connect_with_what_it_does(tmp_path: Path) -> 
     assert "7 more connectors were not looked into" in told
     bare = replace(seen, engine=None, connect=Connectors("http://127.0.0.1:8083", []))
     assert made(bare, tmp_path)[2]["components"]["connect"]["probes"]["rest"]["driver"] == "http"
+
+
+# ---- the canary ------------------------------------------------------------------------------------------------------
+
+
+def people() -> Seen:
+    """The same events with who they are about."""
+    seen = web()
+    assert seen.broker is not None
+    (topic,), (store,) = seen.broker.topics, seen.stores
+    (table,) = store.tables
+    who = [f"anna.{n % 40}@example.org" for n in range(NUMBER)]
+    messages = [
+        replace(
+            one,
+            key=mail.encode(),
+            value=json.dumps({**json.loads(one.value or b""), "mail": mail, "note": f"for {mail}"}).encode(),
+        )
+        for one, mail in zip(topic.messages, who, strict=True)
+    ]
+    rows = [{**row, "visitor": mail} for row, mail in zip(table.rows, who, strict=True)]
+    table = replace(table, rows=rows, columns={**table.columns, "visitor": "text"})
+    return replace(seen, broker=broker(replace(topic, messages=messages)), stores=[replace(store, tables=[table])])
+
+
+def flying(seen: Seen, tmp_path: Path) -> tuple[StackConfig, Mapping[str, Any]]:
+    """The file with a canary alone."""
+    text = text_of(seen, own=True)
+    raw = tomllib.loads(text.text)
+    assert any("may gameday write such records into" in question for question in text.questions)
+    return parse(raw, text.secrets, tmp_path / "gameday.toml"), raw
+
+
+def test_a_canary_is_like_a_message_and_tells_of_nobody(tmp_path: Path) -> None:
+    """Key, time and the field with the most texts are its own; every hop tells its records by that; free text isn't
+    copied; what is left is as a message has it."""
+    config, raw = flying(people(), tmp_path)
+    body = json.loads(raw["canary"]["text"])
+    assert body == {
+        "event_id": "{uuid}", "event_type": "view", "happened": "{now}", "geo_location": body["geo_location"],
+        "purchase_amount": body["purchase_amount"], "mail": "{key}", "note": "gameday",
+    }  # fmt: skip
+    assert "anna" not in str(raw)
+    assert raw["canary"]["fields"] == {
+        "event_id": "{uuid}", "kind": "view", "visitor": "{key}", "lat": str(body["geo_location"]["lat"]),
+        "amount": str(body["purchase_amount"]),
+    }  # fmt: skip
+    assert raw["canary"]["key"] == "{key}"
+    assert raw["streams"]["canary"]["hops"] == ["canary", "log", "events"]
+    assert raw["hops"]["log"]["where"] == {"mail": "gameday-*"}
+    assert raw["hops"]["events"]["where"] == "visitor LIKE 'gameday-%'"
+    assert (of(config).key, of(config).time, of(config).counted) == (("event_id",), "happened", False)
+
+
+def test_a_canary_of_counted_records_has_numbers_of_its_own(tmp_path: Path) -> None:
+    """A number stays a number, and no group is a real one's."""
+    config, raw = flying(counted(), tmp_path)
+    assert '"nr": {n}' in raw["canary"]["text"]
+    assert '"at": {now_ms}000' in raw["canary"]["text"]
+    assert raw["streams"]["canary"]["key"] == ["store", "id"]
+    assert "group" not in raw["streams"]["canary"]
+    assert "gapless" not in raw["streams"]["canary"]
+    assert raw["hops"]["log"]["where"] == {"shop": "gameday-*"}
+    assert of(config).counted
+
+
+def test_a_canary_of_one_of_several_shapes(tmp_path: Path) -> None:
+    """The first topic's; what only its name tells is a text."""
+    _, raw = flying(venues(), tmp_path)
+    assert raw["canary"]["topic"] == "market.trades.binance.raw"
+    assert raw["canary"]["fields"]["venue"] == "binance"
+    assert json.loads(raw["canary"]["text"].replace("{now_ms}", "0"))["s"] == "{key}"
+
+
+def wrapped() -> Seen:
+    """The same with JSON in a text."""
+    seen = counted()
+    assert seen.broker is not None
+    (topic,) = seen.broker.topics
+    bodies = [{"payload": (one.value or b"").decode()} for one in topic.messages]
+    return replace(
+        seen, broker=broker(replace(topic, messages=[message("orders", n, body) for n, body in enumerate(bodies)]))
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (Seen("s", broker=broker()), "no message of a topic was found in a table"),
+        (usage(), "its records tell no time that gameday could write"),
+        (wrapped(), "no template can be written where store, id is"),
+    ],
+)
+def test_where_no_canary_can_be_made_up_the_reason_is_told(seen: Seen, why: str) -> None:
+    """And that one can be declared by hand."""
+    with pytest.raises(NotUp, match=f"{why}.*docs/canary.md"):
+        text_of(seen, own=True)
+
+
+# ---- what runs ------------------------------------------------------------------------------------------------------
+
+
+def brokers() -> Engine:
+    """Three, whose inner listener isn't published."""
+    containers = [
+        Container(f"kafka-{n}", f"shop-kafka-{n}", "apache/kafka:4.1.0", True, "always", {"shop": f"172.28.0.1{n}"},
+                  {9093 + n: f"127.0.0.1:{39090 + n}"}, (9092,))
+        for n in (1, 2, 3)
+    ]  # fmt: skip
+    return Engine("unix:///var/run/docker.sock", "shop", containers)
+
+
+def test_each_of_several_brokers_carries_the_stream_and_is_asked_itself(tmp_path: Path) -> None:
+    """So that one that is struck is known to concern the stream, and to be away."""
+    seen = venues()
+    assert seen.broker is not None
+    at = found_at(brokers())["broker"]
+    assert at == "127.0.0.1:39091,127.0.0.1:39092,127.0.0.1:39093"
+    _, config, raw = made(replace(seen, engine=brokers(), broker=replace(seen.broker, address=at)), tmp_path)
+    assert of(config).path == ("kafka-1", "kafka-2", "kafka-3", "clickhouse")
+    probes = {name: one["probes"].get("protocol", {}).get("address") for name, one in raw["components"].items()}
+    assert probes == {"clickhouse": None} | {f"kafka-{n}": f"127.0.0.1:3909{n}" for n in (1, 2, 3)}
+    assert raw["hops"]["log"]["brokers"] == at
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({}, "127.0.0.1:39091"),
+        ({"published": {9092: "127.0.0.1:9092", 9101: "127.0.0.1:9101"}}, "127.0.0.1:9092"),
+        ({"published": {9101: "127.0.0.1:9101", 8080: "127.0.0.1:8080"}}, "172.28.0.11:9092"),
+        ({"published": {}}, "172.28.0.11:9092"),
+        ({"published": {}, "exposed": ()}, None),
+    ],
+)
+def test_a_server_is_asked_where_its_port_is_published(changes: dict[str, Any], place: str | None) -> None:
+    """Whatever its number; its own address is the last resort, for Kafka sends who comes there to a name that nobody
+    here knows."""
+    engine = brokers()
+    one = replace(engine.containers[0], **changes)
+    assert found_at(replace(engine, containers=[one])).get("broker") == place
 
 
 @pytest.mark.parametrize(

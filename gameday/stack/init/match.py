@@ -19,7 +19,7 @@ from gameday.records.types import INT64_MAX, SCALE_MAX
 from gameday.stack.init.seen import Table, Topic
 from gameday.stack.init.values import Column, column, leaves, of_message, of_row, places, unit, unreadable
 
-__all__ = ["Content", "Match", "Pairing", "Rows", "match", "type_of"]
+__all__ = ["LATE_US_MAX", "Content", "Match", "Pairing", "Rows", "match", "type_of"]
 
 SEEDS_MAX = 3
 """How many pairs of a path and a column are tried as what brings messages and rows together."""
@@ -36,6 +36,9 @@ AGREED_SHARE_MIN = 0.95
 
 PLACES_USUAL = 8
 """Of a decimal, where nothing tells how many there may be: more than were seen."""
+
+LATE_US_MAX = 86_400_000_000
+"""Between when a record happened by its own time and when it was produced: more, and it is another time."""
 
 HEADROOM = 1_000
 """By how much a value may become greater than those that were seen and still fit."""
@@ -75,6 +78,12 @@ class Content:
     def units(self) -> Mapping[str, str | None]:
         """Path -> how it says a time, see values.unit."""
         return {path: unit(values) for path, values in self.values.items()}
+
+    def near(self, path: str) -> bool:
+        """Whether numbers that may be times are near to when their messages were produced."""
+        pairs = zip(self.tokens(path, "time"), self.messages, strict=True)
+        apart = [abs(at - m.time_us) for at, m in pairs if isinstance(at, int) and m.time_us is not None]
+        return bool(apart) and sorted(apart)[len(apart) // 2] <= LATE_US_MAX
 
     def tokens(self, path: str, kind: str) -> Sequence[Hashable | None]:
         """The values in the form in which a column of this kind has them."""

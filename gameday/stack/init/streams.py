@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gameday.stack.init.identity import Identity, identity
-from gameday.stack.init.match import Content, Match, Pairing, Rows, match, type_of
+from gameday.stack.init.match import LATE_US_MAX, Content, Match, Pairing, Rows, match, type_of
 from gameday.stack.init.seen import Seen, Store, Table
 from gameday.stack.init.values import Column, of_message
 
@@ -18,9 +18,6 @@ UNUSED_MAX = 12
 
 SUMS = ("SummingMergeTree", "AggregatingMergeTree", "CollapsingMergeTree", "VersionedCollapsingMergeTree")
 """Engines whose rows are no records: sums of several, or signs."""
-
-LATE_US_MAX = 86_400_000_000
-"""Between when a record happened by its own time and when it was produced: more, and it is another time."""
 
 
 @dataclass(frozen=True)
@@ -220,20 +217,13 @@ def _from_log(content: Content) -> tuple[Parts, dict[str, tuple[str, str]], list
 
 def _kind(content: Content, path: str) -> str:
     values = [value for value in content.values[path] if value is not None]
-    if content.units[path] == "" or (content.units[path] is not None and _near(content, path)):
+    if content.units[path] == "" or (content.units[path] is not None and content.near(path)):
         return "time"
     for kind in ("bool", "int", "uuid", "decimal"):
         fits = all(isinstance(v, bool) if kind == "bool" else of_message(kind, v, None) is not None for v in values)
         if values and fits and not (kind == "int" and any(isinstance(value, str) for value in values)):
             return type_of(Column(kind), values)
     return "text"
-
-
-def _near(content: Content, path: str) -> bool:
-    """Whether numbers that may be times are near to when their messages were produced."""
-    pairs = zip(content.tokens(path, "time"), content.messages, strict=True)
-    apart = [abs(at - m.time_us) for at, m in pairs if isinstance(at, int) and m.time_us is not None]
-    return bool(apart) and sorted(apart)[len(apart) // 2] <= LATE_US_MAX
 
 
 def _in_table(name: str, parts: Parts, at: Mapping[str, Match]) -> str | None:

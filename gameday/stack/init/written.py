@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Group, Queue, Seen, Store, Table
+from gameday.stack.init import canary
+from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Group, Queue, Seen, Table
 from gameday.stack.init.streams import Guessed, Held
 from gameday.system import address
 
-__all__ = ["Written", "kind_of", "written"]
+__all__ = ["OWN_TESTS", "Written", "kind_of", "written"]
 
 WIDTH = 120
 LONGEST_TEST_S = 1_800
@@ -32,6 +33,9 @@ MANY_ROWS = 100_000
 
 LIVE_SHARE_MAX = 0.5
 """A group that is further behind than this share of the log has probably ended."""
+
+OWN_TESTS = "failures"
+"""The folder beside the file: without one the tests of the reference platform would be this stack's own."""
 
 LISTED_MAX = 12
 ASIDE_MAX = 40
@@ -85,6 +89,11 @@ class _Page:
             aside = text
         self.lines.append(aside if why else text)
 
+    def literal(self, key: str, text: str) -> None:
+        """A text that has quotes of its own."""
+        plain = "'" not in text and text.isprintable()
+        self.lines.append(f"{key} = '{text}'" if plain else f"{key} = {_value(text)}")
+
     def ask(self, question: str) -> None:
         self.questions.append(_plain(question))
         self.note(f"QUESTION: {question}")
@@ -106,8 +115,8 @@ class _Page:
         return found
 
 
-def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str]) -> Written:
-    """aside: what was seen and is in no stream."""
+def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: canary.Written | None = None) -> Written:
+    """aside: what was seen and is in no stream. own: the canary, whose stream is the only one then."""
     page = _Page()
     page.set("name", _slug(seen.name), "the stack's name, in reports and messages")
     page.set(
@@ -131,19 +140,23 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str]) -> Wri
             question="who asks? What the server's PREFECT_SERVER_API_AUTH_STRING says, by ${NAME} and export NAME; or "
             "api_key instead.",
         )
+    page.table("tests")
+    page.set("folder", OWN_TESTS, "for tests of your own: docs/failure-tests.md; it must be there")
     roles = _roles(seen)
     page.rule("what a record is: docs/records.md")
-    named = _named(streams)
+    named = _named(streams if own is None else [own.stream])
     if not named:
         _no_stream(page, roles)
+    if own is not None:
+        _canary(page, seen, own)
     for one in named:
-        _stream(page, one, roles)
+        _stream(page, seen, one, roles, own)
     if len(named) > 1:
         page.note("A run in which a stream has no record is unknown: leave out what nobody would miss, with its hops.")
     _components(page, seen, roles)
     page.rule("where the records rest")
     for one in named:
-        _hops(page, seen, one)
+        _hops(page, seen, one, own)
     if not named:
         _no_hops(page, seen)
     _cursors(page, seen, [topic for one in named for topic in one.stream.parts])
@@ -234,7 +247,26 @@ def _no_stream(page: _Page, roles: Mapping[str, str]) -> None:
     page.set("path", [next(iter(roles.values()))])
 
 
-def _stream(page: _Page, one: _Named, roles: Mapping[str, str]) -> None:
+def _canary(page: _Page, seen: Seen, own: canary.Written) -> None:
+    assert seen.broker is not None  # who has a topic has a broker
+    page.table("canary", "Records of gameday's own, written while a test lasts: docs/canary.md.")
+    page.ask(
+        f"may gameday write such records into {own.topic}, four a second? It is one of its messages, with what tells "
+        f"records apart made anew, {own.mark[0]} as gameday's, and other free text left out. Each will be stored, "
+        "counted and shipped like any other."
+    )
+    page.set("driver", "kafka")
+    page.set("brokers", seen.broker.address)
+    if seen.broker.client:
+        page.set("client", page.client(seen.broker))
+    page.set("topic", own.topic)
+    if own.key:
+        page.set("key", own.key, "of the message")
+    page.literal("text", own.text)
+    page.set("fields", own.fields)
+
+
+def _stream(page: _Page, seen: Seen, one: _Named, roles: Mapping[str, str], own: canary.Written | None) -> None:
     stream = one.stream
     who = stream.identity
     page.table(f"streams.{one.name}", *stream.notes)
@@ -244,15 +276,15 @@ def _stream(page: _Page, one: _Named, roles: Mapping[str, str]) -> None:
         page.set("group", list(who.group), who.why_group or "each topic's own: damage is told apart by it")
     if who.sequence:
         page.set("sequence", who.sequence, "an integer that counts up")
-        page.set("gapless", who.gapless, "look at it: then the numbers themselves say how many records there should be")
+    if who.gapless:
+        page.set("gapless", True, "look at it: then the numbers themselves say how many records there should be")
     if stream.time is not None:
         page.set("time", *stream.time)
-    page.set("hops", list(one.hops), "in order, the first is the reference")
+    page.set("hops", [*(["canary"] if own else []), *one.hops], "in order, the first is the reference")
     page.set("visible", one.hops[-1], "the last one: what users query?" if stream.tables else "")
-    steps = [roles["broker"], *(roles[store.driver] for store in _stores(stream))] if "broker" in roles else []
-    page.set(
-        "path", list(dict.fromkeys(steps)) or [next(iter(roles.values()))], "who writes to the log belongs in front"
-    )
+    kinds = ["broker", *(held.store.driver for held in stream.tables)] if "broker" in roles else []
+    steps = [name for kind in dict.fromkeys(kinds) for name in _all_of(kind, seen, roles)]
+    page.set("path", steps or [next(iter(roles.values()))], "who writes to the log belongs in front")
     page.table(f"streams.{one.name}.fields", "What must arrive unchanged; leave out what may differ.")
     for name, (kind, why) in stream.types.items():
         page.set(name, kind, why)
@@ -261,11 +293,7 @@ def _stream(page: _Page, one: _Named, roles: Mapping[str, str]) -> None:
         page.note(f"Columns of {stream.tables[-1].table.name} that no message has, and nothing compares: {listed}")
 
 
-def _stores(stream: Guessed) -> list[Store]:
-    return [held.store for held in stream.tables]
-
-
-def _hops(page: _Page, seen: Seen, one: _Named) -> None:
+def _hops(page: _Page, seen: Seen, one: _Named, own: canary.Written | None) -> None:
     assert seen.broker is not None  # a stream begins with topics
     log, *tables = one.hops
     page.table(f"hops.{log}")
@@ -273,12 +301,15 @@ def _hops(page: _Page, seen: Seen, one: _Named) -> None:
     page.set("brokers", seen.broker.address, _own(seen, seen.broker.address))
     if seen.broker.client:
         page.set("client", page.client(seen.broker))
+    if own is not None:
+        page.set("where", {own.mark[1]: f"{canary.PREFIX}*"}, "the canary's")
     _log(page, log, seen.broker, one.stream)
     if not one.stream.tables:
         _no_sink(page, seen, tables[0])
         return
     for name, held in zip(tables, one.stream.tables, strict=True):
-        _table(page, seen, name, held, one.stream, last=held is one.stream.tables[-1])
+        where = f"{held.fields.get(own.mark[0], own.mark[0])} LIKE '{canary.PREFIX}%'" if own else ""
+        _table(page, seen, name, held, one.stream, held is one.stream.tables[-1], where)
 
 
 def _no_hops(page: _Page, seen: Seen) -> None:
@@ -353,7 +384,7 @@ def _fields(page: _Page, at: str, fields: Mapping[str, str]) -> None:
             page.set(name, where)
 
 
-def _table(page: _Page, seen: Seen, name: str, held: Held, stream: Guessed, last: bool) -> None:
+def _table(page: _Page, seen: Seen, name: str, held: Held, stream: Guessed, last: bool, whose: str) -> None:
     store, table = held.store, held.table
     page.table(f"hops.{name}", *_origin(held, stream))
     page.set("driver", store.driver)
@@ -361,6 +392,8 @@ def _table(page: _Page, seen: Seen, name: str, held: Held, stream: Guessed, last
     page.set("dsn" if store.driver == "postgres" else "url", where, _own(seen, store.address))
     replaces = "Replacing" in table.engine
     page.set("table", f"{table.name} FINAL" if replaces else table.name, held.evidence)
+    if whose:
+        page.set("where", whose, "the canary's")
     mapped = {held.fields.get(field, field) for field in stream.identity.key}
     if replaces:
         page.set("kind", "once", f"{table.engine} with FINAL keeps one row of each {', '.join(table.key)}")
@@ -438,6 +471,17 @@ def _roles(seen: Seen) -> dict[str, str]:
     return found or {"platform": "platform"}
 
 
+def _all_of(kind: str, seen: Seen, roles: Mapping[str, str]) -> list[str]:
+    """The components of a kind: each broker may carry a stream."""
+    containers = _running(seen.engine) if seen.engine else []
+    return [roles[one.name] for one in containers if kind_of(one) == kind] or [roles[kind]]
+
+
+def _running(engine: Engine) -> list[Container]:
+    """Those that run, or will again."""
+    return [one for one in engine.containers if one.runs or one.restart not in ("", "no")]
+
+
 def kind_of(container: Container) -> str:
     """broker, clickhouse, postgres, …, by the image's name; "": nothing that is known."""
     image = container.image.rpartition("/")[2].lower()
@@ -471,7 +515,7 @@ def _components(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
 
 
 def _docker(page: _Page, seen: Seen, engine: Engine, roles: Mapping[str, str]) -> None:
-    runs = [one for one in engine.containers if one.runs or one.restart not in ("", "no")]
+    runs = _running(engine)
     page.table("hosts.docker")
     page.set("url", engine.url)
     page.set("project", engine.project)
@@ -506,8 +550,10 @@ def _about_container(one: Container, kind: str) -> Iterator[str]:
 
 def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: Engine | None = None) -> None:
     """How it shows that it serves: by its protocol where its address is known, else by its container."""
-    if kind == "broker" and seen.broker is not None and (one is None or _is_at(one, seen.broker.address)):
-        probe: dict[str, Any] = {"driver": "kafka", "address": seen.broker.address.split(",")[0]}
+    brokers = seen.broker.address.split(",") if kind == "broker" and seen.broker is not None else []
+    mine = [place for place in brokers if one is None or _is_at(one, place)]
+    if mine and seen.broker is not None:
+        probe: dict[str, Any] = {"driver": "kafka", "address": mine[0]}
         if seen.broker.client:
             probe["client"] = page.client(seen.broker)
         page.set("probes.protocol", probe)
