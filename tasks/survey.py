@@ -15,7 +15,7 @@ from functools import partial
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import NOT_WATCHED, Group, Json
 from gameday.plan import FailureTest, FiresWithin, Inject, StaysSilent
-from gameday.ports import Host, Inside, Isolate, Links, Probe
+from gameday.ports import Host, Inside, Isolate, Limited, Links, Probe
 from gameday.records.declaration import Stream
 from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
 from gameday.system.asking import answer
@@ -40,6 +40,7 @@ def survey(stack: Stack) -> dict[str, Json]:
     hosts, untold = _hosts(stack)
     with ThreadPoolExecutor(ASKED_MAX) as pool:
         runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
+        touched = {role: pool.submit(_touched, stack, role) for role in stack.config.components}
         links = [pool.submit(_links, stack, name, host) for name, host in hosts.items() if isinstance(host, Links)]
         left = pool.submit(_left, stack)
         heads = {
@@ -59,7 +60,7 @@ def survey(stack: Stack) -> dict[str, Json]:
         streams += groups
         trouble += wrong
     components = []
-    for role, component in stack.config.components.items():
+    for role in stack.config.components:
         mine = [(name, answer.result()) for (_, of, name), answer in troubles if of == role]
         silent = [*([unmade[role]] if role in unmade else []), *(f"{name}: {why}" for name, why in mine if why)]
         components.append(
@@ -68,7 +69,7 @@ def survey(stack: Stack) -> dict[str, Json]:
                 "runs": runs[role].result(),
                 "answers": "; ".join(silent) or "yes",
                 "ok": not silent,
-                "opt_in": component.opt_in,
+                "opt_in": touched[role].result(),
             }
         )
     return {
@@ -316,6 +317,16 @@ def _runs(stack: Stack, role: str) -> str:
         return "no"
     age_s = max(0.0, time.time() - identity["started_us"] / 1e6)
     return f"pid {identity['pid']} for {age_s:.0f} s" if "pid" in identity else f"for {age_s:.0f} s"
+
+
+def _touched(stack: Stack, role: str) -> bool:
+    """Whether it may be broken: by gameday.toml, and by its host, which may have a say of its own."""
+    if not stack.component(role).opt_in:
+        return False
+    with suppress(GamedayError):  # what keeps the host from answering is told beside it
+        host = stack.host(role)
+        return not isinstance(host, Limited) or host.cannot(role, Host) is None
+    return True
 
 
 def _links(stack: Stack, name: str, host: Links) -> list[Json]:

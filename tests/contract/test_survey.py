@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from gameday.stack.live import open_stack
+import pytest
+
+from gameday.model import Json
+from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from tasks.survey import survey
 from tests.contract.sockets import silent
@@ -45,3 +49,25 @@ def test_one_look_is_bounded_by_the_slowest_answer(tmp_path: Path) -> None:
     assert all("timed out" in component["answers"] for component in seen["components"])
     assert all("no supervisor answers" in component["runs"] for component in seen["components"])
     assert any(note.startswith("streams: ") for note in seen["notes"])
+
+
+class Choosy:
+    """A host that lets only `web` be touched."""
+
+    def identity(self, component: str) -> Mapping[str, Json] | None:
+        return None
+
+    def cannot(self, component: str, need: type) -> str | None:
+        return None if component == "web" else f"{component} has not opted in"
+
+
+def test_what_a_host_does_not_let_be_broken_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though gameday.toml does: nothing would be done to it."""
+    monkeypatch.setattr(Stack, "host", lambda self, role: Choosy())
+    with silent() as port:
+        told = (COMPONENT.format(role=role, port=port, timeout_s=0.2) for role in ("web", "two"))
+        path = tmp_path / "gameday.toml"
+        path.write_text("".join([TOY, f'[hosts.local]\nsocket = "{tmp_path}/nobody.sock"\n', *told]))
+        seen = survey(open_stack(path, State(tmp_path)))
+    may = {component["name"]: component["opt_in"] for component in seen["components"]}
+    assert (may["web"], may["two"]) == (True, False)
