@@ -20,6 +20,7 @@ from gameday.model import Columns, Excerpt, Group, Json, Window
 from gameday.ports import Attempts, Derived, Hop, Ledger, Log, Newest
 from gameday.records.declaration import STATE, Stream
 from gameday.records.excerpts import NAMED, Difference, Facts, back, busiest, covered, differences, facts, moving
+from gameday.stack.config import CANARY
 from gameday.stack.live import Stack
 from gameday.system.asking import answer
 from gameday.system.polling import until
@@ -45,6 +46,8 @@ ON_ITS_WAY_S = 3.0
 """An id that a reference without gaps leaves out may be on its way for so long."""
 
 AGAIN_EVERY_S = 1.0
+
+NOT_YET = "none of the canary's records is here yet: a run writes them"
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,15 @@ def look(stack: Stack) -> list[dict[str, Json]]:
     return unmade + rows + left_out
 
 
-def readable(hop: Hop, heads: Mapping[Group, int], gapless: bool) -> str:
+def readable(hop: Hop, heads: Mapping[Group, int], gapless: bool, canary: bool = False) -> str:
     """What `gameday check` says of a hop that has these heads. Raises DriverError where none of its newest records can
-    be read. gapless: whether heads tell how many records there were."""
+    be read. gapless: whether heads tell how many records there were. canary: whether gameday writes them."""
     note = f"{sum(heads.values()):,} records" if gapless else f"{len(heads):,} group{'s' * (len(heads) != 1)}"
     if not isinstance(hop, Newest):
         return note
     seen = hop.newest(LOOKED_AT)
+    if canary and not seen.malformed and not _records(seen):
+        return NOT_YET
     if seen.read and not _records(seen):
         raise DriverError(_unreadable(seen, reasons=1), definite=True)
     return f"{note}; of the newest {seen.read:,}, {_malformed(seen, reasons=1)}" if seen.malformed else note
@@ -257,7 +262,8 @@ def _hop_row(place: Place, seen: Excerpt | GamedayError) -> dict[str, Json]:
     told = facts(place.stream.of_keys if place.state else place.stream, seen)
     figures = {**asdict(told), "read": seen.read, "malformed": seen.malformed, "reasons": list(seen.reasons)}
     if not told.records:
-        return {"what": what, "ok": False, "note": _unreadable(seen), "look": figures}
+        yet = place.stream.hops[0] == CANARY and not seen.malformed
+        return {"what": what, "ok": yet, "note": NOT_YET if yet else _unreadable(seen), "look": figures}
     gaps = place.first and place.stream.gapless and told.found < told.span
     repeats = place.kind in ("once", STATE) and told.repeated > 0
     notes = [f"{told.records:,} records of {_count(told.groups, 'group')}"]

@@ -17,6 +17,7 @@ from gameday.model import NOT_WATCHED, Group, Json
 from gameday.plan import FailureTest, FiresWithin, Inject, StaysSilent
 from gameday.ports import Host, Inside, Isolate, Limited, Links, Probe
 from gameday.records.declaration import Stream
+from gameday.stack.config import CANARY
 from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
 from gameday.system.asking import answer
 from gameday.telling import courier
@@ -178,7 +179,7 @@ def _hop(live: LiveStream, name: str) -> str:
     from tasks.look import readable  # here, as with blocks: a status needs neither
 
     hop = live.made(name)
-    return readable(hop, hop.heads(), live.stream.gapless)
+    return readable(hop, hop.heads(), live.stream.gapless, live.stream.hops[0] == CANARY)
 
 
 def _archive(stack: Stack) -> str:

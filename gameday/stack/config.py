@@ -35,6 +35,7 @@ from gameday.system import address, tls
 from gameday.system.tls import Tls
 
 __all__ = [
+    "CANARY",
     "AlertsConfig",
     "ArchiveConfig",
     "Brokers",

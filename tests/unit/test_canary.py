@@ -596,6 +596,10 @@ def test_a_look_leaves_the_canary_out_and_a_check_says_what_it_would_write(tmp_p
     assert "written in a run" in rows["look at canary"]["note"]
     assert "look from canary to log" not in rows
     assert rows["look from log to sink"]["ok"]
+    hops |= {name: Held(name, of, []) for name in ("log", "sink")}  # before the first run
+    rows = {row["what"]: row for row in look(small)}
+    assert [row["ok"] for row in rows.values()] == [True] * 3
+    assert "a run writes them" in rows["look at log"]["note"]
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------

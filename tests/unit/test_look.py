@@ -403,6 +403,13 @@ def test_what_a_plain_check_says_of_a_hop_that_can_t_be_read_is_no_yes() -> None
     assert readable(Rows({}), {NORTH: 1_795_000_000_000_000}, False) == "1 group"
 
 
+def test_a_canary_that_has_not_written_yet_is_no_mistake() -> None:
+    """Before the first run of a stack that has nothing else; what can't be read is one all the same."""
+    assert "a run writes them" in readable(Told(Excerpt({}, {}, {}, 50)), {}, True, canary=True)
+    with pytest.raises(DriverError, match="id: is missing"):
+        readable(Told(Excerpt({}, {}, {}, 50, 3, ("t/0 offset 1: id: is missing",))), {}, True, canary=True)
+
+
 def test_repeats_are_wrong_where_the_kind_promises_once() -> None:
     """Else they are told."""
     seen = Told(excerpt([*range(1, 51), 50]))
