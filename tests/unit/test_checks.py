@@ -158,6 +158,13 @@ def test_one_lost_and_a_foreign_one_in_its_place_is_no_pass() -> None:
     assert "binance/BTCUSDT at b" in checks.no_loss(replaced()).why
 
 
+def test_a_stream_of_one_group_and_a_name_that_is_no_plural_makes_a_sentence() -> None:
+    """Its records are called so, and no name stands for the group."""
+    whole, short = (Digest("canary", hop, "final", {(): right(keys=keys)}) for hop, keys in (("canary", 10), ("b", 8)))
+    evidence = replace(EMPTY, stream="canary", digests=(whole, short), window=Window({(): 0}, {(): 10}))
+    assert checks.no_loss(evidence).why == "b has 2 canary records fewer than canary: (2)"
+
+
 @pytest.mark.parametrize(
     ("listed", "verdicts"),
     [

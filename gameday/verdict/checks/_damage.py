@@ -314,7 +314,9 @@ def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
     """One sentence about one view of one hop, with the guilty hop first."""
     one, total = bad[0], sum(getattr(d, kind) for d in bad)
     noun = _noun(evidence, one.stream) + ("" if total == 1 else "s")
-    where = ", ".join(f"{label(d.group)} ({getattr(d, kind)}{_named(evidence, d, kind)})" for d in bad[:GROUPS_NAMED])
+    where = ", ".join(
+        f"{label(d.group)} ({getattr(d, kind)}{_named(evidence, d, kind)})".lstrip() for d in bad[:GROUPS_NAMED]
+    )
     where += f" and {len(bad) - GROUPS_NAMED} more groups" if len(bad) > GROUPS_NAMED else ""
     view = (
         f"{one.hop} ({one.view})"
@@ -329,11 +331,13 @@ def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
 
 
 def _noun(evidence: Evidence, stream: str) -> str:
-    """What one row is called: a stream's name is a plural."""
+    """What one row is called: by the stream's name, which is mostly a plural."""
     if stream == "offsets":
         return "log record"
     name = evidence.stream if stream == ARCHIVE else stream
-    return "record" if name in ("", ARCHIVE) else name.removesuffix("s")
+    if name in ("", ARCHIVE):
+        return "record"
+    return name.removesuffix("s") if name.endswith("s") else f"{name} record"
 
 
 def _named(evidence: Evidence, damage: Damage, kind: str) -> str:

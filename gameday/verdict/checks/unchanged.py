@@ -26,7 +26,7 @@ def unchanged(evidence: Evidence) -> Finding:
         return Finding(found.check, Verdict.UNKNOWN, untold)
     hidden = [d for d in damages if not d.told]
     if found.verdict is Verdict.PASS and hidden:
-        where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in hidden[:3]))
+        where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}".lstrip() for d in hidden[:3]))
         why = f"{len(hidden)} groups can't be compared, for their ids differ already: {where}"
         return Finding(found.check, Verdict.UNKNOWN, why)
     return found
