@@ -83,6 +83,11 @@ SUITES: Mapping[str, Suite] = {
         ("contract",),
     ),
     "docker": Suite("the same in containers, on an engine of its own; as root", ("docker",), _engine),
+    "foreign": Suite(
+        "a platform in containers that gameday init describes; after a change of init, canary or the general tests",
+        ("docker",),
+        _engine,
+    ),
     "soak": Suite("nights one after the other; after a change of what runs for long", ("e2e",)),
 }
 """Every suite, the short one first."""

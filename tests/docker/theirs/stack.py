@@ -16,6 +16,7 @@ from compose.engine import Engine, host_image
 from compose.servers import clickhouse, kafka, postgres, prefect, seaweedfs
 from compose.service import Service
 from gameday.state import ROOT, State
+from tests.docker.containers import in_container, service_in_container
 
 __all__ = ["PASSWORD", "Theirs"]
 
@@ -169,28 +170,19 @@ class Theirs:
         return {"name": PROJECT, "services": services, "networks": {"k2-net": subnet}}
 
     def _service(self, service: Service, address: int, ports: Iterable[int]) -> dict[str, Any]:
-        made = self._container(service.argv, service.env, address, ports)
-        made["working_dir"] = service.cwd or service.folder
-        if service.user is not None:
-            made["user"] = f"{service.user}:{service.user}"
-        return made
+        return self._placed(service_in_container(IMAGE, service, self._folders, ports), address)
 
     def _container(
         self, argv: Iterable[str], env: Mapping[str, str], address: int, ports: Iterable[int] = ()
     ) -> dict[str, Any]:
-        base = Path(sys.base_prefix)
-        seen = [Path("/usr"), ROOT, *([] if base.is_relative_to("/usr") else [base])]
-        home = postgres.home(State(self.folder))
-        return {
-            "image": IMAGE,
-            "entrypoint": list(argv),
-            "environment": {"HOME": "/tmp", "PATH": os.defpath, **env},
-            "working_dir": str(ROOT),
-            "restart": "unless-stopped",
-            "volumes": [*(f"{path}:{path}:ro" for path in seen), f"{self.folder}:{self.folder}", f"{home}:{home}"],
-            "networks": {"k2-net": {"ipv4_address": f"172.28.0.{address}"}},
-            "ports": [f"127.0.0.1:{port}:{port}" for port in ports],
-        }
+        return self._placed(in_container(IMAGE, argv, env, self._folders, ports), address)
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return self.folder, postgres.home(State(self.folder))
+
+    def _placed(self, container: dict[str, Any], address: int) -> dict[str, Any]:
+        return {**container, "networks": {"k2-net": {"ipv4_address": f"172.28.0.{address}"}}}
 
     def _admit(self, state: State) -> None:
         """Let the network's containers in, by password."""
