@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from confluent_kafka import Producer
 from psycopg.sql import SQL
 
 from compose.servers import kafka as server
-from gameday.model import Compared, Json, Position
+from gameday.model import Compared, Json, Position, Window
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from tasks import states
@@ -315,3 +315,18 @@ def test_all_that_is_wrong_is_told_with_its_key(platform: Platform) -> None:
     _, named = platform.compared()
     lost, ghost = ("extra", "missing") if platform.shape is OUTBOX else ("missing", "extra")
     assert named == {lost: [key(LOST)], ghost: [key(ALIVE)], "changed": [key(BACK), key(CHANGED)]}
+
+
+def test_a_version_that_goes_back_and_what_cant_be_read_are_told_of_the_log(platform: Platform) -> None:
+    """Each with its place."""
+    platform.tell((row(BACK, 5), False), (row(BACK, 4), False))
+    producer = Producer({"bootstrap.servers": platform.broker, "acks": "all", "log_level": 0})
+    producer.produce(platform.topic, b"\xffbroken", b"any key", partition=0)
+    assert producer.flush(30) == 0
+    log: Any = next(hop for hop in platform.stack.hops.values() if hasattr(hop, "topics"))
+    told: Mapping[str, Any] = log.symptoms(Window({}, {}), START_US, {})
+    assert told["malformed"] == 1
+    assert told["malformed_first"][0].startswith(f"{platform.topic}/0 offset ")
+    back = told["versions_back"]
+    assert (back["count"], [one["key"] for one in back["first"]]) == (1, [key(BACK)])
+    assert back["first"][0]["at"].startswith(f"{platform.topic}/1 offset ")

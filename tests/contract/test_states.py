@@ -1,5 +1,6 @@
 """Rows that change and go, on real servers, while they go on changing: a table in Postgres, a log of its changes in
-Kafka, and a table that a consumer makes of that log. What is wrong is found at the right hop, with the right key."""
+Kafka, and tables in Postgres, ClickHouse and Iceberg that consumers make of that log. What is wrong is found at the
+right hop, with the right key."""
 
 from __future__ import annotations
 
@@ -8,20 +9,24 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg.sql import SQL
+from pyiceberg.catalog import load_catalog
 
 from compose.servers import kafka as broker_server
 from compose.servers import postgres as server
-from gameday.drivers import clickhouse, kafka, postgres
+from gameday.drivers import clickhouse, iceberg, kafka, postgres
 from gameday.errors import DriverError
 from gameday.model import Evidence, Json, Position, Verdict, Window
 from gameday.records.declaration import Stream, stream
@@ -55,11 +60,11 @@ def orders() -> Stream:
             "version": "version",
             "time": "updated_at",
             "fields": {"id": "int", "note": "text", "total": "decimal(2)", "updated_at": "time(us)"},
-            "hops": ["source", "log", "sink", "lake"],
+            "hops": ["source", "log", "sink", "lake", "files"],
             "visible": "sink",
             "path": ["web"],
         },
-        ["source", "log", "sink", "lake"],
+        ["source", "log", "sink", "lake", "files"],
         mistakes,
     )
     assert made is not None, mistakes
@@ -200,6 +205,77 @@ class Platform:
             one.close()
 
 
+class Files:
+    """Makes a table in Iceberg of the log from its beginning on: each commit takes the rows away that change or go,
+    puts the new ones in, and tells in its summary up to where it has the log."""
+
+    def __init__(self, broker: str, topic: str, folder: Path) -> None:
+        self.catalog = {"name": "files", "type": "sql", "uri": f"sqlite:///{folder}/catalog.db"}
+        self.catalog["warehouse"] = f"file://{folder}"
+        catalog = load_catalog(**self.catalog)
+        catalog.create_namespace("shop")
+        self.table = catalog.create_table("shop.orders", schema=FILES)
+        self._lock = threading.Lock()
+        self._keys: set[int] = set()
+        self._next = {f"{topic}/{part}": 0 for part in range(PARTITIONS)}
+        self._consumer = Consumer({"bootstrap.servers": broker, "group.id": topic, "log_level": 0})
+        self._consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            if messages := self._consumer.consume(500, 0.2):
+                self._commit(messages)
+
+    def _commit(self, messages: list[Any]) -> None:
+        rows: dict[int, Row | None] = {}
+        for message in messages:
+            assert message.error() is None
+            value, key = message.value(), json.loads(message.key())["id"]
+            told: dict[str, Any] = json.loads(value) if value is not None else {"op": "d"}
+            rows[key] = None if told["op"] == "d" else told["after"]
+            self._next[f"{message.topic()}/{message.partition()}"] = message.offset() + 1
+        self._put(rows, rows.keys(), {"offsets": json.dumps(self._next)})
+
+    def plant(self, key: int, row: Row | None, beside: bool = False) -> None:
+        """A row in place of what is there, or beside it; None: it goes. Such a commit tells no place."""
+        self._put({key: row}, () if beside else {key}, {})
+
+    def _put(self, rows: Mapping[int, Row | None], gone: Collection[int], told: dict[str, str]) -> None:
+        with self._lock, self.table.transaction() as change:
+            if old := self._keys & set(gone):
+                change.delete(f"id IN ({', '.join(map(str, old))})", snapshot_properties=told)
+            fresh = {key: row for key, row in rows.items() if row is not None}
+            if fresh:
+                change.append(in_files(list(fresh.values())), snapshot_properties=told)
+            self._keys = self._keys - old | fresh.keys()
+
+    def __enter__(self) -> Files:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._consumer.close()
+
+
+FILES = pa.schema(
+    [
+        pa.field("id", pa.int64()),
+        *(pa.field(name, pa.string()) for name in ("shop", "note")),
+        pa.field("total", pa.decimal128(12, 2)),
+        pa.field("version", pa.int64()),
+        pa.field("updated_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+
+def in_files(rows: Sequence[Row]) -> pa.Table:
+    return pa.Table.from_pylist([{**row, "total": Decimal(row["total"])} for row in rows], schema=FILES)
+
+
 def upsert(connection: psycopg.Connection, table: str, row: Row) -> None:
     names = ", ".join(f"{name} = EXCLUDED.{name}" for name in COLUMNS)
     connection.execute(
@@ -337,6 +413,64 @@ def test_what_is_wrong_in_the_table_is_found_there(
     assert named(evidence) == {("sink", kind): [str(key)]}
     assert [damage.hop for damage in compare(evidence)] == ["sink"]
     assert evidence.states[1].position.keys() <= {f"{platform.topic}/{n}" for n in range(PARTITIONS)}
+
+
+@pytest.fixture(scope="module")
+def files(platform: Platform, broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
+    with Files(broker, platform.topic, tmp_path_factory.mktemp("files")) as running:
+        yield running
+
+
+def in_iceberg(files: Files, platform: Platform, at: str, broker: str, warehouse: str) -> dict[str, Any]:
+    """The table is judged as of the place that its newest commit tells."""
+    hop = iceberg.Hop("state", files.catalog, "shop.orders", ORDERS, position="offsets", name="files")
+    return {"log": hops(platform, at, broker, warehouse)["log"], "files": hop}
+
+
+def test_a_healthy_table_in_iceberg_passes_while_it_is_written(
+    files: Files, platform: Platform, at: str, broker: str, warehouse: str
+) -> None:
+    """0 lost, 0 doubled, 0 changed, as of the place in the log that its commit tells."""
+    evidence, verdicts = judged(in_iceberg(files, platform, at, broker, warehouse), platform)
+    assert verdicts == WELL
+    (one,) = evidence.states
+    assert (one.hop, one.against, one.late, one.untold) == ("files", "log", False, 0)
+    assert one.position.keys() == {f"{platform.topic}/{part}" for part in range(PARTITIONS)}
+    assert sum(delta.keys for delta in one.groups.values()) >= len(QUIET) - 1
+
+
+GHOST = {"id": DELETED, "shop": "b", "note": None, "total": "0.75", "version": 2, "updated_at": START_US}
+
+FILED: dict[str, tuple[Callable[[Files, Row], object], str, str]] = {
+    "a row lost": (lambda files, row: files.plant(3, None), "missing", "no_loss"),
+    "a deleted row alive": (lambda files, row: files.plant(DELETED, GHOST), "extra", "no_duplicates"),
+    "a row doubled": (lambda files, row: files.plant(3, row, beside=True), "doubled", "no_duplicates"),
+    "a version gone back": (
+        lambda files, row: files.plant(3, {**row, "version": 1, "total": "3.50"}),
+        "changed",
+        "unchanged",
+    ),
+    "a NULL that became ''": (lambda files, row: files.plant(4, {**row, "note": ""}), "changed", "unchanged"),
+}
+
+
+@pytest.mark.parametrize("what", [*list(FILED)[:2], *only_in("trades", *list(FILED)[2:])])
+def test_what_is_wrong_in_iceberg_is_found_there(
+    files: Files, platform: Platform, at: str, broker: str, warehouse: str, what: str
+) -> None:
+    """With its key; a commit that tells no place is as of the one before it."""
+    plant, kind, check = FILED[what]
+    key = DELETED if kind == "extra" else 4 if "NULL" in what else 3
+    of = in_iceberg(files, platform, at, broker, warehouse)
+    until(lambda: len(of["files"].state()) >= len(QUIET) - 1, 60, 0.2, "the first changes to be there")
+    right = platform.rows.get(key)
+    plant(files, right or {})
+    try:
+        evidence, verdicts = judged(of, platform)
+    finally:
+        files.plant(key, right)
+    assert verdicts == {**WELL, check: Verdict.FAIL}
+    assert named(evidence) == {("files", kind): [str(key)]}
 
 
 LAKE: dict[str, tuple[str, str, str]] = {
