@@ -1,5 +1,6 @@
 """A platform of web events that is none of ours: UUIDs, nested fields, forty shops with one event a second, and a
-consumer that writes Postgres in batches of five seconds. gameday is only told of it, by a gameday.toml.
+consumer that writes Postgres in batches of five seconds. And the orders of such shops, which change and go. gameday is
+only told of them, by a gameday.toml each.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from compose.servers import postgres
 from gameday import codec
 from gameday.state import State
 from tests.e2e.command import gameday, results
-from tests.e2e.events.processes import CONFIG, up
+from tests.e2e.events.processes import CONFIG, ORDERS, up
 from tests.e2e.events.producer import CLOSED
 
 pytestmark = [
@@ -128,3 +129,55 @@ def test_a_consumer_that_commits_before_it_writes_is_found_out(
     assert 0 < len(lost) <= result["counts"]["lost"]["table"]
     assert {UUID(key).version for key in lost} == {4}
     assert lost[0] in why
+
+
+# ---- orders that change and go ---------------------------------------------------------------------------------------
+
+
+def crashed(state: State, folder: Path) -> tuple[int, dict[str, Any]]:
+    """The exit code and the result of a run in which the applier is killed."""
+    file = folder / "results.json"
+    asked = ("run", "crash", "-p", "component=applier", "--json", str(file))
+    done = gameday(state, *asked, env={"GAMEDAY_CONFIG": str(ORDERS)}, within_s=WITHIN_S)
+    assert file.exists(), done.stdout + done.stderr
+    (result,) = results(file)
+    return done.returncode, result
+
+
+def test_orders_that_change_and_go_pass(state: State, platform: ExitStack, tmp_path: Path) -> None:
+    """As of the place in the log that the table tells, though changes come again, orders go, and the applier dies."""
+    platform.close()
+    platform.enter_context(up(state, {}, ORDERS))
+    code, result = crashed(state, tmp_path)
+    assert (code, result["verdict"]) == (0, "pass"), result
+    damage = {kind: result["counts"][kind]["table"] for kind in ("lost", "doubled", "changed")}
+    assert damage == {"lost": 0, "doubled": 0, "changed": 0}
+    verdicts = {f["check"]: f["verdict"] for f in result["findings"]}
+    assert {verdicts[name] for name in ("no_loss", "no_duplicates", "unchanged", "order")} == {"pass"}
+    evidence = codec.load_evidence(state.run(result["id"]))
+    (compared,) = evidence.states
+    assert (compared.hop, compared.against, compared.late) == ("table", "log", False)
+    assert compared.position.keys() == {f"orders/{partition}" for partition in range(3)}
+    assert sum(delta.keys for delta in compared.groups.values()) > 0
+
+
+def test_an_applier_that_applies_an_older_version_is_found_out(
+    state: State, platform: ExitStack, tmp_path: Path
+) -> None:
+    """At the table, with the orders' keys, in the verdict and in the report; nothing is wrong with the log."""
+    platform.close()
+    platform.enter_context(up(state, {"APPLY": "any"}, ORDERS))
+    code, result = crashed(state, tmp_path)
+    assert (code, result["verdict"]) == (1, "fail"), result
+    findings = {f["check"]: f for f in result["findings"]}
+    failed = {name for name, finding in findings.items() if finding["verdict"] == "fail"}
+    assert failed == {"unchanged"}, {name: findings[name]["why"] for name in failed}
+    assert result["counts"]["changed"]["table"] > 0
+    listed = codec.load_evidence(state.run(result["id"])).symptoms["differences"]
+    rows = [row for kinds in listed.values() for row in kinds["changed"]["rows"]]
+    assert rows
+    assert all(row["version"][0] > row["version"][1] for row in rows)
+    told = gameday(state, "report", "last", env={"GAMEDAY_CONFIG": str(ORDERS)})
+    assert told.returncode == 0, told.stderr
+    assert str(rows[0]["id"]) in Path(told.stdout.strip()).read_text()
+    assert str(rows[0]["id"]) in findings["unchanged"]["why"]

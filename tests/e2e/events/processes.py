@@ -14,34 +14,40 @@ from compose.service import Service, python
 from gameday.stack.config import read_env
 from gameday.state import State
 from gameday.system.polling import until
-from tests.e2e.events.consumer import prepare
+from tests.e2e.events import applier, consumer, orders
 
 CONFIG = Path(__file__).with_name("gameday.toml")
+ORDERS = Path(__file__).with_name("orders.toml")
+"""Of the orders beside the events, on the same servers."""
 
-PORTS = ("GAMEDAY_PG", "PREFECT", "SHOPS_PG", "KAFKA", "CONTROLLER", "WEB", "CONSUMER")
+OWN: Mapping[Path, tuple[str, str]] = {CONFIG: ("web", "consumer"), ORDERS: ("orders", "applier")}
+"""Who writes, and who reads."""
+
+PORTS = ("GAMEDAY_PG", "PREFECT", "SHOPS_PG", "KAFKA", "CONTROLLER", "WEB", "CONSUMER", "ORDERS", "APPLIER")
 SERVES_WITHIN_S = 90.0
 ENDS_WITHIN_S = 30.0
 PARTITIONS = 3
 
 
 @contextmanager
-def up(state: State, consumer: Mapping[str, str]) -> Iterator[None]:
-    """The platform, while it serves; what it stored stays for the next time. consumer: its environment, besides where
-    its servers are."""
+def up(state: State, reader: Mapping[str, str], config: Path = CONFIG) -> Iterator[None]:
+    """The platform, while it serves; what it stored stays for the next time. reader: the environment of who reads,
+    besides where its servers are. config: whose processes run."""
     kafka.get(print)
     postgres.get(state.ensure(), print)
     env = _drawn(state)
     shops, brokers = _shops(env, "shops"), f"127.0.0.1:{env['KAFKA_PORT']}"
-    services = _services(state, env, {"BROKERS": brokers, "DSN": shops}, consumer)
+    services = _services(state, env, {"BROKERS": brokers, "DSN": shops}, reader)
     supervisor.launch(state, services)
     try:
         _start(state, "gameday-postgres", "shops-postgres", "kafka")
         for name in ("gameday", "prefect"):
             postgres.create_database(_gameday(env, "postgres"), name)
         postgres.create_database(_shops(env, "postgres"), "shops")
-        prepare(shops)
-        kafka.create_topics(brokers, {"web-events": PARTITIONS})
-        _start(state, "prefect-server", "web", "consumer")
+        consumer.prepare(shops)
+        applier.prepare(shops)
+        kafka.create_topics(brokers, {"web-events": PARTITIONS, orders.TOPIC: PARTITIONS})
+        _start(state, "prefect-server", *OWN[config])
         yield
     finally:
         supervisor.ask(state, op="shutdown")
@@ -68,7 +74,7 @@ def _shops(env: Mapping[str, str], database: str) -> str:
 
 
 def _services(
-    state: State, env: Mapping[str, str], servers: Mapping[str, str], consumer: Mapping[str, str]
+    state: State, env: Mapping[str, str], servers: Mapping[str, str], reader: Mapping[str, str]
 ) -> list[Service]:
     folder = state.servers
     port = {name: int(env[f"{name}_PORT"]) for name in PORTS}
@@ -81,7 +87,9 @@ def _services(
         postgres.process(state, "shops-postgres", port["SHOPS_PG"], "shops", env["SHOPS_PG_PASSWORD"]),
         kafka.process(folder / "kafka", (listener,), port["CONTROLLER"], cluster="web-events"),
         _own(folder / "web", "producer", port["WEB"], servers),
-        _own(folder / "consumer", "consumer", port["CONSUMER"], {**servers, **consumer}),
+        _own(folder / "consumer", "consumer", port["CONSUMER"], {**servers, **reader}),
+        _own(folder / "orders", "orders", port["ORDERS"], servers),
+        _own(folder / "applier", "applier", port["APPLIER"], {**servers, **reader}),
     ]
 
 
