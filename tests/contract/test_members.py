@@ -145,8 +145,9 @@ class Platform:
 
     def first_leads(self) -> bool:
         """Whether the first broker leads something. It is asked for: one that was away leads nothing by itself."""
+        admin = AdminClient({"bootstrap.servers": self.brokers})  # kept: what it was asked for ends with it
         with suppress(KafkaException):
-            AdminClient({"bootstrap.servers": self.brokers}).elect_leaders(ElectionType.PREFERRED).result(20)
+            admin.elect_leaders(ElectionType.PREFERRED).result(20)
         return 1 in self.leaders().values()
 
 
