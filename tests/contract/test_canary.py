@@ -682,12 +682,12 @@ def arrive_late(platform: Platform) -> None:
     [
         (lambda platform: None, {}),
         (arrive_late, {}),
-        (lose, {"no_loss": "sink has 1 canary fewer than canary"}),
-        (lose_one_that_arrived, {"no_loss": "sink has 1 canary fewer than canary"}),
-        (double, {"no_duplicates": "sink has 1 canary too many"}),
-        (change, {"unchanged": "sink has at least 1 canary unlike canary's"}),
-        (change_one_that_arrived, {"unchanged": "sink has at least 1 canary unlike canary's"}),
-        (keep_what_was_refused, {"no_duplicates": "sink has 1 canary too many"}),
+        (lose, {"no_loss": "sink has 1 canary record fewer than canary"}),
+        (lose_one_that_arrived, {"no_loss": "sink has 1 canary record fewer than canary"}),
+        (double, {"no_duplicates": "sink has 1 canary record too many"}),
+        (change, {"unchanged": "sink has at least 1 canary record unlike canary's"}),
+        (change_one_that_arrived, {"unchanged": "sink has at least 1 canary record unlike canary's"}),
+        (keep_what_was_refused, {"no_duplicates": "sink has 1 canary record too many"}),
     ],
 )
 def test_a_planted_fault_is_found_and_an_unknown_record_is_none(
