@@ -595,17 +595,6 @@ def test_what_a_log_has_deleted_is_not_lost_there() -> None:
     assert checks.no_loss(still).why.startswith("broker has 4 trades fewer")
 
 
-def test_a_second_log_has_places_of_its_own() -> None:
-    """They are held against no other log's; a table behind it is held against it."""
-    first, second, table = (
-        Digest("offsets", hop, view, {(topic, "0"): right(keys=keys, rows=keys)})
-        for hop, view, topic, keys in (("in", "log", "a", 9), ("out", "log", "b", 7), ("t", "raw", "b", 6))
-    )
-    assert checks.no_loss(history(*CLEAN, first, second)).verdict is PASS
-    found = checks.no_loss(history(*CLEAN, first, second, table))
-    assert (found.verdict, found.why) == (FAIL, "t has 1 log record fewer than out: b/0 (1)")
-
-
 COMMITTED = each([500.0] * 30 + [520.0] * 10)
 
 
