@@ -386,7 +386,8 @@ def list_points(
     for role, listed in found.items():
         for name, p in listed.items():
             left = "" if p["left_s"] is None else f"{p['left_s']:.0f} s"
-            table.add_row(role, name, p["term"] or "", left, str(p["evaluated"]), str(p["fired"]), p["about"])
+            hits = "" if p["evaluated"] is None else str(p["evaluated"])
+            table.add_row(role, name, p["term"] or "", left, hits, str(p["fired"]), p["about"])
     out.print(table)
     for role in [role for role, listed in found.items() if not listed]:
         out.print(f"{role}: no process listens. Remedy: start it with FAILPOINTS_ENABLE=1")

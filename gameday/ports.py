@@ -385,8 +385,8 @@ class Points(Protocol):
     """Failpoints in a running process: places in its own code that can be armed to fail. A point is its name."""
 
     def listed(self) -> Mapping[str, Json]:
-        """Point -> {"about", "term" (None: not armed), "left_s", "evaluated", "fired", ...}. {}: no process listens,
-        so nothing is armed."""
+        """Point -> {"about", "term" (None: not armed), "left_s", "evaluated" (None: not told), "fired", ...}. {}: no
+        process listens, so nothing is armed."""
         ...
 
     def arm(self, point: str, term: str, ttl_s: float, run: str) -> None:

@@ -9,10 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from gameday.drivers import _evidence
 from gameday.errors import ConfigError, DriverError, TooLate
 from gameday.model import Json
 from gameday.system import address
@@ -57,13 +57,7 @@ class Points:
             # its last act ended the process, and so our request
 
     def firings(self, point: str) -> Sequence[Json]:
-        try:
-            lines = Path(self.evidence).read_bytes().split(b"\n")[:-1]
-            return [found for line in lines if (found := json.loads(line))["point"] == point]
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError, KeyError) as e:
-            raise DriverError(f"the evidence {self.evidence} can't be read: {e!r}", definite=True) from e
+        return _evidence.firings(self.evidence, point)
 
     def _ask(self, method: str, target: str, body: str | None = None, within_s: float = ASK_WITHIN_S) -> Any:
         """One request. Raises DriverError; ConfigError when the process refuses what was asked, TooLate from wait."""

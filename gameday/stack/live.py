@@ -901,5 +901,7 @@ def _checked(made: type, name: str, value: Any, where: str) -> Any:
     try:
         return _type(made, name).validate_python(value)
     except ValidationError as e:
-        why = e.errors()[0]["msg"].lower()
-        raise ConfigError(f"{where}.{name}: {why} (got {configuration.shown(name, value)})") from e
+        first = e.errors()[0]
+        key = ".".join((where, name, *(map(str, first["loc"]) if isinstance(value, Mapping) else ())))
+        got = configuration.shown(name, value)
+        raise ConfigError(f"{key}: {first['msg'].lower().removeprefix('value error, ')} (got {got})") from e
