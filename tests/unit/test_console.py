@@ -47,6 +47,7 @@ NIGHT = f"""
 import os, signal, sys
 import flows.nightly
 from gameday import cli
+from gameday.cli import running
 from gameday.errors import GamedayError
 from gameday.model import RunResult, Verdict
 
@@ -62,8 +63,8 @@ def carry_out(chosen, opened, stack, commit):
     THEN
 
 flows.nightly.carry_out = carry_out
-cli._need_prefect = lambda config: None
-cli._choose = lambda *_: []
+running._need_prefect = lambda config: None
+running._choose = lambda *_: []
 sys.argv[1:1] = ["run", "broker_restart"]
 cli.main()
 """

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from flows import definitions
-from gameday import cli
+from gameday.cli import looking, shared
 from gameday.errors import GamedayError, NotUp
 from gameday.reports.found import down, found
 from gameday.stack import live
@@ -70,16 +70,16 @@ def test_rows_have_the_names_that_their_keys_have_in_gameday_toml() -> None:
 def test_no_text_is_taken_for_markup_anywhere(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In no table and no line of any command, whatever a server or a file says."""
     seen = io.StringIO()
-    for console in (cli.out, cli.err):
+    for console in (shared.out, shared.err):
         monkeypatch.setattr(console, "_file", seen)  # `file` would stay what it was here
     components = [{"name": text, "runs": text, "answers": text, "ok": False, "opt_in": True}]
     streams = [{"stream": "s", "group": text, "ledger": 1, "visible": 1, "behind": 0}]
     links = [{"name": text, "trouble": text}]
-    cli._print_status({"components": components, "streams": streams, "links": links, "notes": [text]})
+    looking._print_status({"components": components, "streams": streams, "links": links, "notes": [text]})
     assert seen.getvalue().count(text) == 7
-    cli.out.print(found([{"what": text, "ok": False, "note": text}]))
-    cli.say(text)
-    cli._explain(NotUp(text))
+    shared.out.print(found([{"what": text, "ok": False, "note": text}]))
+    shared.say(text)
+    shared.explain(NotUp(text))
     assert seen.getvalue().count(text) == 11
 
 

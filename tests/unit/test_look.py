@@ -460,7 +460,7 @@ def test_the_command_ends_with_3_when_a_look_says_no(
     looked = {"what": "look at log", "ok": fine, "note": note, "look": {}}
     monkeypatch.setattr("tasks.survey.requirements", lambda *_: [{"what": "test t", "ok": True, "note": "can run"}])
     monkeypatch.setattr("tasks.look.look", lambda _: [looked])
-    monkeypatch.setattr(cli, "_stack", lambda: None)
+    monkeypatch.setattr("gameday.cli.looking.opened_stack", lambda: None)
     monkeypatch.setattr(sys, "argv", ["gameday", "check", "--look", *(["--json"] if as_json else [])])
     with pytest.raises(SystemExit) as ended:
         cli.main()
