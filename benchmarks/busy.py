@@ -26,7 +26,8 @@ from pathlib import Path
 from gameday import codec
 from gameday.model import Samples
 from gameday.sampling import sampler
-from gameday.stack.live import ProbeSpec, open_stack
+from gameday.stack.live import open_stack
+from gameday.stack.probes import ProbeSpec
 from gameday.system.polling import until
 from gameday.system.process import yield_cpu
 from gameday.verdict import machine

@@ -23,7 +23,8 @@ from gameday.plan import FailureTest, Inject
 from gameday.reports.words import named
 from gameday.run import new_id
 from gameday.stack.config import PrefectConfig
-from gameday.stack.live import Stack, near, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.stack.registry import near
 from gameday.system import console, signals
 from gameday.undo import lease
 from tasks.closing import close_night

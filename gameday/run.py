@@ -43,7 +43,8 @@ from gameday.runbooks.blocks import CARRY_OUT_S
 from gameday.sampling import conditions, timings
 from gameday.sampling.canary import Flight
 from gameday.sampling.sampler import Sampler, Tail
-from gameday.stack.live import ARCHIVE, Stack, fault_from, fault_kind
+from gameday.stack.live import ARCHIVE, Stack
+from gameday.stack.registry import fault_from, fault_kind
 from gameday.system import signals
 from gameday.system.asking import answer
 from gameday.telling.silence import Silence

@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from gameday.plan import FailureTest, Inject
 from gameday.run import Run, ttl_s
-from gameday.stack.live import fault_kind
+from gameday.stack.registry import fault_kind
 from gameday.telling import messages
 from gameday.telling.messages import Ahead
 from tasks.telling import machine, now, tell

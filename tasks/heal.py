@@ -10,7 +10,7 @@ from gameday.errors import TooLate
 from gameday.model import Act, Verdict
 from gameday.ports import Fault, Trap
 from gameday.run import Halt, Run
-from gameday.stack.live import fault_from, fault_kind
+from gameday.stack.registry import fault_from, fault_kind
 from gameday.system.polling import until
 from gameday.undo import mending
 

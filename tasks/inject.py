@@ -10,7 +10,7 @@ from gameday.errors import TooLate
 from gameday.model import Act, Verdict
 from gameday.ports import Delayed, Fault
 from gameday.run import Run, too_late
-from gameday.stack.live import fault_kind
+from gameday.stack.registry import fault_kind
 from gameday.system.polling import until
 
 BITES_WITHIN_S = 10.0

@@ -25,7 +25,8 @@ from gameday.runbooks import blocks as runbook
 from gameday.runbooks.blocks import DIAGNOSIS, KIND_S, RECOVERY, VERIFY, Block
 from gameday.sampling import conditions
 from gameday.stack.config import read_env
-from gameday.stack.live import Stack, fault_from
+from gameday.stack.live import Stack
+from gameday.stack.registry import fault_from
 from gameday.state import ROOT
 from gameday.system import address, shell
 from gameday.system.polling import until

@@ -18,7 +18,8 @@ from gameday.plan import FailureTest, FiresWithin, Inject, StaysSilent
 from gameday.ports import Host, Inside, Isolate, Limited, Links, Probe
 from gameday.records.declaration import Stream
 from gameday.stack.config import CANARY
-from gameday.stack.live import LiveStream, OfItsOwn, ProbeSpec, Stack
+from gameday.stack.live import LiveStream, Stack
+from gameday.stack.probes import OfItsOwn, ProbeSpec
 from gameday.system.asking import answer
 from gameday.telling import courier
 from gameday.undo import lease, mending

@@ -81,7 +81,7 @@ def named(act: Any) -> str:
 
 def _would(entry: Entry) -> str:
     """What healing would do for one open act, and to whom."""
-    from gameday.stack.live import fault_from
+    from gameday.stack.registry import fault_from
 
     act = entry.act
     owner = "would be aborted first" if entry.owner.alive else "is gone"

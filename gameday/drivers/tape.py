@@ -16,7 +16,7 @@ from gameday.errors import ConfigError, DriverError
 from gameday.model import EMPTY, Columns, Digest, Group, Tally, Window
 from gameday.records.declaration import Stream
 from gameday.stack.config import Http
-from gameday.stack.live import function
+from gameday.stack.registry import function
 from gameday.system import address
 from gameday.system.http import Kept, Unanswered
 from gameday.system.tls import PLAIN, Tls

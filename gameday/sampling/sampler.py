@@ -30,7 +30,8 @@ from gameday import samplelog
 from gameday.drivers.machine import Probe as Machine
 from gameday.errors import DriverError, GamedayError, TooLate, masked
 from gameday.model import Sample
-from gameday.stack.live import ProbeSpec, Stack, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.stack.probes import ProbeSpec
 from gameday.state import ROOT, State
 from gameday.system.polling import until
 from gameday.system.process import yield_cpu

@@ -1,34 +1,16 @@
-"""StackConfig -> live Stack, and the lazy registry of hosts, drivers and faults: nothing else uses importlib.
-
-A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka. A name
-that is none of ours is looked for among the entry points of installed packages (docs/drivers.md).
-"""
+"""StackConfig -> live Stack: its components, links, hops and all else in gameday.toml, each made on first use."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-import functools
-import importlib
-import pkgutil
-import re
 import sys
-import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
-from importlib import metadata
 from pathlib import Path
-from types import ModuleType
-from typing import Any, get_type_hints
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from gameday import codec
-from gameday.errors import ConfigError, DriverError, GamedayError
-from gameday.model import Group, Json
+from gameday.errors import ConfigError, GamedayError
+from gameday.model import Group
 from gameday.plan import FIRES_WITHIN_S, Await, FailureTest, FiresWithin, Heal, Inject, OfRole
 from gameday.ports import (
     Alerts,
@@ -60,21 +42,12 @@ from gameday.ports import (
 from gameday.records.declaration import Stream
 from gameday.stack import config as configuration
 from gameday.stack.config import StackConfig
+from gameday.stack.probes import AlertState, Heads, OfItsOwn, OrInside, ProbeSpec, Slots, port_of
+from gameday.stack.registry import build, driver_class, function, near, offered
 from gameday.stack.stops import Stop
 from gameday.state import ROOT, RUNBOOKS, State, runbook_of
-from gameday.system.tls import KEYS, Tls
 
-__all__ = [
-    "ARCHIVE",
-    "LiveStream",
-    "OfItsOwn",
-    "ProbeSpec",
-    "Stack",
-    "fault_from",
-    "fault_kind",
-    "function",
-    "open_stack",
-]
+__all__ = ["ARCHIVE", "LiveStream", "Stack", "open_stack"]
 
 INSIDE = (Points, Rights, Store)
 """What a component offers, or the archive, not its host."""
@@ -86,22 +59,6 @@ ARCHIVE_RATE_HZ = 4.0
 
 MIRROR_RATE_HZ = 1.0
 """Each look is a connection to a database of the platform's."""
-
-INSIDE_EVERY_S = 0.5
-"""A command inside a container costs 50 ms of both."""
-
-EXTRAS: Mapping[str, str] = {"boto3": "iceberg", "pyarrow": "iceberg", "pyiceberg": "iceberg"}
-"""Import name of a client -> the extra of ours that installs it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ProbeSpec:
-    """One probe of the sampler: the prefix of its series, how often, how long."""
-
-    series: str
-    probe: Probe
-    rate_hz: float
-    timeout_s: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +137,8 @@ class Stack:
             settings = dict(self.config.hosts[name].model_extra or {})
             names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
             kind, where = str(settings.pop("driver", name)), f"hosts.{name}"
-            made = function(kind) if ":" in kind else _class("hosts", kind, "Host", where)
-            self._hosts[name] = _build(made, {**settings, "names": names}, where)
+            made = function(kind) if ":" in kind else offered("hosts", kind, "Host", where)
+            self._hosts[name] = build(made, {**settings, "names": names}, where)
         return self._hosts[name]
 
     def link_host(self, link: str) -> Host:
@@ -551,17 +508,17 @@ class Stack:
             yield from self.component_probes(role)
         for live in self.streams.values():
             for hop in (live.stream.hops[0], live.stream.visible):
-                yield ProbeSpec(f"head/{hop}", _Heads(self.hop(hop)), 20.0, 1.0)
+                yield ProbeSpec(f"head/{hop}", Heads(self.hop(hop)), 20.0, 1.0)
         for name, cursor in self.cursors.items():
-            yield ProbeSpec(f"end/{name}", _Slots(cursor.end), 10.0, 1.0)
-            yield ProbeSpec(f"position/{name}", _Slots(cursor.position), 10.0, 1.0)
+            yield ProbeSpec(f"end/{name}", Slots(cursor.end), 10.0, 1.0)
+            yield ProbeSpec(f"position/{name}", Slots(cursor.position), 10.0, 1.0)
         if archive and self.archive is not None:
             yield ProbeSpec("archive", self.archive, ARCHIVE_RATE_HZ, 2.0)
         if archive and self.mirror is not None:
-            yield ProbeSpec("mirror", _Slots(self.mirror.position), MIRROR_RATE_HZ, 2.0)
+            yield ProbeSpec("mirror", Slots(self.mirror.position), MIRROR_RATE_HZ, 2.0)
         if alert is not None and self.alerts is not None and self.config.alerts is not None:
             name, role = alert
-            asked = _Alert(self.alerts, self.alert_name(name), self.alert_labels(role))
+            asked = AlertState(self.alerts, self.alert_name(name), self.alert_labels(role))
             yield ProbeSpec(f"alert/{name}", asked, self.config.alerts.rate_hz, self.config.alerts.timeout_s)
         for name, p in self.config.watches.items():
             yield ProbeSpec(
@@ -574,8 +531,8 @@ class Stack:
             probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
             host: object = self.host(role) if p.inside else None
             if isinstance(host, Inside):
-                probe = _OrInside(probe, host, role, p.inside, p.timeout_s)
-            port, holder = _port(p.settings), self._holder(role)
+                probe = OrInside(probe, host, role, p.inside, p.timeout_s)
+            port, holder = port_of(p.settings), self._holder(role)
             if port is not None and holder is not None:
                 probe = OfItsOwn(probe, holder, role, port)
             yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
@@ -607,113 +564,15 @@ class Stack:
 
     def channel_takes(self, name: str) -> frozenset[str]:
         """The kinds of message that a channel takes. It is not made for that: its secrets need not be there."""
-        return _driver_class(self.config.channels[name].driver, "Channel", f"channels.{name}").takes
+        return driver_class(self.config.channels[name].driver, "Channel", f"channels.{name}").takes
 
     def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
         """What the class has a field for, of `more`, besides its settings."""
         where = f"{section}.{key}"
-        made = _driver_class(config.driver, offers, where)
+        made = driver_class(config.driver, offers, where)
         taken = {field.name for field in dataclasses.fields(made)}
         given = {name: value for name, value in more.items() if name in taken}
-        return _build(made, {**config.settings, **given}, where)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Heads:
-    """A hop's heads as a probe."""
-
-    hop: Hop
-
-    def read(self) -> Mapping[str, float]:
-        return {codec.key_of(group): float(head) for group, head in self.hop.heads().items()}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slots:
-    """A cursor's position or end as a probe."""
-
-    ask: Any
-
-    def read(self) -> Mapping[str, float]:
-        return {slot: float(offset) for slot, offset in self.ask().items()}
-
-
-@dataclasses.dataclass
-class _OrInside:
-    """A probe that, when nobody answers, has a command ask inside the component: one at a time, INSIDE_EVERY_S apart.
-
-    What that says is a series of its own, .inside: who is cut off serves nobody, however well it is.
-    """
-
-    probe: Probe
-    host: Inside
-    role: str
-    command: tuple[str, ...]
-    timeout_s: float
-    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-    _due: float = 0.0
-
-    def read(self) -> Mapping[str, float]:
-        try:
-            return self.probe.read()
-        except DriverError:
-            with self._lock:
-                mine = time.monotonic() >= self._due
-                if mine:  # nobody else's turn while this one lasts, whatever it takes
-                    self._due = time.monotonic() + self.timeout_s + INSIDE_EVERY_S
-            if not mine:
-                raise
-        try:
-            self.host.run(self.role, self.command, self.timeout_s)
-        finally:
-            self._due = time.monotonic() + INSIDE_EVERY_S
-        return {".inside": 1.0}
-
-
-@dataclasses.dataclass
-class OfItsOwn:
-    """A probe whose answers count only while the component itself holds the port that answers. Where somebody else held
-    it from the start, such as a proxy, nobody can tell: then every answer counts, and `gameday check` says so."""
-
-    probe: Probe
-    host: Holds
-    role: str
-    port: int
-    known: bool | None = None
-    """Whether the component was seen to hold its port; None: it has not been looked yet."""
-
-    def read(self) -> Mapping[str, float]:
-        values = self.probe.read()
-        if self.known is not False:
-            own = self.host.holds(self.role, self.port)
-            if own is None and self.known is None:
-                self.known = False
-            elif not own:
-                raise DriverError(f"who answers at port {self.port} is not {self.role}", definite=True)
-            else:
-                self.known = True
-        return values
-
-
-def _port(settings: Mapping[str, Any]) -> int | None:
-    """The port that a probe asks, of its url, address or dsn; None: it names none."""
-    text = next((str(settings[key]) for key in ("url", "address", "dsn") if key in settings), "")
-    try:
-        return urlsplit(text if "//" in text else f"//{text}").port
-    except ValueError:
-        return None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Alert:
-    """One alert as a probe."""
-
-    alerts: Alerts
-    name: str
-    labels: Mapping[str, str]
-
-    def read(self) -> Mapping[str, float]:
-        return self.alerts.state(self.name, self.labels)
+        return build(made, {**config.settings, **given}, where)
 
 
 def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
@@ -724,184 +583,3 @@ def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
     if (beside := str(stack.path.resolve().parent)) not in sys.path:
         sys.path.append(beside)
     return stack
-
-
-# ---- the registry ------------------------------------------------------------------------------------------
-
-
-def fault_kind(fault: Fault) -> str:
-    """The fault's name, by which other processes find it again: its module's, or its entry point's. Raises ConfigError
-    for one without: what nobody else could mend must not be done."""
-    made = type(fault)
-    package, _, stem = made.__module__.rpartition(".")
-    if package == "gameday.faults":
-        return stem
-    for name, entry in _entries("faults").items():
-        with contextlib.suppress(ConfigError):
-            if entry.module == made.__module__ and _class("faults", name, _camel(name), "") is made:
-                return name
-    raise ConfigError(
-        f"nobody but this process knows the fault {made.__name__} of {made.__module__}, so nobody else could mend it. "
-        "Remedy: a module of gameday/faults, or an entry point gameday.faults of its package (docs/drivers.md)"
-    )
-
-
-def fault_from(kind: str, args: Mapping[str, Json]) -> Fault:
-    """The fault that a journal entry names. Its class is that name in CamelCase."""
-    return _make("faults", kind, _camel(kind), dict(args), f"fault {kind}")
-
-
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
-
-
-def function(path: str) -> Any:
-    """The object behind "package.module:name" in gameday.toml."""
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise ConfigError(
-            f"{path!r} can't be imported: {e}. Remedy: 'module:name' of a module beside gameday.toml, or installed"
-        ) from e
-
-
-def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """The end of an error about an unknown name."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
-
-
-def _class(kind: str, name: str, cls: str, where: str) -> Any:
-    """A class of a host, driver or fault. name: of a module in gameday/<kind>, or of an entry point in the group
-    gameday.<kind>, which is such a module or the class itself. cls: what a module is asked for."""
-    package = importlib.import_module(f"gameday.{kind}")
-    ours = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    if name in ours:
-        return _offered(_module(kind, name), cls, where)
-    theirs = _entries(kind)
-    if name not in theirs:
-        besides = f" Installed packages offer {', '.join(sorted(theirs))}" if theirs else ""
-        raise ConfigError(f"{where}: there is no {name!r} in gameday/{kind}. {near(name, [*ours, *theirs])}{besides}")
-    found = _loaded(theirs[name])
-    return _offered(found, cls, where) if isinstance(found, ModuleType) else found
-
-
-def _module(kind: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(f"gameday.{kind}.{name}")
-    except ModuleNotFoundError as e:
-        missing = (e.name or "").partition(".")[0]
-        extra = EXTRAS.get(missing)
-        remedy = f"pip install 'gameday[{extra}]'" if extra else f"pip install {missing}"
-        raise GamedayError(f"gameday/{kind}/{name}.py needs the package {missing!r}. Remedy: {remedy}") from e
-
-
-def _entries(kind: str) -> dict[str, metadata.EntryPoint]:
-    """What installed packages offer, by name. Raises ConfigError where two offer different things under one."""
-    found: dict[str, metadata.EntryPoint] = {}
-    for entry in metadata.entry_points(group=f"gameday.{kind}"):
-        other = found.setdefault(entry.name, entry)
-        if other.value != entry.value:
-            raise ConfigError(
-                f"{_package(other)} and {_package(entry)} both offer {entry.name!r} under gameday.{kind}. Remedy: "
-                "uninstall one of them"
-            )
-    return found
-
-
-def _loaded(entry: metadata.EntryPoint) -> Any:
-    try:
-        return entry.load()
-    except Exception as e:
-        raise GamedayError(
-            f"{_package(entry)} offers {entry.name!r} under {entry.group}, and {entry.value} can't be imported: "
-            f"{type(e).__name__}: {e}. Remedy: install what it needs, or uninstall it"
-        ) from e
-
-
-def _package(entry: metadata.EntryPoint) -> str:
-    return f"package {entry.dist.name}" if entry.dist is not None else "a package"
-
-
-def _driver_class(driver: str, offers: str, where: str) -> Any:
-    """The class that `driver` names: a module of gameday/drivers or an entry point and maybe its class, or
-    "package.module:Class"."""
-    if ":" in driver:
-        return function(driver)
-    module, _, cls = driver.partition(".")
-    found = _class("drivers", module, cls or offers, where)
-    if cls and found.__name__ != cls:  # an entry point that is one class alone
-        raise ConfigError(f"{where}: driver {module!r} is {found.__name__}, not {cls}. Remedy: driver = {module!r}")
-    return found
-
-
-def _make(kind: str, name: str, cls: str, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class of the registry from settings."""
-    return _build(_class(kind, name, cls, where), settings, where)
-
-
-def _build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class from settings; a ConfigError tells all that is wrong with them, the right keys where one is unknown
-    or missing, and what the class itself refuses. One with a field `tls` takes the keys of a Tls."""
-    cls = f"{made.__name__} of {made.__module__}"
-    fields = {f.name: f for f in dataclasses.fields(made) if f.init}
-    secured: dict[str, Tls] = {}
-    if fields.pop("tls", None) is not None:
-        secured["tls"] = Tls(**{name: settings[name] for name in KEYS if name in settings})
-        settings = {name: value for name, value in settings.items() if name not in KEYS}
-    required = {
-        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    }
-    takes = ", ".join([*fields, *(KEYS if secured else ())])
-    mistakes = []
-    if wrong := set(settings) - set(fields):
-        mistakes.append(f"{where}: unknown {', '.join(sorted(wrong))}. {cls} takes {takes or 'nothing'}")
-    if missing := required - set(settings):
-        mistakes.append(f"{where}: {', '.join(sorted(missing))} missing. {cls} takes {takes}")
-    given = {}
-    for name, value in settings.items():
-        if name in fields:
-            try:
-                given[name] = _checked(made, name, value, where)
-            except ConfigError as e:
-                mistakes.append(str(e))
-    if mistakes:
-        raise ConfigError("; ".join(mistakes))
-    try:
-        return made(**given, **secured)
-    except ValueError as e:  # such as an address that is none
-        raise ConfigError(f"{where}: {cls} refuses its settings: {e}. It takes {takes}") from None
-
-
-def _offered(module: ModuleType, cls: str, where: str) -> Any:
-    made = getattr(module, cls, None)
-    if made is None:
-        raise ConfigError(
-            f"{where}: {module.__name__} offers no {cls}. It has "
-            f"{', '.join(n for n in getattr(module, '__all__', vars(module)) if re.match('[A-Z][a-z]', n))}"
-        )
-    return made
-
-
-@functools.cache
-def _hints(made: type) -> Mapping[str, Any]:
-    return get_type_hints(made, include_extras=True)
-
-
-@functools.cache
-def _type(made: type, name: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_hints(made)[name])
-
-
-def _checked(made: type, name: str, value: Any, where: str) -> Any:
-    """A setting as its field's type has it; a ConfigError when it isn't."""
-    if type(value) is _hints(made)[name]:  # a text for a text, a number for a number: there is no more to it
-        return value
-    try:
-        return _type(made, name).validate_python(value)
-    except ValidationError as e:
-        first = e.errors()[0]
-        key = ".".join((where, name, *(map(str, first["loc"]) if isinstance(value, Mapping) else ())))
-        got = configuration.shown(name, value)
-        raise ConfigError(f"{key}: {first['msg'].lower().removeprefix('value error, ')} (got {got})") from e

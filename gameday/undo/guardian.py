@@ -32,7 +32,8 @@ from gameday.errors import ConfigError, DriverError, GamedayError, TooLate, mask
 from gameday.model import Act, Json
 from gameday.ports import Fault, Held
 from gameday.stack import stops
-from gameday.stack.live import Stack, fault_from, fault_kind, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.stack.registry import fault_from, fault_kind
 from gameday.state import State
 from gameday.system.polling import until
 from gameday.system.process import Process, boot_ns

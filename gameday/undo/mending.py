@@ -17,7 +17,8 @@ from functools import partial
 from gameday.errors import Busy, GamedayError, NotUp, TooLate, masked
 from gameday.model import Act
 from gameday.ports import Held, Host, Isolate, Links, Pause, Settles, UntilServed
-from gameday.stack.live import Stack, fault_from
+from gameday.stack.live import Stack
+from gameday.stack.registry import fault_from
 from gameday.state import State
 from gameday.system.polling import until
 from gameday.undo import lease

@@ -26,7 +26,8 @@ from gameday.drivers.http import Probe
 from gameday.errors import GamedayError
 from gameday.sampling import sampler
 from gameday.sampling.sampler import Sampler, Tail
-from gameday.stack.live import ProbeSpec, Stack, _Heads, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.stack.probes import Heads, ProbeSpec
 from gameday.state import ROOT, State
 from gameday.system.polling import until
 from tests.contract.conftest import PASSWORD, serving
@@ -115,7 +116,7 @@ def test_a_frozen_clickhouse_is_not_buried_under_probes(tmp_path: Path) -> None:
         url = clickhouse.url(port, PASSWORD)
         ping = Probe(f"http://127.0.0.1:{port}/ping", 1.0)
         table = Hop(url, "once", "one", TRADES, heads_table="(SELECT 'a' AS venue, 'b' AS symbol, 1 AS trade_id)")
-        specs = (ProbeSpec("component/c/ping", ping, 20.0, 1.0), ProbeSpec("head/silver", _Heads(table), 20.0, 1.0))
+        specs = (ProbeSpec("component/c/ping", ping, 20.0, 1.0), ProbeSpec("head/silver", Heads(table), 20.0, 1.0))
         folder, (ended, end) = tmp_path / "samples", os.pipe()
         loop = threading.Thread(target=sampler.sample, args=(specs, folder, (ended,), sampler.Lateness()))
         loop.start()

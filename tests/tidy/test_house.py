@@ -25,7 +25,7 @@ FAULT_LINES_MAX = 90
 
 SLEEPERS = {"gameday/system/polling.py"}
 """The one loop that sleeps."""
-IMPORTERS = {"gameday/stack/live.py"}
+IMPORTERS = {"gameday/stack/registry.py"}
 """The one registry."""
 
 PRODUCT = ("gameday", "tasks", "flows", "deployments", "compose", "pipelines", "failpoints", "benchmarks", "examples")
@@ -141,7 +141,7 @@ def test_one_loop_sleeps() -> None:
 
 
 def test_one_registry_imports_by_name() -> None:
-    """In the core only stack/live.py imports what a text names."""
+    """In the core only stack/registry.py imports what a text names."""
     found = [
         f"{name(p)}:{line}"
         for p in PYTHON
@@ -149,7 +149,7 @@ def test_one_registry_imports_by_name() -> None:
         for line, called in calls(ast.parse(p.read_text()))
         if "import_module" in called or called == "__import__"
     ]
-    assert not found, f"import by name in {found}; use gameday.stack.live"
+    assert not found, f"import by name in {found}; use gameday.stack.registry"
 
 
 @pytest.mark.parametrize(

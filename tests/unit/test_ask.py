@@ -16,7 +16,8 @@ from gameday.faults.ask import Ask
 from gameday.faults.strike import Strike
 from gameday.model import JobRun
 from gameday.ports import Asks, Fault, Held
-from gameday.stack.live import Stack, fault_from, fault_kind
+from gameday.stack.live import Stack
+from gameday.stack.registry import fault_from, fault_kind
 from gameday.state import State
 from tests.fakes import MemoryHost
 

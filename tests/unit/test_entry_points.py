@@ -14,7 +14,8 @@ import pytest
 from flows import definitions
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Verdict
-from gameday.stack.live import Stack, fault_from, fault_kind, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.stack.registry import fault_from, fault_kind
 from tests.fakes import OWN_TEST, write_config
 from tests.unit.evidence import feed_handler_crash
 

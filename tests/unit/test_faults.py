@@ -16,7 +16,8 @@ from gameday.faults.restart import Restart
 from gameday.faults.stop import Stop
 from gameday.model import Act
 from gameday.ports import Fault, Held, Points, Trap, UntilServed
-from gameday.stack.live import Stack, fault_from, fault_kind
+from gameday.stack.live import Stack
+from gameday.stack.registry import fault_from, fault_kind
 from gameday.undo import mending
 from tests.fakes import MemoryHost, MemoryPoints, MemoryStack
 

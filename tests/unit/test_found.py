@@ -14,7 +14,7 @@ from flows import definitions
 from gameday.cli import looking, shared
 from gameday.errors import GamedayError, NotUp
 from gameday.reports.found import down, found
-from gameday.stack import live
+from gameday.stack import registry
 from gameday.stack.config import load
 from gameday.stack.live import Stack
 from gameday.state import State
@@ -156,14 +156,14 @@ table = "t"
 kind = "once"
 """
     )
-    importing = live._module
+    importing = registry._module
 
     def module(kind: str, name: str) -> ModuleType:
         if name in ("docker", "kafka"):
             raise GamedayError(f"gameday/{kind}/{name}.py needs the package 'x'. Remedy: pip install x")
         return importing(kind, name)
 
-    monkeypatch.setattr(live, "_module", module)
+    monkeypatch.setattr(registry, "_module", module)
     return Stack(load(path, State(tmp_path)), State(tmp_path), path)
 
 

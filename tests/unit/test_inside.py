@@ -11,7 +11,8 @@ import pytest
 
 from gameday.errors import DriverError
 from gameday.faults.stop import Stop
-from gameday.stack.live import INSIDE_EVERY_S, ProbeSpec, Stack, open_stack
+from gameday.stack.live import Stack, open_stack
+from gameday.stack.probes import INSIDE_EVERY_S, ProbeSpec
 from tests.fakes import MemoryHost, write_config
 
 
@@ -81,7 +82,7 @@ def test_an_answer_from_inside_is_a_series_of_its_own(probe: Any, host: Containe
 def test_inside_is_asked_rarely(probe: Any, host: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the probe's own rate: in between the reading has no answer; also after a command that failed."""
     now = [100.0]
-    monkeypatch.setattr("gameday.stack.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("gameday.stack.probes.time.monotonic", lambda: now[0])
     probe.probe.open = False
     host.well = False
     for _ in range(3):

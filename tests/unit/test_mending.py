@@ -14,7 +14,8 @@ from gameday.faults.noop import Noop
 from gameday.faults.stop import Stop
 from gameday.model import Act
 from gameday.ports import Fault
-from gameday.stack.live import Stack, fault_kind
+from gameday.stack.live import Stack
+from gameday.stack.registry import fault_kind
 from gameday.state import State
 from gameday.system.process import Process, boot_ns
 from gameday.undo.journal import Entry, Journal

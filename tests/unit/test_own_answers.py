@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gameday.errors import DriverError
-from gameday.stack.live import OfItsOwn, open_stack
+from gameday.stack.live import open_stack
+from gameday.stack.probes import OfItsOwn
 from tests.fakes import write_config
 
 

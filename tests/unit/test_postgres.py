@@ -18,7 +18,7 @@ from gameday.records.gathered import Gathered
 from gameday.records.in_postgres import END, Part, form, read
 from gameday.records.tallies import add, tallied, tally
 from gameday.records.types import NULL, Malformed, Type, word_of_bytes
-from gameday.stack.live import _build, _driver_class
+from gameday.stack.registry import build, driver_class
 from tests.trades import TRADES
 
 DSN = "postgresql://user:secret@127.0.0.1:1/db"
@@ -83,11 +83,11 @@ def test_gameday_toml_names_each_class() -> None:
     """The section's own, or one after a dot."""
     named = {"hops": ("postgres", "Hop", Hop), "cursors": ("postgres", "Cursor", Cursor)}
     for section, (driver, offers, made) in named.items():
-        assert _driver_class(driver, offers, section) is made
-    assert _driver_class("postgres.Lag", "Probe", "stops.lag") is Lag
-    assert _driver_class("postgres.Mirror", "Cursor", "cursors.x") is Mirror
+        assert driver_class(driver, offers, section) is made
+    assert driver_class("postgres.Lag", "Probe", "stops.lag") is Lag
+    assert driver_class("postgres.Mirror", "Cursor", "cursors.x") is Mirror
     with pytest.raises(ConfigError, match="slot missing"):
-        _build(Cursor, {"dsn": DSN}, "cursors.connector")
+        build(Cursor, {"dsn": DSN}, "cursors.connector")
 
 
 def test_an_address_that_libpq_refuses_is_an_error_without_its_password() -> None:

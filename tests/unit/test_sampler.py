@@ -25,7 +25,7 @@ from gameday.model import Sample
 from gameday.ports import Probe
 from gameday.sampling import sampler
 from gameday.sampling.sampler import Tail
-from gameday.stack.live import ProbeSpec
+from gameday.stack.probes import ProbeSpec
 from gameday.system.polling import until
 
 

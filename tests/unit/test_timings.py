@@ -18,7 +18,7 @@ from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample
 from gameday.ports import Hop
 from gameday.samplelog import series_name
 from gameday.sampling import timings
-from gameday.stack.live import _Heads
+from gameday.stack import probes
 from gameday.verdict import selftest
 from gameday.verdict.selftest import Timeline
 
@@ -93,7 +93,7 @@ def test_a_stream_without_groups_has_the_series_that_the_sampler_writes() -> Non
         def heads(self) -> dict[Group, int]:
             return {(): 7}
 
-    (suffix,) = _Heads(cast("Hop", Head())).read()
+    (suffix,) = probes.Heads(cast("Hop", Head())).read()
     assert timings.series_of("head", "silver", ()) == series_name("head/silver", suffix) == "head/silver"
 
 
@@ -692,6 +692,6 @@ def test_no_two_groups_share_a_series() -> None:
             return {one: 7, other: 8, ("a%2Fb", "c"): 9}
 
     sampled = {
-        series_name("head/silver", suffix): value for suffix, value in _Heads(cast("Hop", Heads())).read().items()
+        series_name("head/silver", suffix): value for suffix, value in probes.Heads(cast("Hop", Heads())).read().items()
     }
     assert [sampled[timings.series_of("head", "silver", group)] for group in (one, other, ("a%2Fb", "c"))] == [7, 8, 9]
