@@ -29,7 +29,7 @@ from compose.service import Service
 from compose.supervisor import tail, write_private
 from compose.trades import processes as trades
 from gameday.errors import Busy, DriverError, GamedayError, TooLate
-from gameday.stack.config import read_env
+from gameday.stack.reading import read_env
 from gameday.state import State
 from gameday.system.polling import until
 from gameday.system.process import Process

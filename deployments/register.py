@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
-from gameday.stack.config import StackConfig, default_path, folder_of_tests, load, revealed
+from gameday.stack.config import StackConfig
+from gameday.stack.reading import default_path, folder_of_tests, load
+from gameday.stack.variables import revealed
 from gameday.state import ROOT
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Json
 from gameday.plan import FailureTest
-from gameday.stack.config import folder_of_tests
+from gameday.stack.reading import folder_of_tests
 from gameday.stack.registry import near
 from gameday.state import ROOT
 from tasks.definition import definition, looking, required

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from gameday.errors import ConfigError, GamedayError, NotUp
 from gameday.model import Json
-from gameday.stack.config import parse
 from gameday.stack.init.canary import canary
 from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Rules, Seen, Store
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, kind_of, written
 from gameday.stack.live import Stack
+from gameday.stack.reading import parse
 from gameday.state import State
 from gameday.system import address
 from gameday.system.asking import answer

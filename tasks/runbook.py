@@ -24,8 +24,8 @@ from gameday.run import Run
 from gameday.runbooks import blocks as runbook
 from gameday.runbooks.blocks import DIAGNOSIS, KIND_S, RECOVERY, VERIFY, Block
 from gameday.sampling import conditions
-from gameday.stack.config import read_env
 from gameday.stack.live import Stack
+from gameday.stack.reading import read_env
 from gameday.stack.registry import fault_from
 from gameday.state import ROOT
 from gameday.system import address, shell

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from gameday.model import Json
-from gameday.stack.config import VARIABLE
 from gameday.stack.live import Stack, open_stack
+from gameday.stack.variables import VARIABLE
 from gameday.state import State
 from gameday.system.process import Process, boot_id
 

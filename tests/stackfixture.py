@@ -9,7 +9,7 @@ import pytest
 from compose.servers import alertmanager, postgres, prometheus
 from compose.up import clean, down, up
 from gameday.errors import GamedayError
-from gameday.stack.config import read_env
+from gameday.stack.reading import read_env
 from gameday.state import State
 from gameday.undo import lease
 

@@ -19,7 +19,7 @@ from compose.servers import prometheus
 from compose.supervisor import write_private
 from compose.trades.processes import ALERTS_QUICKENED, RULES, VENUES
 from gameday.errors import GamedayError
-from gameday.stack.config import read_env
+from gameday.stack.reading import read_env
 from gameday.state import ROOT, State
 
 __all__ = ["EXAMPLE", "draw", "main", "write"]

@@ -20,7 +20,7 @@ from compose.docker import env
 from compose.engine import Engine, host_image, install
 from compose.servers import Report, alertmanager, kafka, prometheus, toxiproxy
 from gameday.errors import GamedayError
-from gameday.stack.config import read_env
+from gameday.stack.reading import read_env
 from gameday.state import ROOT, State
 
 __all__ = ["Containers", "main"]

@@ -26,7 +26,7 @@ def history(
     also run by run."""
     from gameday.past import history as past
     from gameday.reports import results, table
-    from gameday.stack.config import load
+    from gameday.stack.reading import load
     from gameday.verdict import trend
 
     config = load()

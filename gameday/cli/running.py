@@ -58,7 +58,7 @@ def run(
     quiet_prefect(config)
     from flows.nightly import carry_out
     from gameday.run import new_id
-    from gameday.stack.config import default_path
+    from gameday.stack.reading import default_path
     from tasks.night import Night, night
 
     stack: Any = None if config is None else opened_stack()

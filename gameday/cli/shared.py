@@ -74,7 +74,7 @@ def opened_stack() -> Any:
 
 def configuration() -> tuple[StackConfig | None, NotUp | None]:
     """The configuration, or why it can't be known before the stack is up."""
-    from gameday.stack.config import load
+    from gameday.stack.reading import load
 
     try:
         return load(), None

@@ -69,7 +69,7 @@ def new(
     """Write the two files of a new failure test: NAME.py and NAME.md, in the folders that gameday.toml names. Or, by
     `gameday new driver NAME`, a driver and its tests beside gameday.toml: docs/drivers.md."""
     from deployments import scaffold
-    from gameday.stack.config import default_path, folder_of_runbooks, folder_of_tests
+    from gameday.stack.reading import default_path, folder_of_runbooks, folder_of_tests
 
     if what == "driver" and name is not None:
         paths, lines = scaffold.driver(name, default_path().resolve().parent)

@@ -1,18 +1,12 @@
-"""gameday.toml -> StackConfig: the only reader of configuration. ${NAME} comes from the environment, else from the
-state folder's stack.env; between :// and @ it is percent-encoded, so a password may hold anything.
-
-Every error names the file, the key, the value without its password and what would be right.
-"""
+"""What may stand in a gameday.toml: a class for each table, with what its keys mean. stack/reading.py reads it."""
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,18 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from gameday.errors import ConfigError, NotUp
-from gameday.records import attempts, declaration
-from gameday.records.attempts import Attempt
+from gameday.errors import ConfigError
+from gameday.records import declaration
 from gameday.records.declaration import Stream
-from gameday.records.types import Malformed
-from gameday.state import ROOT, RUNBOOKS, TESTS, State
-from gameday.system import address, tls
+from gameday.system import address
 from gameday.system.tls import Tls
 
 __all__ = [
@@ -59,38 +49,9 @@ __all__ = [
     "StackConfig",
     "StopConfig",
     "StreamConfig",
+    "TestsConfig",
     "TrendConfig",
-    "default_path",
-    "load",
-    "parse",
-    "read_env",
-    "revealed",
-    "shown",
 ]
-
-VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
-
-USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/@]*)@")
-"""Where an address's user and password stand, as long as nothing is filled in."""
-
-BLOCK = re.compile(r"\$\{prefect:([A-Za-z0-9_-]+)\}")
-"""A secret that Prefect keeps. Only where nothing but telling people depends on it: healing needs no server."""
-
-TELLING = ("channels", "prefect.alert_url")
-"""Where a secret may be missing until it is used: a chat's token keeps nothing from being mended."""
-
-
-UNSET_SHOWN_MAX, UNSET_EXPORTED_MAX = 3, 12
-"""Of names that have no value: of how many keys they are told, and how many of them are named to be exported."""
-
-STREAM_GONE = (
-    "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
-    "(docs/records.md)"
-)
-
-SECRET = re.compile(r"secret|password|token|key|auth|dsn|uri|url|history|clickhouse", re.IGNORECASE)
-"""Keys whose values are secrets, or addresses that may hold one."""
-
 
 ARCHIVED = "archive"
 """The hop that [archive] is."""
@@ -102,8 +63,6 @@ CANARY_RATE_HZ_MAX = 20.0
 CANARY_GROUPS_MAX = 64
 CANARY_FOR_S = 3600.0
 """How long it may write by default: longer than any run."""
-
-Table = TypeVar("Table", bound=BaseModel)
 
 Http = Annotated[str, AfterValidator(address.http)]
 Postgres = Annotated[str, AfterValidator(address.postgres)]
@@ -403,7 +362,7 @@ class MetricsConfig(Strict):
 
 class TestsConfig(Strict):
     """The stack's failure tests. folder: where its own lie, NAME.py with a function NAME each, relative to
-    gameday.toml; those of the trades platform when left out. general: which of flows/any a night has besides, each for
+    gameday.toml; the reference platform's when left out. general: which of flows/any a night has besides, each for
     every component that opted in; all when left out. A general test is not made where the stack's own do the same to
     that component."""
 
@@ -501,458 +460,9 @@ class StackConfig(Strict):
         return dsn
 
 
-def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
-    """A setting of a channel as its driver takes it: secrets opened, Prefect's blocks filled in by `secret`.
-
-    Raises ConfigError for a ${NAME} that nobody has set.
-    """
-    if isinstance(value, dict):
-        return {key: revealed(item, secret, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [revealed(item, secret, where) for item in value]
-    if not isinstance(value, SecretStr):
-        return value
-    text = value.get_secret_value()
-    if missing := VARIABLE.search(text):
-        raise ConfigError(f"{where} needs ${{{missing[1]}}}, which is not set. Remedy: export {missing[1]}=…")
-    filled = _replaced(BLOCK, text, lambda match: secret(match[1]))
-    for why in _no_address(filled):
-        raise ConfigError(f"{where} {why}")
-    return filled
-
-
 def _hidden(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _hidden(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_hidden(item) for item in value]
     return SecretStr(value) if isinstance(value, str) else value
-
-
-def default_path() -> Path:
-    """$GAMEDAY_CONFIG, else the embedded stack's."""
-    return Path(os.environ.get("GAMEDAY_CONFIG") or ROOT / "compose" / "trades" / "gameday.toml")
-
-
-def read_env(path: Path) -> dict[str, str]:
-    """NAME=value lines, as `gameday up` writes them; {} when there is no such file."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as e:
-        raise ConfigError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-
-
-def load(path: Path | None = None, state: State | None = None) -> StackConfig:
-    """Read, fill in ${NAME}, check. Raises ConfigError (exit 2), or NotUp (exit 3) when a name is only known once the
-    stack is up."""
-    path = path or default_path()
-    env = {**read_env((state or State.default()).check().env), **os.environ}
-    return parse(_raw(path), env, path)
-
-
-def folder_of_tests(path: Path | None = None) -> Path:
-    """Where the failure tests of a gameday.toml lie. Nothing else of it is looked at: also of a stack that is not up.
-    A ConfigError where there is no such folder."""
-    path = path or default_path()
-    folder = _table(TestsConfig, "tests", path).folder
-    found = placed(folder, path, TESTS)
-    if not found.is_dir():
-        raise ConfigError(f"{path}: tests.folder is {str(folder)!r}, and there is no folder {found}. Remedy: make it")
-    return found
-
-
-def folder_of_runbooks(path: Path | None = None) -> Path:
-    """The same of the runbooks, which need not be there."""
-    path = path or default_path()
-    return placed(_table(RunbookConfig, "runbook", path).folder, path, RUNBOOKS)
-
-
-def placed(folder: Path | None, path: Path, default: str) -> Path:
-    """A folder that a gameday.toml names relative to itself; default: in the checkout, where it names none."""
-    return (ROOT / default if folder is None else path.parent / folder).resolve()
-
-
-def _table(kind: type[Table], name: str, path: Path) -> Table:
-    """One table of the document, as it stands."""
-    try:
-        return kind.model_validate(_raw(path).get(name, {}))
-    except ValidationError as e:
-        raise _wrong(e, path, name) from e
-
-
-def _raw(path: Path) -> Mapping[str, Any]:
-    """The document as TOML gives it."""
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as e:
-        raise ConfigError(f"no configuration at {path}. Remedy: --config FILE, or GAMEDAY_CONFIG=FILE") from e
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(
-            f"{path} can't be read: {e}. Remedy: check that it is a text file with its owner's read right"
-        ) from e
-    except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"{path} is not TOML: {e}. Remedy: mend that line") from e
-
-
-def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
-    """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
-    wrong: list[tuple[str, str]] = []
-    unset: dict[str, str] = {}
-    filled = _fill(raw, env, (), wrong, unset)
-    mistakes = [f"{where} {why}" for where, why in wrong]
-    if unset and not mistakes:
-        raise NotUp(f"{path}: {_unset(unset)}")
-    if unset:  # with values that are not known nothing more can be told
-        raise ConfigError(f"{path}: " + "; ".join(mistakes))
-    said = {where for where, _ in wrong}
-    if filled.pop("stream", None) is not None:
-        mistakes.append(STREAM_GONE)
-        said.add("streams")
-    mistakes += _with_roles(filled) + _with_canary(filled)
-    try:
-        config = StackConfig.model_validate(filled)
-    except ValidationError as e:
-        mistakes += [_problem(p) for p in e.errors() if ".".join(map(str, p["loc"])) not in said] + _declared(filled)
-        mistakes += _files(filled)
-    else:
-        mistakes += _cross_check(config) + _declared(filled) + _files(filled)
-        if not mistakes:
-            return config
-    raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
-
-
-def _with_roles(filled: dict[str, Any]) -> list[str]:
-    """Put the components that have members where they belong; what is wrong with a table [roles]."""
-    found = (
-        ["roles is no table. Remedy: [components.NAME] with members"] if filled.pop("roles", None) is not None else []
-    )
-    components = filled.get("components")
-    if isinstance(components, dict):
-        named = {name: given for name, given in components.items() if isinstance(given, dict) and "members" in given}
-        filled["components"] = {name: given for name, given in components.items() if name not in named}
-        filled["roles"] = named
-    return found
-
-
-def _problem(error: Any) -> str:
-    told = f"{error['msg'].lower()} (got {shown(str(error['loc'][-1:]), error['input'])})"
-    where = ["components" if at == 0 and key == "roles" else str(key) for at, key in enumerate(error["loc"])]
-    return f"{'.'.join(where)}: {told}. Remedy: see README, 'Point it at your own stack'"
-
-
-def _declared(filled: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the declarations of streams, and with what hops say of them; whatever else is wrong."""
-    found: list[str] = []
-    streams, hops = filled.get("streams"), filled.get("hops")
-    hops = hops if isinstance(hops, dict) else {}
-    tables: dict[str, dict[str, Any]] = {}
-    for name, given in streams.items() if isinstance(streams, dict) else ():
-        try:
-            tables[name] = StreamConfig.model_validate(given).model_dump()
-        except ValidationError:
-            continue  # told as such
-    known = {name: declaration.stream(name, table, list(hops), found) for name, table in tables.items()}
-    for hop, given in hops.items():
-        if "/" in hop or hop == ARCHIVED:
-            found.append(f"hops.{hop} can't be called so. Remedy: another name than {ARCHIVED}, without /")
-        named = [name for name, table in tables.items() if hop in table["hops"]]
-        if len(named) > 1:
-            found.append(
-                f"hops.{hop} is named by {' and '.join(f'streams.{name}.hops' for name in named)}, but a hop holds one "
-                f"stream. Remedy: a [hops.NAME] for each, such as [hops.{named[1]}-{hop}] for {named[1]}"
-            )
-        elif isinstance(given, dict) and hop != CANARY:
-            found += declaration.hop_mistakes(hop, given, known[named[0]] if named else None)
-    if isinstance(filled.get(CANARY), dict):
-        found += _canary_mistakes(filled[CANARY], tables, known)
-    return found
-
-
-def _with_canary(filled: dict[str, Any]) -> list[str]:
-    """Add the hop that [canary] is; what is wrong with hops that are called so."""
-    hops, canary = filled.get("hops"), filled.get(CANARY)
-    if not isinstance(hops, dict):
-        return []
-    found = [
-        f"hops.{name} is the canary's. Remedy: leave it out; [canary] makes the hop {CANARY!r}"
-        for name, given in hops.items()
-        if name == CANARY or (isinstance(given, dict) and given.get("driver") == CANARY)
-    ]
-    if isinstance(canary, dict) and not found:
-        told = {key: canary[key] for key in ("fields", "prefix") if key in canary}
-        filled["hops"] = {CANARY: {"driver": CANARY, **told}, **hops}
-    return found
-
-
-def _canary_mistakes(
-    filled: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], known: Mapping[str, Stream | None]
-) -> list[str]:
-    """What is wrong with [canary], beside the kinds of its values."""
-    try:
-        config = CanaryConfig.model_validate(filled)
-    except ValidationError:
-        return []  # told as such
-    texts = list(_texts(config.settings))
-    found = [
-        f"canary has {{{name}}}, which stands for nothing. Remedy: one of {{{'}, {'.join(attempts.NAMES)}}}"
-        for name in dict.fromkeys(n for text in (*texts, *config.fields.values()) for n in attempts.misnamed(text))
-    ]
-    if config.clean_up is not None:
-        found += [
-            f"canary.clean_up has {{{name}}}, but it is sent once for all records. Remedy: a condition on the prefix"
-            for text in _texts(config.clean_up.settings)
-            for name in attempts.named(text)
-            if name in attempts.NAMES
-        ]
-    named = [name for name, table in tables.items() if CANARY in table["hops"]]
-    if not named:
-        return [*found, 'canary is there, but no stream has it. Remedy: streams.NAME.hops = ["canary", …]']
-    at, stream = f"streams.{named[0]}", known[named[0]]
-    if tables[named[0]]["hops"][0] != CANARY:
-        found.append(f"{at}.hops has {CANARY!r} in another place than the first. Remedy: put it first")
-    if tables[named[0]]["gapless"]:
-        found.append(f"{at}.gapless is true, but a number whose attempt is refused is left out. Remedy: leave it out")
-    if stream is None:
-        return found
-    if stream.placed:
-        found.append(f"{at} has no key, but canary writes records, not places in a log. Remedy: {at}.key")
-        return found
-    if stream.keyed:
-        found.append(f"{at} has no sequence, but canary counts its records. Remedy: {at}.sequence, a field with {{n}}")
-        return found
-    templates = attempts.templates(stream, config.fields)
-    found += [
-        f"canary.fields has {name!r}, which {at} has not. Remedy: one of {', '.join(stream.types)}"
-        for name in config.fields
-        if name not in stream.types
-    ]
-    found += [
-        f"canary.fields lacks {name!r}. Remedy: the value that the record has there, such as "
-        f'canary.fields.{name} = "…", or leave it out of {at}.fields'
-        for name in stream.types
-        if name not in templates
-    ]
-    used = {name: attempts.named(template) for name, template in templates.items()}
-    written = {name for text in texts for name in attempts.named(text)}
-    written |= attempts.MOMENT if written & attempts.MOMENT else set()
-    found += [
-        f"canary.fields.{field} is {templates[field]!r}, but nothing that is written has {{{name}}}. Remedy: put it "
-        "into the template"
-        for field, names in used.items()
-        for name in names
-        if name in attempts.NAMES and name not in written
-    ]
-    if not any(set(used.get(field, ())) & {"n", "key", "uuid"} for field in stream.own):
-        found.append(f"canary.fields gives {at}.key the same in each record. Remedy: {{n}}, {{key}} or {{uuid}}")
-    grouped = any("group" in used.get(field, ()) for field in stream.group)
-    if grouped and not config.groups:
-        found.append('canary.groups is missing, but fields has {group}. Remedy: its texts, such as ["gameday"]')
-    if config.groups and not grouped:
-        found.append(
-            f"canary.groups is {list(config.groups)}, but no field of {at}.group has {{group}}. Remedy: leave groups "
-            f"out, or a field in {at}.group"
-        )
-    if len(set(config.groups)) < len(config.groups):
-        found.append(f"canary.groups is {list(config.groups)}. Remedy: each once")
-    sample = attempts.values(Attempt(1, (config.groups or ("",))[0], SAMPLE_UUID, 1_795_000_000_123_456), config.prefix)
-    for name, template in templates.items():
-        try:
-            stream.types[name].canonical(attempts.filled(template, sample))
-        except Malformed as e:
-            found.append(f"canary.fields.{name} is {template!r}: {e}. Remedy: a value that {at}.fields.{name} takes")
-    return found
-
-
-SAMPLE_UUID = "6f1c0a52-3f0e-4a8e-9d55-0d8a3c2b7e11"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a driver's settings."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
-
-
-def _files(value: Any, at: tuple[str, ...] = ()) -> list[str]:
-    """What is wrong with the files of TLS that tables with a driver or an address name."""
-    if not isinstance(value, dict):
-        return []
-    found = [mistake for key, inner in value.items() for mistake in _files(inner, (*at, str(key)))]
-    texts = [text for text in value.values() if isinstance(text, str)]
-    if "driver" in value or any(text.startswith(("http://", "https://")) for text in texts):
-        ready = {key: text for key, text in value.items() if not isinstance(text, str) or not VARIABLE.search(text)}
-        found += tls.mistakes(".".join(at), ready)
-    return found
-
-
-def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
-    """All that is wrong, with the keys, of the document or of one table in it."""
-    problems = "; ".join(_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors())
-    return ConfigError(f"{path}: {problems}")
-
-
-def _unset(places: Mapping[str, str]) -> str:
-    """All that is to be exported, and the first keys that need it. places: NAME -> where it is needed."""
-    by_place: dict[str, list[str]] = {}
-    for name, where in places.items():
-        by_place.setdefault(where, []).append(f"${{{name}}}")
-    shown = list(by_place.items())[:UNSET_SHOWN_MAX]
-    needed = [f"{where} needs {' and '.join(names)}" for where, names in shown]
-    if more := len(places) - sum(len(names) for _, names in shown):
-        needed.append(f"and there are {more} more")
-    exports = " ".join(f"{name}=…" for name in places) if len(places) <= UNSET_EXPORTED_MAX else "each of them"
-    verb = "is" if len(places) == 1 else "are"
-    return f"{', '.join(needed)}, which {verb} not set. Remedy: gameday up (embedded stack), or export {exports}"
-
-
-def _fill(
-    value: Any, env: Mapping[str, str], at: tuple[str, ...], wrong: list[tuple[str, str]], unset: dict[str, str]
-) -> Any:
-    """Replace ${NAME} in every string. wrong: where a mistake is and which is added for each; its value is left empty,
-    for it may hold a secret. unset: where each NAME is added that has no value."""
-    where = ".".join(at)
-    if isinstance(value, dict):
-        wrong += [(where or "a name", why) for key in value for why in _unknown(key)]
-        return {k: _fill(v, env, (*at, k), wrong, unset) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_fill(v, env, at, wrong, unset) for v in value]
-    if not isinstance(value, str):
-        return value
-
-    told = where.startswith(TELLING)
-    mistakes = _unknown(value)
-    if (block := BLOCK.search(value)) and not told:
-        mistakes.append(
-            f"refers to Prefect's block {block[1]!r}, which only {' and '.join(TELLING)} may: what mends a stack must "
-            "not need Prefect. Remedy: ${NAME} from the environment"
-        )
-    missing = [name for name in VARIABLE.findall(value) if name not in env and not told]
-    for name in missing:
-        unset.setdefault(name, where)
-    filled = _replaced(VARIABLE, value, lambda match: env.get(match[1]))
-    later = told and (BLOCK.search(value) or VARIABLE.search(filled))  # then `revealed` fills it in
-    if not mistakes and not missing and not later:
-        mistakes += _no_address(filled)
-    wrong += [(where, why) for why in mistakes]
-    return "" if mistakes else filled
-
-
-def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str | None]) -> str:
-    """The text with each match replaced, percent-encoded where it is an address's user or password; None: it stays."""
-    login = USERINFO.match(text)
-    end = login.end(1) if login else 0
-
-    def one(match: re.Match[str]) -> str:
-        found = value(match)
-        if found is None:
-            return match[0]
-        return address.encoded(found) if match.start() < end else found
-
-    return pattern.sub(one, text)
-
-
-def _unknown(text: str) -> list[str]:
-    """The ${…} of a form that isn't filled in: as it stands it would be a part of an address or name."""
-    rest = BLOCK.sub("", VARIABLE.sub("", text))
-    if "${" not in rest:
-        return []
-    form = re.match(r"\$\{[^}]*\}?", rest[rest.index("${") :])
-    return [
-        f"has {form[0] if form else rest!r}, which gameday doesn't fill in. Remedy: ${{NAME}}, of capitals, digits and "
-        "_, with a value in the environment; there are no defaults"
-    ]
-
-
-def _no_address(text: str) -> list[str]:
-    """Why a text that begins as an address is none."""
-    if not address.looks_like_one(text):
-        return []
-    try:
-        address.of(text)
-    except ValueError as e:
-        return [
-            f"is {address.hidden(text)!r}, which is no address: {e}. Remedy: percent-encode what is special in its "
-            "user and password (# is %23), or let ${NAME} stand for them there: that is encoded as it is filled in"
-        ]
-    return []
-
-
-def _cross_check(config: StackConfig) -> list[str]:
-    """Names that refer to each other must exist: one sentence for each that doesn't."""
-    found = []
-    for kind, placed in (("components", config.components), ("links", config.links)):
-        for name, one in placed.items():
-            if one.host not in config.hosts:
-                found.append(
-                    f"{kind}.{name}.host is {one.host!r}, but there is no [hosts.{one.host}]. "
-                    f"Known: {', '.join(config.hosts)}"
-                )
-    if (archive := config.archive) is not None:
-        for key, name, section in (("job", archive.job, config.jobs), ("worker", archive.worker, config.components)):
-            if name not in section:
-                found.append(f"archive.{key} is {name!r}. Known: {', '.join(section) or 'none'}")
-        several = archive.stream is None and len(config.streams) > 1
-        if several or (archive.stream is not None and archive.stream not in config.streams):
-            given = "missing" if archive.stream is None else repr(archive.stream)
-            found.append(f"archive.stream is {given}. Remedy: which stream is exported: {', '.join(config.streams)}")
-        elif (exported := config.archived) is not None and CANARY in config.streams[exported].hops:
-            found.append(
-                f"archive.stream is {exported!r}, the canary's. Remedy: a stream of the platform's own records"
-            )
-        elif (exported := config.archived) is not None and config.streams[exported].sequence is None:
-            found.append(
-                f"archive is there, but streams.{exported} has no sequence, by which commits are told apart. Remedy: "
-                f"streams.{exported}.sequence, or leave [archive] out"
-            )
-    known = {**config.components, **config.roles}
-    for name in config.alerts.labels if config.alerts else ():
-        if name not in known:
-            found.append(_no_component(f"alerts.labels names {name!r}", name, config))
-    kinds = {config.kind(name) for name in known}
-    for name in config.alerts.roles if config.alerts else ():
-        if name not in kinds:
-            found.append(f"alerts.roles.{name}: no component has that role. Known: {', '.join(sorted(kinds))}")
-    for name, cursor in config.cursors.items():
-        if cursor.component is not None and cursor.component not in known:
-            at = f"cursors.{name}.component"
-            found.append(_no_component(f"{at} is {cursor.component!r}", cursor.component, config))
-    for name, role in config.roles.items():
-        for member in role.members:
-            if member not in config.components:
-                found.append(_no_component(f"components.{name}.members names {member!r}", member, config))
-            elif config.together(member) != name or role.members.count(member) > 1:
-                found.append(f"{member!r} is a member twice. Remedy: once in one components.NAME.members")
-    for name, link in config.links.items():
-        for end in link.between:
-            if end in config.roles:
-                members = ", ".join(config.members(end))
-                found.append(f"links.{name}.between names {end!r}, which has members. Remedy: one of {members}")
-            elif end not in config.components:
-                found.append(_no_component(f"links.{name}.between names {end!r}", end, config))
-    for name, stream in config.streams.items():
-        for step in stream.path:
-            if "{" not in step and step not in known:
-                found.append(_no_component(f"streams.{name}.path has {step!r}", step, config))
-    return found
-
-
-def _no_component(what: str, name: str, config: StackConfig) -> str:
-    return f"{what}, but there is no [components.{name}]. Known: {', '.join([*config.components, *config.roles])}"
-
-
-def shown(key: str, value: Any) -> str:
-    """A value in an error's text: shortened, and of what may hold a secret only its kind."""
-    if isinstance(value, Mapping):
-        return f"a table of {', '.join(map(str, value)) or 'nothing'}"
-    if SECRET.search(key) or isinstance(value, list):
-        return f"a {type(value).__name__}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

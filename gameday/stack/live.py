@@ -43,8 +43,10 @@ from gameday.records.declaration import Stream
 from gameday.stack import config as configuration
 from gameday.stack.config import StackConfig
 from gameday.stack.probes import AlertState, Heads, OfItsOwn, OrInside, ProbeSpec, Slots, port_of
+from gameday.stack.reading import default_path, load, placed
 from gameday.stack.registry import build, driver_class, function, near, offered
 from gameday.stack.stops import Stop
+from gameday.stack.variables import revealed
 from gameday.state import ROOT, RUNBOOKS, State, runbook_of
 
 __all__ = ["ARCHIVE", "LiveStream", "Stack", "open_stack"]
@@ -111,7 +113,7 @@ class Stack:
         """path: the gameday.toml that config came from, for the processes that a run starts; None: the default one."""
         self.config = config
         self.state = state
-        self.path = path or configuration.default_path()
+        self.path = path or default_path()
         self.name = config.name
         self._hosts: dict[str, Any] = {}
         self._hops: dict[str, Any] = {}
@@ -350,7 +352,7 @@ class Stack:
     @property
     def _runbooks(self) -> Path:
         config = self.config.runbook
-        return configuration.placed(None if config is None else config.folder, self.path, RUNBOOKS)
+        return placed(None if config is None else config.folder, self.path, RUNBOOKS)
 
     # ---- the streams ---------------------------------------------------------------------------------------
 
@@ -559,7 +561,7 @@ class Stack:
     def channel(self, name: str, secret: Callable[[str], str]) -> Channel:
         """One channel. secret: a block's name -> its value, asked only for what the configuration refers to."""
         config = self.config.channels[name]
-        opened = configuration.revealed(config.settings, secret, f"channels.{name}")
+        opened = revealed(config.settings, secret, f"channels.{name}")
         return self._driver("channels", name, configuration.DriverConfig(driver=config.driver, **opened), "Channel")
 
     def channel_takes(self, name: str) -> frozenset[str]:
@@ -579,7 +581,7 @@ def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
     """Read the configuration and make the live stack. Modules beside gameday.toml can be imported from then on, behind
     all that is installed: the drivers that it names."""
     state = state or State.default()
-    stack = Stack(configuration.load(path, state), state, path)
+    stack = Stack(load(path, state), state, path)
     if (beside := str(stack.path.resolve().parent)) not in sys.path:
         sys.path.append(beside)
     return stack

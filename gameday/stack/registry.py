@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Json
 from gameday.ports import Fault
-from gameday.stack import config as configuration
+from gameday.stack.reading import shown
 from gameday.system.tls import KEYS, Tls
 
 __all__ = ["build", "driver_class", "fault_from", "fault_kind", "function", "near", "offered"]
@@ -206,5 +206,5 @@ def _checked(made: type, name: str, value: Any, where: str) -> Any:
     except ValidationError as e:
         first = e.errors()[0]
         key = ".".join((where, name, *(map(str, first["loc"]) if isinstance(value, Mapping) else ())))
-        got = configuration.shown(name, value)
+        got = shown(name, value)
         raise ConfigError(f"{key}: {first['msg'].lower().removeprefix('value error, ')} (got {got})") from e

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from compose.servers import kafka as server
 from gameday.model import Digest, Evidence, Window
-from gameday.stack import config
+from gameday.stack import variables
 from gameday.stack.live import Stack, open_stack
 from gameday.state import ROOT, State
 from gameday.verdict import diagnose
@@ -130,7 +130,7 @@ def stack(broker: str, warehouse: str, client: Client, tmp_path_factory: pytest.
         client.insert(f"k2.trades_{venue}_queue", [[message] for message in sent], column_names=["message"])
     assert producer.flush(30) == 0
     folder: Path = tmp_path_factory.mktemp("k2")
-    names = dict.fromkeys(config.VARIABLE.findall(EXAMPLE.read_text()), "127.0.0.1:1")
+    names = dict.fromkeys(variables.VARIABLE.findall(EXAMPLE.read_text()), "127.0.0.1:1")
     known = {"K2_BROKER": broker, "K2_CLICKHOUSE_URL": warehouse, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
     known |= {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/gameday", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
     known["GAMEDAY_PREFECT_PASSWORD"] = "p"

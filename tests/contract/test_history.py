@@ -26,7 +26,8 @@ from gameday.cli import app
 from gameday.errors import GamedayError, NotUp
 from gameday.model import Act, Finding, Measure, RunResult, Trend, Verdict
 from gameday.past import database, history
-from gameday.stack.config import VARIABLE, MetricsConfig, RetentionConfig, TrendConfig
+from gameday.stack.config import MetricsConfig, RetentionConfig, TrendConfig
+from gameday.stack.variables import VARIABLE
 from gameday.state import ROOT, State
 from gameday.system.address import encoded
 from gameday.system.process import Process

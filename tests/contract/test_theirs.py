@@ -10,7 +10,7 @@ import pytest
 
 from gameday.drivers.clickhouse import Hop
 from gameday.model import Group, Window
-from gameday.stack import config
+from gameday.stack import reading, variables
 from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 from pipelines.trades.schema import query
@@ -44,12 +44,12 @@ def tables(warehouse: str) -> Iterator[str]:
 @pytest.fixture
 def stack(tables: str, tmp_path: Path) -> Stack:
     """The example's, with this ClickHouse."""
-    names = set(config.VARIABLE.findall(THEIRS.read_text()))
+    names = set(variables.VARIABLE.findall(THEIRS.read_text()))
     values: dict[str, Any] = dict.fromkeys(names, "127.0.0.1:1") | {"K2_CLICKHOUSE_URL": tables}
     values |= {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/gameday", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
     (tmp_path / "stack.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     state = State(tmp_path)
-    return Stack(config.load(THEIRS, state), state, THEIRS)
+    return Stack(reading.load(THEIRS, state), state, THEIRS)
 
 
 def test_bronze_of_three_tables_and_silver_hold_the_same_records(stack: Stack, tables: str) -> None:

@@ -19,7 +19,7 @@ from gameday import codec
 from gameday.model import Sample
 from gameday.reports import results as published
 from gameday.sampling import sampler
-from gameday.stack.config import load
+from gameday.stack.reading import load
 from gameday.state import State
 from tests.e2e.command import gameday, results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gameday.stack.config import default_path
+from gameday.stack.reading import default_path
 from gameday.state import ROOT, RUNBOOKS, State
 from tests.e2e.command import gameday, results
 

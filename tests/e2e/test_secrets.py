@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gameday.stack.config import load, read_env
+from gameday.stack.reading import load, read_env
 from gameday.state import State
 from gameday.system.address import encoded
 from tests.e2e.command import gameday

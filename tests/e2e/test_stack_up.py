@@ -27,7 +27,7 @@ from compose.trades.processes import PORTS, SECRETS, TOPICS
 from compose.up import clean, down, up
 from gameday.drivers.prefect_api import Api
 from gameday.errors import Busy, GamedayError
-from gameday.stack.config import read_env
+from gameday.stack.reading import read_env
 from gameday.state import State
 from gameday.system.polling import until
 from gameday.system.process import Process, boot_id

@@ -24,8 +24,8 @@ from flows import catalogue
 from gameday import codec
 from gameday.model import Verdict
 from gameday.run import Run, new_id
-from gameday.stack.config import read_env
 from gameday.stack.live import open_stack
+from gameday.stack.reading import read_env
 from gameday.state import ROOT, State
 from gameday.system.polling import until
 from tasks.definition import definition

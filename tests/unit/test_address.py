@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from compose.trades import processes
 from gameday.errors import ConfigError, DriverError, GamedayError
-from gameday.stack import config
+from gameday.stack import config, reading, variables
 from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 
@@ -31,7 +31,7 @@ SECRETS = ("CLICKHOUSE_PASSWORD", "GAMEDAY_PG_PASSWORD", "PLATFORM_PG_PASSWORD")
 
 def state(folder: Path, path: Path, **values: str) -> State:
     """A state folder whose stack.env has a value for every name in that configuration."""
-    names = sorted(set(config.VARIABLE.findall(path.read_text())))
+    names = sorted(set(variables.VARIABLE.findall(path.read_text())))
     drawn = {n: "http://127.0.0.1:1" if n.endswith("_URL") else f"4{k:03}" for k, n in enumerate(names)}
     folder.joinpath("stack.env").write_text("".join(f"{n}={v}\n" for n, v in {**drawn, **values}.items()))
     return State(folder)
@@ -64,7 +64,7 @@ def edited(tmp_path: Path) -> Callable[..., Stack]:
         path = tmp_path / "gameday.toml"
         path.write_text(text.replace(old, new, 1))
         here = state(tmp_path, EMBEDDED, **values)
-        return Stack(config.load(path, here), here, path)
+        return Stack(reading.load(path, here), here, path)
 
     return load
 
@@ -76,7 +76,7 @@ def edited(tmp_path: Path) -> Callable[..., Stack]:
 @pytest.mark.parametrize("path", [EMBEDDED, DOCKER], ids=["embedded", "docker"])
 def test_a_password_may_hold_anything(tmp_path: Path, path: Path, password: str) -> None:
     """Every address that it is filled into has it, and its own host; it stays as it is where it is no part of one."""
-    loaded = config.load(path, state(tmp_path, path, **dict.fromkeys(SECRETS, password)))
+    loaded = reading.load(path, state(tmp_path, path, **dict.fromkeys(SECRETS, password)))
     addresses = with_passwords(loaded)
     assert len(addresses) >= 5
     for address in addresses:
@@ -100,18 +100,18 @@ def test_a_whole_address_in_one_name_is_checked_as_well(tmp_path: Path, name: st
     good = {"GAMEDAY_HISTORY": "postgresql://127.0.0.1:1/g", "GAMEDAY_PREFECT": "http://127.0.0.1:1/api"}
     good["GAMEDAY_PREFECT_PASSWORD"] = "p"
     good = {**good, "K2_PREFECT": "127.0.0.1:1", "DOCKER_HOST": "unix:///var/run/docker.sock"}
-    assert config.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa%23ss@h:1/d"}))
+    assert reading.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa%23ss@h:1/d"}))
     with pytest.raises(ConfigError, match=r"is 'postgresql://\*\*\*@h:1/d', which is no address") as raised:
-        config.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa#ss@h:1/d"}))
+        reading.load(THEIRS, state(tmp_path, THEIRS, **{**good, name: "postgresql://u:pa#ss@h:1/d"}))
     assert "pa#" not in str(raised.value)
 
 
 def test_a_secret_outside_of_an_address_is_not_encoded(tmp_path: Path) -> None:
     """A store's key, a token in a header."""
-    loaded = config.load(EMBEDDED, state(tmp_path, EMBEDDED, S3_ADMIN_PASSWORD="pa#s%s", PAGER_TOKEN="to@k/en"))
+    loaded = reading.load(EMBEDDED, state(tmp_path, EMBEDDED, S3_ADMIN_PASSWORD="pa#s%s", PAGER_TOKEN="to@k/en"))
     assert loaded.runbook is not None
     assert loaded.runbook.env["BUCKET_ADMIN_KEY"].get_secret_value() == "admin:pa#s%s"
-    opened = config.revealed(loaded.channels["desk"].settings, str, "channels.desk")
+    opened = variables.revealed(loaded.channels["desk"].settings, str, "channels.desk")
     assert opened["headers"]["Authorization"] == "Bearer to@k/en"
 
 
@@ -218,7 +218,7 @@ def test_a_form_that_is_not_filled_in_is_no_text(edited: Callable[..., Stack], f
 
 def test_a_value_may_hold_what_looks_like_one(tmp_path: Path) -> None:
     """Only what gameday.toml itself says is filled in."""
-    loaded = config.load(EMBEDDED, state(tmp_path, EMBEDDED, S3_ADMIN_PASSWORD="a${X:-b}c"))
+    loaded = reading.load(EMBEDDED, state(tmp_path, EMBEDDED, S3_ADMIN_PASSWORD="a${X:-b}c"))
     assert loaded.runbook is not None
     assert loaded.runbook.env["BUCKET_ADMIN_KEY"].get_secret_value() == "admin:a${X:-b}c"
 

@@ -36,8 +36,9 @@ from gameday.records.attempts import Attempt, Book, Reader
 from gameday.records.declaration import Stream, stream
 from gameday.run import Halt, Run
 from gameday.sampling.canary import UNDER_WAY_MAX, fly
-from gameday.stack.config import CanaryConfig, load
+from gameday.stack.config import CanaryConfig
 from gameday.stack.live import LiveStream, open_stack
+from gameday.stack.reading import load
 from gameday.state import ROOT, State
 from gameday.verdict.checks import no_duplicates, no_loss, unchanged
 from tasks import survey, verify

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows import catalogue, definitions, general
-from gameday.stack.config import default_path
+from gameday.stack.reading import default_path
 from gameday.state import ROOT
 from tasks.definition import definition, described
 from tests.fakes import embedded_env

@@ -16,7 +16,7 @@ from gameday.faults.failpoint import Failpoint
 from gameday.faults.partition import Partition
 from gameday.faults.stop import Stop
 from gameday.faults.write_denied import WriteDenied
-from gameday.stack import config
+from gameday.stack import config, reading, variables
 from gameday.stack.live import Stack, open_stack
 from gameday.state import ROOT, State
 from tests.fakes import write_config
@@ -26,7 +26,7 @@ EMBEDDED = ROOT / "compose" / "trades" / "gameday.toml"
 
 @pytest.fixture
 def state(tmp_path: Path) -> State:
-    names = set(config.VARIABLE.findall(EMBEDDED.read_text()))
+    names = set(variables.VARIABLE.findall(EMBEDDED.read_text()))
     (tmp_path / "stack.env").write_text("# drawn\n" + "".join(f"{n}=4{i:03}\n" for i, n in enumerate(sorted(names))))
     return State(tmp_path)
 
@@ -40,33 +40,33 @@ def edited(tmp_path: Path, state: State) -> Callable[[str, str], config.StackCon
         assert old in text
         path = tmp_path / "gameday.toml"
         path.write_text(text.replace(old, new, 1))
-        return config.load(path, state)
+        return reading.load(path, state)
 
     return load
 
 
 def test_the_embedded_configuration_is_read_with_the_drawn_values(state: State) -> None:
     """Every ${NAME} is filled in from the state folder's stack.env."""
-    loaded = config.load(EMBEDDED, state)
+    loaded = reading.load(EMBEDDED, state)
     assert loaded.name == "trades"
     assert "${" not in loaded.model_dump_json()
 
 
 def test_a_password_does_not_show_in_the_configuration_s_text(state: State) -> None:
     """The history's address holds a password, so it is a secret in every rendering."""
-    assert "**********" in repr(config.load(EMBEDDED, state).history)
+    assert "**********" in repr(reading.load(EMBEDDED, state).history)
 
 
 def test_the_environment_wins_over_stack_env(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name in the environment is what the user set last."""
     monkeypatch.setenv("PREFECT_PORT", "4242")
-    assert ":4242/api" in config.load(EMBEDDED, state).prefect.api_url
+    assert ":4242/api" in reading.load(EMBEDDED, state).prefect.api_url
 
 
 def test_a_name_that_nobody_set_says_that_the_stack_is_not_up(tmp_path: Path) -> None:
     """Without stack.env the remedy is gameday up, and the exit code that of a stack that is down."""
     with pytest.raises(NotUp, match=r"\$\{GAMEDAY_PG_PASSWORD\}.*Remedy: gameday up") as raised:
-        config.load(EMBEDDED, State(tmp_path))
+        reading.load(EMBEDDED, State(tmp_path))
     assert raised.value.exit_code == 3
 
 
@@ -101,7 +101,7 @@ def test_a_mistake_is_named_with_its_place(
 
 def test_a_component_says_how_its_failpoints_are_reached(state: State) -> None:
     """The handlers of the embedded stack do; of a component that doesn't, the error names the key to add."""
-    stack = Stack(config.load(EMBEDDED, state), state, EMBEDDED)
+    stack = Stack(reading.load(EMBEDDED, state), state, EMBEDDED)
     points: Any = stack.points("handler-kraken")
     assert points.socket.endswith("/handler-kraken/points.sock")
     with pytest.raises(ConfigError, match=r"'broker' has no failpoints\. Remedy: components\.broker\.points"):
@@ -110,7 +110,7 @@ def test_a_component_says_how_its_failpoints_are_reached(state: State) -> None:
 
 def test_what_a_fault_needs_and_its_component_lacks_is_told(state: State) -> None:
     """Such a test is skipped, with these words."""
-    stack = Stack(config.load(EMBEDDED, state), state, EMBEDDED)
+    stack = Stack(reading.load(EMBEDDED, state), state, EMBEDDED)
     cut: Any = SimpleNamespace(component="broker", needs=(ports.Links,))
     assert stack.lacks(Failpoint("handler-kraken", "spot", "kill")) == []
     assert stack.lacks(Failpoint("broker", "spot", "kill")) == ["broker has no points in gameday.toml"]
@@ -134,13 +134,15 @@ def test_a_token_that_nobody_set_keeps_nobody_from_reading_the_configuration(
     """Who mends reads the same file. It is missed when somebody is to be told."""
     loaded = edited("${PAGER_TOKEN}", "${NOBODY_SET_THIS}")
     with pytest.raises(ConfigError, match=r"channels\.desk\.headers\.Authorization needs \$\{NOBODY_SET_THIS\}"):
-        config.revealed(loaded.channels["desk"].settings, str, "channels.desk")
+        variables.revealed(loaded.channels["desk"].settings, str, "channels.desk")
 
 
 def test_prefect_s_blocks_are_for_channels_alone(edited: Callable[[str, str], config.StackConfig]) -> None:
     """The guardian heals without Prefect, so nothing that it needs may be kept there."""
     loaded = edited("${PAGER_TOKEN}", "${prefect:pager-token}")
-    opened = config.revealed(loaded.channels["desk"].settings, {"pager-token": "hunter2"}.__getitem__, "channels.desk")
+    opened = variables.revealed(
+        loaded.channels["desk"].settings, {"pager-token": "hunter2"}.__getitem__, "channels.desk"
+    )
     assert opened["headers"]["Authorization"] == "Bearer hunter2"
     with pytest.raises(ConfigError, match=r"history refers to Prefect's block 'db', which only channels"):
         edited("${GAMEDAY_PG_PASSWORD}", "${prefect:db}")
@@ -163,10 +165,10 @@ def test_a_public_address_holds_no_password(edited: Callable[[str, str], config.
 def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: State) -> None:
     """Neither ends in a traceback."""
     with pytest.raises(ConfigError, match="no configuration at"):
-        config.load(tmp_path / "none.toml", state)
+        reading.load(tmp_path / "none.toml", state)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="can't be read"):
-        config.load(tmp_path / "binary.toml", state)
+        reading.load(tmp_path / "binary.toml", state)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     text = text.replace('visible = "two"', 'visible = "three"').replace('sequence = "id"', "sequence = 7")
     path.write_text(text + '[components.db.probes.more]\ndriver = "disk"\nrate_hz = 0\n')
     with pytest.raises(ConfigError) as raised:
-        config.load(path, State(tmp_path))
+        reading.load(path, State(tmp_path))
     told = str(raised.value)
     for mistake in (
         "history is 'postgresql://***@127.0.0.1:1/n', which is no address",
@@ -250,11 +252,11 @@ def test_mistakes_are_told_before_a_value_that_nobody_has_set(tmp_path: Path) ->
     path = write_config(tmp_path)
     path.write_text(path.read_text().replace("nobody@", "${NOBODY}@").replace("127.0.0.1:1/api", "${HOST}/${port}"))
     with pytest.raises(ConfigError, match=r"prefect\.api_url has '\$\{port\}'") as raised:
-        config.load(path, State(tmp_path))
+        reading.load(path, State(tmp_path))
     assert "HOST" not in str(raised.value)
     path.write_text(path.read_text().replace("${port}", "api"))
     with pytest.raises(NotUp, match=r"history needs \$\{NOBODY\}"):
-        config.load(path, State(tmp_path))
+        reading.load(path, State(tmp_path))
 
 
 def test_check_tells_what_is_wrong_with_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 
 from compose.docker import env
 from gameday.errors import GamedayError
-from gameday.stack.config import StackConfig, parse, read_env
+from gameday.stack.config import StackConfig
+from gameday.stack.reading import parse, read_env
 from gameday.state import ROOT
 
 COMPOSE = ROOT / "compose" / "docker-compose.yml"

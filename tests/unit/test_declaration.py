@@ -13,7 +13,7 @@ from gameday.model import Digest, Evidence, Tally, Verdict, Window
 from gameday.records.declaration import Stream, hop_mistakes, stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import proved, tally
-from gameday.stack import config
+from gameday.stack import reading
 from gameday.verdict import checks
 from tasks import survey
 from tests.trades import TRADES
@@ -201,7 +201,7 @@ keys = { id = "i" }
     path = tmp_path / "gameday.toml"
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
-        config.load(path)
+        reading.load(path)
     for told in (
         "surplus",
         "components.web.probes.p.rate_hz",
@@ -219,7 +219,7 @@ def test_the_old_table_of_a_stream_is_told_what_takes_its_place(tmp_path: Path) 
     path = tmp_path / "gameday.toml"
     path.write_text('name = "x"\nhistory = "postgresql://127.0.0.1:1/x"\n[stream]\nfields = ["venue"]\n')
     with pytest.raises(ConfigError, match=r"\[stream\] is gone\. Remedy: \[streams\.NAME\] with key") as raised:
-        config.load(path)
+        reading.load(path)
     assert "streams: field required" not in str(raised.value)
 
 

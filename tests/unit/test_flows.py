@@ -12,8 +12,9 @@ from flows.nightly import choose, too_late
 from gameday.errors import ConfigError
 from gameday.faults.isolate import Isolate
 from gameday.plan import FailureTest, Heal, Inject
-from gameday.stack.config import PrefectConfig, default_path
+from gameday.stack.config import PrefectConfig
 from gameday.stack.live import Stack, open_stack
+from gameday.stack.reading import default_path
 from gameday.state import ROOT, State
 from tasks.definition import definition, question
 from tests.fakes import OWN_TEST, write_config

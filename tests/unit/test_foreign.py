@@ -16,7 +16,7 @@ from gameday.faults.ask import Ask
 from gameday.faults.strike import Strike
 from gameday.model import Evidence, Finding, Verdict
 from gameday.ports import Ledger
-from gameday.stack import config
+from gameday.stack import reading, variables
 from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 from gameday.verdict import checks
@@ -45,12 +45,12 @@ def opened(path: Path, folder: Path, *leave_out: str) -> Stack:
         begin = text.index(f"\n{table}")
         end = text.find("\n[", begin + len(table))
         text = text[:begin] + (text[end:] if end > 0 else "\n")
-    names = set(config.VARIABLE.findall(text))
+    names = set(variables.VARIABLE.findall(text))
     folder.mkdir(exist_ok=True)
     (folder / "stack.env").write_text("".join(f"{n}={VALUES.get(n, f'127.0.0.1:{i}')}\n" for i, n in enumerate(names)))
     (folder / "gameday.toml").write_text(text)
     state = State(folder)
-    return Stack(config.load(folder / "gameday.toml", state), state, folder / "gameday.toml")
+    return Stack(reading.load(folder / "gameday.toml", state), state, folder / "gameday.toml")
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def trades(tmp_path: Path) -> Stack:
 
 def filled_in(path: Path, folder: Path) -> Stack:
     """The stack of a gameday.toml, with numbers for what is drawn."""
-    names = sorted(set(config.VARIABLE.findall(path.read_text())))
+    names = sorted(set(variables.VARIABLE.findall(path.read_text())))
     (folder / "stack.env").write_text("".join(f"{n}=4{i:03}\n" for i, n in enumerate(names)))
     state = State(folder)
-    return Stack(config.load(path, state), state, path)
+    return Stack(reading.load(path, state), state, path)
 
 
 def test_nothing_is_left_unjudged_of_the_embedded_stack(trades: Stack) -> None:

@@ -15,8 +15,8 @@ from gameday.cli import looking, shared
 from gameday.errors import GamedayError, NotUp
 from gameday.reports.found import down, found
 from gameday.stack import registry
-from gameday.stack.config import load
 from gameday.stack.live import Stack
+from gameday.stack.reading import load
 from gameday.state import State
 from tasks.look import look
 from tasks.survey import requirements

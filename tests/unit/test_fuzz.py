@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gameday import cli
 from gameday.errors import ConfigError, GamedayError
-from gameday.stack import config
+from gameday.stack import reading, variables
 from gameday.stack.live import Stack
 from gameday.state import ROOT, State
 
@@ -34,7 +34,7 @@ fuzz = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCh
 @pytest.fixture(scope="module")
 def filled() -> dict[str, Any]:
     """The embedded configuration, every ${NAME} filled in."""
-    return tomllib.loads(config.VARIABLE.sub("4242", EMBEDDED.read_text()))
+    return tomllib.loads(variables.VARIABLE.sub("4242", EMBEDDED.read_text()))
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -47,7 +47,7 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @given(data=st.data())
 def test_a_configuration_with_one_wrong_value_is_an_error_or_works(filled: dict[str, Any], data: st.DataObject) -> None:
     """Anything, anywhere: replaced, or taken away. What is accepted makes a stack."""
-    document = tomllib.loads(config.VARIABLE.sub("4242", EMBEDDED.read_text()))
+    document = tomllib.loads(variables.VARIABLE.sub("4242", EMBEDDED.read_text()))
     *way, last = data.draw(st.sampled_from([p for p in places(filled) if p]))
     at: Any = document
     for key in way:
@@ -58,7 +58,7 @@ def test_a_configuration_with_one_wrong_value_is_an_error_or_works(filled: dict[
         at[last] = data.draw(VALUES)
     told = []
     try:
-        stack = Stack(config.parse(document, {}, Path("gameday.toml")), State(Path("nowhere")))
+        stack = Stack(reading.parse(document, {}, Path("gameday.toml")), State(Path("nowhere")))
     except GamedayError as e:
         told.append(f"{type(e).__name__}: {e}")
     else:
@@ -75,7 +75,7 @@ def test_a_file_of_anything_is_an_error_that_names_it(tmp_path: Path, text: str)
     path = tmp_path / "gameday.toml"
     path.write_text(text, encoding="utf-8", errors="surrogateescape" if text.isascii() else "replace")
     with pytest.raises(ConfigError, match=r"gameday\.toml"):
-        config.load(path, State(tmp_path))
+        reading.load(path, State(tmp_path))
 
 
 KNOWN = (

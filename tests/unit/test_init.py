@@ -23,7 +23,7 @@ from gameday.drivers.kafka.wire import LATEST
 from gameday.errors import ConfigError, DriverError, NotUp
 from gameday.records.declaration import Stream
 from gameday.records.paths import Message
-from gameday.stack.config import StackConfig, parse
+from gameday.stack.config import StackConfig
 from gameday.stack.init.seen import (
     Broker,
     Connector,
@@ -42,6 +42,7 @@ from gameday.stack.init.seen import (
 )
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, written
+from gameday.stack.reading import parse
 from gameday.system.http import Answer
 from tasks.init import found_at, text_of
 from tasks.inventory import engine as engines

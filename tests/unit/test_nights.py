@@ -11,8 +11,8 @@ import pytest
 from benchmarks import nights
 from gameday import codec
 from gameday.model import Baseline, Evidence, Marks, Measure
-from gameday.stack.config import load
 from gameday.stack.live import Stack
+from gameday.stack.reading import load
 from gameday.state import State
 from tests.fakes import write_config
 

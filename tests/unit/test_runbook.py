@@ -21,8 +21,8 @@ from gameday.model import Verdict
 from gameday.plan import Heal
 from gameday.runbooks.blocks import RECOVERY, SECTIONS, VERIFY, Block, parse, read
 from gameday.runbooks.evidence import filled
-from gameday.stack.config import load
 from gameday.stack.live import Stack
+from gameday.stack.reading import load
 from gameday.state import ROOT, RUNBOOKS, State
 from tasks.definition import definition
 from tasks.night import Night

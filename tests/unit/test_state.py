@@ -13,14 +13,14 @@ from compose import up
 from compose.trades import processes
 from gameday.cli import app
 from gameday.errors import ConfigError
-from gameday.stack import config
+from gameday.stack import reading
 from gameday.state import State
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 
 DOORS: dict[str, Callable[[State], object]] = {
     "ensure": lambda state: state.ensure(),
-    "configuration": lambda state: config.load(state=state),
+    "configuration": lambda state: reading.load(state=state),
     "up": lambda state: up.up(state, print),
     "down": lambda state: up.down(state),
     "clean": lambda state: up.clean(state),

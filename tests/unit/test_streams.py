@@ -31,7 +31,7 @@ from gameday.plan import FailureTest
 from gameday.reports.html import _streams as shown_streams
 from gameday.reports.timeline import _streams as rows_of
 from gameday.sampling import conditions, timings
-from gameday.stack import config
+from gameday.stack import reading
 from gameday.stack.live import Stack
 from gameday.state import State
 from gameday.verdict import checks, diagnose
@@ -399,7 +399,7 @@ table = { driver = "iceberg" }
 def opened(text: str, tmp_path: Path) -> Stack:
     path = tmp_path / "gameday.toml"
     path.write_text(text)
-    return Stack(config.load(path, State(tmp_path)), State(tmp_path), path)
+    return Stack(reading.load(path, State(tmp_path)), State(tmp_path), path)
 
 
 def test_two_streams_are_declared_in_one_file(tmp_path: Path) -> None:

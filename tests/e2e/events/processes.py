@@ -11,7 +11,7 @@ from compose import supervisor
 from compose.ports import free_ports
 from compose.servers import kafka, postgres, prefect
 from compose.service import Service, python
-from gameday.stack.config import read_env
+from gameday.stack.reading import read_env
 from gameday.state import State
 from gameday.system.polling import until
 from tests.e2e.events import applier, consumer, orders

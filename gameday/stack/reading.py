@@ -1,0 +1,189 @@
+"""gameday.toml -> StackConfig: the only reader of configuration. ${NAME} comes from the environment, else from the
+state folder's stack.env.
+
+Every error names the file, the key, the value without its password and what would be right.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gameday.errors import ConfigError, NotUp
+from gameday.stack.config import CANARY, RunbookConfig, StackConfig, TestsConfig
+from gameday.stack.mistakes import cross_check, declared, files
+from gameday.stack.variables import fill, told_unset
+from gameday.state import ROOT, RUNBOOKS, TESTS, State
+
+__all__ = [
+    "default_path",
+    "folder_of_runbooks",
+    "folder_of_tests",
+    "load",
+    "parse",
+    "placed",
+    "read_env",
+    "shown",
+]
+
+STREAM_GONE = (
+    "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
+    "(docs/records.md)"
+)
+
+SECRET = re.compile(r"secret|password|token|key|auth|dsn|uri|url|history|clickhouse", re.IGNORECASE)
+"""Keys whose values are secrets, or addresses that may hold one."""
+
+Table = TypeVar("Table", bound=BaseModel)
+
+
+def default_path() -> Path:
+    """$GAMEDAY_CONFIG, else the embedded stack's."""
+    return Path(os.environ.get("GAMEDAY_CONFIG") or ROOT / "compose" / "trades" / "gameday.toml")
+
+
+def load(path: Path | None = None, state: State | None = None) -> StackConfig:
+    """Read, fill in ${NAME}, check. Raises ConfigError (exit 2), or NotUp (exit 3) when a name is only known once the
+    stack is up."""
+    path = path or default_path()
+    env = {**read_env((state or State.default()).check().env), **os.environ}
+    return parse(_raw(path), env, path)
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """NAME=value lines, as `gameday up` writes them; {} when there is no such file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        raise ConfigError(f"{path} can't be read: {e.strerror}. Remedy: check its owner and mode") from e
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def folder_of_tests(path: Path | None = None) -> Path:
+    """Where the failure tests of a gameday.toml lie. Nothing else of it is looked at: also of a stack that is not up.
+    A ConfigError where there is no such folder."""
+    path = path or default_path()
+    folder = _table(TestsConfig, "tests", path).folder
+    found = placed(folder, path, TESTS)
+    if not found.is_dir():
+        raise ConfigError(f"{path}: tests.folder is {str(folder)!r}, and there is no folder {found}. Remedy: make it")
+    return found
+
+
+def folder_of_runbooks(path: Path | None = None) -> Path:
+    """The same of the runbooks, which need not be there."""
+    path = path or default_path()
+    return placed(_table(RunbookConfig, "runbook", path).folder, path, RUNBOOKS)
+
+
+def placed(folder: Path | None, path: Path, default: str) -> Path:
+    """A folder that a gameday.toml names relative to itself; default: in the checkout, where it names none."""
+    return (ROOT / default if folder is None else path.parent / folder).resolve()
+
+
+def _table(kind: type[Table], name: str, path: Path) -> Table:
+    """One table of the document, as it stands."""
+    try:
+        return kind.model_validate(_raw(path).get(name, {}))
+    except ValidationError as e:
+        raise _wrong(e, path, name) from e
+
+
+def _raw(path: Path) -> Mapping[str, Any]:
+    """The document as TOML gives it."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as e:
+        raise ConfigError(f"no configuration at {path}. Remedy: --config FILE, or GAMEDAY_CONFIG=FILE") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(
+            f"{path} can't be read: {e}. Remedy: check that it is a text file with its owner's read right"
+        ) from e
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{path} is not TOML: {e}. Remedy: mend that line") from e
+
+
+def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
+    """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
+    wrong: list[tuple[str, str]] = []
+    unset: dict[str, str] = {}
+    filled = fill(raw, env, (), wrong, unset)
+    mistakes = [f"{where} {why}" for where, why in wrong]
+    if unset and not mistakes:
+        raise NotUp(f"{path}: {told_unset(unset)}")
+    if unset:  # with values that are not known nothing more can be told
+        raise ConfigError(f"{path}: " + "; ".join(mistakes))
+    said = {where for where, _ in wrong}
+    if filled.pop("stream", None) is not None:
+        mistakes.append(STREAM_GONE)
+        said.add("streams")
+    mistakes += _with_roles(filled) + _with_canary(filled)
+    try:
+        config = StackConfig.model_validate(filled)
+    except ValidationError as e:
+        mistakes += [_problem(p) for p in e.errors() if ".".join(map(str, p["loc"])) not in said] + declared(filled)
+        mistakes += files(filled)
+    else:
+        mistakes += cross_check(config) + declared(filled) + files(filled)
+        if not mistakes:
+            return config
+    raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
+
+
+def _with_roles(filled: dict[str, Any]) -> list[str]:
+    """Put the components that have members where they belong; what is wrong with a table [roles]."""
+    found = (
+        ["roles is no table. Remedy: [components.NAME] with members"] if filled.pop("roles", None) is not None else []
+    )
+    components = filled.get("components")
+    if isinstance(components, dict):
+        named = {name: given for name, given in components.items() if isinstance(given, dict) and "members" in given}
+        filled["components"] = {name: given for name, given in components.items() if name not in named}
+        filled["roles"] = named
+    return found
+
+
+def _with_canary(filled: dict[str, Any]) -> list[str]:
+    """Add the hop that [canary] is; what is wrong with hops that are called so."""
+    hops, canary = filled.get("hops"), filled.get(CANARY)
+    if not isinstance(hops, dict):
+        return []
+    found = [
+        f"hops.{name} is the canary's. Remedy: leave it out; [canary] makes the hop {CANARY!r}"
+        for name, given in hops.items()
+        if name == CANARY or (isinstance(given, dict) and given.get("driver") == CANARY)
+    ]
+    if isinstance(canary, dict) and not found:
+        told = {key: canary[key] for key in ("fields", "prefix") if key in canary}
+        filled["hops"] = {CANARY: {"driver": CANARY, **told}, **hops}
+    return found
+
+
+def _problem(error: Any) -> str:
+    told = f"{error['msg'].lower()} (got {shown(str(error['loc'][-1:]), error['input'])})"
+    where = ["components" if at == 0 and key == "roles" else str(key) for at, key in enumerate(error["loc"])]
+    return f"{'.'.join(where)}: {told}. Remedy: see README, 'Point it at your own stack'"
+
+
+def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
+    """All that is wrong, with the keys, of the document or of one table in it."""
+    problems = "; ".join(_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors())
+    return ConfigError(f"{path}: {problems}")
+
+
+def shown(key: str, value: Any) -> str:
+    """A value in an error's text: shortened, and of what may hold a secret only its kind."""
+    if isinstance(value, Mapping):
+        return f"a table of {', '.join(map(str, value)) or 'nothing'}"
+    if SECRET.search(key) or isinstance(value, list):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
