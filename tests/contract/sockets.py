@@ -15,6 +15,8 @@ from typing import Any
 DRIP_EVERY_S = 0.05
 PIECE_BYTES = 1 << 16
 
+LOOK_EVERY_S = 0.05
+
 END_SEEN_S = 0.01
 """How soon a server of Python's sees that it is to end; by itself it would look every half second."""
 
@@ -32,6 +34,37 @@ def silent() -> Iterator[int]:
     """A port whose server accepts and never says a word."""
     with _accepting(lambda _connection, ended: ended.wait()) as port:
         yield port
+
+
+@contextmanager
+def meeting(number: int) -> Iterator[tuple[int, threading.Event]]:
+    """A port whose server says nothing, and sends everybody away when so many are there at the same time; and whether
+    they ever were."""
+    met, there, lock = threading.Event(), 0, threading.Lock()
+
+    def stay(connection: socket.socket, ended: threading.Event) -> None:
+        nonlocal there
+        with lock:
+            there += 1
+            if there == number:
+                met.set()
+        while not met.is_set() and not ended.is_set() and not _left(connection):
+            met.wait(LOOK_EVERY_S)
+        with lock:
+            there -= 1
+
+    with _accepting(stay) as port:
+        yield port, met
+
+
+def _left(connection: socket.socket) -> bool:
+    """Whether the client has gone."""
+    try:
+        return connection.recv(65536, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 @contextmanager
