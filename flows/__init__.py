@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Json
 from gameday.plan import FailureTest
-from gameday.stack.reading import folder_of_tests
-from gameday.stack.registry import near
+from gameday.stack.reading import default_path, folder_of_tests
+from gameday.stack.registry import importable, near
 from gameday.state import ROOT
 from tasks.definition import definition, looking, required
 
@@ -35,7 +35,7 @@ def catalogue(stack: Path | None = None) -> dict[str, Flow[..., Any]]:
 
     stack: its gameday.toml; the default one's when left out.
     """
-    return _flows(folder_of_tests(stack))
+    return _flows(_own(stack))
 
 
 def general() -> dict[str, Flow[..., Any]]:
@@ -64,9 +64,15 @@ def definitions(stack: Path | None = None) -> dict[str, Callable[..., FailureTes
     with looking():
         own, others = (
             {name: definition(_of(module, name)) for name, module in _modules(folder)}
-            for folder in (folder_of_tests(stack), GENERAL)
+            for folder in (_own(stack), GENERAL)
         )
     return {**own, **{name: test for name, test in others.items() if name not in own}}
+
+
+def _own(stack: Path | None) -> Path:
+    """The folder of a platform's own tests, which may import modules beside its gameday.toml."""
+    importable(stack or default_path())
+    return folder_of_tests(stack)
 
 
 def _modules(folder: Path) -> Iterator[tuple[str, ModuleType]]:

@@ -104,7 +104,7 @@ class Hop:
 
     @cached_property
     def _function(self) -> Records:
-        found: Records = function(self.records)
+        found: Records = function(self.records, f"hops.{self.name}.records")
         return found
 
 

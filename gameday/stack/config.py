@@ -364,10 +364,12 @@ class TestsConfig(Strict):
     """The stack's failure tests. folder: where its own lie, NAME.py with a function NAME each, relative to
     gameday.toml; the reference platform's when left out. general: which of flows/any a night has besides, each for
     every component that opted in; all when left out. A general test is not made where the stack's own do the same to
-    that component."""
+    that component. checks: asked after every test, besides those that it names: each a name of gameday/verdict/checks
+    or of an entry point, or "package.module:function"."""
 
     folder: Path | None = None
     general: tuple[str, ...] | None = None
+    checks: tuple[str, ...] = ()
 
 
 class RunbookConfig(Strict):

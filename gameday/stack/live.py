@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from gameday.errors import ConfigError, GamedayError
-from gameday.model import Group
+from gameday.model import Check, Group
 from gameday.plan import FIRES_WITHIN_S, Await, FailureTest, FiresWithin, Heal, Inject, OfRole
 from gameday.ports import (
     Alerts,
@@ -29,6 +28,7 @@ from gameday.ports import (
     Inside,
     Job,
     Limited,
+    Links,
     Lives,
     Log,
     Mirror,
@@ -44,7 +44,7 @@ from gameday.stack import config as configuration
 from gameday.stack.config import StackConfig
 from gameday.stack.probes import AlertState, Heads, OfItsOwn, OrInside, ProbeSpec, Slots, port_of
 from gameday.stack.reading import default_path, load, placed
-from gameday.stack.registry import build, driver_class, function, near, offered
+from gameday.stack.registry import build, driver_class, importable, near, offered
 from gameday.stack.stops import Stop
 from gameday.stack.variables import revealed
 from gameday.state import ROOT, RUNBOOKS, State, runbook_of
@@ -139,7 +139,7 @@ class Stack:
             settings = dict(self.config.hosts[name].model_extra or {})
             names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
             kind, where = str(settings.pop("driver", name)), f"hosts.{name}"
-            made = function(kind) if ":" in kind else offered("hosts", kind, "Host", where)
+            made = offered("hosts", kind, "Host", (Host, Links), where)
             self._hosts[name] = build(made, {**settings, "names": names}, where)
         return self._hosts[name]
 
@@ -194,7 +194,8 @@ class Stack:
 
     def resolved(self, test: FailureTest) -> FailureTest:
         """The test as it is carried out here. A fault of a role with members strikes the first of them that opted in,
-        or each that did, one after the other (test.members); and the alert of the struck one's role has its name."""
+        or each that did, one after the other (test.members); the alert of the struck one's role has its name; and the
+        stack's own checks are asked too."""
         plan: list[Inject | Await | Heal] = []
         for step in test.plan:
             fault = None if isinstance(step, Await) else step.fault
@@ -207,7 +208,17 @@ class Stack:
         alert = test.alert
         if isinstance(alert, OfRole) and (name := self.expected_alert(plan, alert)) is not None:
             alert = FiresWithin(name, FIRES_WITHIN_S)
-        return dataclasses.replace(test, plan=tuple(plan), alert=alert)
+        besides = tuple(check for check in self.checks if check not in test.checks)
+        return dataclasses.replace(test, plan=tuple(plan), alert=alert, checks=(*test.checks, *besides))
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """Those that [tests] asks after every test."""
+        return tuple(dict.fromkeys(map(self._check, self.config.tests.checks)))
+
+    def _check(self, name: str) -> Check:
+        made: Check = offered("checks", name, name.rpartition(":")[2], (), "tests.checks")
+        return made
 
     def _struck(self, role: str, members: str) -> tuple[str, ...]:
         """The members of a role that a test strikes; where none has opted in the first, of which that is then said."""
@@ -283,8 +294,8 @@ class Stack:
         return {check: why for check, (can, why) in means.items() if not can}
 
     def mistakes(self) -> list[str]:
-        """What is wrong with the tables that name a driver or a host, all of it; [] when each part can be made. Not of
-        channels: their secrets may be Prefect's to tell."""
+        """What is wrong with the tables that name a driver, a host or a check, all of it; [] when each part can be
+        made. Of a channel only what it is: its secrets may be Prefect's to tell."""
         config = self.config
         parts: list[Callable[[], object]] = [partial(self.named_host, name) for name in config.hosts]
         parts += [partial(self.hop, name) for name in config.hops]
@@ -302,6 +313,8 @@ class Stack:
             parts += [partial(self.points, role)] if component.points else []
             parts += [partial(self.rights, role)] if component.rights else []
         parts += [partial(getattr, self, name) for name in ("archive", "mirror", "alerts")]
+        parts += [partial(self._check, name) for name in config.tests.checks]
+        parts += [partial(self.channel_takes, name) for name in config.channels]
         found: list[str] = []
         for make in parts:
             try:
@@ -578,10 +591,8 @@ class Stack:
 
 
 def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
-    """Read the configuration and make the live stack. Modules beside gameday.toml can be imported from then on, behind
-    all that is installed: the drivers that it names."""
+    """Read the configuration and make the live stack. The modules beside gameday.toml can be imported from then on."""
     state = state or State.default()
     stack = Stack(load(path, state), state, path)
-    if (beside := str(stack.path.resolve().parent)) not in sys.path:
-        sys.path.append(beside)
+    importable(stack.path)
     return stack

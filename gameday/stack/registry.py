@@ -1,7 +1,8 @@
-"""The lazy registry of hosts, drivers and faults: nothing else uses importlib.
+"""The lazy registry of hosts, drivers (channels too), faults and checks: nothing else uses importlib.
 
 A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka. A name
-that is none of ours is looked for among the entry points of installed packages (docs/drivers.md).
+that is none of ours is looked for among the entry points of installed packages, and "package.module:name" is taken from
+that module, which is installed or beside gameday.toml (docs/drivers.md).
 """
 
 from __future__ import annotations
@@ -11,62 +12,105 @@ import dataclasses
 import difflib
 import functools
 import importlib
+import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from gameday import ports
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Json
 from gameday.ports import Fault
 from gameday.stack.reading import shown
 from gameday.system.tls import KEYS, Tls
 
-__all__ = ["build", "driver_class", "fault_from", "fault_kind", "function", "near", "offered"]
+__all__ = [
+    "build",
+    "driver_class",
+    "fault_from",
+    "fault_kind",
+    "function",
+    "importable",
+    "near",
+    "offered",
+]
+
+PACKAGES: Mapping[str, str] = {
+    "drivers": "gameday.drivers",
+    "hosts": "gameday.hosts",
+    "faults": "gameday.faults",
+    "checks": "gameday.verdict.checks",
+}
+"""Kind -> where gameday's own are, a file each. Those of installed packages are entry points of the group
+gameday.<kind>."""
 
 EXTRAS: Mapping[str, str] = {"boto3": "iceberg", "pyarrow": "iceberg", "pyiceberg": "iceberg"}
 """Import name of a client -> the extra of ours that installs it."""
 
 
 def fault_kind(fault: Fault) -> str:
-    """The fault's name, by which other processes find it again: its module's, or its entry point's. Raises ConfigError
-    for one without: what nobody else could mend must not be done."""
+    """The fault's name, by which other processes find it again: its module's, its entry point's, or where neither is,
+    "package.module:Class". Raises ConfigError for one without: what nobody else could mend must not be done."""
     made = type(fault)
     package, _, stem = made.__module__.rpartition(".")
     if package == "gameday.faults":
         return stem
     for name, entry in _entries("faults").items():
         with contextlib.suppress(ConfigError):
-            if entry.module == made.__module__ and offered("faults", name, _camel(name), "") is made:
+            if entry.module == made.__module__ and offered("faults", name, _camel(name), (Fault,), "") is made:
                 return name
+    path = f"{made.__module__}:{made.__name__}"
+    with contextlib.suppress(ConfigError):
+        if _on_path(made.__module__) and function(path, "") is made:
+            return path
     raise ConfigError(
         f"nobody but this process knows the fault {made.__name__} of {made.__module__}, so nobody else could mend it. "
-        "Remedy: a module of gameday/faults, or an entry point gameday.faults of its package (docs/drivers.md)"
+        "Remedy: a module of its own, beside gameday.toml or in an installed package (docs/drivers.md)"
     )
 
 
 def fault_from(kind: str, args: Mapping[str, Json]) -> Fault:
-    """The fault that a journal entry names. Its class is that name in CamelCase."""
-    return _make("faults", kind, _camel(kind), dict(args), f"fault {kind}")
+    """The fault that a journal entry names. Its class is that name in CamelCase, unless the name says it."""
+    where = f"fault {kind}"
+    made: Fault = build(offered("faults", kind, _camel(kind), (Fault,), where), dict(args), where)
+    return made
 
 
 def _camel(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def function(path: str) -> Any:
-    """The object behind "package.module:name" in gameday.toml."""
+def _on_path(module: str) -> bool:
+    """Whether another process would find the module too: not one that is only loaded in this one."""
+    top = module.partition(".")[0]
+    return top != "__main__" and any(finder.find_spec(top, None) is not None for finder in sys.meta_path)
+
+
+def function(path: str, where: str) -> Any:
+    """The object behind "package.module:name" in gameday.toml. where: the key that names it, for errors."""
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as e:
+        found = importlib.import_module(module)
+    except Exception as e:
+        why = str(e) if isinstance(e, ImportError | ValueError) else f"{type(e).__name__}: {e}"
         raise ConfigError(
-            f"{path!r} can't be imported: {e}. Remedy: 'module:name' of a module beside gameday.toml, or installed"
+            f"{where}: {path!r} can't be imported: {why}. Remedy: 'module:name' of a module beside gameday.toml, or "
+            "installed"
         ) from e
+    return _from(found, name, where)
+
+
+def importable(path: Path) -> None:
+    """Let modules beside this gameday.toml be imported from now on, behind all that is installed: what it names."""
+    if (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(beside)
 
 
 def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
@@ -75,29 +119,76 @@ def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
 
 
-def offered(kind: str, name: str, cls: str, where: str) -> Any:
-    """A class of a host, driver or fault. name: of a module in gameday/<kind>, or of an entry point in the group
-    gameday.<kind>, which is such a module or the class itself. cls: what a module is asked for."""
-    package = importlib.import_module(f"gameday.{kind}")
-    ours = [m.name for m in pkgutil.iter_modules(package.__path__)]
+def offered(kind: str, name: str, cls: str, likes: tuple[type, ...], where: str) -> Any:
+    """A class of a host, driver or fault, or a check. name: of a module of gameday's own, of an entry point in the
+    group gameday.<kind>, which is such a module or the object itself, or "package.module:name". cls: what a module is
+    asked for. likes: the Protocols of which the class must have one; (): it is a check. Raises ConfigError, with
+    `where` and the name, for one that is not there or that is no such thing."""
+    found = _named(kind, name, cls, where)
+    lacks = [_unlike(found, like) for like in likes] or [_no_check(found)]
+    if all(lacks):
+        what, page = (likes[0].__name__, "docs/drivers.md") if likes else ("check", "docs/checks.md")
+        raise ConfigError(f"{where}: {name!r} is no {what}: {lacks[0]} ({page})")
+    return found
+
+
+def _named(kind: str, name: str, cls: str, where: str) -> Any:
+    if ":" in name:
+        return function(name, where)
+    package = importlib.import_module(PACKAGES[kind])
+    ours = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
     if name in ours:
-        return _from(_module(kind, name), cls, where)
+        return _from(_module(package.__name__, name), cls, where)
     theirs = _entries(kind)
     if name not in theirs:
         besides = f" Installed packages offer {', '.join(sorted(theirs))}" if theirs else ""
-        raise ConfigError(f"{where}: there is no {name!r} in gameday/{kind}. {near(name, [*ours, *theirs])}{besides}")
+        folder = PACKAGES[kind].replace(".", "/")
+        raise ConfigError(f"{where}: there is no {name!r} in {folder}. {near(name, [*ours, *theirs])}{besides}")
     found = _loaded(theirs[name])
     return _from(found, cls, where) if isinstance(found, ModuleType) else found
 
 
-def _module(kind: str, name: str) -> ModuleType:
+def _unlike(found: Any, like: type) -> str:
+    """What an object lacks to be a class of this Protocol, with the remedy; "": nothing."""
+    if not isinstance(found, type):
+        return "it is no class. Remedy: the name of a class"
+    if not dataclasses.is_dataclass(found):
+        return "it is no dataclass, whose fields are what it is told. Remedy: @dataclass before it"
+    fields = {field.name for field in dataclasses.fields(found)}
+    if missing := [name for name in _members(like) if name not in fields and not hasattr(found, name)]:
+        return f"it has no {', '.join(missing)}. Remedy: all that gameday.ports.{like.__name__} has"
+    return ""
+
+
+def _members(like: type) -> list[str]:
+    """What a class of this Protocol has; its objects may get more when they are made."""
+    protocols = [one for one in like.__mro__ if one is not Protocol and getattr(one, "_is_protocol", False)]
+    told = [(name, kind) for one in protocols for name, kind in vars(one).get("__annotations__", {}).items()]
+    names = {name for one in protocols for name in vars(one)} | {n for n, kind in told if "ClassVar" in str(kind)}
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _no_check(found: Any) -> str:
+    """Why an object is no check, with the remedy; "": it is one."""
+    remedy = "Remedy: a function of the evidence that returns a Finding"
+    if isinstance(found, type) or not callable(found) or not hasattr(found, "__name__"):
+        return f"it is no function. {remedy}"
     try:
-        return importlib.import_module(f"gameday.{kind}.{name}")
+        inspect.signature(found).bind(None)
+    except TypeError:
+        return f"it can't be called with the evidence alone. {remedy}"
+    return ""
+
+
+def _module(package: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"{package}.{name}")
     except ModuleNotFoundError as e:
         missing = (e.name or "").partition(".")[0]
         extra = EXTRAS.get(missing)
         remedy = f"pip install 'gameday[{extra}]'" if extra else f"pip install {missing}"
-        raise GamedayError(f"gameday/{kind}/{name}.py needs the package {missing!r}. Remedy: {remedy}") from e
+        file = f"{package.replace('.', '/')}/{name}.py"
+        raise GamedayError(f"{file} needs the package {missing!r}. Remedy: {remedy}") from e
 
 
 def _entries(kind: str) -> dict[str, metadata.EntryPoint]:
@@ -129,19 +220,12 @@ def _package(entry: metadata.EntryPoint) -> str:
 
 def driver_class(driver: str, offers: str, where: str) -> Any:
     """The class that `driver` names: a module of gameday/drivers or an entry point and maybe its class, or
-    "package.module:Class"."""
-    if ":" in driver:
-        return function(driver)
-    module, _, cls = driver.partition(".")
-    found = offered("drivers", module, cls or offers, where)
+    "package.module:Class". offers: the Protocol of gameday.ports that the table needs."""
+    module, _, cls = driver.partition(".") if ":" not in driver else (driver, "", "")
+    found = offered("drivers", module, cls or offers, (getattr(ports, offers),), where)
     if cls and found.__name__ != cls:  # an entry point that is one class alone
         raise ConfigError(f"{where}: driver {module!r} is {found.__name__}, not {cls}. Remedy: driver = {module!r}")
     return found
-
-
-def _make(kind: str, name: str, cls: str, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class of the registry from settings."""
-    return build(offered(kind, name, cls, where), settings, where)
 
 
 def build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
@@ -180,10 +264,9 @@ def build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
 def _from(module: ModuleType, cls: str, where: str) -> Any:
     made = getattr(module, cls, None)
     if made is None:
-        raise ConfigError(
-            f"{where}: {module.__name__} offers no {cls}. It has "
-            f"{', '.join(n for n in getattr(module, '__all__', vars(module)) if re.match('[A-Z][a-z]', n))}"
-        )
+        form = "[A-Z][a-z]" if cls[:1].isupper() else "[a-z]"
+        has = ", ".join(n for n in getattr(module, "__all__", vars(module)) if re.match(form, n)) or "none"
+        raise ConfigError(f"{where}: {module.__name__} offers no {cls or 'name'}. Remedy: one that it has: {has}")
     return made
 
 

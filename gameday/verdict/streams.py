@@ -60,4 +60,10 @@ def _judged(check: Check, evidence: Evidence, untold: Mapping[str, str]) -> Find
     name = check.__name__
     if name in untold:
         return Finding(name, Verdict.SKIPPED, f"not judged here: {untold[name]}")
-    return machine.excused(check(evidence), evidence.samples)
+    try:
+        found: object = check(evidence)
+    except Exception as e:  # noqa: BLE001 - what it would have found is not known, and the other checks are judged
+        return Finding(name, Verdict.UNKNOWN, f"the check failed: {type(e).__name__}: {e}. Remedy: mend it")
+    if not isinstance(found, Finding):
+        return Finding(name, Verdict.UNKNOWN, f"the check returned {found!r:.60}, no Finding. Remedy: mend it")
+    return machine.excused(found, evidence.samples)

@@ -45,16 +45,30 @@ START_WITHIN_S = 2.0
 RUN = """
 import sys
 from pathlib import Path
-from gameday.faults.{module} import {fault}
 from gameday.undo.guardian import Guardian
 from gameday.stack.live import open_stack
 from gameday.state import State
 stack = open_stack(Path(sys.argv[1]) / "gameday.toml", State(Path(sys.argv[1])))
+from {module} import {fault}
 guardian = Guardian.start(stack, "r1", "feed_handler_crash", 60)
 act = guardian.inject({fault}("web"))
 print(guardian.prove(act.id, 5).proof, flush=True)
 sys.stdin.read()
 """
+
+
+FROST = '''
+"""A fault of one's own, in a file beside gameday.toml."""
+
+from dataclasses import dataclass
+
+from gameday.faults.pause import Pause
+
+
+@dataclass(frozen=True)
+class Freeze(Pause):
+    """As gameday's own."""
+'''
 
 
 STEPPED = """
@@ -92,9 +106,11 @@ def guarded(stack: Stack, run: str = "r1", ttl_s: float = 60) -> Iterator[Guardi
 
 
 @contextmanager
-def running(stack: Stack, fault: type) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process of its own that has injected the fault, proved it, and waits."""
-    script = RUN.format(module=fault.__module__.rpartition(".")[2], fault=fault.__name__)
+def running(stack: Stack, fault: type | str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process of its own that has injected the fault, proved it, and waits. fault: a class, or module:Class
+    beside gameday.toml."""
+    module, _, name = fault.partition(":") if isinstance(fault, str) else (fault.__module__, "", fault.__name__)
+    script = RUN.format(module=module, fault=name)
     command = [sys.executable, "-c", script, str(stack.state.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
@@ -189,6 +205,16 @@ def test_a_killed_runs_component_is_back_at_once_and_healed_when_it_serves(super
         supervisor.serves = True
     (act,) = acts(supervisor.stack)
     assert (act.healed_by, act.healed_ns) == ("r1", act.undone_ns)
+
+
+def test_a_fault_beside_gameday_toml_is_mended_when_its_run_dies(supervisor: Supervisor) -> None:
+    """The guardian finds its class by the name in the journal, in a process that never saw the failure test."""
+    (supervisor.state.root / "frost.py").write_text(FROST)
+    with running(supervisor.stack, "frost:Freeze") as run:
+        (act,) = acts(supervisor.stack)
+        assert (act.fault, act.args) == ("frost:Freeze", {"component": "web"})
+        run.kill()
+        healed_within(supervisor, 10)
 
 
 def test_what_does_not_serve_when_the_guardian_dies_is_the_reconcilers(supervisor: Supervisor) -> None:
@@ -312,7 +338,7 @@ def test_a_killed_run_is_healed_by_its_guardian(supervisor: Supervisor, fault: t
 
 def test_a_child_that_keeps_the_pipe_open_changes_nothing(supervisor: Supervisor) -> None:
     """The run's death is seen even when a forked child of its holds the guardian's pipe."""
-    script = RUN.format(module="stop", fault="Stop").replace(
+    script = RUN.format(module="gameday.faults.stop", fault="Stop").replace(
         "sys.stdin.read()", "import os, time\nprint(os.fork(), flush=True)\ntime.sleep(60)"
     )
     command = [sys.executable, "-c", script, str(supervisor.state.root)]
