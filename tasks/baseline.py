@@ -1,14 +1,13 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import GamedayError, TooLate
-from gameday.model import Baseline, Now, Verdict
+from gameday.model import Baseline, Followed, Verdict
 from gameday.run import HEADS_WITHIN_S, Halt, Run, Span, marks, too_late
 from gameday.sampling import conditions, timings
 from gameday.sampling.sampler import KEEP_S
@@ -25,11 +24,18 @@ after some of them."""
 BASELINE_CAME = 8
 """And by so many new records at least, of a stream that seldom has any."""
 
-NOTHING = timings.Normal(0.0, {}, {}, 0, True)
+BASELINE_WRITES = 3
+"""And by so many times at least that the sink showed something new: where one record a second is written in batches,
+two batches in a row may have got their first record late, and then no record was behind for long."""
+
+WRITES_WITHIN_S = BASELINE_WRITES * timings.BOUND_BEFORE_BASELINE_S
+"""No longer is waited for these: who writes so seldom has nothing to write meanwhile."""
+
+NOTHING = timings.Normal(0.0, {}, {}, 0, 0, True)
 """Of a stream that had no group yet."""
 
 LONGER = 1.5
-"""So many times as long is looked back, where fewer came."""
+"""So many times as long is looked back, where fewer came, or were written."""
 
 WELL_WITHIN_S = 90.0
 LOOK_EVERY_S = 0.25
@@ -83,16 +89,19 @@ def baseline(run: Run) -> None:
             few = [] if came >= BASELINE_CAME else [f"there were {came} new records, and {BASELINE_CAME} are needed"]
             slowest_s = max(one.delay_p99_s for one in found.values())
             needed_s = max(BASELINE_DELAYS * slowest_s, LONGER * length_s if few else 0.0)
+            if sum(one.writes for one in found.values()) < BASELINE_WRITES:
+                needed_s = max(needed_s, min(LONGER * length_s, WRITES_WITHIN_S))
             if needed_s <= length_s:
                 break
             length_s = needed_s
-        ailing[:] = conditions.ailing(_bounded(now, found), span_s)
-        if length_s > BASELINE_S:
-            ailing.extend(
-                f"{run.followed[name].visible} was up to {one.delay_p99_s:.1f} s behind for a part of that time only"
-                for name, one in found.items()
-                if one.came >= BASELINE_CAME and not one.even
-            )
+        followed = tuple(_bounded(one, found.get(name, NOTHING), slowest_s) for name, one in run.followed.items())
+        bounded = replace(now, followed=followed)
+        ailing[:] = conditions.ailing(bounded.of(followed[0]) if len(followed) == 1 else bounded, span_s)
+        ailing.extend(
+            f"{run.followed[name].visible} was up to {one.delay_p99_s:.1f} s behind for a part of that time only"
+            for name, one in found.items()
+            if BASELINE_DELAYS * one.delay_p99_s > BASELINE_S and one.came >= BASELINE_CAME and not one.even
+        )
         return None if ailing else found
 
     try:
@@ -117,32 +126,27 @@ def baseline(run: Run) -> None:
     counted: list[float] = []
     for name, stream in config.declared.items():
         own = found.get(name, NOTHING)
-        own_s = (
-            own.delay_p99_s if own.came >= BASELINE_CAME else slowest_s
-        )  # too few tell nothing of how long they take
-        run.followed[name] = replace(
-            run.followed[name],
-            delay_p99_s=own_s,
-            bound_s=timings.bound_s(own_s),
-            still_s=timings.still_s(own_s),
-            rates=own.rates,
-            moves=own.moves,
-        )
+        run.followed[name] = replace(_bounded(run.followed[name], own, slowest_s), rates=own.rates, moves=own.moves)
         counted += own.rates.values() if stream.counted else ()
-    run.baseline = Baseline(here, slowest_s, timings.bound_s(slowest_s), {})
+    run.baseline = Baseline(here, slowest_s, max(one.bound_s for one in run.followed.values()), {})
     told = f"{sum(counted):.0f} records/s, " if counted else ""
     grain = "; recovery is told no finer than that" if slowest_s > timings.GRAIN_TOLD_S else ""
     run.say(f"{run.name}: baseline {told}visible {slowest_s * 1000:.0f} ms (p99) after they happen{grain}")
 
 
-def _bounded(now: Now, found: Mapping[str, timings.Normal]) -> Now:
-    """The same, with the bounds that follow from what is normal."""
-    slowest_s = max(one.delay_p99_s for one in found.values())
-    followed = tuple(
-        replace(one, bound_s=timings.bound_s(found[one.stream].delay_p99_s if one.stream in found else slowest_s))
-        for one in now.followed
+def _bounded(one: Followed, own: timings.Normal, slowest_s: float) -> Followed:
+    """A stream with the bounds that follow from what is normal. Too few records, or too few batches, tell nothing of
+    how long they take: then it may be as far behind as while nobody knows, however fast others are."""
+    if own.came >= BASELINE_CAME and own.writes >= BASELINE_WRITES:
+        own_s, least_s = own.delay_p99_s, 0.0
+    else:
+        own_s, least_s = slowest_s, timings.BOUND_BEFORE_BASELINE_S
+    return replace(
+        one,
+        delay_p99_s=own_s,
+        bound_s=max(timings.bound_s(own_s), least_s),
+        still_s=max(timings.still_s(own_s), least_s),
     )
-    return replace(now, bound_s=timings.bound_s(slowest_s), followed=followed)
 
 
 def quiet_since(at_ns: int, length_s: float, first_ns: int, disturbed_ns: Span) -> int | None:

@@ -72,7 +72,9 @@ RELAPSE_TIMES = 3
 behind: a lone lost answer is none.
 """
 LEDGER_GAP_S = 0.5
-"""How far apart the ledger's samples may lie for a delay between them to count as normal."""
+"""How far apart the ledger's samples may lie for a delay between them to be known."""
+WRITES_APART_S = 1.0
+"""What the sink shows anew within this time is one batch, however many samples see a part of it."""
 EDGE_GAP_S = 1.0
 """An edge with this long without any telling sample is not measured (slow probes: three of their periods)."""
 EDGE_GAP_PERIODS = 3.0
@@ -193,6 +195,7 @@ class Normal:
     rates: Mapping[Group, float]
     moves: Mapping[Group, float]
     came: int
+    writes: int
     even: bool
 
 
@@ -208,21 +211,26 @@ def normal(
     """What is normal since then.
 
     disturbed_ns: from when to when something else made the platform slower; delays of then don't count.
+    A delay is never left out because the ledger was not asked just when its record came: what its samples prove is less
+    than it was, and without it the furthest would be another group, that is behind by less still.
+
     Raises GamedayError when a group shows no delay or its ledger's head was not seen to move through time.
     """
-    late, rates, moves, came = [], {}, {}, {}
+    late, rates, moves, came, known = [], {}, {}, {}, False
+    risen_ns = [np.empty(0, dtype=np.int64)]
     for group in wanted:
         series = delays(samples, group, visible, ledger)
         mine = (series.at_ns >= since_ns) & ~np.isnan(series.low_s)
         mine &= (series.at_ns < disturbed_ns[0]) | (series.at_ns >= disturbed_ns[1])
-        told = mine & (series.high_s - series.low_s <= LEDGER_GAP_S)  # of a group that lacks something maybe none
+        known |= bool(np.any(mine & (series.high_s - series.low_s <= LEDGER_GAP_S)))
         truth = _track(samples.get(series_of("head", ledger, group), ()))
         seen = np.flatnonzero((truth.at_ns >= since_ns) & ~np.isnan(truth.value))
         if not np.any(mine) or len(seen) < 2:
             raise GamedayError(
                 f"no baseline: too few samples of {'/'.join(group)} at {ledger} and {visible}. Remedy: gameday status"
             )
-        late.append(np.stack([series.at_ns[told].astype(np.float64), series.low_s[told]]))
+        late.append(np.stack([series.at_ns[mine].astype(np.float64), series.low_s[mine]]))
+        risen_ns.append(_rises(samples.get(series_of("head", visible, group), ()), series.at_ns[mine]))
         took_s = max((int(truth.at_ns[seen[-1]]) - int(truth.at_ns[seen[0]])) / NS, 1e-9)
         rates[group] = float(truth.value[seen[-1]] - truth.value[seen[0]]) / took_s
         came[group] = int(np.count_nonzero(np.diff(truth.value[seen]) > 0))
@@ -230,14 +238,31 @@ def normal(
     if not late:
         raise GamedayError("no baseline: there are no groups. Remedy: check [streams] in gameday.toml")
     at_ns, low_s = np.concatenate(late, axis=1)
-    if not len(at_ns):
+    if not known:
         raise GamedayError(f"no baseline: {ledger} was not sampled often enough. Remedy: gameday status")
     order = np.argsort(at_ns, kind="stable")
     furthest_s = np.maximum.reduceat(low_s[order], np.unique(at_ns[order], return_index=True)[1])
     lacking_s = furthest_s[furthest_s > 0]
     p99_s = float(np.percentile(lacking_s, 99)) if len(lacking_s) else 0.0
     longest_s = [float(np.max(quarter, initial=0.0)) for quarter in np.array_split(lacking_s, 4)]
-    return Normal(p99_s, rates, moves, sum(came.values()), min(longest_s) * EVEN_TIMES >= p99_s)
+    even = min(longest_s) * EVEN_TIMES >= p99_s
+    return Normal(p99_s, rates, moves, sum(came.values()), _apart(np.concatenate(risen_ns)), even)
+
+
+def _rises(samples: Sequence[Sample], among_ns: Times) -> Times:
+    """Those of these moments at which a head was seen higher than ever before."""
+    track = _track(samples)
+    highest = np.maximum.accumulate(np.nan_to_num(track.value, nan=-np.inf))
+    return np.intersect1d(track.at_ns[1:][np.diff(highest) > 0], among_ns)
+
+
+def _apart(at_ns: Times) -> int:
+    """How many of these moments there are, of those within WRITES_APART_S after one that counts none."""
+    count, next_ns = 0, -math.inf
+    for at in np.sort(at_ns):
+        if at >= next_ns:
+            count, next_ns = count + 1, at + WRITES_APART_S * NS
+    return count
 
 
 def bound_s(p99_s: float) -> float:

@@ -13,7 +13,7 @@ from gameday.model import Followed, Group, Marks, Now, Sample, Verdict
 from gameday.run import Halt
 from tasks import baseline as step
 from tasks.baseline import BASELINE_S, baseline
-from tests.trades import live, stack_of
+from tests.trades import TRADES, live, stack_of
 
 A: Group = ("binance", "BTCUSDT")
 MS = 1_000_000
@@ -66,7 +66,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waits; every hop answers."""
     monkeypatch.setattr(step, "LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(step, "WELL_WITHIN_S", 0.05)
-    heads = {"exchange": {A: 1}, "silver": {A: 1}}
+    heads = {hop: {A: 1} for hop in ("exchange", "silver", "log", "table")}
     monkeypatch.setattr(step, "marks", lambda stack: Marks(AT_S * S, 1, heads))
 
 
@@ -159,6 +159,50 @@ def test_a_sparse_stream_in_batches_has_its_beat_for_normal() -> None:
     baseline.fn(run)
     assert 4.4 <= run.baseline.delay_p99_s <= 5.0
     assert run.followed["trades"].moves[SHOPS[0]] < 1
+
+
+@pytest.mark.parametrize("beat_s", [5.0, 7.0])
+def test_batches_that_got_their_first_record_late_are_no_normal(beat_s: float) -> None:
+    """Two in a row, by chance: no record waited for more than half of the time between them. The one before got its
+    first record at once."""
+    first_s = AT_S // beat_s * beat_s - 3 * beat_s
+    early = [first_s - 4, *(first_s + 0.1 + n * beat_s / 5 for n in range(4))]
+    late = [first_s + (k + 0.55) * beat_s + n * 0.2 for k in (1, 2, 3) for n in range(5)]
+    run = shops(AT_S, came=(early + late).__getitem__, beat_s=beat_s)
+    baseline.fn(run)
+    assert 0.9 * beat_s <= run.baseline.delay_p99_s <= beat_s
+    assert run.followed["trades"].bound_s > 2.7 * beat_s
+
+
+def test_a_source_that_seldom_has_anything_is_not_waited_for() -> None:
+    """All its records came at once and were seen soon. That tells nothing of the next: it may be as far behind as while
+    nobody knows how often the sink writes."""
+    step_s = step.WRITES_WITHIN_S + 5
+    run = shops(step_s, came=lambda n: AT_S - 3.1 + n / 100, beat_s=0.3)
+    baseline.fn(run)
+    followed = run.followed["trades"]
+    assert (followed.delay_p99_s < 0.3, followed.bound_s, followed.still_s) == (True, 15.0, 15.0)
+    assert run.baseline.bound_s == 15.0
+    with pytest.raises(Halt, match="not well for 38 s: it was not sampled for so long"):
+        baseline.fn(shops(step.WRITES_WITHIN_S - 10, came=lambda n: AT_S - 3.1 + n / 100, beat_s=0.3))
+
+
+def test_a_fast_stream_tells_nothing_of_a_slow_one() -> None:
+    """Three records of shops were seen soon by chance, beside a hundred trades a second: the fourth may take as long as
+    while nobody knows."""
+    few = shops(BASELINE_S + 5, came=lambda n: AT_S - 5.3 + n if n < 1 else AT_S - 0.3 + n / 10 if n < 3 else 1e9)
+    seen = few.now(0.0).samples
+    renamed = {name.replace("exchange", "log").replace("silver", "table"): one for name, one in seen.items()}
+    both = replace(sampled(BASELINE_S + 5), samples={**renamed, **sampled(BASELINE_S + 5).samples}, bound_s=15.0)
+    run = run_that_sees(both)
+    run.followed["shops"] = Followed("shops", ("log", "table"), "table", groups=tuple(SHOPS), bound_s=15.0)
+    run.stack = stack_of(
+        live(dict.fromkeys(("exchange", "silver"))),
+        live(dict.fromkeys(("log", "table")), replace(TRADES, name="shops")),
+    )
+    baseline.fn(run)
+    assert {name: one.bound_s for name, one in run.followed.items()} == {"trades": 1.0, "shops": 15.0}
+    assert {name: one.still_s for name, one in run.followed.items()} == {"trades": pytest.approx(0.4, 0.2), "shops": 15.0}
 
 
 def test_a_few_records_tell_no_normal() -> None:

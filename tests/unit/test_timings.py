@@ -201,6 +201,28 @@ def test_a_gap_in_the_samples_of_one_group_takes_no_baseline_away() -> None:
     assert 4.5 <= normal_of(samples, since_s=16.9).delay_p99_s <= 5.0
 
 
+def test_a_ledger_that_is_seldom_asked_hides_no_delay() -> None:
+    """It needs longer than half a second for an answer: each record is known to be there that much later, and lacks all
+    the same."""
+    samples = batched({group: 0.3 + n for n, group in enumerate(SPARSE[:20])}, to_s=20)
+    seldom = {name: found[::13] if name.startswith("head/log/") else found for name, found in samples.items()}
+    assert 3.8 <= normal_of(seldom).delay_p99_s <= 5.0
+    with pytest.raises(GamedayError, match="log was not sampled often enough"):
+        normal_of({name: found[-2::] if name.startswith("head/log/") else found[:-20] for name, found in samples.items()})
+
+
+def test_a_batch_is_counted_once() -> None:
+    """However many groups have a record in it, and though one of them is looked at a moment later."""
+    samples = batched({group: 0.3 + n for n, group in enumerate(SPARSE[:20])}, to_s=18)
+    name = timings.series_of("head", "table", SPARSE[2])
+    samples[name] = [replace(s, at_ns=s.at_ns + S // 2) for s in samples[name]]
+    assert normal_of(samples).writes == 3
+    assert normal_of(samples, since_s=5.6).writes == 2
+    constant = story(down=(9, 9), frozen=(9, 9))
+    found = timings.normal(constant.samples, [A], ledger="exchange", visible="silver", since_ns=0)
+    assert found.writes >= 9
+
+
 def test_a_backlog_is_no_beat() -> None:
     """A stream that was ten seconds behind once, and never else."""
     samples = {
