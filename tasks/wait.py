@@ -1,6 +1,7 @@
 """Wait for a state, bounded: for a condition of the plan, and for the platform to be back and drained."""
 
 import time
+from collections.abc import Mapping
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -78,14 +79,14 @@ def wait_alert(run: Run) -> None:
 @task(name="wait until recovered", cache_policy=NO_CACHE)
 def wait_recovered(run: Run) -> None:
     """Wait until service is back and drained, or until it is too late for the targets; the check `recovered` judges
-    which."""
+    which. Not longer either where all is good and what was missed can't be measured any more."""
     behind_s = run.baseline.bound_s if run.baseline else timings.BOUND_BEFORE_BASELINE_S
     bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + timings.sustained_s(behind_s) + SETTLE_S
     began_ns = run.now().at_ns
     read_every_s = EXPORT_READ_EVERY_S if run.test.archive else 0.0
     due_s = 0.0
 
-    def back() -> Measure | None:
+    def back() -> Mapping[str, Measure] | None:
         nonlocal due_s
         run.doing = "waiting for recovery"
         if not (_exported(run) if run.test.archive else _restored(run, began_ns)):
@@ -94,22 +95,29 @@ def wait_recovered(run: Run) -> None:
         now_s = time.monotonic()
         if now_s < due_s:
             return None
-        measures = run.evidence().measures
+        seen = run.evidence()
+        measures = seen.measures
+        known = measures["restore"].measured and measures["drain"].measured
+        over = known or timings.settled(seen)
         took_s = time.monotonic() - now_s  # seconds, of many groups: half of the time is the platform's
         due_s = now_s + took_s + max(read_every_s, took_s)
-        if not measures["restore"].measured or not measures["drain"].measured:
+        if not over:
             return None
         run.healed = run.healed or marks(run.stack)
-        return measures["mttr"]
+        return measures
 
     try:
-        mttr = until(back, within_s=bound_s, every_s=LOOK_EVERY_S, what="recovery")
+        found = until(back, within_s=bound_s, every_s=LOOK_EVERY_S, what="recovery")
     except TooLate:
         run.recovered = False
         run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
         return
     run.recovered = True
-    run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
+    mttr, drain = found["mttr"], found["drain"]
+    if mttr.measured and drain.measured:
+        run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
+    else:
+        run.say(f"{run.name}: all is good; since when can't be told: {(drain if mttr.measured else mttr).why}")
     _await_resolved(run)
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "quiet",
     "relapse",
     "series_of",
+    "settled",
     "shown",
     "sparse",
     "still_s",
@@ -403,23 +404,41 @@ def measure(evidence: Evidence) -> dict[str, Measure]:
         names = ("impact", "restore", "drain", "mttr", *(("alert", "resolve") if evidence.alert_within_s else ()))
         return {name: Measure(None, None, "nothing was injected") for name in names}
     clock = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
-    back = _exported(evidence, clock) if evidence.archive else _restore(evidence, clock)
+    back, drained = _recovery(evidence, clock)
     return {
         "impact": _impact(evidence, evidence.inject_ns).since(evidence.inject_ns),
         "restore": back.since(evidence.inject_ns),
-        "drain": (back if evidence.archive else _drain(evidence, clock, back)).since(evidence.inject_ns),
+        "drain": drained.since(evidence.inject_ns),
         "mttr": back.since(clock),
         **(_alerts(evidence, clock) if evidence.alert_within_s is not None else {}),
     }
 
 
+def settled(evidence: Evidence) -> bool:
+    """Whether what is sampled from now on changes neither restore nor drain: each is measured, or can't be any more.
+
+    The samples around an edge that lies behind stay too few. And where nothing was bad after the last act, nothing will
+    be for its sake: all was good for as long as it takes to call a backlog drained, and each group that the component
+    carries has shown a record that came since.
+    """
+    if evidence.inject_ns is None:
+        return False
+    clock = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
+    edges = _recovery(evidence, clock)
+    if not evidence.archive and not _ever_bad(evidence, _anchor(evidence)):
+        return _well_since(evidence, clock)
+    return all(edge.high_ns is not None or edge.passed for edge in edges)
+
+
 @dataclass(frozen=True)
 class _Edge:
-    """A moment between two samples, or why there is none."""
+    """A moment between two samples, or why there is none. passed: there was one, and what is sampled later tells no
+    more of it."""
 
     low_ns: int | None
     high_ns: int | None
     why: str = ""
+    passed: bool = False
 
     def since(self, start_ns: int) -> Measure:
         low, high = (None if t is None else round(max(0, t - start_ns) / NS, 6) for t in (self.low_ns, self.high_ns))
@@ -465,6 +484,14 @@ def _alerts(evidence: Evidence, clock_ns: int) -> dict[str, Measure]:
     return {"alert": fired.since(evidence.inject_ns or 0), "resolve": ended.since(clock_ns)}
 
 
+def _recovery(evidence: Evidence, clock_ns: int) -> tuple[_Edge, _Edge]:
+    """Restore and drain."""
+    if evidence.archive:
+        return (_exported(evidence, clock_ns),) * 2
+    back = _restore(evidence, clock_ns)
+    return back, _drain(evidence, clock_ns, back)
+
+
 def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
     """The first sample of a full second of service, see the design; not sought while the plan still breaks or mends."""
     answers = _answers(evidence)
@@ -505,15 +532,35 @@ def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
     """The first sustained good sample from restore on; while there is no service a head may be good for as long as the
     bound."""
     anchor = _anchor(evidence)
-    states = [(state, _bound_s(evidence)) for state in _answers(evidence)]
-    states += [(state, _bound_s(one)) for one in evidence.each() for state in shown(one, groups(one))]
-    bad = [int(s.at_ns[i]) for s, _ in states for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
+    bad = [int(s.at_ns[i]) for s in good(evidence) for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
     if not bad:
         return _Edge(None, None, "no sample was bad after the last act")
-    series = [_held(state, sustained_s(behind_s)) for state, behind_s in states]
+    series = _sustained(evidence)
     from_ns = max(clock_ns, min(bad), back.high_ns or 0)
     floor_ns = clock_ns if back.high_ns is None else max(clock_ns, back.low_ns or 0)
     return _first_good(series, from_ns, floor_ns, "not drained: ")
+
+
+def _sustained(evidence: Evidence) -> list[Goodness]:
+    """Every series that "good at t" rests on, good from where it stays so for longer than the bound of its stream."""
+    states = [(state, _bound_s(evidence)) for state in _answers(evidence)]
+    states += [(state, _bound_s(one)) for one in evidence.each() for state in shown(one, groups(one))]
+    return [_held(state, sustained_s(behind_s)) for state, behind_s in states]
+
+
+def _well_since(evidence: Evidence, clock_ns: int) -> bool:
+    """Whether all stayed good for long enough since then, and each affected group has shown a record that came since."""
+    edge = _first_good(_sustained(evidence), clock_ns, clock_ns, "")
+    if edge.high_ns is None and not edge.passed:
+        return False
+    for one in evidence.each():
+        for group in one.affected:
+            truth = _track(one.samples.get(series_of("head", one.ledger, group), ()))
+            head = _track(one.samples.get(series_of("head", one.visible, group), ()))
+            then = truth.value[(truth.sent_ns >= clock_ns) & ~np.isnan(truth.value)][:1]
+            if not len(then) or not np.any(head.value > then[0]):  # NaN, no answer, is not
+                return False
+    return True
 
 
 def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: str) -> _Edge:
@@ -534,9 +581,8 @@ def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: 
     low = max(floor_ns, *(bad for bad, _, _ in edges))
     latest = max(edges, key=lambda edge: edge[1])[2]
     if high - low > _gap_max_ns(latest) and not _too_near(series, low, high):
-        return _Edge(
-            None, None, f"too few samples: {(high - low) / NS:.2f} s around the edge show nothing ({latest.series})"
-        )
+        why = f"too few samples: {(high - low) / NS:.2f} s around the edge show nothing ({latest.series})"
+        return _Edge(None, None, why, passed=True)
     return _Edge(low, high)
 
 

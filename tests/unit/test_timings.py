@@ -617,6 +617,58 @@ def test_a_gap_at_the_edge_is_not_interpolated() -> None:
     assert found["impact"].measured
 
 
+def until(evidence: Evidence, at_s: float) -> Evidence:
+    """As it was then: with the samples that had been taken."""
+    return replace(evidence, samples={n: [s for s in f if s.at_ns < at_s * S] for n, f in evidence.samples.items()})
+
+
+def test_an_edge_in_a_gap_is_settled_once_all_is_sustained() -> None:
+    """Back at some time between 6 s and 9 s, of which there are no samples: later ones tell no more of it. Nothing is
+    settled while something is bad, or may not last."""
+    evidence = story(down=(5.02, 7), frozen=(5, 7.3))
+    gap = {name: [s for s in found if not 6 * S < s.at_ns < 9 * S] for name, found in evidence.samples.items()}
+    evidence = replace(evidence, samples=gap)
+    settled = [at for at in range(6, 20) if timings.settled(until(evidence, at))]
+    assert settled == list(range(12, 20))
+    assert unmeasured(timings.measure(until(evidence, 12))["drain"], "too few samples")
+    assert not timings.settled(replace(evidence, inject_ns=None))
+
+
+def test_where_nothing_was_bad_nothing_is_waited_for() -> None:
+    """The act at 5 s did nothing: two seconds later, the bound and one more, that is known. Not of a group that has had
+    nothing new since: its next record may tell."""
+    evidence = story(down=(0, 0), frozen=(0, 0))
+    assert [at for at in (6.0, 6.9, 7.3, 10.0) if timings.settled(until(evidence, at))] == [7.3, 10.0]
+    rests = {name: series(lambda t: 400.0) if name.startswith("head/") else f for name, f in evidence.samples.items()}
+    resting = replace(evidence, samples=rests)
+    assert unmeasured(timings.measure(resting)["restore"], "bad")
+    assert not timings.settled(resting)
+    shut = replace(evidence, samples={n: f for n, f in evidence.samples.items() if not n.startswith("component/")})
+    assert timings.settled(replace(shut, component=None))
+    assert not timings.settled(replace(shut, samples={**shut.samples, "component/broker/protocol": []}))
+
+
+@given(st.floats(0, 3), st.floats(0, 3), st.floats(5, 10), st.floats(0, 4), st.floats(5.5, 19))
+@settings(max_examples=100, deadline=None)
+def test_what_is_settled_stays_as_it_is(down_s: float, more_s: float, gap_at_s: float, gap_s: float, at_s: float) -> None:
+    """However the outage and a gap in the samples lie: the measures are those of all samples."""
+    evidence = story(down=(5.02, 5.02 + down_s), frozen=(5, 5.02 + down_s + more_s))
+    gap = {
+        name: [s for s in found if not gap_at_s * S < s.at_ns < (gap_at_s + gap_s) * S]
+        for name, found in evidence.samples.items()
+    }
+    evidence = replace(evidence, samples=gap)
+    seen = until(evidence, at_s)
+    if timings.settled(seen):
+        now, then = timings.measure(seen), timings.measure(evidence)
+        assert {name: now[name] for name in ("restore", "drain", "mttr")} == {
+            name: then[name] for name in ("restore", "drain", "mttr")
+        }
+    else:
+        found = timings.measure(seen)
+        assert not (found["restore"].measured and found["drain"].measured)
+
+
 def test_a_delay_at_the_very_bound_widens_the_interval() -> None:
     """Visible again within the bound, it stalls until it is just as late as the bound: back before, or only after? The
     interval holds both, for nothing was left unsampled."""

@@ -45,7 +45,7 @@ class Waiting:
     def evidence(self) -> Any:
         self.order.append("evidence")
         measure = next(self._measures)
-        return SimpleNamespace(measures={"mttr": measure, "restore": measure, "drain": measure})
+        return SimpleNamespace(measures={"mttr": measure, "restore": measure, "drain": measure}, inject_ns=None)
 
     def say(self, text: str) -> None:
         """Nobody listens."""
@@ -73,6 +73,21 @@ def test_the_next_run_is_prepared_once_all_is_good_again(monkeypatch: pytest.Mon
     wait_recovered.fn(run)  # type: ignore[arg-type]
     assert run.order == ["behind", "behind", "drained", "prepare the next", "evidence", "drained", "evidence"]
     assert run.recovered
+
+
+def test_what_cant_be_measured_any_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is good, and no later sample tells since when: the run goes on, and says why it is not known."""
+    run = Waiting(False, UNSEEN, UNSEEN)
+    looks = iter([False, True])
+    said: list[str] = []
+    run.say = said.append  # type: ignore[method-assign]
+    monkeypatch.setattr("gameday.sampling.conditions.restored", lambda now: True)
+    monkeypatch.setattr("gameday.sampling.conditions.drained", lambda now: True)
+    monkeypatch.setattr("gameday.sampling.timings.settled", lambda seen: next(looks))
+    wait_recovered.fn(run)  # type: ignore[arg-type]
+    assert run.order == ["prepare the next", "evidence", "evidence"]
+    assert run.recovered
+    assert said == ["t: all is good; since when can't be told: not yet"]
 
 
 def test_beside_a_job_that_has_to_run_nothing_is_prepared() -> None:
