@@ -46,7 +46,7 @@ bench: setup  ## the measurements behind the README's figures
 	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python -m "benchmarks.$$(basename "$$b" .py)"; done
 
 lock: setup  ## resolve requirements.lock again from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra iceberg --extra formats --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra iceberg --extra formats --extra brokers --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 		--quiet --upgrade --output-file requirements.lock
 

@@ -33,9 +33,10 @@ class Service:
     """What runs, where, and when it counts as ready.
 
     folder: its own folder; it holds <name>.log, and is the working directory unless cwd says otherwise. ready: a URL
-    whose scheme is the protocol that must answer (http, kafka, postgresql, s3), None: it is ready when it exists.
-    after: names that must be ready before its first start. stop_signal: what ends it in good order within grace_s.
-    user: runs under this user and group id when started by root. niceness: what may be late yields to what may not.
+    whose scheme is the protocol that must answer (http, kafka, postgresql, redis, s3), None: it is ready when it
+    exists. after: names that must be ready before its first start. stop_signal: what ends it in good order within
+    grace_s. user: runs under this user and group id when started by root. niceness: what may be late yields to what may
+    not.
     """
 
     name: str
@@ -80,7 +81,7 @@ def answers(url: str | None, timeout_s: float) -> bool:
     if url is None:
         return True
     parts = urlsplit(url)
-    ask = {"http": _http, "kafka": _kafka, "postgresql": _postgres, "s3": _s3}[parts.scheme]
+    ask = {"http": _http, "kafka": _kafka, "postgresql": _postgres, "redis": _redis, "s3": _s3}[parts.scheme]
     try:
         return ask(url, parts.hostname or "127.0.0.1", parts.port or 0, timeout_s)
     except (OSError, http.client.HTTPException):
@@ -111,6 +112,19 @@ def _postgres(url: str, _host: str, _port: int, timeout_s: float) -> bool:
             return connection.execute("SELECT 1").fetchone() == (1,)
     except psycopg.Error:
         return False
+
+
+def _redis(url: str, host: str, port: int, timeout_s: float) -> bool:
+    at = address.of(url)
+    words = [["AUTH", at.user or "default", at.password]] if at.password else []
+    with socket.create_connection((host, port), timeout_s) as s:
+        answer = b""
+        for command in [*words, ["PING"]]:
+            s.sendall(
+                b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w) for w in map(str.encode, command))
+            )
+            answer = s.recv(256)  # one short line; another one: it is loading, or does not know the user
+    return answer == b"+PONG\r\n"
 
 
 def _s3(url: str, _host: str, _port: int, timeout_s: float) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from compose.ports import free_ports
-from compose.servers import clickhouse, kafka, postgres, prefect
+from compose.servers import clickhouse, kafka, nats, postgres, prefect, valkey
 from compose.service import Service, answers
 from gameday.stack.config import PrefectConfig
 from gameday.state import State
@@ -84,6 +84,34 @@ def broker(broker_service: Service) -> Iterator[str]:
     """host:port of a running Kafka without topics."""
     with serving(broker_service):
         yield str(broker_service.ready).removeprefix("kafka://")
+
+
+def new_nats(folder: Path) -> tuple[Service, str]:
+    """A NATS server with JetStream that is not started, and its URL with user and password."""
+    port, monitoring = free_ports(2)
+    return nats.process(folder, port, monitoring, PASSWORD, name="tests"), nats.url(port, PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def jetstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL, with user and password, of a running NATS server without streams."""
+    service, url = new_nats(tmp_path_factory.mktemp("nats"))
+    with serving(service):
+        yield url
+
+
+def new_valkey(folder: Path) -> tuple[Service, str]:
+    """The same of a Valkey."""
+    (port,) = free_ports(1)
+    return valkey.process(folder, port, PASSWORD), valkey.url(port, PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL, with user and password, of a running, empty Valkey."""
+    service, url = new_valkey(tmp_path_factory.mktemp("valkey"))
+    with serving(service):
+        yield url
 
 
 @pytest.fixture(scope="session")
