@@ -17,8 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from compose.ports import free_ports
 from compose.servers import kafka as server
-from gameday.drivers import kafka
-from gameday.drivers.kafka import log
+from gameday.drivers import _log, kafka
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.model import Group, Kept, Tally, Window
@@ -157,7 +156,7 @@ def test_an_open_transaction_is_no_end_that_is_waited_for(broker: str, topic: st
     began = time.monotonic()
     assert hop.heads() == {BTC: 10, ETH: 10}
     assert hop.digest(Window({BTC: 0, ETH: 0}, {BTC: 10, ETH: 10}))[0].groups[BTC].keys == 10
-    assert time.monotonic() - began < 2 * log.READ_WITHIN_S
+    assert time.monotonic() - began < 2 * _log.READ_WITHIN_S
     open_.commit_transaction(30)  # the broker writes its marks after it has answered
     until(lambda: hop.heads()[BTC] == 15, within_s=10, what="what was committed")
     open_.begin_transaction()
@@ -235,7 +234,7 @@ def test_the_window_is_found_far_back_though_old_records_were_sent_again(
     broker: str, topic: str, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading backwards must not stop at a re-sent old record; nor need it read a long history."""
-    monkeypatch.setattr(log, "TAIL_RECORDS", 50)
+    monkeypatch.setattr(_log, "TAIL_RECORDS", 50)
     send([trade(k) for k in range(1, 3001)])
     now_us = START_US + 3001 * SPACING_US
     send([trade(k, _stamp_us=now_us) for k in range(1900, 2050)])  # a handler that goes back before the window
@@ -249,13 +248,13 @@ def test_not_more_of_the_log_is_read_than_the_window_needs(
     broker: str, topic: str, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A short window at the end of a long log: the beginning stays unread."""
-    monkeypatch.setattr(log, "TAIL_RECORDS", 100)
+    monkeypatch.setattr(_log, "TAIL_RECORDS", 100)
     send([trade(k) for k in range(1, 5001)])
     hop = log_of(broker, topic)
     read: list[int] = []
     reading = hop._read
 
-    def counted(spans: Mapping[Slot, log.Span]) -> Any:
+    def counted(spans: Mapping[Slot, _log.Span]) -> Any:
         read.extend(stop - start for start, stop in spans.values())
         return reading(spans)
 

@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Producer
 
 from compose.servers import kafka as server
+from gameday.drivers import _log
 from gameday.drivers.clickhouse import literal
-from gameday.drivers.kafka import log
 from gameday.drivers.kafka.wire import LATEST, Cluster
 from gameday.errors import DriverError
 from gameday.records import excerpts
@@ -286,7 +286,7 @@ def test_what_the_next_hop_has_not_come_to_is_not_missing(empty: Platform) -> No
 
 def test_a_hop_that_is_too_far_behind_is_no_yes(empty: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is not read without end; what could not be compared is said."""
-    monkeypatch.setattr(log, "BEHIND_RECORDS_MAX", 2_000)
+    monkeypatch.setattr(_log, "BEHIND_RECORDS_MAX", 2_000)
     orders = [order(number, "north") for number in range(1, 6_001)]
     empty.send(orders)
     empty.insert(orders[:100])

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
+from gameday.drivers._log import Slot, Span
 from gameday.drivers.kafka import log
-from gameday.drivers.kafka.log import Span
-from gameday.drivers.kafka.wire import Slot
 from gameday.errors import ConfigError
 from gameday.model import Window
 from gameday.records.declaration import Stream, stream

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from gameday import cli
+from gameday.drivers import _log
 from gameday.drivers.kafka import log
 from gameday.errors import DriverError
 from gameday.model import Columns, Digest, Excerpt, Group, Tally, Window
@@ -143,7 +144,7 @@ def test_the_end_of_a_log_is_complete_above_an_id(
     ids: Sequence[int], stamps_us: Sequence[int], since_us: int, above: int
 ) -> None:
     """The whole log from its lowest id on; of partitions that begin at different times from the last of these on."""
-    assert log._above(np.array(ids), np.array(stamps_us), since_us) == above
+    assert _log._above(np.array(ids), np.array(stamps_us), since_us) == above
 
 
 @pytest.mark.parametrize("upto", [None, {NORTH: 1}], ids=["newest", "far behind"])
@@ -159,7 +160,7 @@ def test_of_a_log_of_a_thousand_partitions_and_groups_a_bounded_part_is_read(
             asked.append(stop - start)
             ids = np.arange(start, stop)
             places = {"group": np.full(len(ids), partition), "offset": ids, "stamp_us": ids}
-            found[topic, partition] = log._Piece(ORDERS, places, columns(ids.tolist()), read=len(ids))
+            found[topic, partition] = _log._Piece(ORDERS, places, columns(ids.tolist()), read=len(ids))
         return found
 
     hop = log.Hop("127.0.0.1:1", ORDERS, ["t"])
@@ -169,7 +170,7 @@ def test_of_a_log_of_a_thousand_partitions_and_groups_a_bounded_part_is_read(
     began = time.monotonic()
     seen = hop.newest(1_000, upto)
     assert time.monotonic() - began < 10
-    assert sum(asked) == seen.read == (10_000 if upto is None else log.BEHIND_RECORDS_MAX)
+    assert sum(asked) == seen.read == (10_000 if upto is None else _log.BEHIND_RECORDS_MAX)
     assert len(seen.heads) == 1_000
     assert len(seen.groups) == (1_000 if upto is None else 0)
 
