@@ -82,6 +82,10 @@ SUITES: Mapping[str, Suite] = {
         "three brokers, a consumer group of two, and a lag; after a change of roles, of served, or of what a log keeps",
         ("contract",),
     ),
+    "brokers": Suite(
+        "logins and TLS of NATS and Redis, each defect of a log; after a change of drivers/_log, nats, redis_streams",
+        ("contract",),
+    ),
     "docker": Suite("the same in containers, on an engine of its own; as root", ("docker",), _engine),
     "foreign": Suite(
         "a platform in containers that gameday init describes; after a change of init, canary or the general tests",

@@ -39,10 +39,12 @@ __all__ = [
     "JobConfig",
     "LinkConfig",
     "MetricsConfig",
+    "Nats",
     "Postgres",
     "PrefectConfig",
     "ProbeConfig",
     "PublicConfig",
+    "Redis",
     "RetentionConfig",
     "RoleConfig",
     "RunbookConfig",
@@ -67,6 +69,8 @@ CANARY_FOR_S = 3600.0
 Http = Annotated[str, AfterValidator(address.http)]
 Postgres = Annotated[str, AfterValidator(address.postgres)]
 Brokers = Annotated[str, AfterValidator(address.brokers)]
+Nats = Annotated[str, AfterValidator(address.nats)]
+Redis = Annotated[str, AfterValidator(address.redis)]
 """The types of settings that are addresses, here and in a driver's class."""
 
 

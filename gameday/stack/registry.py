@@ -51,7 +51,13 @@ PACKAGES: Mapping[str, str] = {
 """Kind -> where gameday's own are, a file each. Those of installed packages are entry points of the group
 gameday.<kind>."""
 
-EXTRAS: Mapping[str, str] = {"boto3": "iceberg", "pyarrow": "iceberg", "pyiceberg": "iceberg"}
+EXTRAS: Mapping[str, str] = {
+    "boto3": "iceberg",
+    "pyarrow": "iceberg",
+    "pyiceberg": "iceberg",
+    "nats": "brokers",
+    "redis": "brokers",
+}
 """Import name of a client -> the extra of ours that installs it."""
 
 

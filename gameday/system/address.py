@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from gameday.errors import HIDDEN, masked
 
-__all__ = ["Address", "brokers", "encoded", "hidden", "http", "looks_like_one", "of", "postgres"]
+__all__ = ["Address", "brokers", "encoded", "hidden", "http", "looks_like_one", "nats", "of", "postgres", "redis"]
 
 PORT_MAX = 65_535
 
@@ -101,6 +101,18 @@ def postgres(text: str) -> str:
     return text
 
 
+def nats(text: str) -> str:
+    """The address of a NATS server, or of several that form a cluster. Raises ValueError for another text."""
+    _of_kind(text, ("nats", "tls"), "nats://host:port", several=True)
+    return text
+
+
+def redis(text: str) -> str:
+    """The address of a Redis or a Valkey. Raises ValueError for another text."""
+    _of_kind(text, ("redis", "rediss"), "redis://host:port")
+    return text
+
+
 def brokers(text: str) -> str:
     """A list of host:port. Raises ValueError for another text."""
     each = [one.strip() for one in text.split(",")]
@@ -109,10 +121,10 @@ def brokers(text: str) -> str:
     return text
 
 
-def _of_kind(text: str, schemes: tuple[str, ...], example: str, hosted: bool = True) -> None:
+def _of_kind(text: str, schemes: tuple[str, ...], example: str, hosted: bool = True, several: bool = False) -> None:
     try:
         address = of(text)
     except ValueError as e:
         raise ValueError(f"must be an address such as {example}: {e}") from None
-    if address.scheme not in schemes or (hosted and (not address.host or "," in address.host)):
+    if address.scheme not in schemes or (hosted and (not address.host or ("," in address.host and not several))):
         raise ValueError(f"must be an address such as {example}")

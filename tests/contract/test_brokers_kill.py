@@ -16,25 +16,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from compose.service import answers
-from gameday.system import address
 from tests.contract.conftest import new_nats, new_valkey, serving
+from tests.contract.streamrigs import connected
 
 WRITES = 200
 
 
 async def _asked(url: str, ask: Callable[[JetStreamContext], Awaitable[int]]) -> int:
-    async def silent(_: Exception) -> None:
-        return
-
-    at = address.of(url)  # nats-py leaves what is percent-encoded so
-    client = await nats.connect(
-        f"{at.host}:{at.port}",
-        user=at.user,
-        password=at.password,
-        allow_reconnect=False,
-        connect_timeout=5,
-        error_cb=silent,
-    )
+    client = await connected(url)
     try:
         return await ask(client.jetstream())
     finally:

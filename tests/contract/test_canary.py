@@ -27,7 +27,7 @@ from confluent_kafka import Producer
 from compose.ports import free_ports
 from compose.servers import kafka as server
 from gameday.codec import load_evidence
-from gameday.drivers import clickhouse, http, kafka, postgres
+from gameday.drivers import clickhouse, http, kafka, nats, postgres, redis_streams
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster
 from gameday.errors import GamedayError
 from gameday.faults.noop import Noop
@@ -43,7 +43,8 @@ from gameday.verdict import checks
 from gameday.verdict.checks import no_duplicates, no_loss, unchanged
 from tasks import verify
 from tasks.run import interpret, plain
-from tests.contract.conftest import serving
+from tests.contract.conftest import new_nats, new_valkey, serving
+from tests.contract.streamrigs import JetStream, RedisStream
 from tests.fakes import CONSUMER, Supervisor
 from tests.suites import only_in
 
@@ -126,17 +127,18 @@ def door() -> Iterator[Door]:
 
 class Cut:
     """Passes on what the client sends, and the answers until `mute`: then each connection is reset as soon as the
-    server answers on it. So the server has done its part, and nobody is told."""
+    server answers so on it. So the server has done its part, and nobody is told."""
 
     def __init__(self, host: str, port: int) -> None:
         self._to = (host, port)
-        self._mute = False
+        self._mute: bytes | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def mute(self) -> None:
-        self._mute = True
+    def mute(self, answer: bytes) -> None:
+        """answer: what is in an answer to a record, and in none before it; b"": any is one."""
+        self._mute = answer
 
     def close(self) -> None:
         self._listener.close()
@@ -152,7 +154,7 @@ class Cut:
     def _pass(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if answers and self._mute:
+                if answers and self._mute is not None and self._mute in data:
                     break
                 target.sendall(data)
         for end in (source, target):
@@ -163,12 +165,13 @@ class Cut:
 @dataclass
 class Written:
     """A front door under test. make: a writer, at its own address or at another port. numbers: those that are there.
-    wrong: one that the server refuses, and why."""
+    wrong: one that the server refuses, and why. answer: see Cut."""
 
     make: Callable[[int | None], Any]
     numbers: Callable[[], list[int]]
     wrong: tuple[Any, str]
     port: int
+    answer: bytes = b""
 
 
 @pytest.fixture
@@ -195,7 +198,7 @@ def elsewhere(url: str, port: int | None) -> str:
     )
 
 
-@pytest.fixture(params=["http", "postgres", "clickhouse"])
+@pytest.fixture(params=["http", "postgres", "clickhouse", "nats", "redis"])
 def front(request: pytest.FixtureRequest) -> Written:
     """Each front door that is reached at one address."""
     if request.param == "http":
@@ -233,6 +236,27 @@ def front(request: pytest.FixtureRequest) -> Written:
                 "permission denied",
             ),
             urlsplit(dsn).port or 0,
+        )
+    if request.param == "nats":
+        stream = JetStream(request.getfixturevalue("jetstream"))
+        subject, text = f"{stream.topic}.orders", '{"n": {n}, "id": "{key}"}'
+        return Written(
+            lambda port: nats.Canary(elsewhere(stream.url, port), subject, text, TIMEOUT_S),
+            lambda: [json.loads(message)["n"] for message in stream.held()],
+            (nats.Canary(stream.url, "nobodys", text, TIMEOUT_S), "no stream has the subject nobodys"),
+            urlsplit(stream.url).port or 0,
+            b"MSG ",
+        )
+    if request.param == "redis":
+        entries = RedisStream(request.getfixturevalue("redis_url"))
+        made = {"data": '{"n": {n}, "id": "{key}"}'}
+        absent = f"{entries.topic}-none"
+        return Written(
+            lambda port: redis_streams.Canary(elsewhere(entries.url, port), entries.topic, made, TIMEOUT_S),
+            lambda: [json.loads(message)["n"] for message in entries.held()],
+            (redis_streams.Canary(entries.url, absent, made, TIMEOUT_S), f"there is no stream {absent}"),
+            urlsplit(entries.url).port or 0,
+            b"$",
         )
     client, table = request.getfixturevalue("orders")
     warehouse: str = request.getfixturevalue("warehouse")
@@ -283,7 +307,7 @@ def test_an_answer_that_is_lost_leaves_it_unknown(front: Written) -> None:
     cut = Cut("127.0.0.1", front.port)
     writer = front.make(cut.port)
     assert writer.send(known(1)).outcome is Outcome.DONE
-    cut.mute()
+    cut.mute(front.answer)
     sent = writer.send(known(2))
     assert sent.outcome is Outcome.UNKNOWN, sent.why
     until(lambda: len(front.numbers()) >= 2 or None, within_s=5.0, what="the record")
@@ -363,6 +387,59 @@ def test_a_topic_takes_each_once_refuses_what_it_must_and_may_die(tmp_path_facto
         assert found[0].outcome is Outcome.UNKNOWN, found
         process.wait()
         assert kafka.Canary(brokers, "orders", "{n}", TIMEOUT_S).send(known(8)).outcome is Outcome.REFUSED
+
+
+def test_a_stream_of_jetstream_refuses_what_it_must_and_may_die(tmp_path: Path) -> None:
+    """What the server says no to, and what it was given when it froze or was killed."""
+    service, url = new_nats(tmp_path)
+    with serving(service) as process:
+        stream = JetStream(url, "orders", {"max_msgs": 2, "discard": "new"})
+        writer = nats.Canary(url, "orders.x", "{n}", TIMEOUT_S)
+        assert [writer.send(known(n)).outcome for n in (1, 2)] == [Outcome.DONE] * 2
+        full = writer.send(known(3))
+        assert (full.outcome, len(stream.held())) == (Outcome.REFUSED, 2)
+        assert "maximum messages exceeded" in full.why
+        large = nats.Canary(url, "orders.x", "x" * 2_000_000, TIMEOUT_S).send(known(3))
+        assert (large.outcome, len(stream.held())) == (Outcome.REFUSED, 2)
+        assert (
+            nats.Canary(replace_password(url), "orders.x", "{n}", TIMEOUT_S).send(known(4)).outcome is Outcome.REFUSED
+        )
+        stream.trim(0)
+        _frozen_and_killed(process, writer)
+    assert writer.send(known(8)).outcome is Outcome.REFUSED
+
+
+def test_a_stream_of_redis_refuses_what_it_must_and_may_die(tmp_path: Path) -> None:
+    """The same: a key that is none, an id that is not above the last."""
+    service, url = new_valkey(tmp_path)
+    with serving(service) as process:
+        stream = RedisStream(url, "orders")
+        writer = redis_streams.Canary(url, "orders", {"n": "{n}"}, TIMEOUT_S)
+        numbered = redis_streams.Canary(url, "orders", {"n": "{n}"}, TIMEOUT_S, id="{n}-0")
+        assert [numbered.send(known(n)).outcome for n in (1, 2)] == [Outcome.DONE] * 2
+        again = numbered.send(known(2))
+        assert again.outcome is Outcome.REFUSED
+        assert "equal or smaller" in again.why
+        with stream.client() as client:
+            client.set("text", "x")
+            assert client.xlen("orders") == 2
+        assert redis_streams.Canary(url, "text", {"n": "{n}"}, TIMEOUT_S).send(known(3)).outcome is Outcome.REFUSED
+        wrong = redis_streams.Canary(replace_password(url), "orders", {"n": "{n}"}, TIMEOUT_S)
+        assert wrong.send(known(4)).outcome is Outcome.REFUSED
+        _frozen_and_killed(process, writer)
+    assert writer.send(known(8)).outcome is Outcome.REFUSED
+
+
+def _frozen_and_killed(process: Any, writer: Any) -> None:
+    """A frozen server takes no new connection's word: nothing was sent. One that is killed under an attempt says
+    nothing."""
+    assert writer.send(known(5)).outcome is Outcome.DONE
+    process.send_signal(signal.SIGSTOP)
+    began_s = time.monotonic()
+    assert writer.send(known(6)).outcome is Outcome.REFUSED
+    assert time.monotonic() - began_s < 2 * TIMEOUT_S + 1.0
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 # ---- the process -----------------------------------------------------------------------------------------------------

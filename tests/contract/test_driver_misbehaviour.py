@@ -20,14 +20,18 @@ from gameday.drivers import (
     failpoints,
     http,
     kafka,
+    nats,
     postgres,
     prefect_api,
     prometheus,
+    redis_streams,
     tape,
 )
 from gameday.drivers._post import post
 from gameday.drivers.kafka import log, probes
+from gameday.drivers.nats import log as nats_log
 from gameday.drivers.postgres import looks, table
+from gameday.drivers.redis_streams import log as redis_log
 from gameday.errors import DriverError, GamedayError
 from gameday.hosts import toxiproxy
 from gameday.model import Window
@@ -70,6 +74,30 @@ ASKS: dict[str, tuple[Ask, float]] = {
     "kafka end": (lambda p: kafka.Cursor(f"127.0.0.1:{p}", "g", ["t"]).end(), probes.ASK_WITHIN_S),
     "kafka heads": (lambda p: kafka.Hop(f"127.0.0.1:{p}", TRADES, ["t"]).heads(), TIMEOUT_S),
     "kafka digest": (lambda p: kafka.Hop(f"127.0.0.1:{p}", TRADES, ["t"]).digest(WINDOW), TIMEOUT_S),
+    "nats probe": (lambda p: nats.Probe(f"nats://u:p@127.0.0.1:{p}", TIMEOUT_S).read(), TIMEOUT_S),
+    "nats serving": (lambda p: nats.Serving(f"nats://127.0.0.1:{p}", ["t"], TIMEOUT_S).read(), TIMEOUT_S),
+    "nats lag": (lambda p: nats.Lag(f"nats://127.0.0.1:{p}", "t", "c", TIMEOUT_S).read(), TIMEOUT_S),
+    "nats position": (
+        lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").position(),
+        nats.probes.ASK_WITHIN_S,
+    ),
+    "nats end": (lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").end(), nats.probes.ASK_WITHIN_S),
+    "nats kept": (lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").kept(), TIMEOUT_S),
+    "nats heads": (lambda p: nats.Hop(f"nats://127.0.0.1:{p}", TRADES, ["t"]).heads(), TIMEOUT_S),
+    "nats digest": (lambda p: nats.Hop(f"nats://127.0.0.1:{p}", TRADES, ["t"]).digest(WINDOW), TIMEOUT_S),
+    "redis probe": (lambda p: redis_streams.Probe(f"redis://u:p@127.0.0.1:{p}", TIMEOUT_S).read(), TIMEOUT_S),
+    "redis serving": (lambda p: redis_streams.Serving(f"redis://127.0.0.1:{p}", ["t"], TIMEOUT_S).read(), TIMEOUT_S),
+    "redis lag": (lambda p: redis_streams.Lag(f"redis://127.0.0.1:{p}", "t", "g", TIMEOUT_S).read(), TIMEOUT_S),
+    "redis position": (
+        lambda p: redis_streams.Cursor(f"redis://127.0.0.1:{p}", "t", "g").position(),
+        redis_streams.probes.ASK_WITHIN_S,
+    ),
+    "redis end": (
+        lambda p: redis_streams.Cursor(f"redis://127.0.0.1:{p}", "t", "g").end(),
+        redis_streams.probes.ASK_WITHIN_S,
+    ),
+    "redis heads": (lambda p: redis_streams.Hop(f"redis://127.0.0.1:{p}", TRADES, ["t"]).heads(), TIMEOUT_S),
+    "redis digest": (lambda p: redis_streams.Hop(f"redis://127.0.0.1:{p}", TRADES, ["t"]).digest(WINDOW), TIMEOUT_S),
     "clickhouse heads": (lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES).heads(), 1.0),
     "clickhouse heads of a small table": (
         lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES, heads_table="h").heads(),
@@ -100,7 +128,9 @@ def misbehaving(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same drivers with less patience."""
-    monkeypatch.setattr(log, "READ_WITHIN_S", TIMEOUT_S)
+    for module in (log, nats_log, redis_log):
+        monkeypatch.setattr(module, "READ_WITHIN_S", TIMEOUT_S)
+    monkeypatch.setattr(nats.probes, "KEPT_WITHIN_S", TIMEOUT_S)
     for module in (prefect_api, vantage):
         monkeypatch.setattr(module, "ASK_WITHIN_S", TIMEOUT_S)
     for module in (table, looks):
@@ -217,6 +247,37 @@ def test_a_dripping_server_does_not_renew_the_deadline_of_a_broker_probe() -> No
         with pytest.raises(DriverError):
             kafka.Probe(f"127.0.0.1:{port}", TIMEOUT_S).read()
         assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+
+
+DRIPPING: dict[str, tuple[bytes, Ask]] = {
+    "nats, its greeting": (b"INFO {" + b" " * 500, ASKS["nats probe"][0]),
+    "redis, its answer": (
+        b"+PO" + b"O" * 500,
+        lambda p: redis_streams.Probe(f"redis://127.0.0.1:{p}", TIMEOUT_S).read(),
+    ),
+    "redis, of a password": (b"+OK\r\n" * 100, ASKS["redis probe"][0]),
+}
+
+
+@pytest.mark.parametrize("ask", DRIPPING)
+def test_a_dripping_server_does_not_renew_the_deadline_of_a_stream_s_probe(ask: str) -> None:
+    """Nor does the client library's own patience count, which begins anew with each byte."""
+    data, question = DRIPPING[ask]
+    with dripping(data) as port:
+        began = time.monotonic()
+        with pytest.raises(DriverError):
+            question(port)
+        assert time.monotonic() - began < TIMEOUT_S + SLACK_S
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"], ids=["HTTP", "OK", "SSH"]
+)
+@pytest.mark.parametrize("ask", ["nats probe", "redis probe"])
+def test_what_is_another_server_is_none_of_streams(ask: str, answer: bytes) -> None:
+    """A port that something else took must not count as the server that answers."""
+    with saying(answer) as port, pytest.raises(DriverError):
+        ASKS[ask][0](port)
 
 
 @pytest.mark.parametrize(

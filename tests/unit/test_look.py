@@ -154,7 +154,7 @@ def test_of_a_log_of_a_thousand_partitions_and_groups_a_bounded_part_is_read(
     """However much there is, and however far behind a hop is that it is held against."""
     asked: list[int] = []
 
-    def read(spans: Mapping[log.Span, log.Span]) -> Any:
+    def read(spans: Mapping[_log.Slot, _log.Span]) -> Any:
         found = {}
         for (topic, partition), (start, stop) in spans.items():
             asked.append(stop - start)

@@ -1,0 +1,196 @@
+"""What is asked many times a second: does the server answer, how far are a stream and a consumer, are messages served.
+
+Of a consumer the ack floor counts, below which all is acknowledged. Slots are "stream/0", positions the sequence
+numbers of JetStream.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zlib import crc32
+
+from gameday.drivers.nats.session import Asks, Session
+from gameday.errors import DriverError
+from gameday.model import Kept, Position
+from gameday.stack.config import Nats
+from gameday.system.tls import PLAIN, Tls
+
+__all__ = ["Cursor", "Lag", "Probe", "Serving", "since_1970_s"]
+
+ASK_WITHIN_S = 0.9
+"""For one reading of a cursor: less than the deadline of the probe that asks."""
+
+KEPT_WITHIN_S = 5.0
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Probe(Asks):
+    """A new connection signs in, and its ping is answered. server: the name that it must have, as its configuration
+    has it; "": any."""
+
+    url: Nats
+    timeout_s: float
+    server: str = ""
+    credentials: str = ""
+    tls: Tls = PLAIN
+
+    def read(self) -> Mapping[str, float]:
+        """{"": 1.0}. Raises DriverError when nobody answers within timeout_s, or another server than `server`."""
+
+        async def name(session: Session) -> str:
+            await session.client.flush(self.timeout_s)  # type: ignore[arg-type]  # it says int
+            return str(session.info.get("server_name", ""))
+
+        found = self._server.ask(name, self.timeout_s, "a ping")
+        if self.server and found != self.server:
+            raise DriverError(f"who answers at {self._server} is server {found!r}, not {self.server!r}", definite=True)
+        return {"": 1.0}
+
+
+@dataclass(frozen=True)
+class Cursor(Asks):
+    """A durable consumer's place in a stream: after the last message of which all before are acknowledged.
+
+    One that has nothing left to deliver or to acknowledge is at the stream's end, though the last messages may be none
+    of its subjects. One that is beyond the end stays there: its stream has lost messages, and numbers them anew.
+    """
+
+    url: Nats
+    topic: str
+    consumer: str
+    credentials: str = ""
+    tls: Tls = PLAIN
+
+    def position(self) -> Position:
+        """The sequence number after the ack floor."""
+        end, consumer = self._ask(self._both, ASK_WITHIN_S)
+        return {self._slot: _position(end, consumer)}
+
+    def end(self) -> Position:
+        """The sequence number that the next message will get."""
+
+        async def last(session: Session) -> int:
+            return int((await session.stream(self.topic))["state"]["last_seq"]) + 1
+
+        return {self._slot: self._ask(last, ASK_WITHIN_S)}
+
+    def kept(self) -> Mapping[str, Kept]:
+        """What the stream keeps for the consumer. A retention by time counts; how many messages or bytes it keeps is
+        told by what it has deleted alone."""
+        return {self._slot: self._ask(self._kept, KEPT_WITHIN_S)}
+
+    async def _both(self, session: Session) -> tuple[int, Mapping[str, Any]]:
+        """The stream's end, and later the consumer: what that has left is at most what came since."""
+        end = int((await session.stream(self.topic))["state"]["last_seq"]) + 1
+        return end, await session.api(f"CONSUMER.INFO.{self.topic}.{self.consumer}")
+
+    async def _kept(self, session: Session) -> Kept:
+        before = await session.stream(self.topic)
+        state, max_age_ns = before["state"], int(before["config"].get("max_age") or 0)
+        position = _position(*await self._both(session))
+        after = (await session.stream(self.topic))["state"]
+        end = int(after["last_seq"]) + 1
+        unread = await session.message(self.topic, seq=max(1, position), next_by_subj=">")
+        now_s = time.time()
+        age_s = None if unread is None else max(0.0, now_s - since_1970_s(unread["time"]))
+        retention_s = max_age_ns / NS if max_age_ns else None
+        return Kept(
+            position=position,
+            start=int(state["first_seq"]),
+            end=end,
+            expired=position if retention_s is None else max(position, await self._young(session, now_s - retention_s)),
+            unread_s=age_s,
+            retention_s=retention_s,
+        )
+
+    async def _young(self, session: Session, since_s: float) -> int:
+        """The first message that came since then; the end where none did."""
+        return await first_since(session, self.topic, since_s)
+
+    def _ask(self, question: Any, within_s: float) -> Any:
+        return self._server.ask(question, within_s, f"consumer {self.consumer} of stream {self.topic}")
+
+    @property
+    def _slot(self) -> str:
+        return f"{self.topic}/0"
+
+
+@dataclass(frozen=True)
+class Lag(Asks):
+    """A Probe: how many messages a consumer has left."""
+
+    url: Nats
+    topic: str
+    consumer: str
+    timeout_s: float
+    credentials: str = ""
+    tls: Tls = PLAIN
+
+    def read(self) -> Mapping[str, float]:
+        """ "": not delivered or not acknowledged. ".unacked": delivered and not acknowledged. ".redelivered": of these,
+        delivered more than once."""
+
+        async def left(session: Session) -> Any:
+            return await session.api(f"CONSUMER.INFO.{self.topic}.{self.consumer}")
+
+        found = self._server.ask(left, self.timeout_s, f"consumer {self.consumer} of stream {self.topic}")
+        pending, unacked = float(found["num_pending"]), float(found["num_ack_pending"])
+        return {"": pending + unacked, ".unacked": unacked, ".redelivered": float(found["num_redelivered"])}
+
+
+@dataclass(frozen=True)
+class Serving(Asks):
+    """A Probe: each stream has a leader, and it hands out the stream's last message."""
+
+    url: Nats
+    topics: Sequence[str]
+    timeout_s: float
+    credentials: str = ""
+    tls: Tls = PLAIN
+
+    def read(self) -> Mapping[str, float]:
+        """ "stream/0" -> a number that stands for its leader. Raises DriverError unless all of them serve within
+        timeout_s; a stream without a message serves by saying so."""
+        return self._server.ask(self._served, self.timeout_s, f"streams {', '.join(self.topics)}")
+
+    async def _served(self, session: Session) -> Mapping[str, float]:
+        found = {}
+        for topic in self.topics:
+            told = await session.stream(topic)
+            state, leader = told["state"], (told.get("cluster") or {}).get("leader") or session.info["server_name"]
+            if state["messages"] and await session.message(topic, seq=state["last_seq"]) is None:
+                raise ValueError(f"no message came from {topic}")
+            found[f"{topic}/0"] = float(crc32(leader.encode()))
+        return found
+
+
+async def first_since(session: Session, topic: str, since_s: float) -> int:
+    """The number of the first message that came since then, seconds since 1970; where none did, that of the next one.
+    A stream's times ascend with its numbers."""
+    state = (await session.stream(topic))["state"]
+    low, high = max(1, int(state["first_seq"])), int(state["last_seq"]) + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = await session.message(topic, seq=middle, next_by_subj=">")
+        if found is None or since_1970_s(found["time"]) >= since_s:
+            high = middle
+        else:
+            low = int(found["seq"]) + 1
+    return low
+
+
+def since_1970_s(time: str) -> float:
+    """Of a time as NATS writes it: in UTC, with up to nine digits behind the second."""
+    return datetime.fromisoformat(time).timestamp()
+
+
+def _position(end: int, consumer: Mapping[str, Any]) -> int:
+    floor = int(consumer["ack_floor"]["stream_seq"]) + 1
+    idle = not consumer["num_pending"] and not consumer["num_ack_pending"]
+    return max(floor, end) if idle else floor

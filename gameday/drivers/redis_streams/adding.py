@@ -1,0 +1,56 @@
+"""Adds the canary's records to a stream: each once, as far as this side can see to that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+
+from gameday.drivers.redis_streams.session import Server, Talk
+from gameday.errors import DriverError
+from gameday.model import Outcome, Sent
+from gameday.records.attempts import filled
+from gameday.stack.config import Redis
+from gameday.system.tls import PLAIN, Tls
+
+__all__ = ["Canary"]
+
+ANSWERS = (ResponseError, BusyLoadingError, AuthenticationError)
+"""What the server says of a command that it does not carry out."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Adds an entry with these values, by field, to the stream. id: of each entry; "*": the server's own. The stream
+    must be there: none is made."""
+
+    url: Redis
+    topic: str
+    values: Mapping[str, str]
+    timeout_s: float
+    id: str = "*"
+    tls: Tls = PLAIN
+
+    def send(self, known: Mapping[str, str]) -> Sent:
+        """done: the server tells the entry's id. refused: it answers with an error, there is no such stream, or nothing
+        could be sent."""
+        server = Server(self.url, self.tls)
+        pairs = [word for name, text in self.values.items() for word in (name, filled(text, known))]
+        words = ["XADD", filled(self.topic, known), "NOMKSTREAM", filled(self.id, known), *pairs]
+        sent = False
+
+        def add(talk: Talk) -> Sent:
+            nonlocal sent
+            sent = True
+            try:
+                added = talk(*words)
+            except ANSWERS as e:
+                return Sent(Outcome.REFUSED, str(e))
+            return Sent(Outcome.REFUSED, f"there is no stream {words[1]}") if added is None else Sent(Outcome.DONE)
+
+        try:
+            return server.talk(add, 2 * self.timeout_s, "XADD")
+        except (OSError, RedisError, DriverError) as e:
+            why = str(e) if isinstance(e, DriverError) else f"XADD at {server}: {server.words(e, self.timeout_s)}"
+            return Sent(Outcome.UNKNOWN, why) if sent else Sent(Outcome.REFUSED, f"nothing was sent: {why}")
