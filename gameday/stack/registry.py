@@ -228,7 +228,8 @@ def driver_class(driver: str, offers: str, where: str) -> Any:
     """The class that `driver` names: a module of gameday/drivers or an entry point and maybe its class, or
     "package.module:Class". offers: the Protocol of gameday.ports that the table needs."""
     module, _, cls = driver.partition(".") if ":" not in driver else (driver, "", "")
-    found = offered("drivers", module, cls or offers, (getattr(ports, offers),), where)
+    likes = (ports.Hop, ports.Derived) if offers == "Hop" else (getattr(ports, offers),)  # a hop may be made of others
+    found = offered("drivers", module, cls or offers, likes, where)
     if cls and found.__name__ != cls:  # an entry point that is one class alone
         raise ConfigError(f"{where}: driver {module!r} is {found.__name__}, not {cls}. Remedy: driver = {module!r}")
     return found

@@ -85,7 +85,7 @@ def test_gameday_toml_names_each_class() -> None:
     for section, (driver, offers, made) in named.items():
         assert driver_class(driver, offers, section) is made
     assert driver_class("postgres.Lag", "Probe", "stops.lag") is Lag
-    assert driver_class("postgres.Mirror", "Cursor", "cursors.x") is Mirror
+    assert driver_class("postgres.Mirror", "Mirror", "archive.mirror") is Mirror
     with pytest.raises(ConfigError, match="slot missing"):
         build(Cursor, {"dsn": DSN}, "cursors.connector")
 
