@@ -1,0 +1,392 @@
+"""What the workload of the CDC platform writes: transaction j of a shard is a pure function of the tape, so what should
+exist is known without storing it. workload.py carries it out, and keeps the tape; this module only computes.
+
+A tape is the JSON of /tape:
+
+    seed        of all values
+    shards      shard -> {"begun": the transaction that is carried out, or was last,
+                          "segments": [[first transaction, its time in microseconds, microseconds to the next one], ...]}
+    bursts      [{"shard", "j", "rows", "age_us"}]: transaction j also creates so many orders, whose time is so old
+    versions    [{"kind", "j": {shard: transaction}}]: from that transaction on rows have another shape
+    poison      [{"kind", "at_us"}]: rows that the source takes and the target can't
+
+Transaction j creates order j with two items, pays order j - 3, ships order j - 9, and purges an order at the end of its
+life; every tenth one creates a customer. The changes of a table's shard are numbered without a gap, and each row has
+the number of its last one. A delete is an UPDATE that gives the row the number n, and a DELETE, which is number n + 1.
+Lives are bounded, so what a table holds follows from the last HORIZON transactions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+__all__ = [
+    "EXTRA",
+    "FOREIGN",
+    "HORIZON",
+    "KINDS",
+    "POISON_ID",
+    "POISON_SHARD",
+    "SCALE",
+    "SHAPES",
+    "SHARDS",
+    "TABLES",
+    "Change",
+    "changes",
+    "count",
+    "ddl",
+    "events",
+    "existing",
+    "extra",
+    "heads",
+    "poison",
+    "records",
+    "state",
+    "transaction",
+]
+
+SHARDS = ("0", "1")
+TABLES = ("customers", "orders", "items")
+FOREIGN: Mapping[str, str] = {"orders": "customer_id", "items": "order_id"}
+"""Table -> its column with a foreign key."""
+
+SCALE = 10_000
+"""Amounts are integers of this fraction."""
+
+EXTRA = ("tier", "grade")
+"""Columns of orders that a later shape has."""
+
+SHAPES: Mapping[str, tuple[str | None, str]] = {
+    "add": ("tier", "ALTER TABLE orders ADD COLUMN tier text"),
+    "add_default": ("tier", "ALTER TABLE orders ADD COLUMN tier text DEFAULT 'basic'"),
+    "mid_transaction": ("tier", "ALTER TABLE orders ADD COLUMN tier text"),
+    "rename": ("grade", "ALTER TABLE orders RENAME COLUMN tier TO grade"),
+    "drop": (None, "ALTER TABLE orders DROP COLUMN IF EXISTS tier, DROP COLUMN IF EXISTS grade"),
+}
+"""Kind of a change of shape -> the column that orders have besides from then on, and the SQL. That of mid_transaction
+comes behind the transaction's first change of orders, that of the others before it."""
+
+KINDS = ("check", "unique", "fk", "not_null", "type")
+"""What can be wrong with a poison row, by the kind of the target's rule that it breaks."""
+
+PAY, SHIP, CHECK = 3, 9, 5
+"""Transactions after a row's first one in which it is changed again."""
+
+LIFE, LONG_LIFE, CUSTOMER_LIFE, BURST_LIFE = 200, 400, 600, 600
+"""Transactions that a row lives: orders and their items, those of every third order, customers, orders of a burst."""
+
+HORIZON = 601
+"""A row that is there was changed by the last transaction, or by one of so many before it."""
+
+CUSTOMER_EVERY = 10
+LARGE_EVERY, LARGE = 8, 10_000
+"""Of so many rows one has a note of so many characters, which Postgres keeps apart from its row (TOAST)."""
+
+BURST_ID, POISON_ID = 10**12, 10**15
+POISON_SHARD = 9
+"""Poison rows are a group of their own, so that no stream of records has them."""
+
+Row = dict[str, Any]
+Tape = Mapping[str, Any]
+Group = tuple[str, str]
+"""Table and shard."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of one row. op: c, u or d. row: what it leaves, column -> value (amount: times SCALE; at: microseconds;
+    facts: a document); of a deletion id, shard and the number that the row had."""
+
+    table: str
+    number: int
+    op: str
+    row: Row
+
+
+# ---- how many there are ---------------------------------------------------------------------------------------------
+
+
+def count(tape: Tape, table: str, shard: str, j: int) -> int:
+    """How many changes of a table the transactions 1 ... j of a shard make: the number of the last one."""
+    if j <= 0:
+        return 0
+    if table == "customers":
+        return _customers(j) + _customers(j - CHECK) + 2 * _customers(j - CUSTOMER_LIFE)
+    short, long = max(0, j - LIFE), max(0, j - LONG_LIFE)
+    purged = short - short // 3 + long // 3
+    shipped = max(0, j - SHIP)
+    if table == "items":
+        return 2 * j + 2 * shipped + 4 * purged
+    burst = sum(b["rows"] * ((b["j"] <= j) + 2 * (b["j"] + BURST_LIFE <= j)) for b in _bursts(tape, shard))
+    return int(j + max(0, j - PAY) + shipped + 2 * purged + burst)
+
+
+def heads(tape: Tape) -> dict[str, dict[str, int]]:
+    """Table -> shard -> the number of its newest change, those of the transaction that is carried out among them."""
+    return {
+        table: {shard: count(tape, table, shard, int(of["begun"])) for shard, of in tape["shards"].items()}
+        for table in TABLES
+    }
+
+
+def existing(tape: Tape) -> dict[str, dict[str, int]]:
+    """The same of the newest change that leaves a row, for one that deletes leaves no record."""
+    return {
+        table: {shard: _newest(tape, table, shard, int(of["begun"])) for shard, of in tape["shards"].items()}
+        for table in TABLES
+    }
+
+
+def _newest(tape: Tape, table: str, shard: str, j: int) -> int:
+    for at in range(j, 0, -1):
+        number, left = count(tape, table, shard, at - 1), 0
+        for name, op, *_ in _steps(tape, shard, at):
+            number += name == table
+            left = number if name == table and op != "d" else left
+        if left:
+            return left
+    return 0
+
+
+def _customers(j: int) -> int:
+    """How many customers the transactions up to j create: the first does, and every tenth after it."""
+    return max(0, j + CUSTOMER_EVERY - 1) // CUSTOMER_EVERY
+
+
+def _bursts(tape: Tape, shard: str) -> list[Mapping[str, Any]]:
+    return [burst for burst in tape["bursts"] if burst["shard"] == shard]
+
+
+# ---- what they are --------------------------------------------------------------------------------------------------
+
+
+def transaction(tape: Tape, shard: str, j: int, table: str | None = None) -> list[Change]:
+    """What transaction j of a shard changes, in its order; table: only what it changes of this one."""
+    numbers = {name: count(tape, name, shard, j - 1) for name in TABLES}
+    made = []
+    for name, op, key, stage in _steps(tape, shard, j):
+        numbers[name] += 1
+        if table in (None, name):
+            first = name == "orders" and op == "c" and key == j
+            made.append(_change(tape, shard, j, (name, op, key, stage), numbers[name], first))
+    return made
+
+
+def changes(tape: Tape, table: str, shard: str, lo: int, hi: int) -> Iterator[Change]:
+    """The changes of a table's shard whose numbers are in (lo, hi], in their order."""
+    j = _transaction_of(tape, table, shard, lo + 1)
+    while lo < hi:
+        for change in transaction(tape, shard, j, table):
+            if lo < change.number <= hi:
+                yield change
+        lo, j = max(lo, count(tape, table, shard, j)), j + 1
+
+
+def ddl(tape: Tape, shard: str, j: int) -> tuple[str | None, str | None]:
+    """SQL that transaction j carries out before its changes, and behind its first one of orders. The first shard does
+    it for both."""
+    kind = next((one["kind"] for one in tape["versions"] if one["j"][shard] == j and shard == SHARDS[0]), None)
+    sql = SHAPES[kind][1] if kind else None
+    return (None, sql) if kind == "mid_transaction" else (sql, None)
+
+
+def extra(tape: Tape, shard: str, j: int, first: bool = False) -> str | None:
+    """The column that orders have besides when transaction j changes them. first: in its first change of orders."""
+    passed = [
+        one["kind"]
+        for one in tape["versions"]
+        if one["j"][shard] < j or (one["j"][shard] == j and not (first and one["kind"] == "mid_transaction"))
+    ]
+    return SHAPES[passed[-1]][0] if passed else None
+
+
+def poison(tape: Tape, index: int) -> Row:
+    """The order that is a poison row, by its place in the tape. Each kind breaks one rule that only the target has."""
+    told = tape["poison"][index]
+    key = POISON_ID + index
+    row = _content(tape, "orders", key, POISON_SHARD, f"{POISON_SHARD}", "new") | {
+        "id": key,
+        "change": index + 1,
+        "customer_id": None,
+        "at": int(told["at_us"]),
+        "note": f"poison: {told['kind']}",
+    }
+    wrong: Mapping[str, Row] = {
+        "check": {"amount": -1},
+        "unique": {"facts": {"serial": "taken"}},
+        "fk": {"status": "unheard of"},
+        "not_null": {"amount": None},
+        "type": {"amount": 10**15 * SCALE},
+    }
+    return row | wrong[told["kind"]]
+
+
+def _transaction_of(tape: Tape, table: str, shard: str, number: int) -> int:
+    """Which one makes the change of this number: each makes one of orders and items, every tenth one of customers."""
+    upto = range(CUSTOMER_EVERY * max(0, number) + 1)
+    return bisect_left(upto, number, key=lambda j: count(tape, table, shard, j))
+
+
+def _steps(tape: Tape, shard: str, j: int) -> Iterator[tuple[str, str, int, str]]:
+    """(table, op, key, stage), in their order: rows are made behind what they refer to, and purged before it. The key
+    of what a burst made is above BURST_ID."""
+    customer = (j - 1) // CUSTOMER_EVERY
+    if (j - 1) % CUSTOMER_EVERY == 0:
+        yield "customers", "c", customer, "new"
+    yield "orders", "c", j, "new"
+    yield "items", "c", 2 * j, "new"
+    yield "items", "c", 2 * j + 1, "new"
+    if j > CHECK and (j - 1 - CHECK) % CUSTOMER_EVERY == 0:
+        yield "customers", "u", (j - 1 - CHECK) // CUSTOMER_EVERY, "checked"
+    if j > PAY:
+        yield "orders", "u", j - PAY, "paid"
+    if j > SHIP:
+        yield "orders", "u", j - SHIP, "shipped"
+        yield "items", "u", 2 * (j - SHIP), "shipped"
+        yield "items", "u", 2 * (j - SHIP) + 1, "shipped"
+    for order in _ending(j):
+        for item in (2 * order, 2 * order + 1):
+            yield from _purge("items", item)
+        yield from _purge("orders", order)
+    for place, burst in enumerate(_bursts(tape, shard)):
+        keys = range(BURST_ID * (place + 1), BURST_ID * (place + 1) + burst["rows"])
+        if burst["j"] == j:
+            yield from (("orders", "c", key, "new") for key in keys)
+        if burst["j"] + BURST_LIFE == j:
+            for key in keys:
+                yield from _purge("orders", key)
+    if j > CUSTOMER_LIFE and (j - 1 - CUSTOMER_LIFE) % CUSTOMER_EVERY == 0:
+        yield from _purge("customers", (j - 1 - CUSTOMER_LIFE) // CUSTOMER_EVERY)
+
+
+def _ending(j: int) -> list[int]:
+    """The orders whose life ends in transaction j."""
+    short, long = j - LIFE, j - LONG_LIFE
+    return [o for o, own in ((short, short % 3 != 0), (long, long % 3 == 0)) if o >= 1 and own]
+
+
+def _purge(table: str, key: int) -> Iterator[tuple[str, str, int, str]]:
+    yield table, "u", key, "closed"
+    yield table, "d", key, ""
+
+
+def _change(tape: Tape, shard: str, j: int, step: tuple[str, str, int, str], number: int, first: bool) -> Change:
+    table, op, key, stage = step
+    id_ = key * len(SHARDS) + int(shard)
+    if op == "d":
+        return Change(table, number, op, {"id": id_, "shard": int(shard), "change": number - 1})
+    row = _content(tape, table, key, int(shard), shard, stage) | {"id": id_, "change": number}
+    row["at"] = _at_us(tape, shard, j)
+    if table == "orders":
+        if key < BURST_ID:
+            row["customer_id"] = (key - 1) // CUSTOMER_EVERY * len(SHARDS) + int(shard)
+        else:
+            burst = _bursts(tape, shard)[key // BURST_ID - 1]
+            row["at"] = _at_us(tape, shard, burst["j"]) - burst["age_us"] + (key % BURST_ID)
+        if (column := extra(tape, shard, j, first)) is not None:
+            row[column] = f"{column}-{(key + len(stage)) % 5}"
+    if table == "items":
+        row["order_id"] = key // 2 * len(SHARDS) + int(shard)
+    return Change(table, number, op, row)
+
+
+def _content(tape: Tape, table: str, key: int, shard: int, salt: str, stage: str) -> Row:
+    """What a row has at this stage of its life. The note is the same in all of them."""
+    name = f"{tape['seed']}/{table}/{salt}/{key}".encode()
+    drawn = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
+    large = drawn % LARGE_EVERY == 0 and key < BURST_ID
+    note = hashlib.shake_128(name).hexdigest(LARGE // 2) if large else f"note {key}"
+    row: Row = {
+        "shard": shard,
+        "status": stage,
+        "amount": (drawn >> 8) + len(stage),
+        "note": None if drawn % 11 == 1 else "" if drawn % 11 == 2 else note,
+        "facts": {"stage": stage, "lines": [drawn % 7, None], "ok": drawn % 2 == 0},
+    }
+    return row | ({FOREIGN[table]: None} if table in FOREIGN else {})
+
+
+def _at_us(tape: Tape, shard: str, j: int) -> int:
+    """When transaction j is due."""
+    segments = tape["shards"][shard]["segments"]
+    first, at_us, period_us = segments[bisect_right(segments, j, key=itemgetter(0)) - 1]
+    return int(at_us + (j - first) * period_us)
+
+
+# ---- for a ledger ---------------------------------------------------------------------------------------------------
+
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def records(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
+    """The changes of a group whose numbers are in (lo, hi] and that leave a row, as the platform's records have it."""
+    return _columns((change for change in changes(tape, *group, lo, hi) if change.op != "d"))
+
+
+def state(tape: Tape, position: Mapping[Group, int]) -> Columns:
+    """The rows that are there when each group's change of this number was its last one; of a group that is left out
+    none are. Each with the number of its own last change."""
+    return _columns(change for group, number in position.items() for change in _rows(tape, group, number))
+
+
+def events(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
+    """All changes of a group whose numbers are in (lo, hi], deletions among them: of those only number, id and op."""
+    return _columns(changes(tape, *group, lo, hi), with_op=True)
+
+
+def _rows(tape: Tape, group: Group, number: int) -> Iterable[Change]:
+    """The last change of each row that is there after this one."""
+    lo = count(tape, *group, _transaction_of(tape, *group, number) - HORIZON)
+    last: dict[int, Change] = {}
+    for change in changes(tape, *group, lo, number):
+        last[change.row["id"]] = change
+    return (change for change in last.values() if change.op != "d")
+
+
+def _columns(found: Iterable[Change], with_op: bool = False) -> Columns:
+    """Canonical values by field. A note is told by its MD5, for a log doesn't have one that an update leaves as it is."""
+    listed = list(found)
+    rows = [change.row for change in listed]
+    made = {
+        "table": _array([change.table for change in listed]),
+        "shard": _array([row["shard"] for row in rows]),
+        "id": _array([row["id"] for row in rows]),
+        "change": _array([change.number for change in listed]),
+        "parent": _array([row.get(FOREIGN.get(change.table, "")) for change, row in zip(listed, rows, strict=True)]),
+        "status": _array([row.get("status") for row in rows]),
+        "amount": _array([row.get("amount") for row in rows]),
+        "note": _array([md5(row.get("note")) for row in rows]),
+        "facts": _array([document(row["facts"]) if "facts" in row else None for row in rows]),
+        "at": _array([row.get("at") for row in rows]),
+    }
+    made |= {column: _array([row.get(column) for row in rows]) for column in EXTRA}
+    return made | ({"op": _array([change.op for change in listed])} if with_op else {})
+
+
+def md5(text: str | None) -> str | None:
+    """Of a note, as Postgres' md5() has it."""
+    return None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def document(facts: Any) -> bytes:
+    """JSON with sorted keys and without spaces."""
+    return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)
+
+
+def _array(values: Sequence[Any]) -> npt.NDArray[Any]:
+    """Integers as such, where none is missing; all else as objects."""
+    if all(type(value) is int for value in values):
+        return np.array(values, dtype=np.int64)
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
