@@ -73,6 +73,10 @@ SUITES: Mapping[str, Suite] = {
         "a platform of web events that is none of ours; after a change of sampling, baseline, records or Postgres",
         ("e2e",),
     ),
+    "cdc": Suite(
+        "the platform of change data capture; after a change of pipelines/cdc, states or the ledger of changes",
+        ("contract",),
+    ),
     "variants": Suite("every failure test's other parameter sets; after a change of flows or faults", ("e2e",)),
     "offload": Suite(
         "the offload killed at each point of its code; after a change of the archive, its checks or the offload",

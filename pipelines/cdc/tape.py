@@ -4,8 +4,8 @@ exist is known without storing it. workload.py carries it out, and keeps the tap
 A tape is the JSON of /tape:
 
     seed        of all values
-    shards      shard -> {"begun": the transaction that is carried out, or was last,
-                          "segments": [[first transaction, its time in microseconds, microseconds to the next one], ...]}
+    shards      shard -> {"begun": the transaction that is carried out, or was last, "segments": [[the first one of
+                it, its time in microseconds, microseconds from one to the next], ...]}
     bursts      [{"shard", "j", "rows", "age_us"}]: transaction j also creates so many orders, whose time is so old
     versions    [{"kind", "j": {shard: transaction}}]: from that transaction on rows have another shape
     poison      [{"kind", "at_us"}]: rows that the source takes and the target can't
@@ -22,6 +22,7 @@ import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -41,13 +42,18 @@ __all__ = [
     "SHARDS",
     "TABLES",
     "Change",
+    "Row",
     "changes",
     "count",
     "ddl",
+    "document",
+    "due_us",
     "events",
     "existing",
     "extra",
     "heads",
+    "md5",
+    "moment",
     "poison",
     "records",
     "state",
@@ -95,6 +101,8 @@ BURST_ID, POISON_ID = 10**12, 10**15
 POISON_SHARD = 9
 """Poison rows are a group of their own, so that no stream of records has them."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 Row = dict[str, Any]
 Tape = Mapping[str, Any]
 Group = tuple[str, str]
@@ -103,8 +111,8 @@ Group = tuple[str, str]
 
 @dataclass(frozen=True)
 class Change:
-    """One change of one row. op: c, u or d. row: what it leaves, column -> value (amount: times SCALE; at: microseconds;
-    facts: a document); of a deletion id, shard and the number that the row had."""
+    """One change of one row. op: c, u or d. row: what it leaves, column -> value (amount: times SCALE; at:
+    microseconds; facts: a document); of a deletion id, shard and the number that the row had."""
 
     table: str
     number: int
@@ -209,6 +217,13 @@ def extra(tape: Tape, shard: str, j: int, first: bool = False) -> str | None:
     return SHAPES[passed[-1]][0] if passed else None
 
 
+def due_us(tape: Tape, shard: str, j: int) -> int:
+    """When transaction j is due."""
+    segments = tape["shards"][shard]["segments"]
+    first, at_us, period_us = segments[bisect_right(segments, j, key=itemgetter(0)) - 1]
+    return int(at_us + (j - first) * period_us)
+
+
 def poison(tape: Tape, index: int) -> Row:
     """The order that is a poison row, by its place in the tape. Each kind breaks one rule that only the target has."""
     told = tape["poison"][index]
@@ -221,7 +236,7 @@ def poison(tape: Tape, index: int) -> Row:
         "note": f"poison: {told['kind']}",
     }
     wrong: Mapping[str, Row] = {
-        "check": {"amount": -1},
+        "check": {"amount": -SCALE},
         "unique": {"facts": {"serial": "taken"}},
         "fk": {"status": "unheard of"},
         "not_null": {"amount": None},
@@ -285,13 +300,13 @@ def _change(tape: Tape, shard: str, j: int, step: tuple[str, str, int, str], num
     if op == "d":
         return Change(table, number, op, {"id": id_, "shard": int(shard), "change": number - 1})
     row = _content(tape, table, key, int(shard), shard, stage) | {"id": id_, "change": number}
-    row["at"] = _at_us(tape, shard, j)
+    row["at"] = due_us(tape, shard, j)
     if table == "orders":
         if key < BURST_ID:
             row["customer_id"] = (key - 1) // CUSTOMER_EVERY * len(SHARDS) + int(shard)
         else:
             burst = _bursts(tape, shard)[key // BURST_ID - 1]
-            row["at"] = _at_us(tape, shard, burst["j"]) - burst["age_us"] + (key % BURST_ID)
+            row["at"] = due_us(tape, shard, burst["j"]) - burst["age_us"] + (key % BURST_ID)
         if (column := extra(tape, shard, j, first)) is not None:
             row[column] = f"{column}-{(key + len(stage)) % 5}"
     if table == "items":
@@ -315,13 +330,6 @@ def _content(tape: Tape, table: str, key: int, shard: int, salt: str, stage: str
     return row | ({FOREIGN[table]: None} if table in FOREIGN else {})
 
 
-def _at_us(tape: Tape, shard: str, j: int) -> int:
-    """When transaction j is due."""
-    segments = tape["shards"][shard]["segments"]
-    first, at_us, period_us = segments[bisect_right(segments, j, key=itemgetter(0)) - 1]
-    return int(at_us + (j - first) * period_us)
-
-
 # ---- for a ledger ---------------------------------------------------------------------------------------------------
 
 
@@ -330,7 +338,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 def records(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
     """The changes of a group whose numbers are in (lo, hi] and that leave a row, as the platform's records have it."""
-    return _columns((change for change in changes(tape, *group, lo, hi) if change.op != "d"))
+    return _columns(change for change in changes(tape, *group, lo, hi) if change.op != "d")
 
 
 def state(tape: Tape, position: Mapping[Group, int]) -> Columns:
@@ -354,7 +362,7 @@ def _rows(tape: Tape, group: Group, number: int) -> Iterable[Change]:
 
 
 def _columns(found: Iterable[Change], with_op: bool = False) -> Columns:
-    """Canonical values by field. A note is told by its MD5, for a log doesn't have one that an update leaves as it is."""
+    """Canonical values by field. A note is told by its MD5: a log doesn't have one that an update leaves as it is."""
     listed = list(found)
     rows = [change.row for change in listed]
     made = {
@@ -376,6 +384,11 @@ def _columns(found: Iterable[Change], with_op: bool = False) -> Columns:
 def md5(text: str | None) -> str | None:
     """Of a note, as Postgres' md5() has it."""
     return None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def moment(at_us: int) -> datetime:
+    """A time as a driver of a database has it, to the microsecond."""
+    return EPOCH + timedelta(microseconds=at_us)
 
 
 def document(facts: Any) -> bytes:
