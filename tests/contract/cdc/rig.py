@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,9 +19,11 @@ import psycopg
 from compose.ports import free_ports
 from gameday.state import ROOT
 from gameday.system.polling import until
+from pipelines.cdc.sink import Sink
 from pipelines.cdc.tape import FOREIGN, POISON_SHARD, SCALE, moment, transaction
+from tests.contract.cdc.debezium import Log
 
-__all__ = ["WAIT_S", "Process", "Rows", "folded", "held", "until_done"]
+__all__ = ["WAIT_S", "Process", "Rows", "folded", "held", "sinking", "until_applied", "until_done"]
 
 WAIT_S = 60.0
 
@@ -118,3 +121,30 @@ def folded(tape: Mapping[str, Any], table: str, upto: Mapping[str, int]) -> Rows
 def until_done(process: Process, shard: str, j: int) -> None:
     """Until the workload has done transaction j of a shard."""
     until(lambda: process.ask("/healthz")[1]["done"][shard] >= j, WAIT_S, 0.05, f"transaction {j} of shard {shard}")
+
+
+@contextmanager
+def sinking(log: Log, dsn: str, defect: str = "") -> Iterator[Sink]:
+    """A sink in this process, on the log's topics."""
+    sink = Sink(dsn, log.broker, log.prefix, defect, group=log.prefix)
+    thread = threading.Thread(target=sink.run)
+    thread.start()
+    try:
+        yield sink
+    finally:
+        sink.end()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def until_applied(log: Log, dsn: str) -> None:
+    """Until the target has all that the log has."""
+    log.flush()
+
+    def passed() -> bool:
+        with psycopg.connect(dsn) as connection:
+            rows = connection.execute("SELECT topic, next FROM cdc_position").fetchall()
+        places: dict[str, int] = dict(rows)
+        return all(places.get(topic, 0) >= end for topic, end in log.ends.items())
+
+    until(passed, WAIT_S, 0.1, "the sink to come to the log's end")

@@ -72,12 +72,12 @@ def test_a_workload_that_dies_at_a_commit_goes_on_behind_it(
     until_done(workload, "1", 12)
     workload.stop()
     with psycopg.connect(source) as connection:
-        before = dict(connection.execute("SELECT shard, j FROM workload").fetchall())
+        before: dict[str, int] = dict(connection.execute("SELECT shard, j FROM workload").fetchall())
     workload.start(FAILPOINTS=f"{point}=20@kill")
     assert workload.process is not None
     workload.process.wait(WAIT_S)
     with psycopg.connect(source) as connection:
-        after = dict(connection.execute("SELECT shard, j FROM workload").fetchall())
+        after: dict[str, int] = dict(connection.execute("SELECT shard, j FROM workload").fetchall())
     assert sum(after.values()) - sum(before.values()) in ((19, 20) if not committed else (20, 21))
     workload.start()
     until_done(workload, "1", after["1"] + 5)

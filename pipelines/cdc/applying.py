@@ -1,0 +1,343 @@
+"""A batch of events applied to the target: rows, history, dead letters and heads, in the caller's transaction. A row
+that the target refuses for good becomes a dead letter, and its neighbours are applied.
+
+    newest event per key     one statement can't write a row twice
+    a number seen before     the change comes again: it changes nothing, and is counted
+    an older LSN             leaves the row as it is; so does a deletion that is older than the row
+    a column that is absent  is NULL from now on
+    a column that is new     is added, with the type that the message's schema says
+    a placeholder            the column stays as it is
+    the end of a snapshot    what it has not read, and is older, is gone
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import orjson
+import psycopg
+import structlog
+from psycopg import sql
+
+from failpoints import point
+from pipelines.cdc.messages import NOT_SENT, WRITES, Event, newest
+
+__all__ = ["Applied", "Applier", "Group", "Head", "permanent"]
+
+Group = tuple[str, int]
+Head = tuple[int, int]
+"""The number of a group's newest change, and of its newest that left a row."""
+
+MID = point("sink::mid_batch", "some rows of a batch are written, the others not, and none is committed")
+EXECUTE = point(
+    "sink::execute",
+    "the target is about to write rows; return(SQLSTATE): it answers with this error",
+    returns=str,
+)
+DEAD = point("sink::dead_letter", "a row was refused for good, and its dead letter is not written yet")
+
+KINDS: Mapping[str, str] = {"23505": "unique", "23503": "fk", "23514": "check", "23502": "not_null"}
+"""SQLSTATE -> what kind of rule a row breaks; what a column's type refuses is of class 22."""
+
+OWN = "_lsn"
+CUT, SLIP_S = 8_000, 7_200
+NEW_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Applied:
+    """What became of a batch. events: how many were new, by table and op. heads: of all groups, behind it."""
+
+    events: Counter[tuple[str, str]] = field(default_factory=Counter)
+    repeats: int = 0
+    gaps: int = 0
+    dead: Counter[str] = field(default_factory=Counter)
+    letters: list[dict[str, Any]] = field(default_factory=list)
+    heads: dict[Group, Head] = field(default_factory=dict)
+
+
+def permanent(error: psycopg.Error) -> bool:
+    """Whether no retry can help: the row breaks a rule, or fits no column."""
+    return (error.sqlstate or "")[:2] in ("22", "23")
+
+
+class Applier:
+    """Knows the target's columns, as of the transaction that last looked or added one."""
+
+    def __init__(self, tables: Sequence[str], defect: str = "") -> None:
+        self._tables, self._defect = tables, defect
+        self._columns: dict[str, list[str]] = {}
+        self._swapped: Counter[str] = Counter()
+        self._newest_us: dict[Group, str] = {}
+
+    def forget(self) -> None:
+        """What was known of the target is asked again: a transaction was rolled back."""
+        self._columns.clear()
+
+    def apply(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], heads: Mapping[Group, Head]) -> Applied:
+        """All of a batch, in its order. heads: as the target has them before it."""
+        done = Applied(heads=dict(heads))
+        fresh = [event for event in events if self._fresh(event, done)]
+        for piece in _pieces(fresh):
+            self._piece(cursor, piece, done)
+        done.events.update((event.table, event.op) for event in fresh)
+        return done
+
+    def letters(self, cursor: psycopg.Cursor[Any], done: Applied) -> None:
+        """Write the dead letters."""
+        for letter in done.letters:
+            if DEAD.on is not None:
+                DEAD()
+            names = sql.SQL(", ").join(map(sql.Identifier, letter))
+            marks = sql.SQL(", ").join(map(sql.Placeholder, letter))
+            cursor.execute(
+                sql.SQL("INSERT INTO dead_letters ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(names, marks), letter
+            )
+
+    def heads(self, cursor: psycopg.Cursor[Any], done: Applied, before: Mapping[Group, Head]) -> None:
+        """Write how far the groups are that the batch has changed."""
+        moved = [(*group, *head) for group, head in done.heads.items() if before.get(group) != head]
+        cursor.executemany(
+            "INSERT INTO heads VALUES (%s, %s, %s, %s) ON CONFLICT (tbl, shard) DO UPDATE SET "
+            "change = greatest(heads.change, excluded.change), left_row = greatest(heads.left_row, excluded.left_row)",
+            moved,
+        )
+
+    def refused(self, event: Event, why: Exception, kind: str = "") -> dict[str, Any]:
+        """The dead letter of one event."""
+        diag = why.diag if isinstance(why, psycopg.Error) else None
+        state = why.sqlstate if isinstance(why, psycopg.Error) else None
+        return {
+            "topic": event.topic,
+            "partition": event.partition,
+            "place": event.offset,
+            "tbl": event.table,
+            "id": event.id,
+            "change": event.number,
+            "op": event.op,
+            "kind": kind or KINDS.get(state or "", "type"),
+            "sqlstate": state,
+            "constraint_name": diag.constraint_name if diag else None,
+            "column_name": diag.column_name if diag else None,
+            "detail": diag.message_detail if diag else None,
+            "message": (diag.message_primary if diag else None) or str(why),
+            "value": orjson.dumps(event.row).decode(),
+        }
+
+    # ---- what is new -------------------------------------------------------------------------------------------
+
+    def _fresh(self, event: Event, done: Applied) -> bool:
+        """Whether an event is to be applied; the heads go on with it. What a snapshot reads is no change, and has no
+        place among the numbers."""
+        if event.op == "k":
+            return self._defect == "delete_by_tombstone"
+        if not event.counted:
+            return True
+        number, (last, left) = event.number or 0, done.heads.get(event.group, (0, 0))
+        if number <= last and self._defect not in ("no_guard", "position_apart", "no_history_key", "retry_blind"):
+            done.repeats += 1
+            return False
+        done.gaps += last > 0 and number > last + 1
+        done.heads[event.group] = (max(last, number), max(left, number) if event.op in WRITES else left)
+        if self._defect == "by_business_time" and event.op in WRITES:
+            known, at = self._newest_us.get(event.group, ""), str(event.row.get("at"))
+            self._newest_us[event.group] = max(known, at)
+            return at >= known
+        return not self._defect.startswith("ignore_delete") or event.op != "d"
+
+    # ---- a piece, halved where a row is refused ----------------------------------------------------------------
+
+    def _piece(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], done: Applied) -> None:
+        """All of it, or what of it the target takes."""
+        if not events:
+            return
+        if self._defect == "autocommit":
+            self._write(cursor, events, done)
+            cursor.connection.commit()
+            return
+        cursor.execute("SAVEPOINT piece")
+        try:
+            self._write(cursor, events, done)
+        except psycopg.Error as e:
+            if not permanent(e):
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT piece")
+            self._columns.clear()
+            if self._defect == "drop_batch":
+                return
+            if len(events) == 1:
+                self._dead(events[0], e, done)
+                return
+            for half in (events[: len(events) // 2], events[len(events) // 2 :]):
+                self._piece(cursor, half, done)
+        else:
+            cursor.execute("RELEASE SAVEPOINT piece")
+
+    def _dead(self, event: Event, why: psycopg.Error, done: Applied) -> None:
+        log.error("refused", table=event.table, id=event.id, sqlstate=why.sqlstate, why=str(why).splitlines()[0])
+        if self._defect == "log_errors":
+            return
+        letter = self.refused(event, why)
+        done.dead[letter["kind"]] += 1
+        done.letters.append(letter)
+
+    def _write(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], done: Applied) -> None:
+        for table, same in groupby(sorted(events, key=lambda e: self._tables.index(e.table)), key=lambda e: e.table):
+            mine = list(same)
+            self._history(cursor, [event for event in mine if event.counted])
+            self._rows(cursor, table, mine)
+            if MID.on is not None:
+                MID()
+
+    # ---- SQL -----------------------------------------------------------------------------------------------------
+
+    def _history(self, cursor: psycopg.Cursor[Any], events: Sequence[Event]) -> None:
+        rows = [
+            {name: self._shown(event, event.row.get(name), name) for name in ("status", "amount", "facts", "at")}
+            | {"tbl": event.table, "shard": event.shard, "change": event.number, "id": event.id, "op": event.op}
+            | {"lsn": event.lsn, "log_topic": event.topic, "log_partition": event.partition, "log_offset": event.offset}
+            for event in events
+        ]
+        listed = "tbl, shard, change, id, op, status, amount, facts, at, lsn, log_topic, log_partition, log_offset"
+        cursor.execute(
+            f"INSERT INTO history ({listed}) SELECT {listed} FROM jsonb_populate_recordset(NULL::history, %s) "
+            "ON CONFLICT DO NOTHING".encode(),
+            [orjson.dumps(rows).decode()],
+        )
+
+    def _rows(self, cursor: psycopg.Cursor[Any], table: str, events: Sequence[Event]) -> None:
+        if EXECUTE.on is not None and (instead := EXECUTE()) is not None:
+            raise psycopg.errors.lookup(str(instead.value))(f"failpoint: {instead.value}")
+        if events[0].op == "t":
+            if self._defect != "ignore_truncate":
+                lsn = max(event.lsn for event in events)
+                cursor.execute(f"DELETE FROM {table} WHERE {OWN} < %s".encode(), [lsn])
+            return
+        last = list(newest(events, self._better if self._defect == "oldest_in_batch" else None).values())
+        last = [event for event in last if not self._left_out(event)]
+        self._delete(cursor, table, [event for event in last if event.op not in WRITES])
+        writes = sorted((event for event in last if event.op in WRITES), key=self._shape)
+        for (unsent, _), same in groupby(writes, key=self._shape):
+            self._upsert(cursor, table, list(same), unsent)
+        if events[-1].sweeps and self._defect != "no_sweep":
+            lsn = events[-1].lsn + (self._defect == "sweep_too_high")
+            cursor.execute(f"DELETE FROM {table} WHERE {OWN} < %s".encode(), [lsn])
+
+    def _shape(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return tuple(sorted(event.unsent)), tuple(sorted(event.row)) if self._defect == "keep_absent" else ()
+
+    def _delete(self, cursor: psycopg.Cursor[Any], table: str, events: Sequence[Event]) -> None:
+        guard = "" if self._unguarded else f" AND t.{OWN} < gone.lsn"
+        if any(event.op == "k" for event in events):
+            guard = ""
+        cursor.execute(
+            f"DELETE FROM {table} AS t USING unnest(%s::bigint[], %s::bigint[]) AS gone(id, lsn) "
+            f"WHERE t.id = gone.id{guard}".encode(),
+            [[event.id for event in events], [event.lsn for event in events]],
+        )
+
+    def _upsert(self, cursor: psycopg.Cursor[Any], table: str, events: Sequence[Event], unsent: Sequence[str]) -> None:
+        known = self._known(cursor, table, events)
+        rows = [
+            {name: self._shown(event, value, name) for name, value in event.row.items() if name in known}
+            | {OWN: event.lsn}
+            | ({name: NOT_SENT for name in unsent} if self._defect == "write_placeholder" else {})
+            for event in events
+        ]
+        kept = set() if self._defect == "write_placeholder" else set(unsent)
+        if self._defect == "keep_absent":
+            kept |= set(known) - set(rows[0])
+        columns = [*known, OWN]
+        listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+        pairs = sql.SQL(", ").join(
+            sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name))
+            for name in columns
+            if name != "id" and name not in kept
+        )
+        do = sql.SQL("UPDATE SET {}").format(pairs)
+        if not self._unguarded:
+            do += sql.SQL(" WHERE t.{0} < excluded.{0}").format(sql.Identifier(OWN))
+        text = sql.SQL(
+            "INSERT INTO {table} AS t ({listed}) SELECT {listed} FROM jsonb_populate_recordset(NULL::{table}, %s) "
+            "ON CONFLICT (id) DO {do}"
+        ).format(
+            table=sql.Identifier(table), listed=listed, do=sql.SQL("NOTHING") if self._defect == "insert_only" else do
+        )
+        cursor.execute(text, [orjson.dumps(rows).decode()])
+
+    def _known(self, cursor: psycopg.Cursor[Any], table: str, events: Iterable[Event]) -> list[str]:
+        """The target's columns but for the sink's own; those that are new are added."""
+        if table not in self._columns:
+            found = cursor.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() "
+                "AND table_name = %s ORDER BY ordinal_position",
+                [table],
+            ).fetchall()
+            self._columns[table] = [name for (name,) in found if name != OWN]
+        known = self._columns[table]
+        new = {name: event.types.get(name, "text") for event in events for name in event.row if name not in known}
+        for name, kind in new.items() if self._defect != "ignore_new_column" else ():
+            if not NEW_COLUMN.fullmatch(name):
+                raise psycopg.errors.InvalidName(f"the source has a column {name!r}, which the target can't have")
+            log.warning("column_added", table=table, column=name, type=kind)
+            cursor.execute(
+                sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+                    sql.Identifier(table),
+                    sql.Identifier(name),
+                    sql.SQL(kind),
+                )
+            )
+            known.append(name)
+        return known
+
+    # ---- what can be wrong ---------------------------------------------------------------------------------------
+
+    @property
+    def _unguarded(self) -> bool:
+        return self._defect in ("no_guard", "position_apart", "retry_blind")
+
+    def _better(self, event: Event, before: Event) -> bool:
+        """A defect: the first change of a row counts, but for a deletion."""
+        return event.op == "d" or before.op == "d"
+
+    def _left_out(self, event: Event) -> bool:
+        if self._defect == "delete_by_tombstone" and event.op == "d":
+            return True
+        if self._defect == "keep_old_key" and event.moves:
+            return True
+        if self._defect == "swap_rows" and event.table == "orders" and event.op in "cd":
+            self._swapped[event.op] += 1
+            return self._swapped[event.op] == 1
+        return False
+
+    def _shown(self, event: Event, value: Any, name: str) -> Any:
+        """A value as it is written: as it came, but for a defect."""
+        if self._defect == "float_amount" and name == "amount" and value is not None:
+            return float(value)
+        if self._defect == "zone_slip" and name == "at":
+            return str(value).replace("Z", "+02:00")
+        if self._defect == "null_as_empty" and name == "note" and value is None:
+            return ""
+        return value[:CUT] if self._defect == "cut_text" and name == "note" and value else value
+
+
+def _pieces(events: Sequence[Event]) -> Iterator[list[Event]]:
+    """Cut where the order of events matters beyond their keys: around a TRUNCATE, and behind a snapshot's end."""
+    piece: list[Event] = []
+    for event in events:
+        if piece and (event.op == "t" or piece[-1].op == "t"):
+            yield piece
+            piece = []
+        piece.append(event)
+        if event.sweeps:
+            yield piece
+            piece = []
+    if piece:
+        yield piece

@@ -1,0 +1,172 @@
+"""What a message of Debezium's says, as the sink takes it. Pure: nothing here knows the target.
+
+A row's columns are as JSON has them, in which Postgres reads each as its own column's type: numbers that no float holds
+come as text (decimal.handling.mode=string).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+__all__ = ["NOT_SENT", "WRITES", "Event", "Unreadable", "decode", "newest", "scanned"]
+
+NOT_SENT = "__debezium_unavailable_value"
+"""In place of a large value that an update has left as it is: the message doesn't have it."""
+
+WRITES = ("c", "u", "r")
+SWEEPS = ("last_in_data_collection", "last")
+"""source.snapshot of the last row of a table in a snapshot that read all of it."""
+
+NEW_KEY = "__debezium.newkey"
+"""The header of a deletion that is half of a change of the primary key."""
+
+TYPES: Mapping[str, str] = {
+    "int16": "smallint",
+    "int32": "integer",
+    "int64": "bigint",
+    "float": "real",
+    "double": "double precision",
+    "boolean": "boolean",
+    "string": "text",
+    "bytes": "bytea",
+}
+NAMED: Mapping[str, str] = {
+    "io.debezium.data.Json": "jsonb",
+    "io.debezium.data.Uuid": "uuid",
+    "io.debezium.time.ZonedTimestamp": "timestamptz",
+}
+"""What a column of such a type, or of such a name, is in the target."""
+
+Row = dict[str, Any]
+
+
+class Unreadable(ValueError):
+    """The message is no change event; it says why."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of one table.
+
+    op: c, u, d, r (read by a snapshot), t (truncated), or k (a message without a value: its key is gone). row: what it
+    leaves. unsent: columns of it that the message doesn't have. number: the change's, within its table's shard; None:
+    it has none. types: of the row's columns in the target. sweeps: whether a snapshot has read all of the table now.
+    moves: whether a deletion is half of a change of the key. at_ms: when the source committed it.
+    """
+
+    table: str
+    op: str
+    topic: str
+    partition: int
+    offset: int
+    lsn: int = 0
+    id: int | None = None
+    shard: int = 0
+    number: int | None = None
+    row: Row = field(default_factory=dict)
+    unsent: frozenset[str] = frozenset()
+    types: Mapping[str, str] = field(default_factory=dict)
+    sweeps: bool = False
+    moves: bool = False
+    at_ms: int = 0
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """In which numbers leave none out."""
+        return self.table, self.shard
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a change that has happened now: a snapshot only reads what others made."""
+        return self.op in "cud" and self.number is not None and not self.moves
+
+
+def decode(
+    place: tuple[str, int, int], key: bytes | None, value: bytes | None, headers: Sequence[str] = ()
+) -> Event | None:
+    """The event of a message; None: it is none of a table. place: topic, partition and offset. headers: the
+    names of its headers. Raises Unreadable."""
+    table = place[0].rpartition(".")[2]
+    try:
+        id_ = None if key is None else _payload(orjson.loads(key))["id"]
+        if value is None:
+            return Event(table, "k", *place, id=id_)
+        whole = orjson.loads(value)
+        told = _payload(whole)
+        op, source = told["op"], told["source"]
+        event = Event(table, op, *place, lsn=source.get("lsn") or 0, id=id_, at_ms=source.get("ts_ms") or 0)
+        if op == "t":
+            return event
+        if op == "d":
+            before = told["before"]
+            return replace(event, shard=before["shard"], number=before["change"] + 1, moves=NEW_KEY in headers)
+        if op not in WRITES:
+            return None
+        row, types = told["after"], _types(whole)
+        unsent = frozenset(name for name, held in row.items() if held == NOT_SENT)
+        kept = {name: _read(types.get(name), held) for name, held in row.items() if name not in unsent}
+        return replace(
+            event,
+            shard=row["shard"],
+            number=row["change"],
+            row=kept,
+            unsent=unsent,
+            types=types,
+            sweeps=op == "r" and source.get("snapshot") in SWEEPS,
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
+        raise Unreadable(f"it is no change event of Debezium's: {type(e).__name__}: {e}") from None
+
+
+def scanned(value: bytes | None) -> str | None:
+    """The table that a notification says was read by a snapshot and is empty: no message tells that. None: it says
+    something else."""
+    try:
+        told = _payload(orjson.loads(value or b"null"))
+        more = told["additional_data"]
+        if told["type"] == "TABLE_SCAN_COMPLETED" and int(more["total_rows_scanned"]) == 0:
+            return str(more["scanned_collection"]).rpartition(".")[2]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+    return None
+
+
+def newest(events: Sequence[Event], better: Callable[[Event, Event], bool] | None = None) -> dict[int, Event]:
+    """The last event of each key, in the order of the log; one statement can't write a row twice. What the last one
+    leaves unsent is what one before it has sent."""
+    found: dict[int, Event] = {}
+    for event in events:
+        if (key := event.id) is None:
+            continue
+        before = found.pop(key, None)
+        if before is not None and better is not None and not better(event, before):
+            found[key] = before
+            continue
+        if before is not None and event.unsent and before.op in WRITES:
+            sent = {name: before.row[name] for name in event.unsent if name in before.row}
+            event = replace(event, row=event.row | sent, unsent=event.unsent - sent.keys())
+        found[key] = event
+    return found
+
+
+def _payload(told: Any) -> Any:
+    """Without the schema that may be beside it."""
+    return told["payload"] if isinstance(told, dict) and "payload" in told else told
+
+
+def _types(whole: Any) -> dict[str, str]:
+    """Of the row's columns, by the message's schema; {}: it has none."""
+    schema = whole.get("schema") or {}
+    rows: Any = next((one for one in schema.get("fields", ()) if one.get("field") == "after"), {})
+    return {
+        one["field"]: NAMED.get(one.get("name") or "", TYPES.get(one["type"], "text")) for one in rows.get("fields", ())
+    }
+
+
+def _read(kind: str | None, value: Any) -> Any:
+    """A document comes as text."""
+    return orjson.loads(value) if kind == "jsonb" and isinstance(value, str) else value
