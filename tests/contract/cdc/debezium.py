@@ -59,15 +59,18 @@ def envelope(
 
 
 class Log:
-    """Topics of a name of their own, and what is written to them. lsn: of the newest change."""
+    """Topics of a name of their own, and what is written to them. lsn: of the newest change. sent: the
+    last transaction of the tape."""
 
     def __init__(self, broker: str) -> None:
         self.prefix = f"cdc{uuid4().hex[:8]}"
         self.broker = broker
         self.lsn = 1_000
+        self.sent = 0
         self.ends = {self.topic(table): 0 for table in TABLES} | {f"{self.prefix}-notes": 0}
         server.create_topics(broker, dict.fromkeys(self.ends, 1))
-        self._producer = Producer({"bootstrap.servers": broker, "acks": "all", "linger.ms": 1, "log_level": 0})
+        settings = {"bootstrap.servers": broker, "acks": "all", "linger.ms": 1, "log_level": 0}
+        self._producer = Producer({**settings, "enable.idempotence": True})  # else a retry changes the order
 
     def topic(self, table: str) -> str:
         return f"{self.prefix}.public.{table}"
@@ -89,6 +92,7 @@ class Log:
 
     def transactions(self, tape: Mapping[str, Any], lo: int, hi: int) -> None:
         """Those of both shards, lo < j <= hi."""
+        self.sent = hi
         for j in range(lo + 1, hi + 1):
             for shard in SHARDS:
                 for change in transaction(tape, shard, j):
