@@ -2,12 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup nightly test test-long durations lint bench lock clean
+.PHONY: help setup up down nightly nights test test-long durations lint bench lock clean
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 	$(if $(shell $(p) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null),$(p))))
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PLATFORMS := $(patsubst compose/%/processes.py,%,$(wildcard compose/*/processes.py))
+GAMEDAY := $(BIN)/gameday $(if $(PLATFORM),--platform $(PLATFORM))
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -21,9 +23,21 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 setup: $(INSTALLED)  ## .venv with all packages, as locked
 
-nightly: setup  ## the main job: start the embedded stack, run every failure test, print verdicts, write the report
-	$(BIN)/gameday up
-	$(BIN)/gameday run --all
+up: setup  ## start a reference platform: make up PLATFORM=NAME, trades when left out, as in down and nightly
+	$(GAMEDAY) up
+
+down: setup  ## stop it
+	$(GAMEDAY) down
+
+nightly: setup  ## the main job: start the reference platform, run every failure test, print verdicts, write the report
+	$(GAMEDAY) up
+	$(GAMEDAY) run --all
+
+nights: setup  ## the night of each platform, one after the other
+	@code=0; for platform in $(PLATFORMS); do \
+		$(MAKE) --no-print-directory nightly PLATFORM=$$platform || code=$$?; \
+		$(BIN)/gameday --platform $$platform down || code=$$?; \
+	done; exit $$code
 
 test: setup  ## one test of each kind, for every change: unit and tidy, lint, against real servers, as a user would
 	$(BIN)/python -m tests.suites run test unit tidy
@@ -51,6 +65,6 @@ lock: setup  ## resolve requirements.lock again from pyproject.toml
 		--quiet --upgrade --output-file requirements.lock
 
 clean:  ## stop the stack, and an engine of our own; remove .venv, the state folder and everything stored
-	@test ! -x $(BIN)/python || for what in "docker.local down" "engine clean" "up clean"; do $(BIN)/python -m compose.$$what; done
+	@test ! -x $(BIN)/python || for what in "docker.local down" "engine clean" $(PLATFORMS:%="up clean --platform %"); do $(BIN)/python -m compose.$$what; done
 	rm -rf .venv .durations build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

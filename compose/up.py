@@ -1,7 +1,7 @@
 """The embedded stack's life: `up` gets, draws, starts, awaits and prepares everything, `down` leaves nothing running.
 
-`python -m compose.up up|down|clean [--state DIR]`; `gameday up` and `gameday down` are these. Which processes there are
-is trades/processes.py's; keeping them alive is supervisor.py's.
+`python -m compose.up up|down|clean [--platform NAME] [--state DIR]`; `gameday up` and `gameday down` are these. Which
+processes there are is own.py's and <platform>/processes.py's; keeping them alive is supervisor.py's.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from compose import supervisor
+from compose import own, supervisor
+from compose.own import Platform
 from compose.ports import free, free_ports, holder
 from compose.servers import Report, postgres
 from compose.service import Service
 from compose.supervisor import tail, write_private
-from compose.trades import processes as trades
-from gameday.errors import Busy, DriverError, GamedayError, TooLate
+from gameday.errors import Busy, ConfigError, DriverError, GamedayError, TooLate
 from gameday.stack.reading import read_env
-from gameday.state import State
+from gameday.state import PLATFORM, State
 from gameday.system.polling import until
 from gameday.system.process import Process
 from gameday.system.unix import alone
@@ -55,19 +55,21 @@ PORTS_S = 5.0
 DISK_MIN_BYTES = 2**30
 
 
-def up(state: State, report: Report, replace: Mapping[str, Sequence[str]] = {}) -> None:
+def up(state: State, report: Report, replace: Mapping[str, Sequence[str]] = {}, platform: str = PLATFORM) -> None:
     """Bring the whole stack up and prepare it; return when every process serves. On a running stack it does nothing.
 
     replace: process -> another command line in place of its own. Raises GamedayError naming the component that failed,
     with the tail of its log; what this call started is stopped again.
     """
     began = time.monotonic()
+    stack = own.platform(platform)
     with _alone(state):
-        trades.get(state, report)
+        _same(state, platform)
+        own.get(stack, state, report)
         _disk(state)
         running = _status(state)
-        env = _environment(state, running is not None)
-        specs = trades.processes(state, env, replace) if running is None else _running(state)
+        env = _environment(state, platform, running is not None)
+        specs = own.processes(stack, state, env, replace) if running is None else _running(state)
         if running is None:
             _sweep(state)
             _await_ports(env)
@@ -80,7 +82,7 @@ def up(state: State, report: Report, replace: Mapping[str, Sequence[str]] = {}) 
         elif _in_use(state):
             raise Busy("a run holds the stack, and has taken a part of it down. Remedy: await it, or gameday abort")
         try:
-            _bring_up(state, env, specs, report)
+            _bring_up(stack, state, env, specs, report)
         except BaseException:
             if running is None:
                 _stop(state)
@@ -115,9 +117,9 @@ def clean(state: State, report: Report = lambda _: None) -> None:
 # ---- starting --------------------------------------------------------------------------------------------------------
 
 
-def _bring_up(state: State, env: Mapping[str, str], specs: Sequence[Service], report: Report) -> None:
+def _bring_up(stack: Platform, state: State, env: Mapping[str, str], specs: Sequence[Service], report: Report) -> None:
     """Start each process once those before it serve and are prepared; one poll loop watches all."""
-    preparations = trades.preparations(state, env)
+    preparations = own.preparations(stack, state, env)
     started: dict[str, tuple[float, int]] = {}
     preparing: dict[str, Future[None]] = {}
     done: set[str] = set()
@@ -154,21 +156,46 @@ def _still_coming(spec: Service, now: Mapping[str, Any], since: float, restarts:
     raise GamedayError(f"{spec.name} does not come up: it {why}. The end of {spec.log}:\n{tail(spec.log)}")
 
 
-def _environment(state: State, running: bool) -> dict[str, str]:
+def _same(state: State, platform: str) -> None:
+    """A state folder belongs to one platform for good: its servers' data are that one's."""
+    env = read_env(state.env)
+    if env and _platform(env) != platform:
+        raise ConfigError(
+            f"the state folder {state.root} is of the platform {_platform(env)}, not of {platform}. Remedy: "
+            f"gameday --platform {_platform(env)}, or another folder with --state"
+        )
+
+
+def _platform(env: Mapping[str, str]) -> str:
+    """Whose a stack.env is."""
+    return env.get("PLATFORM", PLATFORM)
+
+
+def _ports(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the ports that a stack.env has for its stack's servers."""
+    return tuple(name for name in (*own.PORTS, *own.platform(_platform(env)).PORTS) if name in env)
+
+
+def _environment(state: State, platform: str, running: bool) -> dict[str, str]:
     """stack.env: read, or drawn and written; names that are missing are added."""
+    stack = own.platform(platform)
     env = read_env(state.env)
     if not env and supervisor.specification(state).exists():
         raise GamedayError(
             f"{state.env}, with the ports and passwords of the servers in {state.servers}, is gone. "
             "Remedy: put it back, or `make clean` and start with empty servers"
         )
-    new = [name for name in trades.PORTS if name not in env]
+    new = [name for name in (*own.PORTS, *stack.PORTS) if name not in env]
     drawn = free_ports(len(new), besides={int(v) for k, v in env.items() if k.endswith("_PORT")}) if new else []
     more = {name: str(port) for name, port in zip(new, drawn, strict=True)}
-    more |= {name: secrets.token_urlsafe(18) for name in trades.SECRETS if name not in env}
+    more |= {name: secrets.token_urlsafe(18) for name in (*own.SECRETS, *stack.SECRETS) if name not in env}
     env |= more
-    places = {"SUPERVISOR_SOCKET": str(state.supervisor_socket), "STACK_FOLDER": str(state.servers)}
-    optional = trades.places(env)
+    places = {
+        "PLATFORM": platform,
+        "SUPERVISOR_SOCKET": str(state.supervisor_socket),
+        "STACK_FOLDER": str(state.servers),
+    }
+    optional = own.places(env)
     places |= {name: env.get(name, "") for name in optional} if running else optional
     if more or not places.items() <= env.items():
         env = {**env, **places}
@@ -180,7 +207,7 @@ def _await_ports(env: Mapping[str, str]) -> None:
     """Wait until nobody has our ports: a killed process is gone a little before its sockets are."""
 
     def taken() -> list[str]:
-        return [name for name in trades.PORTS if name in env and not free(int(env[name]))]
+        return [name for name in _ports(env) if not free(int(env[name]))]
 
     try:
         until(lambda: not taken(), PORTS_S, POLL_S, "free ports")
@@ -294,11 +321,14 @@ def main() -> None:
     """The command line, for those who have no `gameday` command yet: set-up and tests."""
     parser = argparse.ArgumentParser(prog="python -m compose.up", description=__doc__)
     parser.add_argument("what", choices=("up", "down", "clean"))
-    parser.add_argument("--state", type=lambda p: State(Path(p).resolve()), default=State.default())
+    parser.add_argument("--platform", default=PLATFORM)
+    parser.add_argument("--state", type=lambda p: State(Path(p).resolve()))
     arguments = parser.parse_args()
-    commands: Mapping[str, Callable[[State, Report], None]] = {"up": up, "down": down, "clean": clean}
+    state = arguments.state or (State.default() if arguments.platform == PLATFORM else State.of(arguments.platform))
+    start = functools.partial(up, platform=arguments.platform)
+    commands: Mapping[str, Callable[[State, Report], None]] = {"up": start, "down": down, "clean": clean}
     try:
-        commands[arguments.what](arguments.state, functools.partial(print, flush=True))
+        commands[arguments.what](state, functools.partial(print, flush=True))
     except GamedayError as e:
         sys.exit(f"{e}")
 

@@ -1,7 +1,7 @@
 """The state folder: the only module that builds a path in it. One folder is one stack; two folders never share
 anything.
 
-stack.env                     drawn ports, secrets and places of the embedded stack (0600)
+stack.env                     platform, drawn ports, secrets and places of the embedded stack (0600)
 stack/<component>/            the embedded stack's servers: data, configuration, log
 supervisor.sock               the supervisor's socket (0600)
 lock  owner.json  hold.json   who holds the stack; a hold on scheduled nights
@@ -27,12 +27,15 @@ from pathlib import Path
 
 from gameday.errors import ConfigError
 
-__all__ = ["GENERAL_RUNBOOKS", "ROOT", "RUNBOOKS", "TESTS", "State", "runbook_of"]
+__all__ = ["GENERAL_RUNBOOKS", "PLATFORM", "ROOT", "RUNBOOKS", "TESTS", "State", "runbook_of"]
+
+PLATFORM = "trades"
+"""The platform that is meant where none is named."""
 
 GENERAL_RUNBOOKS = "runbooks/any"
 """The folder of the runbooks of general tests in the checkout."""
 
-TESTS, RUNBOOKS = "flows/trades", "runbooks/trades"
+TESTS, RUNBOOKS = f"flows/{PLATFORM}", f"runbooks/{PLATFORM}"
 """The folders of the failure tests and of their runbooks in the checkout, unless gameday.toml names others."""
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -57,7 +60,14 @@ class State:
     @classmethod
     def default(cls) -> State:
         """$GAMEDAY_STATE, else .gameday in the checkout."""
-        return cls(Path(os.environ.get("GAMEDAY_STATE") or ROOT / ".gameday").resolve())
+        folder = os.environ.get("GAMEDAY_STATE")
+        return cls(Path(folder).resolve()) if folder else cls.of(PLATFORM)
+
+    @classmethod
+    def of(cls, platform: str) -> State:
+        """A platform's of this checkout: .gameday, or for any but the default one a folder of its own in that."""
+        folder = ROOT / ".gameday"
+        return cls((folder if platform == PLATFORM else folder / platform).resolve())
 
     def ensure(self) -> State:
         """Create the folder, private to its owner (0700). Raises as `check` does, and when it can't be made."""

@@ -14,10 +14,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from compose.own import ALERTS_QUICKENED
 from compose.ports import free_ports
 from compose.servers import prometheus
 from compose.supervisor import write_private
-from compose.trades.processes import ALERTS_QUICKENED, RULES, VENUES
+from compose.trades.processes import RULES, VENUES
 from gameday.errors import GamedayError
 from gameday.stack.reading import read_env
 from gameday.state import ROOT, State

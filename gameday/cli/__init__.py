@@ -18,8 +18,8 @@ import typer
 from gameday.cli import afterwards, embedded, looking, running, undoing, writing
 from gameday.cli.points import failpoints
 from gameday.cli.shared import EXIT_INTERRUPTED, EXIT_NO_VERDICT, err, explain, out
-from gameday.errors import GamedayError
-from gameday.state import State
+from gameday.errors import ConfigError, GamedayError
+from gameday.state import PLATFORM, State
 from gameday.system import console, signals
 from gameday.undo.journal import Journal
 
@@ -45,11 +45,21 @@ def settings(
         Path | None,
         typer.Option(help="The gameday.toml of the stack (default: $GAMEDAY_CONFIG, else the embedded one)."),
     ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(help=f"A platform of this checkout: its gameday.toml and a state folder of its own ({PLATFORM})."),
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="The state folder (default: $GAMEDAY_STATE, else .gameday in the checkout).")
     ] = None,
 ) -> None:
     """Where the stack is described, and where its state lies. Child processes inherit both."""
+    if platform is not None:
+        from gameday.stack.reading import platform_config
+
+        if config is not None:
+            raise ConfigError(f"--platform {platform} and --config {config} are two stacks. Remedy: one of them")
+        config, state = platform_config(platform), state or State.of(platform).root
     if config is not None:
         os.environ["GAMEDAY_CONFIG"] = str(config.resolve())
     if state is not None:

@@ -16,8 +16,9 @@ __all__ = ["down", "start", "up"]
 def up() -> None:
     """Start the reference platform; ready means that every probe is good. Doing it twice does nothing twice."""
     from compose.up import up as start
+    from gameday.stack.reading import default_path, platform_of
 
-    start(State.default().ensure(), say)
+    start(State.default().ensure(), say, platform=platform_of(default_path()))
 
 
 def down() -> None:

@@ -19,7 +19,7 @@ from gameday.errors import ConfigError, NotUp
 from gameday.stack.config import CANARY, RunbookConfig, StackConfig, TestsConfig
 from gameday.stack.mistakes import cross_check, declared, files
 from gameday.stack.variables import fill, told_unset
-from gameday.state import ROOT, RUNBOOKS, TESTS, State
+from gameday.state import PLATFORM, ROOT, RUNBOOKS, TESTS, State
 
 __all__ = [
     "default_path",
@@ -28,9 +28,14 @@ __all__ = [
     "load",
     "parse",
     "placed",
+    "platform_config",
+    "platform_of",
     "read_env",
     "shown",
 ]
+
+PLATFORMS = ROOT / "compose"
+"""Where each platform of this checkout has its processes.py and gameday.toml, in a folder of its name."""
 
 STREAM_GONE = (
     "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
@@ -44,8 +49,22 @@ Table = TypeVar("Table", bound=BaseModel)
 
 
 def default_path() -> Path:
-    """$GAMEDAY_CONFIG, else the embedded stack's."""
-    return Path(os.environ.get("GAMEDAY_CONFIG") or ROOT / "compose" / "trades" / "gameday.toml")
+    """$GAMEDAY_CONFIG, else the default platform's."""
+    return Path(os.environ.get("GAMEDAY_CONFIG") or PLATFORMS / PLATFORM / "gameday.toml")
+
+
+def platform_config(name: str) -> Path:
+    """The gameday.toml of a platform of this checkout. Raises ConfigError with those that there are."""
+    known = sorted(path.parent.name for path in PLATFORMS.glob("*/processes.py"))
+    if name not in known:
+        raise ConfigError(f"there is no platform {name!r}. Known: {', '.join(known)}")
+    return PLATFORMS / name / "gameday.toml"
+
+
+def platform_of(path: Path) -> str:
+    """The platform of this checkout whose gameday.toml that is; the default one for any other file."""
+    ours = path.resolve().parent.parent == PLATFORMS and path.with_name("processes.py").exists()
+    return path.resolve().parent.name if ours else PLATFORM
 
 
 def load(path: Path | None = None, state: State | None = None) -> StackConfig:

@@ -17,10 +17,11 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from compose.own import ALERTS_QUICKENED
 from compose.ports import free_ports
 from compose.servers import kafka, prometheus
 from compose.service import python
-from compose.trades.processes import ALERTS_QUICKENED, CLICKHOUSE_KEPT, RULES
+from compose.trades.processes import CLICKHOUSE_KEPT, RULES
 from flows import catalogue
 from gameday.plan import FiresWithin, StaysSilent
 from gameday.state import ROOT

@@ -23,7 +23,7 @@ from gameday.errors import DriverError
 from gameday.model import ELSEWHERE, FIRING, INACTIVE
 from gameday.system.polling import until
 from gameday.telling.silence import Silence
-from pipelines.trades import pager
+from pipelines import pager
 from tests.contract.conftest import serving
 from tests.contract.sockets import END_SEEN_S
 

@@ -19,11 +19,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from compose import supervisor
+from compose import own, supervisor
 from compose.ports import HIGHEST, RANGE, free, free_ports
 from compose.servers import alertmanager, kafka, postgres, prefect, prometheus, toxiproxy
 from compose.service import Service, answers
-from compose.trades.processes import PORTS, SECRETS, TOPICS
+from compose.trades import processes as trades
 from compose.up import clean, down, up
 from gameday.drivers.prefect_api import Api
 from gameday.errors import Busy, GamedayError
@@ -36,6 +36,8 @@ from tests.stackfixture import drawn
 from tests.suites import only_in
 
 WITHIN_S = 90.0
+PORTS = (*own.PORTS, *trades.PORTS)
+SECRETS = (*own.SECRETS, *trades.SECRETS)
 ALWAYS = {
     "gameday-postgres",
     "platform-postgres",
@@ -194,9 +196,9 @@ def test_topics_exist_with_their_partitions(env: Mapping[str, str]) -> None:
     from confluent_kafka.admin import AdminClient
 
     address = f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}"
-    kafka.create_topics(address, TOPICS)
+    kafka.create_topics(address, trades.TOPICS)
     found = AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).topics
-    assert {name: len(found[name].partitions) for name in TOPICS} == TOPICS
+    assert {name: len(found[name].partitions) for name in trades.TOPICS} == trades.TOPICS
 
 
 @pytest.mark.parametrize("link", ["HANDLER_BINANCE_BROKER", "HANDLER_KRAKEN_BROKER", "BROKER_CLICKHOUSE"])

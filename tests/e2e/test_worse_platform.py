@@ -18,7 +18,7 @@ import pytest
 from clickhouse_connect.driver.query import QueryResult
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from compose.trades.processes import processes
+from compose.own import platform, processes
 from compose.up import clean, down, up
 from flows import catalogue
 from gameday import codec
@@ -59,7 +59,7 @@ def worse(session_stack: State, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """
     down(session_stack)
     state = State(tmp_path_factory.mktemp("worse"))
-    commands = {p.name: p.argv for p in processes(state, drawn(state), {})}
+    commands = {p.name: p.argv for p in processes(platform("trades"), state, drawn(state), {})}
     replaced = {
         f"handler-{venue}": _instead(commands[f"handler-{venue}"], f"tests.e2e.worse.{defect}")
         for venue, defect in {

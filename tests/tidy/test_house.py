@@ -239,8 +239,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 OF_TRADES = re.compile(r"\b(trades?|venues?|symbol|ohlcv|TRADE_FIELDS|binance|kraken|prices?)\b", re.IGNORECASE)
 NAMES_OF_TRADES = {
-    "gameday/stack/reading.py": "the platform whose gameday.toml is read unless another is named",
-    "gameday/state.py": "where that platform's tests and runbooks lie",
+    "gameday/state.py": "the platform that is meant where none is named",
     "gameday/records/declaration.py": "the keys that are gone, which errors name",
 }
 

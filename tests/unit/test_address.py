@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compose import own
 from compose.trades import processes
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.stack import config, reading, variables
@@ -315,10 +316,12 @@ def test_what_the_stack_starts_has_no_password_among_its_arguments(
 ) -> None:
     """The consumer watch, the exporter, and all that is run once to prepare a server."""
     started: list[tuple[str, ...]] = []
-    monkeypatch.setattr(processes, "_run", lambda *arguments, env: started.append(arguments))
-    drawn = dict.fromkeys(processes.PORTS, "1") | dict.fromkeys(processes.SECRETS, "hunter2")
+    for module in (own, processes):
+        monkeypatch.setattr(module, "run", lambda *arguments, env: started.append(arguments))
+    drawn = dict.fromkeys((*own.PORTS, *processes.PORTS), "1")
+    drawn |= dict.fromkeys((*own.SECRETS, *processes.SECRETS), "hunter2")
     for name in ("clickhouse", "seaweedfs", "prefect-worker", "offload-worker"):
-        processes.preparations(State(tmp_path), drawn)[name]()
+        own.preparations(own.platform("trades"), State(tmp_path), drawn)[name]()
     started.append(processes._consumer_watch(tmp_path, drawn).argv)
     started.append(processes._exporter(tmp_path, State(tmp_path), drawn).argv)
     assert len(started) == 6

@@ -14,7 +14,7 @@ from compose.trades import processes
 from gameday.cli import app
 from gameday.errors import ConfigError
 from gameday.stack import reading
-from gameday.state import State
+from gameday.state import ROOT, State
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 
@@ -103,3 +103,50 @@ def test_what_can_be_no_folder_is_told(tmp_path: Path) -> None:
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match=f"{root}.*Remedy: set GAMEDAY_STATE"):
             State(root).ensure()
+
+
+def test_each_platform_has_a_state_folder_of_its_own() -> None:
+    """The default one's is where it always was."""
+    assert State.of("trades") == State(ROOT / ".gameday")
+    assert State.of("cdc") == State(ROOT / ".gameday" / "cdc")
+
+
+def test_a_state_folder_of_another_platform_is_refused(tmp_path: Path) -> None:
+    """Its servers have that platform's data. One from before platforms had names is of the default one."""
+    state = State(tmp_path)
+    for text, theirs in (("PLATFORM=other\nPREFECT_PORT=1\n", "other"), ("PREFECT_PORT=1\n", "trades")):
+        state.env.write_text(text)
+        wanted = "trades" if theirs == "other" else "other"
+        with pytest.raises(ConfigError, match=f"is of the platform {theirs}, not of {wanted}. Remedy: gameday --plat"):
+            up._same(state, wanted)
+
+
+def test_a_platform_that_is_none_is_refused() -> None:
+    """With those that there are."""
+    done = CliRunner().invoke(app, ["--platform", "docker", "list"])
+    assert isinstance(done.exception, ConfigError), done.output
+    assert str(done.exception).startswith("there is no platform 'docker'. Known: ")
+    assert "trades" in str(done.exception)
+
+
+def test_a_platform_and_a_configuration_are_two_stacks(tmp_path: Path) -> None:
+    """Which of the two is meant nobody can tell."""
+    done = CliRunner().invoke(app, ["--platform", "trades", "--config", str(tmp_path / "mine.toml"), "list"])
+    assert isinstance(done.exception, ConfigError), done.output
+    assert "Remedy: one of them" in str(done.exception)
+
+
+def test_a_platform_is_its_configuration_and_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says, and processes that are started inherit both."""
+    monkeypatch.setenv("GAMEDAY_CONFIG", "/elsewhere/gameday.toml")
+    monkeypatch.setenv("GAMEDAY_STATE", "/elsewhere")
+    done = CliRunner().invoke(app, ["--platform", "trades", "hold", "--until", "never"])
+    assert "--until 'never'" in str(done.exception)
+    assert State.default() == State.of("trades")
+    assert reading.platform_of(reading.default_path()) == "trades"
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/trades/gameday.toml", str(ROOT / "compose" / "docker" / "gameday.toml")])
+def test_any_other_configuration_is_of_the_default_platform(path: str) -> None:
+    """`gameday up` starts no processes for it but these."""
+    assert reading.platform_of(Path(path)) == "trades"

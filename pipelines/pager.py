@@ -1,4 +1,4 @@
-"""The on-call engineer's inbox: python -m pipelines.trades.pager --port P --file F. Stands for a chat or a pager.
+"""The on-call engineer's inbox: python -m pipelines.pager --port P --file F. Stands for a chat or a pager.
 
 POST /alerts takes an alert, whatever it says, and appends it to the file; GET /healthz tells how many there are. Who
 alerts, and about what, is the platform's business. POST /watchman and /gameday are for who watches and breaks the
