@@ -10,62 +10,21 @@ at once a second, whoever asks: what does not answer holds up nobody.
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import psycopg
-import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.registry import Collector
 
+from pipelines.exporting import ANSWER_WAIT_S, Lag, Line, Looks, server
 from pipelines.trades.addresses import DSN, given
 from pipelines.trades.lines import log_json
 
-__all__ = ["Lag", "Looks", "main"]
-
-LOOK_EVERY_S = 1.0
-ANSWER_WAIT_S = 1.0
-"""A broker, or a database, that needs longer counts as down."""
-
-KEPT_S = 900.0
-"""How far back it is known when records were written: what is further behind counts as that far."""
+__all__ = ["main"]
 
 MIRROR = "OFFLOAD_MIRROR_DSN"
-
-Line = tuple[str, dict[str, str], float]
-"""A sample: name, labels, value."""
-
-log = structlog.get_logger()
-
-
-@dataclass
-class Lag:
-    """How far behind the end of one partition its consumer is, in records and in seconds: since when the first record
-    exists that it has not committed."""
-
-    ends: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def seen(self, at_s: float, end: int) -> None:
-        """The partition ended there."""
-        if not self.ends or end > self.ends[-1][1]:
-            self.ends.append((at_s, end))
-        while len(self.ends) > 1 and self.ends[1][0] < at_s - KEPT_S:
-            self.ends.popleft()
-
-    def behind_s(self, at_s: float, committed: int) -> float:
-        """0.0 when the consumer has all that there is."""
-        return next((at_s - since for since, end in self.ends if end > committed), 0.0)
 
 
 class Broker:
@@ -135,67 +94,6 @@ def offload(dsn: str, table: str, interval_s: float) -> Iterator[Line]:
     for name, value in zip(names, row, strict=True):
         if value is not None:
             yield f"offload_{name}", where, float(value)
-
-
-def textfiles(folder: Path | None) -> bytes:
-    """What other programs have left there, as it is."""
-    found = sorted(folder.glob("*.prom")) if folder is not None else []
-    return b"".join(path.read_bytes().rstrip(b"\n") + b"\n" for path in found)
-
-
-class Looks(Collector):
-    """The last look at each part: what it told, or that it did not answer. All are gauges."""
-
-    def __init__(self, parts: dict[str, tuple[Callable[[], Iterator[Line]], type[Exception]]]) -> None:
-        self._lines: dict[str, list[Line]] = {}
-        for name, (look, silent) in parts.items():
-            threading.Thread(target=self._keep, args=(name, look, silent), name=name, daemon=True).start()
-
-    def collect(self) -> Iterator[Metric]:
-        """Lines of one name are one metric."""
-        found: dict[str, Metric] = {}
-        for name, labels, value in itertools.chain.from_iterable(list(self._lines.values())):
-            found.setdefault(name, Metric(name, "", "gauge")).add_sample(name, labels, value)
-        yield from found.values()
-
-    def _keep(self, name: str, look: Callable[[], Iterator[Line]], silent: type[Exception]) -> None:
-        pause, well = threading.Event(), True
-        while True:
-            try:
-                self._lines[name] = list(look())
-                well = True
-            except silent as e:
-                self._lines[name] = [(f"{name}_up", {}, 0.0)]
-                if well:
-                    log.warning("no_answer", of=name, why=str(e))
-                well = False
-            pause.wait(LOOK_EVERY_S)
-
-
-def server(host: str, port: int, looks: Looks, folder: Path | None) -> ThreadingHTTPServer:
-    """Listening, and not yet answering."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(looks)
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 5.0
-
-        def do_GET(self) -> None:
-            status, data = 200, b""
-            if self.path == "/metrics":
-                data = generate_latest(registry) + textfiles(folder)
-            elif self.path != "/healthz":
-                status, data = 404, f"no {self.path}. Remedy: GET /metrics\n".encode()
-            self.send_response(status)
-            self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    return ThreadingHTTPServer((host, port), Handler)
 
 
 def main() -> int:
