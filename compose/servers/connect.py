@@ -20,7 +20,7 @@ from compose.service import Service
 from gameday.errors import GamedayError
 from gameday.system.http import Unanswered, ask
 
-__all__ = ["DEBEZIUM_VERSION", "VERSION", "deploy", "get", "process"]
+__all__ = ["DEBEZIUM_VERSION", "VERSION", "deploy", "get", "process", "runs"]
 
 VERSION, DEBEZIUM_VERSION = "4.3.1", "3.7.0"
 HERE = Path(__file__).parent
@@ -30,6 +30,7 @@ DEBEZIUM = Jars("debezium", HERE / f"debezium-{DEBEZIUM_VERSION}.lock", PLUGINS 
 """In a folder of its own: Connect keeps the classes of plugins apart."""
 
 DEPLOY_S = 60.0
+ANSWER_S = 2.0
 
 PROPERTIES = """\
 key.converter=org.apache.kafka.connect.json.JsonConverter
@@ -90,3 +91,15 @@ def deploy(url: str, name: str, config: Mapping[str, str]) -> None:
         raise GamedayError(f"connector {name} can't be deployed at {url}: {e}") from e
     if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
         raise GamedayError(f"connector {name}: {url} answered {answer.status}: {answer.body[:500].decode()!r}")
+
+
+def runs(url: str, name: str) -> bool:
+    """Whether Connect says of the connector and of each of its tasks that they run. It says so too while the database
+    or the broker is away."""
+    try:
+        answer = ask("GET", f"{url}/connectors/{name}/status", ANSWER_S)
+    except Unanswered:
+        return False
+    told = json.loads(answer.body) if answer.status == HTTPStatus.OK else {}
+    parts = [told["connector"], *told["tasks"]] if told.get("tasks") else []
+    return bool(parts) and all(part["state"] == "RUNNING" for part in parts)

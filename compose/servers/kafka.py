@@ -91,9 +91,15 @@ def get(report: Report) -> None:
 
 
 def process(
-    folder: Path, listeners: Iterable[Listener], controller_port: int, cluster: str, listen: str = LOOPBACK
+    folder: Path,
+    listeners: Iterable[Listener],
+    controller_port: int,
+    cluster: str,
+    listen: str = LOOPBACK,
+    settings: str = "",
 ) -> Service:
-    """Write the configuration. Readiness is asked on the listener DIRECT. cluster: a name for a new folder's ids."""
+    """Write the configuration. Readiness is asked on the listener DIRECT. cluster: a name for a new folder's ids.
+    settings: lines of its properties, besides those that every broker here has."""
     listeners = tuple(listeners)
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -109,6 +115,7 @@ def process(
         + f"listener.security.protocol.map={','.join(f'{i.name}:PLAINTEXT' for i in listeners)},CONTROLLER:PLAINTEXT\n"
         + f"controller.quorum.voters=1@{local}:{controller_port}\n"
         + f"log.dirs={data}\n"
+        + settings
     )
     direct = next(i.port for i in listeners if i.name == "DIRECT")
     argv = _command(f"-XX:SharedArchiveFile={BASE_CDS}:{APP_CDS}", str(folder / "server.properties"))

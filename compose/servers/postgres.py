@@ -93,8 +93,17 @@ def remove(state: State) -> None:
             ROOTS_HOME.rmdir()  # not while other stacks are there
 
 
-def process(state: State, name: str, port: int, user: str, password: str, listen: str = LOOPBACK) -> Service:
-    """One server with its own data, created on first use with the superuser `user`."""
+def process(
+    state: State,
+    name: str,
+    port: int,
+    user: str,
+    password: str,
+    listen: str = LOOPBACK,
+    settings: tuple[str, ...] = (),
+) -> Service:
+    """One server with its own data, created on first use with the superuser `user`. settings: NAME=VALUE, besides those
+    that every server here has."""
     folder, where = state.servers / name, home(state) / name
     if not folder.exists() and (where / "data").exists():
         # Root's data, whose state folder was removed by hand, and with it their password: aside, until `make clean`.
@@ -108,7 +117,7 @@ def process(state: State, name: str, port: int, user: str, password: str, listen
     if owner is not None and where.stat().st_uid != owner:
         _give(where, owner, *where.rglob("*"))
     argv = [str(_programs(state) / "postgres"), "-D", str(where / "data"), "-p", str(port)]
-    for setting in (f"listen_addresses={listen}", *SETTINGS):
+    for setting in (f"listen_addresses={listen}", *SETTINGS, *settings):
         argv += ["-c", setting]
     return Service(
         name,

@@ -40,6 +40,17 @@ NAME = re.compile(r"\b(?:[a-z]+(?:_[a-z]+)+|up|ClickHouse\w+)\b(?!\s*\()")
 OURS = "gameday_"
 """What gameday tells of itself is documented and tested beside it."""
 
+PLATFORMS = {path.parent.name: path for path in sorted(ROOT.glob("compose/*/alerts.yml"))}
+"""Platform -> its rules."""
+
+TESTS = {
+    f"{platform}/{name}": (test, path)
+    for platform, path in PLATFORMS.items()
+    for name, test in catalogue(path.with_name("gameday.toml")).items()
+}
+"""Each failure test of a platform's own, and its platform's rules."""
+
+each_platform = pytest.mark.parametrize("rules", PLATFORMS.values(), ids=PLATFORMS)
 needs_promtool = pytest.mark.skipif(not prometheus.get(print), reason="Debian's prometheus can't be had here")
 
 
@@ -48,43 +59,58 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_promtool
-def test_the_rules_page_in_time_and_not_for_what_heals_sooner() -> None:
+@each_platform
+def test_the_rules_page_in_time_and_not_for_what_heals_sooner(rules: Path) -> None:
     """As they stand, with production's times."""
-    done = promtool("test", "rules", RULES.with_name("alerts_test.yml"))
+    done = promtool("test", "rules", rules.with_name("alerts_test.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_promtool
-def test_every_rule_is_tested() -> None:
+@each_platform
+def test_every_rule_is_tested(rules: Path) -> None:
     """Also that it fires: an alert that is only expected to be silent is not."""
-    rules = set(re.findall(r"^\s*- alert: (\w+)", RULES.read_text(), re.MULTILINE))
-    fired = set(re.findall(r"- alertname: (\w+)\n", RULES.with_name("alerts_test.yml").read_text()))
-    assert rules
-    assert rules == fired
+    fired = set(re.findall(r"- alertname: (\w+)\n", rules.with_name("alerts_test.yml").read_text()))
+    assert named(rules)
+    assert named(rules) == fired
+
+
+@each_platform
+def test_every_rule_sends_to_a_runbook_that_there_is(rules: Path) -> None:
+    """Where it names one."""
+    told = re.findall(r"runbook: (\S+)", rules.read_text())
+    assert told
+    assert [path for path in told if not (ROOT / path).is_file()] == []
+
+
+def named(rules: Path) -> set[str]:
+    """The alerts of these rules."""
+    return set(re.findall(r"^\s*- alert: (\w+)", rules.read_text(), re.MULTILINE))
 
 
 @needs_promtool
-def test_the_quickened_rules_are_the_same_but_for_their_patience(tmp_path: Path) -> None:
+@each_platform
+def test_the_quickened_rules_are_the_same_but_for_their_patience(rules: Path, tmp_path: Path) -> None:
     """Prometheus takes them, and no `for` is left as it was."""
-    quick = prometheus.quickened(RULES.read_text(), ALERTS_QUICKENED)
+    quick = prometheus.quickened(rules.read_text(), ALERTS_QUICKENED)
     (tmp_path / "rules.yml").write_text(quick)
     done = promtool("check", "rules", tmp_path / "rules.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     waits = re.compile(r"for: \S+")
-    assert waits.sub("", quick) == waits.sub("", RULES.read_text())
+    assert waits.sub("", quick) == waits.sub("", rules.read_text())
     assert "for: 15000ms" in quick
     assert not re.search(r"for: \d+[mh]\b", quick)
 
 
-@pytest.mark.parametrize("name", list(catalogue()))
+@pytest.mark.parametrize("name", list(TESTS))
 def test_every_failure_test_names_an_alert_that_there_is(name: str) -> None:
     """With every set of parameters."""
-    function = definition(catalogue()[name])
-    rules = set(re.findall(r"^\s*- alert: (\w+)", RULES.read_text(), re.MULTILINE))
+    test, rules = TESTS[name]
+    function = definition(test)
     for params in function().nightly:
         alert = function(**params).alert
         assert isinstance(alert, FiresWithin | StaysSilent), params
-        assert alert.alert in rules
+        assert alert.alert in named(rules)
 
 
 @pytest.fixture(scope="module")

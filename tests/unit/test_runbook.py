@@ -176,7 +176,21 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 # ---- the runbooks of this repository -----------------------------------------------------------------------
 
-TESTS = catalogue()
+TESTS = {
+    f"{path.parent.name}/{name}": test
+    for path in sorted(ROOT.glob("compose/*/gameday.toml"))
+    if (path.parent / "processes.py").exists()
+    for name, test in catalogue(path).items()
+}
+"""Each platform's, as its runbook is called in runbooks/."""
+
+
+def text(name: str) -> str:
+    return page(name).read_text()
+
+
+def page(name: str) -> Path:
+    return ROOT / "runbooks" / f"{name}.md"
 
 
 def test_an_engineer_is_sent_to_the_folder_that_is_configured(tmp_path: Path) -> None:
@@ -208,10 +222,6 @@ def stack_with_runbooks(tmp_path: Path, folder: str | None = "ours") -> Stack:
     return Stack(loaded.model_copy(update={"channels": {}}), state, path)
 
 
-def text(name: str) -> str:
-    return (ROOT / RUNBOOKS / f"{name}.md").read_text()
-
-
 @pytest.mark.parametrize("name", list(TESTS))
 def test_a_runbook_has_all_that_the_person_on_call_looks_for(name: str) -> None:
     """Its sections in their order, and one place for the evidence."""
@@ -223,7 +233,7 @@ def test_a_runbook_has_all_that_the_person_on_call_looks_for(name: str) -> None:
 @pytest.mark.parametrize("name", list(TESTS))
 def test_every_variant_of_the_night_is_diagnosed_and_verified(name: str) -> None:
     """Each parameter set has blocks of both kinds; and no block is meant for none of them."""
-    blocks = read(ROOT / RUNBOOKS / f"{name}.md")
+    blocks = read(page(name))
     function = definition(TESTS[name])
     used: set[int] = set()
     for params in function().nightly:
@@ -236,14 +246,14 @@ def test_every_variant_of_the_night_is_diagnosed_and_verified(name: str) -> None
 @pytest.mark.parametrize("name", list(TESTS))
 def test_blocks_name_parameters_that_the_test_has(name: str) -> None:
     """With values that it takes; and what else they read is in gameday.toml."""
-    blocks = read(ROOT / RUNBOOKS / f"{name}.md")
+    blocks = read(page(name))
     for block in blocks:
         for parameter, values in (block.only or {}).items():
             for value in values:
                 parameters(TESTS[name], {parameter: value})
     params = {p.upper() for p in inspect.signature(definition(TESTS[name])).parameters}
     read_here = set().union(*(b.variables for b in blocks)) - params
-    assert read_here <= given_variables()
+    assert read_here <= given_variables(name.partition("/")[0])
 
 
 @pytest.mark.parametrize("name", list(TESTS))
@@ -253,16 +263,16 @@ def test_recovery_is_carried_out_only_where_a_plan_ends_what_it_holds(name: str)
     for params in function().nightly:
         plan = function(**params).plan
         at = moment(plan)
-        for block in read(ROOT / RUNBOOKS / f"{name}.md"):
+        for block in read(page(name)):
             if block.kind == RECOVERY and block.meant_for(bound(function, dict(params))):
                 assert at < len(plan)
                 assert isinstance(plan[at], Heal)
 
 
 def test_what_is_stopped_is_started_by_its_runbook() -> None:
-    """A component that was stopped stays so until somebody starts it: both tests that stop one are mended by hand."""
-    for name in ("feed_handler_crash", "object_store_outage"):
-        blocks = read(ROOT / RUNBOOKS / f"{name}.md")
+    """A component that was stopped stays so until somebody starts it: the tests that stop one are mended by hand."""
+    for name in ("trades/feed_handler_crash", "trades/object_store_outage", "cdc/consumer_lag"):
+        blocks = read(page(name))
         assert any(b.kind == RECOVERY and b.meant_for({"how": "stop"}) for b in blocks)
 
 
@@ -281,9 +291,9 @@ def bound(function: Any, params: dict[str, Any]) -> dict[str, Any]:
     return dict(given.arguments)
 
 
-def given_variables() -> set[str]:
-    """The names under [runbook.env] of the reference platform."""
-    path = ROOT / "compose" / "trades" / "gameday.toml"
+def given_variables(platform: str) -> set[str]:
+    """The names under its [runbook.env]."""
+    path = ROOT / "compose" / platform / "gameday.toml"
     names = set(re.findall(r"\$\{([A-Z0-9_]+)\}", path.read_text()))
     with pytest.MonkeyPatch.context() as patch:
         for name in names:

@@ -1,0 +1,134 @@
+"""What can be asked of the platform besides harm, as jobs: the fault `Ask` asks for one run, and its proof is what the
+platform shows of it. None of them is scheduled, and none can be withdrawn once it is asked for.
+
+Both remember their key where the platform does: in a row of Debezium's signal table, written before anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+
+from gameday.errors import DriverError
+from gameday.model import Hindrance, JobRun
+from gameday.stack.config import Http, Postgres
+from gameday.system.http import Unanswered, ask
+
+__all__ = ["Snapshot", "TaskRestart"]
+
+ASK_WITHIN_S = 10.0
+CONNECT_WITHIN_S = 5
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """dsn: of the source, as somebody who may write signals."""
+
+    dsn: Postgres
+
+    def withdraw(self, key: str) -> None:
+        """Nothing waits: what is asked for begins at once."""
+
+    def runs(self, since_us: int) -> Sequence[JobRun]:
+        """None is scheduled."""
+        return ()
+
+    def interval_s(self) -> float | None:
+        """It has no schedule."""
+        return None
+
+    def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
+        """A source that does not answer."""
+        try:
+            self._sql("SELECT 1 FROM debezium_signal LIMIT 1")
+        except DriverError as e:
+            return (Hindrance(f"{e}. Remedy: gameday status", passes=True),)
+        return ()
+
+    def _signal(self, key: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Write the signal. One of this key that is there stays the only one."""
+        text = "INSERT INTO debezium_signal VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        self._sql(text, key, kind, json.dumps(data))
+
+    def _sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows. Raises DriverError when the source does not answer, or refuses."""
+        try:
+            with psycopg.connect(self.dsn, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as connection:
+                cursor = connection.execute(text.encode(), values)
+                return cursor.fetchall() if cursor.description else []
+        except psycopg.Error as e:
+            raise DriverError(f"the source: {e}", definite=False) from e
+
+
+@dataclass(frozen=True)
+class Snapshot(_Asked):
+    """An incremental snapshot: each row of the tables is sent again while changes go on. tables: schema.name of
+    each."""
+
+    tables: tuple[str, ...]
+
+    def trigger(self, key: str, env: Mapping[str, str]) -> str:
+        """Ask Debezium for it. The run has no environment: env is not for it."""
+        self._signal(key, "execute-snapshot", {"data-collections": list(self.tables), "type": "incremental"})
+        return key
+
+    def find(self, key: str) -> JobRun | None:
+        """It has run once a window was closed for each table: Debezium writes each into the signal table itself."""
+        rows = self._sql(
+            "SELECT (SELECT count(*) FROM debezium_signal w WHERE w.type = 'snapshot-window-close' AND "
+            "w.xmin::text::bigint > s.xmin::text::bigint), (extract(epoch FROM now()) * 1e6)::bigint "
+            "FROM debezium_signal s WHERE s.id = %s",
+            key,
+        )
+        if not rows:
+            return None
+        closed, now_us = rows[0]
+        done = closed >= len(self.tables)
+        at_us = int(now_us) if done else None
+        return JobRun(key, f"snapshot ({closed} windows)", "Completed" if done else "Running", at_us, at_us)
+
+
+@dataclass(frozen=True)
+class TaskRestart(_Asked):
+    """A restart of a connector's tasks, by Connect's REST, which answers before anything has happened. slot: the
+    connector's: another process of the source that reads it is another task."""
+
+    url: Http
+    connector: str
+    slot: str
+
+    def trigger(self, key: str, env: Mapping[str, str]) -> str:
+        """Note who reads the slot now, then ask Connect. The run has no environment: env is not for it."""
+        rows = self._sql("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", self.slot)
+        if not rows or rows[0][0] is None:
+            raise DriverError(f"nobody reads slot {self.slot}, so no task can be restarted", definite=True)
+        self._signal(key, "log", {"message": f"its task is restarted by hand; {rows[0][0]}"})
+        where = f"{self.url}/connectors/{self.connector}/restart?includeTasks=true"
+        try:
+            answer = ask("POST", where, ASK_WITHIN_S, body=b"")
+        except Unanswered as e:
+            raise DriverError(f"POST {where}: {e}", definite=not e.sent) from e
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT):
+            raise DriverError(f"POST {where} answered {answer.status}: {answer.body[:200]!r}", definite=True)
+        return key
+
+    def find(self, key: str) -> JobRun | None:
+        """It has run once another process reads the slot."""
+        rows = self._sql(
+            "SELECT split_part(data::json ->> 'message', '; ', 2), a.pid::text, "
+            "(extract(epoch FROM a.backend_start) * 1e6)::bigint FROM debezium_signal "
+            "LEFT JOIN pg_replication_slots ON slot_name = %s LEFT JOIN pg_stat_activity a ON a.pid = active_pid "
+            "WHERE id = %s",
+            *(self.slot, key),
+        )
+        if not rows:
+            return None
+        before, now, at_us = rows[0]
+        if now is None or now == before:
+            return JobRun(key, "restart", "Pending", None, None)
+        return JobRun(key, f"restart ({before} gave way to {now})", "Completed", int(at_us), int(at_us))
