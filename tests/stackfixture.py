@@ -10,16 +10,16 @@ from compose.servers import alertmanager, postgres, prometheus
 from compose.up import clean, down, up
 from gameday.errors import GamedayError
 from gameday.stack.reading import read_env
-from gameday.state import State
+from gameday.state import PLATFORM, State
 from gameday.undo import lease
 
 __all__ = ["drawn"]
 
 
-def drawn(state: State) -> dict[str, str]:
+def drawn(state: State, platform: str = PLATFORM) -> dict[str, str]:
     """A stack.env as `up` draws it, by an `up` that is refused right afterwards."""
     with pytest.raises(GamedayError, match="no process nobody"):
-        up(state, print, replace={"nobody": ["/bin/true"]})
+        up(state, print, {"nobody": ["/bin/true"]}, platform)
     return read_env(state.env)
 
 

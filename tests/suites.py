@@ -75,7 +75,7 @@ SUITES: Mapping[str, Suite] = {
     ),
     "cdc": Suite(
         "the platform of change data capture; after a change of pipelines/cdc, states or the ledger of changes",
-        ("contract",),
+        ("contract", "e2e"),
     ),
     "variants": Suite("every failure test's other parameter sets; after a change of flows or faults", ("e2e",)),
     "offload": Suite(

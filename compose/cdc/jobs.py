@@ -1,14 +1,16 @@
 """What can be asked of the platform besides harm, as jobs: the fault `Ask` asks for one run, and its proof is what the
 platform shows of it. None of them is scheduled, and none can be withdrawn once it is asked for.
 
-Both remember their key where the platform does: in a row of Debezium's signal table, written before anything else.
+What was asked for under a key is remembered by the platform: on the workload's tape, or in a row of Debezium's signal
+table that is written before anything else.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -19,20 +21,17 @@ from gameday.model import Hindrance, JobRun
 from gameday.stack.config import Http, Postgres
 from gameday.system.http import Unanswered, ask
 
-__all__ = ["Snapshot", "TaskRestart"]
+__all__ = ["Order", "Snapshot", "TaskRestart"]
 
 ASK_WITHIN_S = 10.0
 CONNECT_WITHIN_S = 5
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """dsn: of the source, as somebody who may write signals."""
-
-    dsn: Postgres
+class _Unscheduled:
+    """What nobody plans ahead, and what begins as soon as it is asked for."""
 
     def withdraw(self, key: str) -> None:
-        """Nothing waits: what is asked for begins at once."""
+        """Nothing waits that could be withdrawn."""
 
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """None is scheduled."""
@@ -41,6 +40,60 @@ class _Asked:
     def interval_s(self) -> float | None:
         """It has no schedule."""
         return None
+
+
+@dataclass(frozen=True)
+class Order(_Unscheduled):
+    """A segment of the workload's tape. url: the workload's. path, body: what is asked for, such as /burst and
+    { rows = 1000 }."""
+
+    url: Http
+    path: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    def trigger(self, key: str, env: Mapping[str, str]) -> str:
+        """Ask for it; the workload does it once for each key. The run has no environment: env is not for it."""
+        self._asked("POST", self.path, {**self.body, "key": key})
+        return key
+
+    def find(self, key: str) -> JobRun | None:
+        """It has run once the source has committed it."""
+        told = self._asked("GET", f"/asked/{key}")
+        if told is None:
+            return None
+        at_us = time.time_ns() // 1000 if told["done"] else None
+        return JobRun(key, self.path.strip("/"), "Completed" if told["done"] else "Running", at_us, at_us)
+
+    def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
+        """A workload that does not answer, or has trouble with the source."""
+        try:
+            self._asked("GET", "/healthz")
+        except DriverError as e:
+            return (Hindrance(f"{e}. Remedy: gameday status", passes=True),)
+        return ()
+
+    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """The answer; None: there is no such thing. Raises DriverError for any other but 200."""
+        data = b"" if body is None else json.dumps(body).encode()
+        try:
+            kind = {"Content-Type": "application/json"}
+            answer = ask(method, f"{self.url}{path}", ASK_WITHIN_S, body=data, headers=kind)
+        except Unanswered as e:
+            raise DriverError(f"{method} {self.url}{path}: {e}", definite=not e.sent) from e
+        if answer.status == HTTPStatus.NOT_FOUND and method == "GET":
+            return None
+        if answer.status != HTTPStatus.OK:
+            why = f"{method} {self.url}{path} answered {answer.status}: {answer.body[:200].decode()!r}"
+            raise DriverError(why, definite=True)
+        told: dict[str, Any] = json.loads(answer.body)
+        return told
+
+
+@dataclass(frozen=True)
+class _BySignal(_Unscheduled):
+    """dsn: of the source, as somebody who may write signals."""
+
+    dsn: Postgres
 
     def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
         """A source that does not answer."""
@@ -66,7 +119,7 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class Snapshot(_Asked):
+class Snapshot(_BySignal):
     """An incremental snapshot: each row of the tables is sent again while changes go on. tables: schema.name of
     each."""
 
@@ -94,7 +147,7 @@ class Snapshot(_Asked):
 
 
 @dataclass(frozen=True)
-class TaskRestart(_Asked):
+class TaskRestart(_BySignal):
     """A restart of a connector's tasks, by Connect's REST, which answers before anything has happened. slot: the
     connector's: another process of the source that reads it is another task."""
 

@@ -7,7 +7,8 @@ exist. One whose COMMIT got no answer is looked up in the row that it wrote itse
 twice.
 
 GET /tape is all that a ledger needs. POST /burst {"shard", "rows", "age_s"}, /schema {"kind"}, /poison {"kind"} write a
-segment of the tape and answer with it; POST /hold {"s"} begins no transaction for so long, at most HOLD_MAX_S.
+segment of the tape and answer with it; with a "key" only once, and GET /asked/KEY tells whether it is carried out.
+POST /hold {"s"} begins no transaction for so long, at most HOLD_MAX_S.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ AFTER_COMMIT = point(
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+Add = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class LostTransactionsError(Exception):
@@ -106,7 +108,8 @@ class Workload:
         app.add_routes([web.get("/healthz", self._healthz), web.get("/tape", self._tape_json)])
         app.add_routes([web.get("/metrics", self._metrics), web.post("/hold", _told(self._hold))])
         for path, add in (("/burst", self._burst), ("/schema", self._schema), ("/poison", self._poison)):
-            app.add_routes([web.post(path, _told(add))])
+            app.add_routes([web.post(path, _told(self._once(add)))])
+        app.add_routes([web.get("/asked/{key}", self._asked)])
         app.cleanup_ctx.append(self._loops)
         return app
 
@@ -300,13 +303,43 @@ class Workload:
         self._hold_until_s = time.monotonic() + seconds
         return {"held_s": seconds}
 
+    def _once(self, add: Add) -> Add:
+        """What was asked for under a key is not asked for again."""
+
+        async def answer(given: dict[str, Any]) -> dict[str, Any]:
+            key = given.get("key")
+            return (None if key is None else self._under(key)[0]) or await add(given)
+
+        return answer
+
+    def _under(self, key: str) -> tuple[dict[str, Any] | None, bool]:
+        """The segment that was asked for under this key, and whether it is carried out."""
+        done = self._tape["done"]
+        for place, one in enumerate(self._tape["poison"], 1):
+            if one.get("key") == key:
+                return one, done[POISON] >= place
+        for one in self._tape["bursts"]:
+            if one.get("key") == key:
+                return one, done[one["shard"]] >= one["j"]
+        for one in self._tape["versions"]:
+            if one.get("key") == key:
+                return one, all(done[shard] >= j for shard, j in one["j"].items())
+        return None, False
+
+    async def _asked(self, request: web.Request) -> web.Response:
+        segment, done = self._under(request.match_info["key"])
+        if segment is None:
+            return web.json_response({"error": "nothing was asked for under this key"}, status=404)
+        return web.json_response({**segment, "done": done})
+
     async def _burst(self, given: dict[str, Any]) -> dict[str, Any]:
         shard, rows = str(given.get("shard", SHARDS[0])), int(_number(given, "rows", 1, BURST_ROWS_MAX))
         if shard not in SHARDS:
             raise ValueError(f"shard is {shard!r}. Remedy: one of {', '.join(SHARDS)}")
         age_us = int(_number(given, "age_s", 0, 10 * 365 * 86_400) * 1e6)
         return await self._add(
-            "bursts", lambda: {"shard": shard, "j": self._begun(shard) + 1, "rows": rows, "age_us": age_us}
+            *("bursts", given),
+            lambda: {"shard": shard, "j": self._begun(shard) + 1, "rows": rows, "age_us": age_us},
         )
 
     async def _schema(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -319,19 +352,20 @@ class Workload:
                 f"{'drop first' if now else 'add first'}"
             )
         return await self._add(
-            "versions", lambda: {"kind": kind, "j": {shard: self._begun(shard) + 1 for shard in SHARDS}}
+            *("versions", given),
+            lambda: {"kind": kind, "j": {shard: self._begun(shard) + 1 for shard in SHARDS}},
         )
 
     async def _poison(self, given: dict[str, Any]) -> dict[str, Any]:
         kind = _kind(given, KINDS)
-        added = await self._add("poison", lambda: {"kind": kind, "at_us": _now_us()})
+        added = await self._add("poison", given, lambda: {"kind": kind, "at_us": _now_us()})
         return {**added, "id": tapes.POISON_ID + self._tape["poison"].index(added)}
 
-    async def _add(self, name: str, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    async def _add(self, name: str, given: dict[str, Any], made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Another segment, on the disk before anything of it begins."""
         async with self._writing:
             known = self._tape[name]
-            segment = made()
+            segment = made() | ({"key": str(given["key"])} if "key" in given else {})
             self._tape[name] = [*known, segment]
             try:
                 await asyncio.to_thread(self._kept.save)
@@ -399,7 +433,7 @@ def _written(row: Row) -> dict[str, Any]:
     return made
 
 
-def _told(add: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> Handler:
+def _told(add: Add) -> Handler:
     """What a segment's handler answers: 400 says what is wrong with the question, 503 that the disk refuses."""
 
     async def handle(request: web.Request) -> web.Response:

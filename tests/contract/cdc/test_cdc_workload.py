@@ -130,6 +130,17 @@ def test_a_burst_and_its_end_are_on_the_tape_before_they_happen(source: str, wor
     assert len(held(source, "orders")) > 1000
 
 
+def test_what_is_asked_for_under_a_key_is_done_once(workload: Process) -> None:
+    """However often it is asked for; whether it is carried out is told, and that nothing was asked for."""
+    until_done(workload, "1", 1)
+    assert workload.ask("/asked/k1")[0] == 404
+    first = workload.ask("/burst", {"shard": "1", "rows": 10, "key": "k1"})
+    assert first[0] == 200
+    assert workload.ask("/burst", {"shard": "1", "rows": 10, "key": "k1"}) == first
+    until(lambda: workload.ask("/asked/k1")[1]["done"], WAIT_S, 0.1, "it to be carried out")
+    assert workload.ask("/tape")[1]["bursts"] == [first[1]]
+
+
 def test_the_shape_changes_for_both_shards_at_once(source: str, workload: Process) -> None:
     """Whatever was under way; each row has the column that its last change's shape had."""
     until_done(workload, "1", 15)
