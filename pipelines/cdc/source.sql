@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS items (
     at timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS items_by_order ON items (order_id);
+-- How far each shard is, is asked many times a second.
+CREATE INDEX IF NOT EXISTS customers_by_change ON customers (shard, change);
+CREATE INDEX IF NOT EXISTS orders_by_change ON orders (shard, change);
+CREATE INDEX IF NOT EXISTS items_by_change ON items (shard, change);
 -- What a message tells of a row before its change: all of it, or what identifies the change. Then a large note that an
 -- update leaves as it is arrives as a placeholder.
 ALTER TABLE customers REPLICA IDENTITY FULL;
