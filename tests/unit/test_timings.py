@@ -208,7 +208,9 @@ def test_a_ledger_that_is_seldom_asked_hides_no_delay() -> None:
     seldom = {name: found[::13] if name.startswith("head/log/") else found for name, found in samples.items()}
     assert 3.8 <= normal_of(seldom).delay_p99_s <= 5.0
     with pytest.raises(GamedayError, match="log was not sampled often enough"):
-        normal_of({name: found[-2::] if name.startswith("head/log/") else found[:-20] for name, found in samples.items()})
+        normal_of(
+            {name: found[-2:] if name.startswith("head/log/") else found[:-20] for name, found in samples.items()}
+        )
 
 
 def test_a_batch_is_counted_once() -> None:
@@ -650,7 +652,9 @@ def test_where_nothing_was_bad_nothing_is_waited_for() -> None:
 
 @given(st.floats(0, 3), st.floats(0, 3), st.floats(5, 10), st.floats(0, 4), st.floats(5.5, 19))
 @settings(max_examples=100, deadline=None)
-def test_what_is_settled_stays_as_it_is(down_s: float, more_s: float, gap_at_s: float, gap_s: float, at_s: float) -> None:
+def test_what_is_settled_stays_as_it_is(
+    down_s: float, more_s: float, gap_at_s: float, gap_s: float, at_s: float
+) -> None:
     """However the outage and a gap in the samples lie: the measures are those of all samples."""
     evidence = story(down=(5.02, 5.02 + down_s), frozen=(5, 5.02 + down_s + more_s))
     gap = {
