@@ -5,21 +5,23 @@ Nothing of the platform is changed. A server that doesn't answer, or refuses, is
 
 from __future__ import annotations
 
+import importlib
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gameday.errors import ConfigError, GamedayError, NotUp
 from gameday.model import Json
 from gameday.stack.init.canary import canary
-from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Rules, Seen, Store
+from gameday.stack.init.seen import Broker, Connectors, Container, Engine, ObjectStore, Rules, Seen, Store
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, kind_of, written
 from gameday.stack.live import Stack
 from gameday.stack.reading import parse
+from gameday.stack.registry import EXTRAS
 from gameday.state import State
 from gameday.system import address
 from gameday.system.asking import answer
@@ -35,7 +37,14 @@ PREFECT_PATIENCE_S = 3.0
 
 ENGINE = "unix:///var/run/docker.sock"
 PREFECT = "http://127.0.0.1:4200/api"
-PORTS = {"broker": (9092, 9094, 19092, 29092), "clickhouse": (8123,), "connect": (8083,), "prometheus": (9090,)}
+PORTS = {
+    "broker": (9092, 9094, 19092, 29092),
+    "clickhouse": (8123,),
+    "connect": (8083,),
+    "prometheus": (9090,),
+    "nats": (4222,),
+    "redis": (6379,),
+}
 """Where each kind of server listens, as its image has it."""
 
 
@@ -51,6 +60,9 @@ class Asked:
     connect: str = ""
     prometheus: str = ""
     prefect: str = ""
+    nats: str = ""
+    redis: str = ""
+    s3: str = ""
 
     def check(self) -> None:
         """Raises ConfigError for what is no address."""
@@ -61,6 +73,9 @@ class Asked:
             ("--connect", self.connect, address.http),
             ("--prometheus", self.prometheus, address.http),
             ("--prefect", self.prefect, address.http),
+            ("--nats", self.nats, address.nats),
+            ("--redis", self.redis, address.redis),
+            ("--s3", self.s3, address.http),
         ):
             try:
                 if value:
@@ -115,6 +130,16 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         queues = [queue for store in stores for queue in store.queues]
         first = [name for queue in queues for name in (queue.group, *queue.topics)]
         broker = with_troubles(ask(f"Kafka at {brokers}", lambda: kafka(brokers, asked.client, first)))
+    others: list[Broker] = []
+    if url := asked.nats or at.get("nats", ""):
+        log = with_troubles(ask(f"NATS at {address.hidden(url)}", lambda: _inventory("nats").jetstream(url)))
+        others += [log] if log else []
+    if url := asked.redis or at.get("redis", ""):
+        log = with_troubles(ask(f"Redis at {address.hidden(url)}", lambda: _inventory("redis_streams").redis(url)))
+        others += [log] if log else []
+    objects: ObjectStore | None = None
+    if url := asked.s3:
+        objects = with_troubles(ask(f"S3 at {address.hidden(url)}", lambda: _inventory("s3").s3(url)))
     connectors: Connectors | None = None
     if rest := asked.connect or at.get("connect", ""):
         from tasks.inventory.connect import connect
@@ -132,6 +157,8 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         broker=broker,
         stores=stores,
         connect=connectors,
+        others=others,
+        objects=objects,
         alerts=alerts,
         prefect_url=api,
         prefect_given=bool(asked.prefect),
@@ -144,11 +171,11 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
 def text_of(seen: Seen, own: bool = False) -> Written:
     """The file. own: with the canary's stream, and none of the platform's. Raises NotUp where nothing was seen that it
     could be about."""
-    if seen.engine is None and seen.broker is None and not seen.stores:
+    if seen.engine is None and not seen.logs and not seen.stores and seen.objects is None:
         why = f": {'; '.join(seen.troubles)}" if seen.troubles else ""
         raise NotUp(
-            f"nothing was found to write about{why}. Remedy: --project, --kafka, --clickhouse or --postgres says where "
-            "the platform is"
+            f"nothing was found to write about{why}. Remedy: --project, --kafka, --nats, --redis, --s3, --clickhouse "
+            "or --postgres says where the platform is"
         )
     streams, aside = guessed(seen)
     if not own:
@@ -186,7 +213,11 @@ def found_at(engine: Engine) -> Mapping[str, str]:
         kind = kind_of(one)
         if kind in PORTS and one.runs and (place := _reached(one, kind)):
             found.setdefault(kind, []).append(place)
-    return {kind: ",".join(places) if kind == "broker" else f"http://{places[0]}" for kind, places in found.items()}
+    schemes = {"nats": "nats", "redis": "redis"}
+    return {
+        kind: ",".join(places) if kind == "broker" else f"{schemes.get(kind, 'http')}://{places[0]}"
+        for kind, places in found.items()
+    }
 
 
 def _reached(one: Container, kind: str) -> str:
@@ -200,6 +231,15 @@ def _reached(one: Container, kind: str) -> str:
         return published[0]
     inside = next((ip for ip in one.networks.values() if ip), "")
     return next((f"{inside}:{port}" for port in ports if inside and port in one.exposed), "")
+
+
+def _inventory(name: str) -> Any:
+    """What looks at one technology. Raises GamedayError where the package of its client is missing."""
+    try:
+        return importlib.import_module(f"tasks.inventory.{name}")
+    except ModuleNotFoundError as e:
+        missing = (e.name or "").partition(".")[0]
+        raise GamedayError(f"it needs the package {missing!r}. Remedy: pip install 'gameday[{EXTRAS[missing]}]'") from e
 
 
 def _api(url: str) -> str:

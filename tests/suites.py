@@ -87,7 +87,7 @@ SUITES: Mapping[str, Suite] = {
         ("contract",),
     ),
     "brokers": Suite(
-        "logins and TLS of NATS and Redis, each defect of a log; after a change of drivers/_log, nats, redis_streams",
+        "NATS and Redis: logins, TLS, each defect of a log; S3 in init; after a change of these or of drivers/_log",
         ("contract",),
     ),
     "docker": Suite("the same in containers, on an engine of its own; as root", ("docker",), _engine),

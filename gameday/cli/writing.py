@@ -25,6 +25,11 @@ def init(
     clickhouse: Annotated[str, typer.Option(metavar="URL", help="http://user:password@host:8123")] = "",
     postgres: Annotated[str, typer.Option(metavar="DSN", help="postgresql://user:password@host:5432/database")] = "",
     connect: Annotated[str, typer.Option(metavar="URL", help="Kafka Connect's REST: http://host:8083")] = "",
+    nats: Annotated[str, typer.Option(metavar="URL", help="JetStream: nats://user:password@host:4222")] = "",
+    redis: Annotated[
+        str, typer.Option(metavar="URL", help="Streams of Redis or Valkey: redis://:password@host:6379")
+    ] = "",
+    s3: Annotated[str, typer.Option(metavar="URL", help="An object store: http://key:secret@host:9000")] = "",
     prometheus: Annotated[str, typer.Option(metavar="URL", help="http://host:9090")] = "",
     prefect: Annotated[str, typer.Option(metavar="URL", help="gameday's own Prefect server.")] = "",
     canary: Annotated[
@@ -39,7 +44,7 @@ def init(
 
     path = Path(os.environ.get("GAMEDAY_CONFIG") or "gameday.toml").resolve()
     client = dict(map(split, kafka_client or ()))
-    asked = Asked(project, kafka, client, clickhouse, postgres, connect, prometheus, prefect)
+    asked = Asked(project, kafka, client, clickhouse, postgres, connect, prometheus, prefect, nats, redis, s3)
     asked.check()
     if path.exists():
         if not sys.stdin.isatty():

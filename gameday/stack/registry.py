@@ -32,6 +32,7 @@ from gameday.stack.reading import shown
 from gameday.system.tls import KEYS, Tls
 
 __all__ = [
+    "EXTRAS",
     "build",
     "driver_class",
     "fault_from",

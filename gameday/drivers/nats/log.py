@@ -18,7 +18,7 @@ from gameday.drivers.nats.probes import first_since, since_1970_s
 from gameday.drivers.nats.session import Asks, Session
 from gameday.stack.config import Nats
 
-__all__ = ["Hop"]
+__all__ = ["Hop", "raw"]
 
 AT_ONCE = 500
 """Questions that are under way together."""
@@ -84,7 +84,7 @@ class Hop(Asks, UrlHop):
                         found = await asyncio.wait_for(asked, READ_WITHIN_S)
                     except TimeoutError:
                         raise ValueError(f"{topic} gives nothing beyond {first} of {stop}: timed out") from None
-                    messages = [_raw((topic, partition), one) for one in found if one is not None]
+                    messages = [raw((topic, partition), one) for one in found if one is not None]
                     if messages:
                         reading[topic, partition].append(parse(messages))
 
@@ -95,7 +95,7 @@ class Hop(Asks, UrlHop):
         return self._server.ask(question, within_s, f"streams {', '.join(self.topics)}")
 
 
-def _raw(slot: Slot, found: Mapping[str, Any]) -> Raw:
+def raw(slot: Slot, found: Mapping[str, Any]) -> Raw:
     """A message as JetStream's API tells it."""
     headers = _headers(base64.b64decode(found.get("hdrs", "")))
     deletes = any(name == "KV-Operation" and value.decode() in DELETES for name, value in headers)

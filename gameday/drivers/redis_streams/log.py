@@ -17,7 +17,7 @@ from gameday.drivers._log import READ_RECORDS_S_MIN, READ_WITHIN_S, Raw, Slot, S
 from gameday.drivers.redis_streams.session import ADDED_BITS, NONE, Server, Talk, after, id_of, place_of
 from gameday.stack.config import Redis
 
-__all__ = ["Hop"]
+__all__ = ["Hop", "raw"]
 
 BATCH_ENTRIES = 2_000
 """What stays in the processor's cache while it is made into columns."""
@@ -95,19 +95,13 @@ class Hop(UrlHop):
                 while start < stop:
                     found = talk("XRANGE", topic, id_of(start), id_of(stop - 1), "COUNT", BATCH_ENTRIES)
                     if found:
-                        reading[topic, partition].append(parse([self._raw((topic, partition), *one) for one in found]))
+                        reading[topic, partition].append(
+                            parse([raw((topic, partition), self.field, *one) for one in found])
+                        )
                     start = place_of(found[-1][0]) + 1 if len(found) == BATCH_ENTRIES else stop
 
         self._ask(read, READ_WITHIN_S + self._count(wanted) / READ_RECORDS_S_MIN)
         return reading
-
-    def _raw(self, slot: Slot, entry: bytes, fields: Sequence[bytes]) -> Raw:
-        place = place_of(entry)
-        held = dict(zip(fields[::2], fields[1::2], strict=True))
-        stamp_ms = place >> ADDED_BITS
-        value = held.pop(self.field.encode(), b"") if self.field else _object(held)
-        headers = [(name.decode(errors="replace"), text) for name, text in held.items()] if self.field else []
-        return Raw((slot, place), stamp_ms if stamp_ms >= CLOCK_MS_MIN else None, value, None, headers)
 
     def _span(self, topic: str, told: Mapping[str, Any]) -> Span:
         """That the first entry is the first that there ever was, is known while none is gone, and later as long as it
@@ -122,6 +116,16 @@ class Hop(UrlHop):
 
     def _ask(self, question: Callable[[Talk], T], within_s: float) -> T:
         return Server(self.url, self.tls).ask(question, within_s, f"streams {', '.join(self.topics)}")
+
+
+def raw(slot: Slot, field: str, entry: bytes, fields: Sequence[bytes]) -> Raw:
+    """An entry as a message. field: see Hop."""
+    place = place_of(entry)
+    held = dict(zip(fields[::2], fields[1::2], strict=True))
+    stamp_ms = place >> ADDED_BITS
+    value = held.pop(field.encode(), b"") if field else _object(held)
+    headers = [(name.decode(errors="replace"), text) for name, text in held.items()] if field else []
+    return Raw((slot, place), stamp_ms if stamp_ms >= CLOCK_MS_MIN else None, value, None, headers)
 
 
 def _object(held: Mapping[bytes, bytes]) -> bytes:

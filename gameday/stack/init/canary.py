@@ -45,7 +45,7 @@ class Written:
 def canary(seen: Seen, stream: Guessed) -> Written | str:
     """Such a record of the stream's first topic; or why there is none."""
     name = next(iter(stream.parts))
-    topic = next(topic for topic in seen.broker.topics if topic.name == name) if seen.broker else Topic(name)
+    topic = next((topic for log in seen.logs for topic in log.topics if topic.name == name), Topic(name))
     content = Content(topic)
     paths = {field: path.partition(" as ")[0] for field, path in stream.parts[name].items()}
     if not stream.tables:

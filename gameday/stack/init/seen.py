@@ -5,18 +5,20 @@ Values of rows are texts, NULL is None; a time is its microseconds since 1970.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gameday.records.paths import Message
 
 __all__ = [
     "Broker",
+    "Bucket",
     "Connector",
     "Connectors",
     "Container",
     "Engine",
     "Group",
+    "ObjectStore",
     "Queue",
     "Rule",
     "Rules",
@@ -55,8 +57,9 @@ class Engine:
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. held: messages between its first and its last offset. messages: the newest ones that were read, in
-    the order of each partition. retention_ms: None where it is not known, -1 for ever."""
+    """One topic, or a stream. held: messages between its first and its last offset. messages: the newest ones that were
+    read, in the order of each partition. retention_ms: None where it is not known, -1 for ever. field: of an entry of
+    Redis' that is its message; "": all of them are. subject: of JetStream's newest message."""
 
     name: str
     partitions: int = 1
@@ -64,6 +67,8 @@ class Topic:
     cleanup: str = ""
     retention_ms: int | None = None
     messages: Sequence[Message] = ()
+    field: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Broker:
-    """client: librdkafka's settings by which it is reached. unread: topics whose messages weren't read, for there are
-    more than are looked into. groups_asked, groups_known: of how many groups the places were asked for."""
+    """What keeps logs. driver: of its hops. client: librdkafka's settings by which it is reached. unread: topics
+    whose messages weren't read, for there are more than are looked into. groups_asked, groups_known: of how many
+    groups the places were asked for."""
 
     address: str
     topics: Sequence[Topic]
@@ -86,6 +92,7 @@ class Broker:
     unread: int = 0
     groups_asked: int = 0
     groups_known: int = 0
+    driver: str = "kafka"
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,26 @@ class Connectors:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """objects: those that were listed; whole: whether that is all. tables: places of Iceberg tables among them."""
+
+    name: str
+    objects: int
+    whole: bool
+    tables: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """A store that speaks S3. answers: the status of an answer to who doesn't say who he is."""
+
+    url: str
+    answers: int
+    buckets: Sequence[Bucket]
+    unread: int = 0
+
+
+@dataclass(frozen=True)
 class Rule:
     """An alerting rule."""
 
@@ -185,17 +212,30 @@ class Rules:
 
 @dataclass(frozen=True)
 class Seen:
-    """All of it. troubles: what could not be looked at, one sentence each. prefect_url: gameday's own server; given:
-    whether somebody said so; answers: whether it does; asks: whether it wants to know who one is."""
+    """All of it. others: what keeps logs besides the broker: NATS, Redis. troubles: what could not be looked at,
+    one sentence each. prefect_url: gameday's own server; given: whether somebody said so; answers: whether it does;
+    asks: whether it wants to know who one is."""
 
     name: str
     engine: Engine | None = None
     broker: Broker | None = None
     stores: Sequence[Store] = ()
     connect: Connectors | None = None
+    others: Sequence[Broker] = ()
+    objects: ObjectStore | None = None
     alerts: Rules | None = None
     prefect_url: str = ""
     prefect_given: bool = False
     prefect_answers: bool = False
     prefect_asks: bool = False
     troubles: Sequence[str] = ()
+
+    @property
+    def logs(self) -> Sequence[Broker]:
+        """All that keep logs."""
+        return [*([self.broker] if self.broker is not None else []), *self.others]
+
+    def log_of(self, topics: Iterable[str]) -> Broker | None:
+        """Who keeps these topics."""
+        wanted = set(topics)
+        return next((log for log in self.logs if wanted & {topic.name for topic in log.topics}), None)

@@ -50,7 +50,7 @@ class Guessed:
 
 def guessed(seen: Seen) -> tuple[list[Guessed], list[str]]:
     """The streams, those with the most records first; and what was seen and is in none, one sentence each."""
-    topics = seen.broker.topics if seen.broker else ()
+    topics = [topic for log in seen.logs for topic in log.topics]
     contents = {topic.name: Content(topic) for topic in topics}
     readable = {name: one for name, one in contents.items() if one.messages}
     aside = [

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gameday.stack.init import canary
+from gameday.stack.init import canary, logs
 from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Group, Queue, Seen, Table
 from gameday.stack.init.streams import Guessed, Held
 from gameday.system import address
@@ -50,6 +50,8 @@ KINDS = (
     ("clickhouse", "clickhouse"),
     ("postgres|timescale", "postgres"),
     ("minio|seaweed", "s3"),
+    ("^nats", "nats"),
+    ("redis|valkey", "redis"),
     ("^prometheus", "prometheus"),
 )
 """Words of an image's name -> what it is. The failure tests know a broker, a clickhouse and an s3 by these names."""
@@ -162,7 +164,7 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
     _cursors(page, seen, [topic for one in named for topic in one.stream.parts])
     if seen.alerts is not None:
         _alerts(page, seen, roles)
-    aside = [*aside, *_unread(seen)]
+    aside = [*aside, *_unread(seen), *(logs.aside(seen.objects) if seen.objects is not None else ())]
     if aside:
         page.rule("seen, and in no stream")
         for line in aside[:ASIDE_MAX]:
@@ -176,6 +178,9 @@ def _unread(seen: Seen) -> Iterator[str]:
     """What there was too much of."""
     if seen.broker is not None and seen.broker.unread:
         yield f"{seen.broker.unread} more topics hold messages, and were not looked into"
+    for log in seen.others:
+        if log.unread:
+            yield f"{log.unread} more streams of {log.driver} hold messages, and were not looked into"
     for store in seen.stores:
         if store.unread:
             yield f"{store.unread} more tables of {store.driver} hold rows, and were not looked into"
@@ -248,17 +253,22 @@ def _no_stream(page: _Page, roles: Mapping[str, str]) -> None:
 
 
 def _canary(page: _Page, seen: Seen, own: canary.Written) -> None:
-    assert seen.broker is not None  # who has a topic has a broker
+    log = seen.log_of([own.topic])
+    assert log is not None  # who has a topic has a broker
     page.table("canary", "Records of gameday's own, written while a test lasts: docs/canary.md.")
     page.ask(
         f"may gameday write such records into {own.topic}, four a second? It is one of its messages, with what tells "
         f"records apart made anew, {own.mark[0]} as gameday's, and other free text left out. Each will be stored, "
         "counted and shipped like any other."
     )
+    if log.driver != "kafka":
+        logs.record(page, log, next(topic for topic in log.topics if topic.name == own.topic), own.text)
+        page.set("fields", own.fields)
+        return
     page.set("driver", "kafka")
-    page.set("brokers", seen.broker.address)
-    if seen.broker.client:
-        page.set("client", page.client(seen.broker))
+    page.set("brokers", log.address)
+    if log.client:
+        page.set("client", page.client(log))
     page.set("topic", own.topic)
     if own.key:
         page.set("key", own.key, "of the message")
@@ -282,7 +292,9 @@ def _stream(page: _Page, seen: Seen, one: _Named, roles: Mapping[str, str], own:
         page.set("time", *stream.time)
     page.set("hops", [*(["canary"] if own else []), *one.hops], "in order, the first is the reference")
     page.set("visible", one.hops[-1], "the last one: what users query?" if stream.tables else "")
-    kinds = ["broker", *(held.store.driver for held in stream.tables)] if "broker" in roles else []
+    log = seen.log_of(stream.parts)
+    keeper = logs.KINDS[log.driver] if log is not None else "broker"
+    kinds = [keeper, *(held.store.driver for held in stream.tables)] if keeper in roles else []
     steps = [name for kind in dict.fromkeys(kinds) for name in _all_of(kind, seen, roles)]
     page.set("path", steps or [next(iter(roles.values()))], "who writes to the log belongs in front")
     page.table(f"streams.{one.name}.fields", "What must arrive unchanged; leave out what may differ.")
@@ -294,16 +306,21 @@ def _stream(page: _Page, seen: Seen, one: _Named, roles: Mapping[str, str], own:
 
 
 def _hops(page: _Page, seen: Seen, one: _Named, own: canary.Written | None) -> None:
-    assert seen.broker is not None  # a stream begins with topics
+    broker = seen.log_of(one.stream.parts)
+    assert broker is not None  # a stream begins with topics
     log, *tables = one.hops
     page.table(f"hops.{log}")
-    page.set("driver", "kafka")
-    page.set("brokers", seen.broker.address, _own(seen, seen.broker.address))
-    if seen.broker.client:
-        page.set("client", page.client(seen.broker))
+    if broker.driver == "kafka":
+        page.set("driver", "kafka")
+        page.set("brokers", broker.address, _own(seen, broker.address))
+        if broker.client:
+            page.set("client", page.client(broker))
+    else:
+        logs.reached(page, broker, _own(seen, broker.address))
+        logs.kept(page, [topic for topic in broker.topics if topic.name in one.stream.parts])
     if own is not None:
         page.set("where", {own.mark[1]: f"{canary.PREFIX}*"}, "the canary's")
-    _log(page, log, seen.broker, one.stream)
+    _log(page, log, broker, one.stream)
     if not one.stream.tables:
         _no_sink(page, seen, tables[0])
         return
@@ -314,8 +331,11 @@ def _hops(page: _Page, seen: Seen, one: _Named, own: canary.Written | None) -> N
 
 def _no_hops(page: _Page, seen: Seen) -> None:
     page.table("hops.log")
-    page.set("driver", "kafka")
-    page.set("brokers", seen.broker.address if seen.broker else "127.0.0.1:9092")
+    if seen.broker is None and seen.others:
+        logs.reached(page, seen.others[0])
+    else:
+        page.set("driver", "kafka")
+        page.set("brokers", seen.broker.address if seen.broker else "127.0.0.1:9092")
     page.set("topics", ["none"])
     _no_sink(page, seen, "sink")
 
@@ -464,6 +484,10 @@ def _roles(seen: Seen) -> dict[str, str]:
                 found.setdefault(kind, found[one.name])
     if seen.broker is not None:
         found.setdefault("broker", "broker")
+    for log in seen.others:
+        found.setdefault(logs.KINDS[log.driver], logs.KINDS[log.driver])
+    if seen.objects is not None:
+        found.setdefault("s3", "s3")
     for store in seen.stores:
         found.setdefault(store.driver, store.driver)
     if seen.connect is not None:
@@ -561,6 +585,14 @@ def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: En
     if kind == "connect" and seen.connect is not None and (one is None or _is_at(one, seen.connect.url)):
         _connectors(page, seen.connect)
         return
+    log = next((log for log in seen.others if logs.KINDS[log.driver] == kind), None)
+    if log is not None and (one is None or _is_at(one, log.address)):
+        page.set("probes.ping", logs.probe(log, page.hidden(log.address, kind.upper())))
+        return
+    if kind == "s3" and seen.objects is not None and (one is None or _is_at(one, seen.objects.url)):
+        at = {"driver": "http", "url": f"{seen.objects.url}/", "ok": seen.objects.answers, "rate_hz": 5}
+        page.set("probes.answers", at, "what it answers to who doesn't sign in")
+        return
     store = next((store for store in seen.stores if store.driver == kind), None)
     if store is not None and (one is None or _is_at(one, store.address)):
         if kind == "clickhouse":
@@ -615,9 +647,14 @@ def _bare(url: str) -> str:
 
 def _cursors(page: _Page, seen: Seen, all_topics: Sequence[str]) -> None:
     broker = seen.broker
+    if all_topics:
+        page.rule("places in the log")
+    for log in seen.others:
+        if held := [topic.name for topic in log.topics if topic.name in all_topics]:
+            logs.cursors(page, log, held, _slug)
+    all_topics = [name for name in all_topics if broker is not None and name in {t.name for t in broker.topics}]
     if broker is None or not all_topics:
         return
-    page.rule("places in the log")
     mine = [group for group in broker.groups if set(group.behind) & set(all_topics)]
     held = {topic.name: topic.held for topic in broker.topics}
     live = [group for group in mine if _live(group, held)]
