@@ -549,7 +549,7 @@ def _sustained(evidence: Evidence) -> list[Goodness]:
 
 
 def _well_since(evidence: Evidence, clock_ns: int) -> bool:
-    """Whether all stayed good for long enough since then, and each affected group has shown a record that came later."""
+    """Whether all stayed good for long enough since then, and each affected group has shown a later record."""
     edge = _first_good(_sustained(evidence), clock_ns, clock_ns, "")
     if edge.high_ns is None and not edge.passed:
         return False

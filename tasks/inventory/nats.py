@@ -46,7 +46,8 @@ def jetstream(url: str) -> tuple[Broker, list[str]]:
             troubles.append(f"{server}: {', '.join(stores[:3])}: stores of keys or objects, and no logs")
         logs.sort(key=lambda one: (-one["state"].get("consumer_count", 0), -one["state"]["messages"]))
         chosen = [one for one in logs if one["state"]["messages"]][:STREAMS_READ_MAX]
-        topics, groups = [], []
+        topics: list[Topic] = []
+        groups: list[Group] = []
         for one in chosen:
             if time.monotonic() >= until:
                 troubles.append(f"{server}: {one['config']['name']} and what follows were not read in time")

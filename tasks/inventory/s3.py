@@ -54,7 +54,8 @@ def s3(url: str) -> tuple[ObjectStore, list[str]]:
 
 
 def _bucket(client: Any, name: str, until: float) -> Bucket:
-    objects, more, token = 0, True, {}
+    objects, more = 0, True
+    token: dict[str, str] = {}
     tables: dict[str, None] = {}
     for _ in range(PAGES_MAX):
         if time.monotonic() >= until:

@@ -234,7 +234,11 @@ def test_records_with_a_key_alone_go_by_when_they_came(rig: Rig) -> None:
 def test_versions_are_folded_and_a_deleted_key_is_gone(rig: Rig) -> None:
     """The highest version of each key; of a log that an entry was taken out of, nothing is sure."""
     rows = keyed(version="v", time="at", fields={"id": "int", "note": "text", "at": "time(us)"})
-    versions = [{"id": 1, "note": "a", "v": 1}, {"id": 2, "note": "b", "v": 1}, {"id": 1, "note": "c", "v": 2}]
+    versions: list[dict[str, Any]] = [
+        {"id": 1, "note": "a", "v": 1},
+        {"id": 2, "note": "b", "v": 1},
+        {"id": 1, "note": "c", "v": 2},
+    ]
     rig.put({**one, "at": START_US} for one in [*versions, {"id": 2, "gone": True, "v": 2}])
     hop = rig.hop(rows, deleted="gone")
     state = hop.state()
@@ -304,7 +308,7 @@ def test_a_place_that_somebody_moves_back_is_seen(rig: Rig) -> None:
     rig.rewind()
     (moved,) = place.position().values()
     assert moved < done
-    assert rig.hop(TRADES).heads_before(place.position()) == {}  # type: ignore[attr-defined]
+    assert rig.hop(TRADES).heads_before(place.position()) == {}
 
 
 def test_what_does_not_exist_is_named(rig: Rig) -> None:
@@ -317,7 +321,7 @@ def test_what_does_not_exist_is_named(rig: Rig) -> None:
         lambda: rig.serving(rig.url, ["nosuch"], TIMEOUT_S).read(),
     ):
         with pytest.raises(DriverError, match="nosuch"):
-            ask()
+            ask()  # type: ignore[no-untyped-call]
     with pytest.raises(DriverError, match="nobody"):
         rig.cursor(rig.url, **nobody).position()
     hop = rig.hop(TRADES)
@@ -383,7 +387,7 @@ def test_a_frozen_server_is_told_in_time_and_a_killed_one_comes_back(kind: str, 
         until(lambda: serves.read(), within_s=BACK_WITHIN_S, what="a served record")
         assert hop.heads() == {BTC: 2}
         assert held(hop)[BTC].keys == 2
-        assert rig.hop(TRADES).heads_before(place.position()) == {BTC: 1}  # type: ignore[attr-defined]
+        assert rig.hop(TRADES).heads_before(place.position()) == {BTC: 1}
 
 
 def test_a_hop_gives_up_on_a_frozen_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from gameday.errors import ConfigError, NotUp
 from gameday.model import Outcome
 from gameday.ports import Newest
 from gameday.records.attempts import Attempt, values
-from gameday.stack.config import parse
 from gameday.stack.live import Stack
+from gameday.stack.reading import parse
 from gameday.state import State
 from tasks.init import Asked, look_again, looked, text_of
 from tasks.inventory import nats as inventory_nats

@@ -432,8 +432,8 @@ def test_containers_become_components_and_none_may_be_broken_yet(tmp_path: Path)
     ]  # fmt: skip
     rules = Rules("http://127.0.0.1:9090", [Rule("BrokerDown", {"severity": "page", "service": "redpanda"}, "up == 0")])
     seen = Seen(
-        "k2", Engine("unix:///var/run/docker.sock", "k2", containers), venues().broker, venues().stores, None, rules,
-        "http://127.0.0.1:4200/api", True, True,
+        "k2", Engine("unix:///var/run/docker.sock", "k2", containers), venues().broker, venues().stores,
+        alerts=rules, prefect_url="http://127.0.0.1:4200/api", prefect_given=True, prefect_answers=True,
     )  # fmt: skip
     text, config, raw = made(seen, tmp_path)
     assert set(raw["components"]) == {"broker", "redpanda-console", "clickhouse", "k2-feed-1", "k2-feed-2"}

@@ -29,6 +29,7 @@ class Waiting:
         self.stack = SimpleNamespace()
         self.job = JobRun("1", "otter", "Running", 1, None, due_us=1, scheduled=True)
         self.name, self.once_back = "t", lambda: self.order.append("prepare the next")
+        self.said: list[str] = []
         self._measures = iter(measures)
         self._at_s = count(step=2)
 
@@ -48,7 +49,7 @@ class Waiting:
         return SimpleNamespace(measures={"mttr": measure, "restore": measure, "drain": measure}, inject_ns=None)
 
     def say(self, text: str) -> None:
-        """Nobody listens."""
+        self.said.append(text)
 
 
 @pytest.fixture(autouse=True)
@@ -79,15 +80,12 @@ def test_what_cant_be_measured_any_more_is_not_waited_for(monkeypatch: pytest.Mo
     """All is good, and no later sample tells since when: the run goes on, and says why it is not known."""
     run = Waiting(False, UNSEEN, UNSEEN)
     looks = iter([False, True])
-    said: list[str] = []
-    run.say = said.append  # type: ignore[method-assign]
     monkeypatch.setattr("gameday.sampling.conditions.restored", lambda now: True)
     monkeypatch.setattr("gameday.sampling.conditions.drained", lambda now: True)
     monkeypatch.setattr("gameday.sampling.timings.settled", lambda seen: next(looks))
     wait_recovered.fn(run)  # type: ignore[arg-type]
     assert run.order == ["prepare the next", "evidence", "evidence"]
-    assert run.recovered
-    assert said == ["t: all is good; since when can't be told: not yet"]
+    assert run.said == ["t: all is good; since when can't be told: not yet"]
 
 
 def test_beside_a_job_that_has_to_run_nothing_is_prepared() -> None:

@@ -650,8 +650,8 @@ def _cursors(page: _Page, seen: Seen, all_topics: Sequence[str]) -> None:
     if all_topics:
         page.rule("places in the log")
     for log in seen.others:
-        if held := [topic.name for topic in log.topics if topic.name in all_topics]:
-            logs.cursors(page, log, held, _slug)
+        if kept := [topic.name for topic in log.topics if topic.name in all_topics]:
+            logs.cursors(page, log, kept, _slug)
     all_topics = [name for name in all_topics if broker is not None and name in {t.name for t in broker.topics}]
     if broker is None or not all_topics:
         return
