@@ -1,8 +1,9 @@
 """Rows that change and go: what each hop makes of them, held against an earlier hop as of one position.
 
-A hop of kind "state" is held against the log before it, a log against the table that it tells the changes of. Where one
-moment gives a table's rows and its place in the log, the log up to that place says what it should have: exactly,
-whatever goes on meanwhile. Elsewhere both sides move, and what differs is looked at again.
+A hop of kind "state" is held against the log before it, a log against the table that it tells the changes of; both
+against a ledger that tells which rows are there. Where one moment gives a table's rows and its place in the log, or in
+the ledger, that up to this place says what it should have: exactly, whatever goes on meanwhile. Elsewhere both sides
+move, and what differs is looked at again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.errors import DriverError, TooLate
-from gameday.model import Compared, Json, Position
+from gameday.model import Compared, Group, Json, Position
 from gameday.ports import Cursor, Delivers, Hop, Ledger, Log, States
 from gameday.records.declaration import STATE, Stream
 from gameday.records.hashing import U64
@@ -71,15 +72,21 @@ def _tells(hop: object) -> bool:
 
 def references(stream: Stream, hops: Mapping[str, Hop]) -> dict[str, str]:
     """Hop -> the earlier one that says what it should have: of each that has no window to be judged by, and of a log
-    whose changes are a table's."""
+    whose changes are a table's, or a ledger's that tells which rows are there."""
     first = next(iter(hops))
+    tells = _folds(hops[first])
     found, log = {}, None
     for name, hop in hops.items() if stream.version is not None else ():
         changes = isinstance(hop, Log)
-        if name != first and (is_state(hop) or (changes and is_state(hops[first]))):
-            found[name] = log if log is not None and is_state(hop) else first
+        if name != first and (is_state(hop) or (changes and (tells or is_state(hops[first])))):
+            found[name] = log if log is not None and is_state(hop) and not tells else first
         log = name if changes else log
     return found
+
+
+def _folds(hop: object) -> bool:
+    """Whether it is a ledger that knows which rows are there, as of any number of changes."""
+    return isinstance(hop, Ledger) and isinstance(hop, States)
 
 
 def compared(
@@ -114,15 +121,22 @@ def _compared(
     names: tuple[str, str],
 ) -> _Found:
     against, name = names
-    if isinstance(right, Log) and not isinstance(held, Log):
+    if (isinstance(right, Log) or _folds(right)) and not isinstance(held, Log):
         mine = ask(name, held.state)
         if mine.exact:
             return _as_of(lambda upto: ask(against, lambda: right.state(upto)), lambda: ask(name, held.state), mine)
+
+    shown: dict[frozenset[tuple[str, int]], Mapping[Group, int]] = {}
 
     def passed(position: Position) -> bool | None:
         """Whether the hop has all that came before this position; None: nobody can tell."""
         if not position:
             return None
+        if _folds(right) and isinstance(held, Log):  # the ledger's places are no places of a log: its heads are
+            at = frozenset(position.items())
+            upto = shown[at] = shown.get(at) or right.heads()
+            heads = held.heads()
+            return all(heads.get(group, 0) >= number for group, number in upto.items())
         places = [held.delivered()] if isinstance(held, Delivers) else []
         places += [cursor.position() for cursor in cursors.values()] if isinstance(held, Log) else []
         known = [place for place in places if place and place.keys() & position.keys()]
@@ -134,9 +148,9 @@ def _compared(
 
 
 def _as_of(right: Callable[[Position | None], State], held: Callable[[], State], mine: State) -> _Found:
-    """A table that tells its place in the log; mine: as it is now. It is judged where it stands, once it has come to
-    where the log ended; one that doesn't come there is judged where it stands, and where that is right by what it
-    lacks."""
+    """A table that tells its place in the log, or in the ledger; mine: as it is now. It is judged where it stands, once
+    it has come to where that ended; one that doesn't come there is judged where it stands, and where that is right by
+    what it lacks."""
     end = right(None)
     ends, reached = end.position, False
     if mine.position.keys() - ends.keys():

@@ -1,4 +1,5 @@
-"""The ledger of an exchange simulator: its tape tells what exists, a pure function what each record was.
+"""The ledger of a simulator: its tape tells what exists, a pure function what each record was. Of rows that change and
+go another one tells which are there when each group has had so many changes.
 
 numpy is imported by what computes with it: who only asks for the heads does without.
 """
@@ -6,14 +7,15 @@ numpy is imported by what computes with it: who only asks for the heads does wit
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from gameday.errors import ConfigError, DriverError
-from gameday.model import EMPTY, Columns, Digest, Group, Tally, Window
+from gameday.model import EMPTY, Columns, Digest, Group, Position, Tally, Window
 from gameday.records.declaration import Stream
 from gameday.stack.config import Http
 from gameday.stack.registry import function
@@ -21,7 +23,11 @@ from gameday.system import address
 from gameday.system.http import Kept, Unanswered
 from gameday.system.tls import PLAIN, Tls
 
-__all__ = ["Hop"]
+if TYPE_CHECKING:
+    from gameday.records.hashing import U64
+    from gameday.records.states import State
+
+__all__ = ["Changes", "Hop"]
 
 ASK_WITHIN_S = 0.9
 """Less than the deadline of the probe that samples the heads."""
@@ -30,6 +36,11 @@ CHUNK_ROWS = 1 << 20
 """Records computed at once: 50 MB."""
 
 Records = Callable[[Mapping[str, Any], Group, int, int], dict[str, Any]]
+Fold = Callable[[Mapping[str, Any], Mapping[Group, int]], dict[str, Any]]
+
+HEADS = "heads"
+KEPT_STATES = 2
+"""Of so many of the last states the rows can be named: what differs is asked for behind the comparison."""
 
 
 @dataclass
@@ -54,7 +65,7 @@ class Hop:
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> the highest id that exists now."""
-        return _heads(self._tape())
+        return _heads(self._tape(), self._key)
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """What should exist, each once. Nothing does of a group, or beyond an id, that the tape
@@ -76,13 +87,13 @@ class Hop:
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
         lo = max(0, lo)  # the first record has the id 1
-        end = min(hi, _heads(tape).get(group, lo))
+        end = min(hi, _heads(tape, self._key).get(group, lo))
         for start in range(lo, end, CHUNK_ROWS):
             yield self._made(tape, group, start, min(start + CHUNK_ROWS, end))
 
     def _made(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Columns:
         """The records lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
-        had = _heads(tape)
+        had = _heads(tape, self._key)
         known = group if group in had else next(iter(had))
         lo = max(0, lo)
         return self._function(tape, known, lo, max(lo, min(hi, had.get(group, lo))))
@@ -102,14 +113,121 @@ class Hop:
     def _server(self) -> Kept:
         return Kept(address.of(self.url), self.tls)
 
+    @property
+    def _key(self) -> str:
+        """Under which key of the tape its heads are."""
+        return HEADS
+
     @cached_property
     def _function(self) -> Records:
         found: Records = function(self.records, f"hops.{self.name}.records")
         return found
 
 
-def _heads(tape: Mapping[str, Any]) -> Mapping[Group, int]:
-    return dict(_flat(tape["heads"], ()))
+@dataclass
+class Changes:
+    """A tape of changes of rows, of which each group's are numbered without a gap, those that delete among them.
+
+    url: as of Hop; its tape has "heads", the number of each group's newest change. changes: where to find the function
+    from (tape, group, lo, hi) to the records that the changes in (lo, hi] leave, as of Hop.records. fold: where to find
+    the one from (tape, {group: number}) to the records that are there when each group's change of this number was its
+    last one. rows_key: under which key of the tape the numbers are of the newest changes that leave a record: one that
+    deletes leaves none, so they are the heads that other hops can show.
+
+    The position of its state is {"group's fields, joined by /": number}: a table shows the same in its `position`.
+    """
+
+    whole: ClassVar[bool] = True
+    url: Http
+    changes: str
+    fold: str
+    stream: Stream
+    rows_key: str = HEADS
+    name: str = "tape"
+    tls: Tls = PLAIN
+    _last: deque[tuple[Any, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_STATES), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.stream.version is None or self.stream.version != self.stream.sequence:
+            raise ConfigError(
+                f"hops.{self.name}.driver is 'tape.Changes', whose numbers are versions of rows, but "
+                f"streams.{self.stream.name} has version {self.stream.version!r} and sequence "
+                f"{self.stream.sequence!r}. Remedy: both the field that has the number of a row's last change"
+            )
+        self._tape = _Changes(self.url, self.changes, self.stream, self.name, self.tls, self.rows_key)
+
+    def heads(self) -> Mapping[Group, int]:
+        """Group -> the number of the newest change that leaves a record."""
+        return self._tape.heads()
+
+    def digest(self, window: Window) -> Sequence[Digest]:
+        """The records that the window's changes leave, each once."""
+        return self._tape.digest(window)
+
+    def rows(self, group: Group, lo: int, hi: int) -> Columns:
+        """Those of lo < number <= hi."""
+        return self._tape.rows(group, lo, hi)
+
+    def state(self, upto: Position | None = None) -> State:
+        """The records that are there as of a number of each group; None: as of now. Raises DriverError where a position
+        is none of this tape's."""
+        import numpy as np
+
+        from gameday.records.states import state
+
+        tape = self._tape.asked()
+        known = _heads(tape, HEADS)
+        named = {"/".join(group): group for group in known}
+        position = {slot: known[group] for slot, group in named.items()} if upto is None else upto
+        for slot, number in position.items():
+            if slot not in named or number > known[named[slot]]:
+                has = f"has had only {known[named[slot]]}" if slot in named else f"has {', '.join(named)}"
+                raise DriverError(
+                    f"hops.{self.name}: nothing is known of change {number} of {slot!r}: the tape {has}. Remedy: "
+                    "`position` of the table gives the group's fields, joined by /, and its newest change's number",
+                    definite=True,
+                )
+        columns = self._fold(tape, {named[slot]: number for slot, number in position.items()})
+        keys, rows = self.stream.state_hashes(columns)
+        self._last.append((rows, columns))
+        groups, numbers = self.stream.groups_of(columns)
+        versions = np.asarray(columns[self.stream.sequence], dtype=np.int64)
+        return state(groups, numbers, keys, versions, rows, position, exact=True)
+
+    def records(self, hashes: U64) -> Columns:
+        """Those of the last states, each once."""
+        import numpy as np
+
+        states = list(self._last) or [(self.state().rows, self._last[-1][1])]
+        rows = np.concatenate([rows for rows, _ in states])
+        whole = {name: np.concatenate([held[name] for _, held in states]) for name in self.stream.types}
+        kept, first = np.unique(rows, return_index=True)
+        chosen = first[np.isin(kept, hashes)]
+        return {name: column[chosen] for name, column in whole.items()}
+
+    @cached_property
+    def _fold(self) -> Fold:
+        found: Fold = function(self.fold)
+        return found
+
+
+@dataclass
+class _Changes(Hop):
+    """The records of a tape whose heads are under another key."""
+
+    key: str = HEADS
+
+    @property
+    def _key(self) -> str:
+        return self.key
+
+    def asked(self) -> dict[str, Any]:
+        """The tape as it is now."""
+        return self._tape()
+
+
+def _heads(tape: Mapping[str, Any], key: str) -> Mapping[Group, int]:
+    return dict(_flat(tape[key], ()))
 
 
 def _flat(heads: Any, group: Group) -> Iterator[tuple[Group, int]]:

@@ -27,7 +27,7 @@ from psycopg import sql
 from failpoints import point
 from pipelines.cdc.messages import NOT_SENT, WRITES, Event, newest
 
-__all__ = ["Applied", "Applier", "Group", "Head", "permanent"]
+__all__ = ["REPEATING", "Applied", "Applier", "Group", "Head", "permanent"]
 
 Group = tuple[str, int]
 Head = tuple[int, int]
@@ -43,6 +43,9 @@ DEAD = point("sink::dead_letter", "a row was refused for good, and its dead lett
 
 KINDS: Mapping[str, str] = {"23505": "unique", "23503": "fk", "23514": "check", "23502": "not_null"}
 """SQLSTATE -> what kind of rule a row breaks; what a column's type refuses is of class 22."""
+
+REPEATING = ("position_apart", "no_history_key", "retry_blind", "autocommit", "no_fence")
+"""Defects that would do no harm where the history and the numbers tell what comes again: so these are without both."""
 
 OWN = "_lsn"
 CUT, SLIP_S = 8_000, 7_200
@@ -141,7 +144,7 @@ class Applier:
         if not event.counted:
             return True
         number, (last, left) = event.number or 0, done.heads.get(event.group, (0, 0))
-        if number <= last and self._defect not in ("no_guard", "position_apart", "no_history_key", "retry_blind"):
+        if number <= last and self._defect not in ("no_guard", *REPEATING):
             done.repeats += 1
             return False
         done.gaps += last > 0 and number > last + 1
@@ -150,7 +153,7 @@ class Applier:
             known, at = self._newest_us.get(event.group, ""), str(event.row.get("at"))
             self._newest_us[event.group] = max(known, at)
             return at >= known
-        return not self._defect.startswith("ignore_delete") or event.op != "d"
+        return self._defect not in ("ignore_delete", "delete_by_tombstone") or event.op != "d"
 
     # ---- a piece, halved where a row is refused ----------------------------------------------------------------
 
@@ -308,8 +311,6 @@ class Applier:
         return event.op == "d" or before.op == "d"
 
     def _left_out(self, event: Event) -> bool:
-        if self._defect == "delete_by_tombstone" and event.op == "d":
-            return True
         if self._defect == "keep_old_key" and event.moves:
             return True
         if self._defect == "swap_rows" and event.table == "orders" and event.op in "cd":

@@ -8,7 +8,7 @@ __all__ = ["DEFECTS"]
 
 DEFECTS: Mapping[str, str] = {
     "position_first": "the place in the log is committed before the rows",
-    "position_apart": "rows first, their place in another transaction, and nothing tells what comes again",
+    "position_apart": "rows are committed first, their place in another transaction",
     "no_guard": "what comes again is applied again, and an older row replaces a newer one",
     "insert_only": "a row that is there already is left as it is",
     "oldest_in_batch": "of a row that changes several times in a batch the first change is applied",
@@ -31,7 +31,7 @@ DEFECTS: Mapping[str, str] = {
     "reset_earliest": "where the log was cut, it goes on at its first message",
     "reset_latest": "where the log was cut, it goes on at its end",
     "no_fence": "the place in the log is written whoever has moved it",
-    "no_history_key": "the history takes a change again",
+    "no_history_key": "nothing tells a change that comes again: the history takes it twice",
     "autocommit": "each statement of a batch is committed by itself",
     "retry_blind": "a batch whose commit got no answer is applied again",
     "by_business_time": "a change whose time is older than the newest one seen is taken for a repeat",

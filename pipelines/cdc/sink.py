@@ -32,7 +32,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 import failpoints
 from failpoints import point
-from pipelines.cdc.applying import Applied, Applier, Group, Head, permanent
+from pipelines.cdc.applying import REPEATING, Applied, Applier, Group, Head, permanent
 from pipelines.cdc.defects import DEFECTS
 from pipelines.cdc.messages import Event, Unreadable, decode, scanned
 from pipelines.cdc.schema import EXAMPLE, TARGET
@@ -415,7 +415,7 @@ class Sink:
         """A connection that is cut off where the target gives no answer in time."""
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._dsn, connect_timeout=CONNECT_WITHIN_S, application_name="sink")
-            if self._defect == "no_history_key":
+            if self._defect in REPEATING:
                 self._connection.execute("ALTER TABLE history DROP CONSTRAINT IF EXISTS history_key")
                 self._connection.commit()
         with socket.socket(fileno=os.dup(self._connection.fileno())) as wire:

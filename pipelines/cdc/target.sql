@@ -100,3 +100,4 @@ CREATE TABLE IF NOT EXISTS cdc_position (
     next bigint NOT NULL,
     PRIMARY KEY (topic, partition)
 );
+CREATE OR REPLACE VIEW history_heads AS SELECT tbl, shard, change FROM heads;
