@@ -100,7 +100,8 @@ def processes(state: State, env: Mapping[str, str], port: Mapping[str, int]) -> 
         ),
         _own(
             folder / "connect-watch",
-            *("pipelines.cdc.connect_watch", "--url", _connect(env), "--connector", CONNECTOR),
+            *("pipelines.cdc.connect_watch", "--connect", _connect(env), "--connector", CONNECTOR, "--slot", SLOT),
+            env={"SOURCE_URL": _source(env, DATABASE)},
             after=("connect",),
         ),
         _own(

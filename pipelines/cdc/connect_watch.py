@@ -1,8 +1,9 @@
-"""Restarts what has failed of a connector: python -m pipelines.cdc.connect_watch --url URL --connector NAME.
+"""Keeps the connector's tasks alive: python -m pipelines.cdc.connect_watch --connect URL --connector NAME --slot SLOT,
+and the environment's SOURCE_URL.
 
-Connect leaves a task that has failed as it is, for ever. Each restart waits twice as long as the one before. A task
-that fails for its replication slot is left alone: the slot's end is a gap in what was captured, and how it is closed is
-for a person to decide (runbooks/cdc).
+Kafka Connect never restarts a task that has FAILED; this does, with a growing wait. It leaves alone one whose
+replication slot is lost: a new slot would begin behind what was written meanwhile, so the changes between would be
+missing, and nobody would be told. That repair is a decision, and the runbook's.
 """
 
 from __future__ import annotations
@@ -13,94 +14,110 @@ import signal
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
+import psycopg
 import structlog
 
+from pipelines.cdc.schema import EXAMPLE, SOURCE
+from pipelines.trades.addresses import DSN, given
 from pipelines.trades.lines import log_json
 
-__all__ = ["Watch", "for_a_person", "main"]
+__all__ = ["Unanswered", "Watch", "main"]
 
 LOOK_EVERY_S = 1.0
-ANSWER_WAIT_S = 5.0
 BACKOFF_S = (1.0, 60.0)
-"""Between two restarts: the first wait, and the longest. The first restart is at once."""
+"""The first and the longest wait between two restarts."""
 
-WELL_AFTER_S = 60.0
-"""Who has run for so long is restarted at once when it fails again."""
+WELL_AFTER_S = 30.0
+"""A task that has run for so long was well: the next restart waits the shortest time again."""
 
-SLOT = ("no longer available on the server", "Cannot obtain valid replication slot", "can no longer get changes from")
-"""What Debezium or Postgres says of a slot that is gone, or that has lost what it needs."""
+ANSWER_WITHIN_S = 3
+FAILED = "FAILED"
 
 log = structlog.get_logger()
 
 
-def for_a_person(trace: str) -> bool:
-    """Whether a task has failed for its slot."""
-    return any(words in trace for words in SLOT)
+class Unanswered(Exception):
+    """Connect or the source gave no answer; the message says which, and why."""
 
 
 class Watch:
-    """Looks at one connector, and restarts what of it has failed."""
+    """Looks, and restarts what has failed when its time has come."""
 
-    def __init__(self, url: str, connector: str) -> None:
-        self._url = f"{url}/connectors/{connector}"
-        self._wait_s, self._restarted_s = 0.0, float("-inf")
-        self._left_alone = False
+    def __init__(self, url: str, connector: str, source: str, slot: str) -> None:
+        self._url = f"{url.rstrip('/')}/connectors/{quote(connector, safe='')}"
+        self._source, self._slot = source, slot
+        self._wait_s = BACKOFF_S[0]
+        self._not_before_s = self._failed_s = 0.0
 
-    def look(self) -> bool:
-        """Look once; whether a restart was asked for. Raises OSError or ValueError when Connect does not answer."""
-        told: Mapping[str, Any] = json.loads(self._asked("GET", "/status"))
-        failed = [part for part in (told["connector"], *told["tasks"]) if part["state"] == "FAILED"]
-        since_s = time.monotonic() - self._restarted_s
+    def look(self) -> str:
+        """Look once. "well"; "restarted"; "waiting" for the time of the next restart; "lost": the slot is, and nothing
+        is done. Raises Unanswered: then nothing is known, and nothing is done either."""
+        status = self._asked("GET", "/status")
+        failed = [task for task in (status["connector"], *status["tasks"]) if task["state"] == FAILED]
         if not failed:
-            self._left_alone = False
-            if since_s > WELL_AFTER_S:
-                self._wait_s = 0.0
-            return False
-        trace = "\n".join(str(part.get("trace", "")) for part in failed)
-        why = next((line for line in reversed(trace.splitlines()) if line.startswith("Caused by: ")), trace[:200])
-        if for_a_person(trace):
-            if not self._left_alone:
-                log.error("left_alone", why=why, remedy="runbooks/cdc: what was captured has a gap")
-            self._left_alone = True
-            return False
-        if since_s < self._wait_s:
-            return False
-        self._restarted_s = time.monotonic()
+            if time.monotonic() - self._failed_s > WELL_AFTER_S:
+                self._wait_s = BACKOFF_S[0]
+            return "well"
+        self._failed_s = time.monotonic()
+        if why := self._lost():
+            log.error("slot_lost", why=why, remedy="the runbook slot_lost: nothing is restarted here")
+            return "lost"
+        if time.monotonic() < self._not_before_s:
+            return "waiting"
         self._asked("POST", "/restart?includeTasks=true&onlyFailed=true")
-        self._wait_s = min(max(BACKOFF_S[0], 2 * self._wait_s), BACKOFF_S[1])
-        log.warning("restarted", why=why, next_wait_s=self._wait_s)
-        return True
+        trace = str(failed[0].get("trace", "")).strip().splitlines()
+        log.warning("restarted", why=trace[0] if trace else "no trace", wait_s=self._wait_s)
+        self._not_before_s = time.monotonic() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, BACKOFF_S[1])
+        return "restarted"
 
-    def _asked(self, method: str, path: str) -> bytes:
+    def _lost(self) -> str:
+        """Why the slot can't go on where the connector was; "": it can, or there is nothing yet to go on from."""
+        sql = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
+        try:
+            with psycopg.connect(self._source, connect_timeout=ANSWER_WITHIN_S) as connection:
+                row = connection.execute(sql, [self._slot]).fetchone()
+        except psycopg.Error as e:
+            raise Unanswered(f"the source: {e}") from e
+        if row is not None:
+            return f"slot {self._slot} is lost" if row[0] == "lost" else ""
+        return f"slot {self._slot} is gone" if self._asked("GET", "/offsets")["offsets"] else ""
+
+    def _asked(self, method: str, path: str) -> Any:
         request = urllib.request.Request(f"{self._url}{path}", method=method)
-        with urllib.request.urlopen(request, timeout=ANSWER_WAIT_S) as answer:
-            body: bytes = answer.read()
-        return body
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
+                return json.loads(answer.read() or b"null")
+        except (OSError, ValueError) as e:
+            raise Unanswered(f"Connect: {method} {path}: {e}") from e
 
 
 def main() -> int:
     """Watch until SIGTERM."""
-    parser = argparse.ArgumentParser(description="Restarts what has failed of a connector.")
-    parser.add_argument("--url", required=True, help="http://HOST:PORT of Kafka Connect")
+    parser = argparse.ArgumentParser(description="Restarts the connector's failed tasks.")
+    parser.add_argument("--connect", required=True, help="Connect's URL")
     parser.add_argument("--connector", required=True)
+    parser.add_argument("--slot", required=True, help="the connector's replication slot")
     options = parser.parse_args()
+    source = given(parser, SOURCE, DSN, EXAMPLE)
     log_json()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watch, well = Watch(options.url, options.connector), True
+    watch = Watch(options.connect, options.connector, source, options.slot)
+    told = ""
     while not stop.wait(LOOK_EVERY_S):
         try:
             watch.look()
-            well = True
-        except (OSError, ValueError, KeyError) as e:
-            if well:
-                log.warning("no_answer", why=str(e))
-            well = False
+            told = ""
+        except Unanswered as e:
+            if told != (told := str(e)):
+                log.warning("unanswered", why=told)
     return 0
 
 
