@@ -1,5 +1,5 @@
 """What can be asked of the platform besides harm, as jobs: the fault `Ask` asks for one run, and its proof is what the
-platform shows of it. None of them is scheduled, and none can be withdrawn once it is asked for.
+platform shows of it. None of them is scheduled, and each begins as soon as it is asked for.
 
 What was asked for under a key is remembered by the platform: on the workload's tape, or in a row of Debezium's signal
 table that is written before anything else.
@@ -45,11 +45,12 @@ class _Unscheduled:
 @dataclass(frozen=True)
 class Order(_Unscheduled):
     """A segment of the workload's tape. url: the workload's. path, body: what is asked for, such as /burst and
-    { rows = 1000 }."""
+    { rows = 1000 }. undo: the body that takes back what of it would stay, such as a column."""
 
     url: Http
     path: str
     body: Mapping[str, Any] = field(default_factory=dict)
+    undo: Mapping[str, Any] = field(default_factory=dict)
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
         """Ask for it; the workload does it once for each key. The run has no environment: env is not for it."""
@@ -64,6 +65,12 @@ class Order(_Unscheduled):
         at_us = time.time_ns() // 1000 if told["done"] else None
         return JobRun(key, self.path.strip("/"), "Completed" if told["done"] else "Running", at_us, at_us)
 
+    def withdraw(self, key: str) -> None:
+        """Take back what would stay. The tape has what was, so that is another segment; refused where it is taken back
+        already."""
+        if self.undo and self._asked("GET", f"/asked/{key}") is not None:
+            self._asked("POST", self.path, {**self.undo, "key": f"{key}-undone"}, fine=HTTPStatus.BAD_REQUEST)
+
     def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
         """A workload that does not answer, or has trouble with the source."""
         try:
@@ -72,8 +79,11 @@ class Order(_Unscheduled):
             return (Hindrance(f"{e}. Remedy: gameday status", passes=True),)
         return ()
 
-    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """The answer; None: there is no such thing. Raises DriverError for any other but 200."""
+    def _asked(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, fine: HTTPStatus = HTTPStatus.OK
+    ) -> dict[str, Any] | None:
+        """The answer; None: there is no such thing. fine: a status that is right besides 200. Raises DriverError for
+        any other."""
         data = b"" if body is None else json.dumps(body).encode()
         try:
             kind = {"Content-Type": "application/json"}
@@ -82,7 +92,7 @@ class Order(_Unscheduled):
             raise DriverError(f"{method} {self.url}{path}: {e}", definite=not e.sent) from e
         if answer.status == HTTPStatus.NOT_FOUND and method == "GET":
             return None
-        if answer.status != HTTPStatus.OK:
+        if answer.status not in (HTTPStatus.OK, fine):
             why = f"{method} {self.url}{path} answered {answer.status}: {answer.body[:200].decode()!r}"
             raise DriverError(why, definite=True)
         told: dict[str, Any] = json.loads(answer.body)

@@ -84,7 +84,7 @@ def test_its_status_is_well(healthy: State) -> None:
     done = gameday(healthy, *here(healthy), "status", "--json")
     seen = json.loads(done.stdout)
     assert seen["well"], done.stdout
-    assert len(seen["streams"]) == 6
+    assert len(seen["streams"]) == 12
     assert done.returncode == 0
 
 
@@ -96,6 +96,8 @@ def test_its_status_is_well(healthy: State) -> None:
         ("connector_crash", ("point=before_offset_commit",)),
         ("consumer_lag", ("how=pause",)),
         ("duplicates", ()),
+        ("schema_evolution", ("change=add",)),
+        ("backfill", ()),
         ("sink_crash", ("point=before_commit",)),
         ("crash", ("component=source",)),
         ("crash", ("component=target",)),
