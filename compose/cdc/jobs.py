@@ -63,7 +63,7 @@ class Order(_Unscheduled):
         if told is None:
             return None
         at_us = time.time_ns() // 1000 if told["done"] else None
-        return JobRun(key, self.path.strip("/"), "Completed" if told["done"] else "Running", at_us, at_us)
+        return JobRun(key, self.path.strip("/"), "Completed" if told["done"] else "Pending", at_us, at_us)
 
     def withdraw(self, key: str) -> None:
         """Take back what would stay. The tape has what was, so that is another segment; refused where it is taken back
@@ -93,7 +93,7 @@ class Order(_Unscheduled):
         if answer.status == HTTPStatus.NOT_FOUND and method == "GET":
             return None
         if answer.status not in (HTTPStatus.OK, fine):
-            why = f"{method} {self.url}{path} answered {answer.status}: {answer.body[:200].decode()!r}"
+            why = f"{method} {self.url}{path} answered {answer.status}: {answer.body[:200].decode()}"
             raise DriverError(why, definite=True)
         told: dict[str, Any] = json.loads(answer.body)
         return told
@@ -153,7 +153,7 @@ class Snapshot(_BySignal):
         closed, now_us = rows[0]
         done = closed >= len(self.tables)
         at_us = int(now_us) if done else None
-        return JobRun(key, f"snapshot ({closed} windows)", "Completed" if done else "Running", at_us, at_us)
+        return JobRun(key, f"snapshot ({closed} windows)", "Completed" if done else "Pending", at_us, at_us)
 
 
 @dataclass(frozen=True)
