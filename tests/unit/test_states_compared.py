@@ -117,6 +117,36 @@ class Log(Table):
         return {name: column[mine] for name, column in whole.items()}
 
 
+@dataclass
+class Folding(Table):
+    """A ledger: looks is what is there after each number of changes, the last one now."""
+
+    whole: ClassVar[bool] = True
+    kind: str = "tape"
+    asked: list[Position | None] = field(default_factory=list)
+
+    def heads(self) -> Mapping[Group, int]:
+        return {A: len(self.looks) - 1}
+
+    def state(self, upto: Position | None = None) -> State:
+        self.asked.append(upto)
+        number = len(self.looks) - 1 if upto is None else upto[SLOT]
+        columns = columns_of(self.looks[number])
+        keys, rows = ORDERS.state_hashes(columns)
+        groups = np.zeros(len(keys), dtype=np.int64)
+        return state([A], groups, keys, columns["v"], rows, {SLOT: number}, exact=True)
+
+
+@dataclass
+class Showing(Log):
+    """head: the highest version that it shows."""
+
+    head: int = 0
+
+    def heads(self) -> Mapping[Group, int]:
+        return {A: self.head}
+
+
 def columns_of(rows: Rows) -> Columns:
     shop = np.empty(len(rows), dtype=object)
     shop[:] = "a"
@@ -172,6 +202,47 @@ def test_a_table_is_held_against_the_log_and_the_log_against_the_table_before() 
     history = Table([{}], kind="append")
     assert states.references(ORDERS, {"log": log, "history": history, "sink": table}) == {"sink": "log"}
     assert states.references(ORDERS.of_keys, {"log": log, "sink": table}) == {}
+
+
+LEDGER: Sequence[Rows] = ({}, {1: 1}, {1: 1, 2: 2}, {1: 3, 2: 2}, {1: 3}, {1: 3, 3: 5})
+"""What is there after each change."""
+
+
+def test_a_ledger_that_knows_the_rows_says_what_all_others_should_have() -> None:
+    """The table too, though a log is before it; one that knows only its records says it of no rows."""
+    ledger, table, log = Folding(LEDGER), Table([{}]), Log([{}])
+    assert states.references(ORDERS, {"tape": ledger, "log": log, "sink": table}) == {"log": "tape", "sink": "tape"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [
+        ({1: 3, 3: 5}, ["pass", "pass", "pass"]),
+        ({3: 5}, ["fail", "pass", "pass"]),
+        ({1: 3, 2: 2, 3: 5}, ["pass", "fail", "pass"]),
+        ({1: 1, 3: 5}, ["pass", "pass", "fail"]),
+    ],
+    ids=str,
+)
+def test_a_table_is_judged_by_the_ledger_as_of_the_number_that_it_shows(rows: Rows, kinds: list[str]) -> None:
+    """The ledger has gone on since; what it had then is right."""
+    ledger = Folding(LEDGER)
+    evidence, trouble = judged(tape=ledger, sink=Table([{1: 1}, rows], places=[1, 5]))
+    assert (trouble, verdicts(evidence)) == ({}, kinds)
+    assert ledger.asked == [None, {SLOT: 5}]
+
+
+def test_a_log_that_has_passed_the_ledgers_head_is_judged_at_once() -> None:
+    """A deletion that it was never told of is found there: the row is alive in it, and at the ledger it is not."""
+    told = [(1, 1), (2, 2), (1, 3), (2, 0), (3, 5)]
+    evidence, trouble = judged(tape=Folding(LEDGER), log=Showing([{}], changes=told, head=5))
+    assert (trouble, verdicts(evidence)) == ({}, ["pass"] * 3)
+    log = Showing([{}], changes=[change for change in told if change != (2, 0)], head=5)
+    evidence, _ = judged(tape=Folding(LEDGER), log=log)
+    assert (verdicts(evidence), evidence.states[0].late, log.seen) == (["pass", "fail", "pass"], False, 2)
+    behind = Showing([{}], changes=told[:2], head=2)
+    evidence, _ = judged(tape=Folding(LEDGER), log=behind)
+    assert evidence.states[0].late
 
 
 def test_a_table_is_judged_at_its_own_place() -> None:
