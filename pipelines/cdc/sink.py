@@ -60,7 +60,7 @@ KEPT = "1 day"
 """How long the history keeps a change."""
 
 PAUSED_S = 2.0
-"""A defect: so long without a look at the log is taken for a pause."""
+"""A defect: so long without a look at the log is taken for a pause; so long behind it nothing is applied."""
 
 RETRIED = ("08", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03")
 """SQLSTATEs, or their class, that pass: connections, serialization, deadlocks, locks, a server that ends or starts."""
@@ -111,6 +111,7 @@ class Sink:
         self._state, self._why = "starting", ""
         self._lsn_read = 0
         self._looked_s = self._purged_s = self._listed_s = 0.0
+        self._paused_s = -PAUSED_S
         self._heard_s = time.monotonic()
         reset = {"reset_earliest": "earliest", "reset_latest": "latest"}.get(defect, "error")
         self._consumer = Consumer(
@@ -217,9 +218,11 @@ class Sink:
 
     def _read(self) -> Batch | None:
         """What came within BATCH_WAIT_S; None: nothing."""
-        paused = self._looked_s and time.monotonic() - self._looked_s > PAUSED_S
         messages = self._consumer.consume(BATCH_MAX, BATCH_WAIT_S) if self._places else []
-        self._looked_s = time.monotonic()
+        now_s = time.monotonic()
+        if self._looked_s and now_s - self._looked_s > PAUSED_S:
+            self._paused_s = now_s
+        self._looked_s = now_s
         if not self._places:
             self._ended.wait(BATCH_WAIT_S)
         events: list[Event] = []
@@ -240,7 +243,7 @@ class Sink:
                 continue
             ends[topic, partition] = offset + 1
             self._decoded(message, (topic, partition, offset), events, letters)
-        if self._defect == "drop_after_pause" and paused and events:
+        if self._defect == "drop_after_pause" and now_s - self._paused_s < PAUSED_S:
             events.clear()
         self._is_behind(len(messages), bool(ends), max((event.at_ms for event in events), default=0))
         moved = {slot: end for slot, end in ends.items() if end > self._places.get(slot, 0)}

@@ -139,11 +139,10 @@ def reshaped(case: Case) -> None:
     """A column is added, and has another name later."""
     places = [dict.fromkeys(SHARDS, j) for j in (11, 31)]
     case.tape["versions"] = [{"kind": "add", "j": places[0]}, {"kind": "rename", "j": places[1]}]
-    case.upto(20)
     with sinking(case.log, case.target, case.defect):
-        until_applied(case.log, case.target)
-        case.upto(J)
-        until_applied(case.log, case.target)
+        for j in (20, 30, J):
+            case.upto(j)
+            until_applied(case.log, case.target)
 
 
 def backfilled(case: Case) -> None:
