@@ -207,7 +207,7 @@ class Changes:
 
     @cached_property
     def _fold(self) -> Fold:
-        found: Fold = function(self.fold)
+        found: Fold = function(self.fold, f"hops.{self.name}.fold")
         return found
 
 
