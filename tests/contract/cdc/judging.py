@@ -1,8 +1,9 @@
-"""What gameday says of a target: the streams of judged.toml, on a tape that a test serves by itself."""
+"""What gameday says of a target: the streams of compose/cdc/gameday.toml, on a tape that a test serves by itself."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 from gameday.model import Digest, Evidence, Json, Verdict, Window
 from gameday.stack.live import Stack, open_stack
-from gameday.state import State
+from gameday.state import ROOT, State
 from gameday.verdict import checks
 from gameday.verdict.checks._damage import compare
 from pipelines.cdc import tape as tapes
@@ -23,7 +24,8 @@ from tests.fakes import CONSUMER
 
 __all__ = ["Judge", "judge", "taped"]
 
-DECLARED = Path(__file__).with_name("judged.toml")
+DECLARED = ROOT / "compose" / "cdc" / "gameday.toml"
+TABLES_OF_IT = re.compile(r"\[\[?(streams|hops)\.")
 
 
 @contextmanager
@@ -122,9 +124,18 @@ class Judge:
 
 
 def judge(tmp_path: Path, log: Log, dsn: str, tape: str) -> Judge:
-    text = CONSUMER + DECLARED.read_text()
-    for name, value in {"brokers": log.broker, "prefix": log.prefix, "dsn": dsn, "tape": tape}.items():
-        text = text.replace(f"{{{name}}}", value)
+    """The platform's own declaration of its streams and hops, with the servers of a test."""
+    tables = [table for table in re.split(r"(?m)^(?=\[)", DECLARED.read_text()) if TABLES_OF_IT.match(table)]
+    text = re.sub(r"(?m)^path = .*$", 'path = ["consumer"]', "".join(tables))
+    places = {
+        "http://127.0.0.1:${WORKLOAD_PORT}": tape,
+        "127.0.0.1:${KAFKA_DIRECT_PORT}": log.broker,
+        "postgresql://target:${TARGET_PG_PASSWORD}@127.0.0.1:${TARGET_PG_PORT}/shop": dsn,
+        "cdc.public.": f"{log.prefix}.public.",
+    }
+    for place, own in places.items():
+        assert place in text
+        text = text.replace(place, own)
     path = tmp_path / "gameday.toml"
-    path.write_text(text)
+    path.write_text(CONSUMER + text)
     return Judge(open_stack(path, State(tmp_path)))

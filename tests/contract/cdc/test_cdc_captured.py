@@ -201,19 +201,19 @@ def test_a_shape_that_changes_loses_no_value(captured: Captured) -> None:
 def test_a_failed_task_is_restarted_unless_its_slot_is_lost(captured: Captured) -> None:
     """The last test of this file: the connector is left without its slot."""
     captured.flows()
-    watch = Watch(captured.url, NAME)
-    assert not watch.look()
+    watch = Watch(captured.url, NAME, captured.source, SLOT)
+    assert watch.look() == "well"
     with psycopg.connect(captured.source, autocommit=True) as connection:
         connection.execute(f"ALTER ROLE {schema.ROLE} PASSWORD 'another'".encode())
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'connect'")
-        until(watch.look, RUNS_WITHIN_S, 0.5, "the task to fail, and to be restarted")
+        until(lambda: watch.look() == "restarted", RUNS_WITHIN_S, 0.5, "the task to fail, and to be restarted")
         schema.grant(captured.source, PASSWORD)
-        until(lambda: watch.look() or active(captured.source), RUNS_WITHIN_S, 0.5, "the task to run again")
+        until(lambda: watch.look() == "well" and active(captured.source), RUNS_WITHIN_S, 0.5, "the task to run again")
         captured.flows()
         assert ask("PUT", f"{captured.url}/connectors/{NAME}/stop", 30).status < HTTPStatus.BAD_REQUEST
         until(lambda: not active(captured.source), RUNS_WITHIN_S, 0.1, "the slot to be let go")
         connection.execute("SELECT pg_drop_replication_slot(%s)", [SLOT])
         assert ask("PUT", f"{captured.url}/connectors/{NAME}/resume", 30).status < HTTPStatus.BAD_REQUEST
         until(captured.failed, RUNS_WITHIN_S, 0.5, "the task to fail")
-    assert not watch.look()
+    assert watch.look() == "lost"
     assert captured.failed()
