@@ -94,9 +94,12 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         try:
             return answer(question, WITHIN_S, what)
         except GamedayError as e:
-            troubles.append(str(e))
-            say(f"  {e}")
-            return None
+            told = str(e)
+        except (LookupError, TypeError, ValueError, AttributeError) as e:  # its answer has another shape
+            told = f"{what}: what answers there is something else ({type(e).__name__}: {e}). Remedy: its address"
+        troubles.append(told)
+        say(f"  {told}")
+        return None
 
     def with_troubles(found: tuple[T, list[str]] | None) -> T | None:
         if found is None:

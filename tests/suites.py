@@ -83,7 +83,8 @@ SUITES: Mapping[str, Suite] = {
         ("contract", "e2e"),
     ),
     "members": Suite(
-        "three brokers, a consumer group of two, and a lag; after a change of roles, of served, or of what a log keeps",
+        "three brokers, a consumer group of two, a lag, a broker full of noise; after a change of roles, of served, of "
+        "what a log keeps, or of init's look at brokers",
         ("contract",),
     ),
     "brokers": Suite(

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from gameday.errors import ConfigError, GamedayError, NotUp
+from gameday.reports.words import plain
 from gameday.state import State
 
 if TYPE_CHECKING:
@@ -39,9 +40,18 @@ PIPED_COLUMNS = 400
 """Programs read a row on a line, however narrow the terminal is."""
 
 _terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed when the command began
-# No markup: names and answers come from outside, and [archive] is one. What is coloured is a Text.
-out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if _terminal else PIPED_COLUMNS)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class Plain(Console):
+    """A console that says what comes from outside as it is: [archive] is no markup, and nothing steers a terminal. What
+    is coloured is a Text."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(plain(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+out = Plain(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if _terminal else PIPED_COLUMNS)
+err = Plain(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
 

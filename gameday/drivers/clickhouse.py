@@ -129,7 +129,7 @@ class Server:
             rows: Sequence[Sequence[Any]] = json.loads(self._answer(sql, within_s, "JSONCompact"))["data"]
             return rows
         except (ValueError, KeyError, TypeError) as e:
-            raise self._error(str(e) or type(e).__name__) from e
+            raise self._error(f"its answer is not ClickHouse's ({type(e).__name__}: {e})") from e
 
     def binary(self, sql: str, within_s: float) -> bytes:
         """A query's rows as RowBinary has them."""

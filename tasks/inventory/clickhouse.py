@@ -59,7 +59,8 @@ def clickhouse(url: str) -> tuple[Store, list[str]]:
     filled = {one.target for one in views}
     wanted = [t for t in tables if t.held or t.engine in ("Distributed", "Memory", "Log", "TinyLog", "StripeLog")]
     wanted.sort(key=lambda table: (table.name not in filled, -table.held))
-    troubles: list[str] = []
+    unseen = "ClickHouse: its user sees no table. Remedy: GRANT SELECT ON NAME.*, or another user"
+    troubles = [] if told else [unseen]
     read = []
     for table in wanted[:TABLES_READ_MAX]:
         try:

@@ -1,4 +1,4 @@
-"""A Docker engine's containers of one Compose project."""
+"""A Docker engine's containers of one Compose project. An answer of another shape raises as Python does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _ask(kept: Kept, url: str, path: str) -> Any:
     try:
         answer = kept.ask("GET", path, ASK_WITHIN_S)
         body = json.loads(answer.body)
-    except (Unanswered, ValueError) as e:
+    except Unanswered as e:
         raise DriverError(
             f"the Docker engine at {url}: {e}. Remedy: start it, or run as a user of its socket", definite=True
         ) from e

@@ -30,9 +30,9 @@ def nobody() -> Iterator[int]:
 
 
 @contextmanager
-def silent() -> Iterator[int]:
-    """A port whose server accepts and never says a word."""
-    with _accepting(lambda _connection, ended: ended.wait()) as port:
+def silent(unix: Path | None = None) -> Iterator[int]:
+    """A port whose server accepts and never says a word. unix: at this socket instead."""
+    with _accepting(lambda _connection, ended: ended.wait(), unix) as port:
         yield port
 
 
@@ -68,21 +68,21 @@ def _left(connection: socket.socket) -> bool:
 
 
 @contextmanager
-def hanging_up() -> Iterator[int]:
-    """A port whose server closes every connection at once."""
-    with _accepting(lambda _connection, _ended: None) as port:
+def hanging_up(unix: Path | None = None) -> Iterator[int]:
+    """A port whose server closes every connection at once. unix: at this socket instead."""
+    with _accepting(lambda _connection, _ended: None, unix) as port:
         yield port
 
 
 @contextmanager
-def saying(data: bytes) -> Iterator[int]:
-    """A port whose server says the same to everybody, whatever is asked, and hangs up."""
+def saying(data: bytes, unix: Path | None = None) -> Iterator[int]:
+    """A port whose server says the same to everybody, whatever is asked, and hangs up. unix: at this socket instead."""
 
     def say(connection: socket.socket, _ended: threading.Event) -> None:
         connection.recv(65536)
         connection.sendall(data)
 
-    with _accepting(say) as port:
+    with _accepting(say, unix) as port:
         yield port
 
 

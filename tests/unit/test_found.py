@@ -83,6 +83,18 @@ def test_no_text_is_taken_for_markup_anywhere(text: str, monkeypatch: pytest.Mon
     assert seen.getvalue().count(text) == 11
 
 
+def test_no_text_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In no line of any command, such as what a server of something else answers to `gameday init`."""
+    seen = io.StringIO()
+    for console in (shared.out, shared.err):
+        monkeypatch.setattr(console, "_file", seen)
+    shared.say("a\x1b[2Jb")
+    shared.explain(NotUp("c\x1b]0;d\x07e"))
+    assert "a[2Jb" in seen.getvalue()
+    assert "\x1b" not in seen.getvalue()
+    assert "\x07" not in seen.getvalue()
+
+
 def seen_down(**changes: Any) -> dict[str, Any]:
     one = {"name": "broker", "runs": "no", "answers": "protocol: refused", "ok": False, "opt_in": True}
     other = {**one, "name": "store"}
