@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 import uuid
@@ -22,11 +24,13 @@ from compose.service import Service, answers
 from gameday.errors import GamedayError
 from gameday.system.polling import until
 
-__all__ = ["JARS", "VERSION", "Listener", "create_topics", "get", "process"]
+__all__ = ["JARS", "VERSION", "Listener", "create_topics", "get", "process", "upgrade"]
 
 VERSION = "4.4.0"
 JARS = Jars("kafka", Path(__file__).with_name(f"kafka-{VERSION}.lock"), SHARE / f"kafka-{VERSION}")
 BASE_CDS, APP_CDS = JARS.folder / "base.jsa", JARS.folder / "kafka.jsa"
+
+UPDATE_FEATURES, CALLER = 57, b"gameday"
 
 START_S = 60.0
 TOPICS_S = 30.0
@@ -135,6 +139,30 @@ def create_topics(address: str, partitions: Mapping[str, int]) -> None:
             future.result(TOPICS_S)
     except KafkaException as e:
         raise GamedayError(f"topics {', '.join(partitions)} can't be created at {address}: {e}") from e
+
+
+def upgrade(address: str, features: Mapping[str, int]) -> None:
+    """Raise features of the broker's, such as share.version to 2: a folder that `kafka-storage format` didn't make has
+    all of them at 0. By hand, for the client library can't."""
+
+    def compact(text: str) -> bytes:
+        return bytes([len(text) + 1]) + text.encode()
+
+    wanted = b"".join(compact(name) + struct.pack(">hb", level, 1) + b"\0" for name, level in features.items())
+    body = (
+        struct.pack(">i", int(TOPICS_S * 1000)) + bytes([len(features) + 1]) + wanted + b"\0\0"
+    )  # not only to validate
+    head = struct.pack(">hhih", UPDATE_FEATURES, 1, 1, len(CALLER)) + CALLER + b"\0"
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), TOPICS_S) as connection:
+        connection.sendall(struct.pack(">i", len(head + body)) + head + body)
+        (length,) = struct.unpack(">i", connection.recv(4, socket.MSG_WAITALL))
+        answer = connection.recv(length, socket.MSG_WAITALL)
+    code = struct.unpack_from(">h", answer, 9)[0]  # after correlation id, tags and throttling
+    if code:
+        raise GamedayError(
+            f"features {dict(features)} can't be set at {address}: Kafka's error {code}: {answer[11:200]!r}"
+        )
 
 
 # ---- the JVM ---------------------------------------------------------------------------------------------------------

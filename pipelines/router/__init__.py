@@ -1,0 +1,1 @@
+"""A router of requests over a broker of any kind."""

@@ -1,0 +1,141 @@
+"""A share group of Apache Kafka 4.4, over confluent-kafka. The broker counts deliveries and writes dead letters itself.
+
+It needs share.version 2, and a topic for dead letters whose name begins with dlq.: else it would drop them, and say so
+in its log alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from confluent_kafka import AcknowledgeType, KafkaError, KafkaException, Producer, ShareConsumer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from pipelines.router.backends import ID, WITHIN_S, Caps, Delivery, Info, Names, Unpublished
+
+__all__ = ["Kafka"]
+
+CLIENT: dict[str, Any] = {
+    "enable.sparse.connections": False,
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 100,
+    "broker.address.family": "v4",
+    "log_level": 0,
+}
+
+REFUSED = (
+    KafkaError.INVALID_MSG,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+)
+"""What a broker answers, or the client finds, before anything is appended."""
+
+POLL_S = 0.1
+
+
+class Kafka:
+    """brokers: host:port,… The lock of a delivery is as long as the broker's group.share.record.lock.duration.ms says,
+    and the bound on deliveries is its group.share.delivery.count.limit: what is asked of this class must be that."""
+
+    caps = Caps(once="session", delay=False, dead="broker", counted=True)
+
+    def __init__(self, brokers: str, names: Names, ack_wait_s: float, max_deliver: int) -> None:
+        if not names.dead.startswith("dlq."):
+            raise ValueError(f"dead letters can't go to {names.dead!r}. Remedy: a name that begins with 'dlq.'")
+        self._brokers, self._names = {"bootstrap.servers": brokers}, names
+        self._admin = AdminClient({**CLIENT, **self._brokers})
+        settings = {
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 0,
+            "message.timeout.ms": int(WITHIN_S * 1000),
+        }
+        self._producer = Producer({**CLIENT, **self._brokers, **settings})
+        group = {"group.id": names.group, "share.acknowledgement.mode": "explicit"}
+        self._consumer: Any = ShareConsumer({**CLIENT, **self._brokers, **group})
+
+    def connect(self) -> None:
+        known = self._admin.list_topics(timeout=WITHIN_S).topics
+        letters = {"errors.deadletterqueue.group.enable": "true"}
+        topics = [NewTopic(self._names.requests, 1, 1), NewTopic(self._names.dead, 1, 1, config=letters)]
+        new = [topic for topic in topics if topic.topic not in known]
+        for future in self._admin.create_topics(new).values() if new else ():
+            future.result(WITHIN_S)
+        wanted = {
+            "share.auto.offset.reset": "earliest",
+            "errors.deadletterqueue.topic.name": self._names.dead,
+            "errors.deadletterqueue.copy.record.enable": "true",
+        }
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in wanted.items()
+        ]
+        resource = ConfigResource(ResourceType.GROUP, self._names.group, incremental_configs=entries)
+        for future in self._admin.incremental_alter_configs([resource]).values():
+            future.result(WITHIN_S)
+        self._consumer.subscribe([self._names.requests])
+
+    def publish(self, to: str, id: str, payload: bytes) -> None:
+        told: list[Any] = []
+        try:
+            self._producer.produce(
+                to, payload, key=id, headers={ID: id}, on_delivery=lambda error, _: told.append(error)
+            )
+        except (BufferError, KafkaException) as e:
+            raise Unpublished(str(e), definite=True) from e
+        deadline = time.monotonic() + 2 * WITHIN_S
+        while not told and time.monotonic() < deadline:
+            self._producer.poll(POLL_S)
+        if not told:
+            raise Unpublished("no word of it", definite=False)
+        if told[0] is not None:
+            raise Unpublished(str(told[0]), definite=told[0].code() in REFUSED)
+
+    def fetch(self, most: int, within_s: float) -> list[Delivery]:
+        """As many as the broker gives at once: `most` is its own to keep."""
+        deadline = time.monotonic() + within_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                messages = [one for one in self._consumer.poll(min(left_s, POLL_S)) if not one.error()]
+            except KafkaException:
+                continue
+            if messages:
+                return [Delivery(one.key().decode(), one.value(), one.delivery_count(), one) for one in messages]
+        return []
+
+    def ack(self, delivery: Delivery) -> bool:
+        return self._said(delivery, AcknowledgeType.ACCEPT)
+
+    def nak(self, delivery: Delivery, delay_s: float, why: str) -> bool:
+        return self._said(delivery, AcknowledgeType.RELEASE)
+
+    def dead(self, delivery: Delivery, why: str) -> bool:
+        return self._said(delivery, AcknowledgeType.REJECT)
+
+    def info(self) -> Info:
+        """The broker tells no counts to this client."""
+        try:
+            self._admin.list_topics(timeout=WITHIN_S)
+        except KafkaException:
+            return Info(False, 0, None)
+        return Info(True, 0, None)
+
+    def close(self) -> None:
+        """What is not answered is given back."""
+        self._consumer.close()
+
+    def _said(self, delivery: Delivery, answer: Any) -> bool:
+        try:
+            self._consumer.acknowledge(delivery.held, answer)
+            return all(error is None for error in (self._consumer.commit_sync(WITHIN_S) or {}).values())
+        except KafkaException:
+            return False
