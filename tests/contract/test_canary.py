@@ -3,6 +3,7 @@ through a real log and a real table."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -24,12 +25,14 @@ import psycopg
 import pytest
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
+from nats.errors import ConnectionClosedError
 
 from compose.ports import free_ports
 from compose.servers import kafka as server
 from gameday.codec import load_evidence
 from gameday.drivers import clickhouse, http, kafka, nats, postgres, redis_streams
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster
+from gameday.drivers.nats import session as nats_session
 from gameday.errors import GamedayError
 from gameday.faults.noop import Noop
 from gameday.model import Evidence, Followed, Group, Outcome, RunResult, Verdict, Window
@@ -45,7 +48,7 @@ from gameday.verdict.checks import no_duplicates, no_loss, unchanged
 from tasks import verify
 from tasks.run import interpret, plain
 from tests.contract.conftest import new_nats, new_valkey, serving
-from tests.contract.streamrigs import JetStream, RedisStream
+from tests.contract.streamrigs import JetStream, RedisStream, connected
 from tests.fakes import CONSUMER, Supervisor
 from tests.suites import only_in
 
@@ -408,6 +411,35 @@ def test_a_stream_of_jetstream_refuses_what_it_must_and_may_die(tmp_path: Path) 
         stream.trim(0)
         _frozen_and_killed(process, writer)
     assert writer.send(known(8)).outcome is Outcome.REFUSED
+
+
+def test_an_answer_that_is_no_acknowledgement_leaves_it_unknown(
+    jetstream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else listens to the subject, and answers; or the connection ends under the attempt."""
+    subject = f"calls.{uuid4()}"
+
+    async def served() -> None:
+        client = await connected(jetstream)
+
+        async def answer(message: Any) -> None:
+            await message.respond(b'{"ok": true}')
+
+        await client.subscribe(subject, cb=answer)
+        await client.flush()
+        sent = await asyncio.to_thread(nats.Canary(jetstream, subject, "{n}", TIMEOUT_S).send, known(1))
+        assert sent.outcome is Outcome.UNKNOWN
+        assert "no acknowledgement" in sent.why
+        await client.close()
+
+    asyncio.run(served())
+
+    async def ended(*_: Any) -> Any:
+        raise ConnectionClosedError
+
+    monkeypatch.setattr(nats_session.Session, "request", ended)
+    sent = nats.Canary(jetstream, subject, "{n}", TIMEOUT_S).send(known(1))
+    assert sent.outcome is Outcome.UNKNOWN
 
 
 def test_a_stream_of_redis_refuses_what_it_must_and_may_die(tmp_path: Path) -> None:

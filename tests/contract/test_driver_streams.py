@@ -96,6 +96,7 @@ def test_heads_are_the_highest_ids_and_follow_the_log(rig: Rig) -> None:
     assert hop.heads() == {BTC: 100, ETH: 50}
     rig.put([trade(101), trade(3)])
     assert hop.heads() == {BTC: 101, ETH: 50}
+    assert rig.hop(TRADES).heads() == {BTC: 101, ETH: 50}
 
 
 def test_an_intact_window_is_tallied_exactly(rig: Rig) -> None:
@@ -232,7 +233,7 @@ def test_records_with_a_key_alone_go_by_when_they_came(rig: Rig) -> None:
 
 
 def test_versions_are_folded_and_a_deleted_key_is_gone(rig: Rig) -> None:
-    """The highest version of each key; of a log that an entry was taken out of, nothing is sure."""
+    """The highest version of each key; of a log that an entry was taken out of, what moved is not sure."""
     rows = keyed(version="v", time="at", fields={"id": "int", "note": "text", "at": "time(us)"})
     versions: list[dict[str, Any]] = [
         {"id": 1, "note": "a", "v": 1},
@@ -245,7 +246,10 @@ def test_versions_are_folded_and_a_deleted_key_is_gone(rig: Rig) -> None:
     assert (len(state), int((~state.gone).sum()), state.whole) == (2, 1, True)
     assert hop.records(state.rows[~state.gone])["note"].tolist() == ["c"]
     early = hop.state({slot: end - 1 for slot, end in state.position.items()})
-    assert int((~early.gone).sum()) == 2
+    assert (int((~early.gone).sum()), len(early.unsure)) == (2, 0)
+    rig.delete(2)
+    before = {slot: end - 1 for slot, end in state.position.items()}
+    assert len(rig.hop(rows, deleted="gone").state(before).unsure) == 1
 
 
 def test_headers_key_topic_and_time_are_paths(rig: Rig) -> None:

@@ -88,6 +88,7 @@ def test_a_stream_and_a_table_become_a_file_whose_look_says_yes(rig: Any, dsn: s
     name = "NATS" if isinstance(rig, JetStream) else "REDIS"
     assert rig.url.partition("@")[0].partition("://gameday:")[2] not in page.text
     assert f"${{{name}_PASSWORD}}" in raw["hops"]["log"]["url"]
+    assert raw["hops"]["log"].get("field") == ("data" if isinstance(rig, RedisStream) else None)
     (cursor,) = raw["cursors"].values()
     assert "200 messages left when it was looked at" in page.text
     stack = stack_of(page.text, page.secrets, tmp_path)

@@ -160,6 +160,15 @@ def listening(greeting: bytes, said: list[bytes]) -> Iterator[int]:
         thread.join(5)
 
 
+def test_a_server_that_greets_and_says_no_more_is_given_up_in_time() -> None:
+    """It answers a ping, and JetStream is silent."""
+    greeting = b'INFO {"server_name":"x","max_payload":1048576}\r\nPONG\r\n'
+    began = time.monotonic()
+    with listening(greeting, []) as port, pytest.raises(DriverError, match=r"no answer within 0\.9 s"):
+        nats.Cursor(f"nats://127.0.0.1:{port}", "t", "c").end()
+    assert time.monotonic() - began < 3
+
+
 def test_a_server_that_wants_to_know_its_clients_is_shown_a_certificate(tmp_path: Path) -> None:
     """And without one it says so."""
     own = Authority(tmp_path, "own")

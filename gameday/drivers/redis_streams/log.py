@@ -50,14 +50,13 @@ class Hop(UrlHop):
         return self._ask(bounds, READ_WITHIN_S)
 
     def _spans_since(self, since_us: int) -> dict[Slot, Span]:
-        """Of a stream whose ids are no times nothing is known to have come since then."""
+        """By the ids. Those that are no times are all of 1970: nothing is known to have come since then."""
 
         def spans(talk: Talk) -> dict[Slot, Span]:
             found: dict[Slot, Span] = {}
             for topic in self.topics:
                 end = after(talk.stream(topic)["last-generated-id"])
-                timed = end >> ADDED_BITS >= CLOCK_MS_MIN
-                found[topic, 0] = (min(end, -(-since_us // 1000) << ADDED_BITS) if timed else end, end)
+                found[topic, 0] = (min(end, -(-since_us // 1000) << ADDED_BITS), end)
             return found
 
         return self._ask(spans, READ_WITHIN_S)
