@@ -256,7 +256,7 @@ def test_headers_key_topic_and_time_are_paths(rig: Rig) -> None:
     """Of JetStream the key is the subject; of a stream of Redis the fields beside the message are headers."""
     rig.put([{"id": 1}])
     paths = {"id": "id", "note": "$topic", "at": "$time"}
-    more = {"fields": {"id": "int", "note": "text", "at": "time"}}
+    more: dict[str, Any] = {"fields": {"id": "int", "note": "text", "at": "time"}}
     before_us = (now_ms() - 60_000) * 1000
     hop = rig.hop(keyed(**more, time="at"), fields=paths)
     rows = hop.rows((), before_us, before_us + 120_000_000)
@@ -319,11 +319,12 @@ def test_what_does_not_exist_is_named(rig: Rig) -> None:
     """A misspelt topic or consumer is an error, not an empty log."""
     elsewhere = {**rig.place(), "topic": "nosuch"}
     nobody = {key: "nobody" if key != "topic" else value for key, value in rig.place().items()}
-    for ask in (
-        lambda: rig.cursor(rig.url, **elsewhere).end(),
-        lambda: rig.cursor(rig.url, **elsewhere).position(),
-        lambda: rig.serving(rig.url, ["nosuch"], TIMEOUT_S).read(),
-    ):
+    asks: list[Callable[[], Any]] = [
+        rig.cursor(rig.url, **elsewhere).end,
+        rig.cursor(rig.url, **elsewhere).position,
+        rig.serving(rig.url, ["nosuch"], TIMEOUT_S).read,
+    ]
+    for ask in asks:
         with pytest.raises(DriverError, match="nosuch"):
             ask()  # type: ignore[no-untyped-call]
     with pytest.raises(DriverError, match="nobody"):

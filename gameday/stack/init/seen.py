@@ -221,14 +221,14 @@ class Seen:
     broker: Broker | None = None
     stores: Sequence[Store] = ()
     connect: Connectors | None = None
-    others: Sequence[Broker] = ()
-    objects: ObjectStore | None = None
     alerts: Rules | None = None
     prefect_url: str = ""
     prefect_given: bool = False
     prefect_answers: bool = False
     prefect_asks: bool = False
     troubles: Sequence[str] = ()
+    others: Sequence[Broker] = ()
+    objects: ObjectStore | None = None
 
     @property
     def logs(self) -> Sequence[Broker]:

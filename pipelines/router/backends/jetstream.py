@@ -52,7 +52,7 @@ class JetStream:
             return []
         found = []
         for message in messages:
-            one = Delivery(message.headers[ID], message.data, message.metadata.num_delivered, message)
+            one = Delivery((message.headers or {})[ID], message.data, message.metadata.num_delivered, message)
             if one.attempt > self._most:
                 self.dead(one, f"handed out {self._most} times")
             else:
@@ -73,12 +73,7 @@ class JetStream:
             told = self._run(self._requests.consumer_info(), WITHIN_S)
         except (Error, OSError):
             return Info(False, 0, None)
-        return Info(self._client.is_connected, told.num_pending, told.num_ack_pending)
-
-    def close(self) -> None:
-        """As a process that ends: what is not answered is left to the server."""
-        self._run(self._client.close(), WITHIN_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        return Info(self._client.is_connected, told.num_pending or 0, told.num_ack_pending)
 
     # ---- in the loop ---------------------------------------------------------------------------------------
 

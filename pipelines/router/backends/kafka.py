@@ -129,10 +129,6 @@ class Kafka:
             return Info(False, 0, None)
         return Info(True, 0, None)
 
-    def close(self) -> None:
-        """What is not answered is given back."""
-        self._consumer.close()
-
     def _said(self, delivery: Delivery, answer: Any) -> bool:
         try:
             self._consumer.acknowledge(delivery.held, answer)

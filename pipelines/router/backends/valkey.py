@@ -101,10 +101,6 @@ class Valkey:
         mine = next(group for group in groups if group["name"] == self._names.group.encode())
         return Info(True, int(mine["lag"] or 0), int(mine["pending"]))
 
-    def close(self) -> None:
-        """As a process that ends: what is not answered stays its own until somebody claims it."""
-        self._client.close()
-
     def _count(self, place: bytes) -> int:
         (told,) = self._client.xpending_range(self._names.requests, self._names.group, place, place, 1)
         return int(told["times_delivered"])

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer
 
 from compose.service import Service
 from gameday.system.polling import until
-from pipelines.router.backends import ID, REASON, Backend, Caps, Delivery, Names, Unpublished
+from pipelines.router.backends import ID, REASON, Backend, Delivery, Names, Unpublished
 from pipelines.router.backends.jetstream import JetStream, stream_of
 from pipelines.router.backends.kafka import Kafka
 from pipelines.router.backends.valkey import Valkey
@@ -80,7 +80,8 @@ def nats_rig(folder: Path) -> Rig:
                 js = client.jetstream()
                 state = (await js.stream_info(stream_of(names.dead))).state
                 found = [await js.get_msg(stream_of(names.dead), n) for n in range(1, state.last_seq + 1)]
-                return [(one.headers[ID], one.headers[REASON]) for one in found]
+                told = [one.headers or {} for one in found]
+                return [(headers[ID], headers[REASON]) for headers in told]
             finally:
                 await client.close()
 
@@ -119,7 +120,10 @@ def kafka_rig(folder: Path) -> Rig:
                 message = reader.poll(0.2)
                 if message is not None and message.error() is None:
                     headers = dict(message.headers() or ())
-                    found.append((str(message.key().decode()), headers["__dlq.errors.message"].decode()))
+                    key, reason = message.key(), headers["__dlq.errors.message"]
+                    assert isinstance(key, bytes)
+                    assert isinstance(reason, bytes)
+                    found.append((key.decode(), reason.decode()))
             return found
         finally:
             reader.close()
@@ -189,7 +193,6 @@ def test_what_is_published_is_handed_out_and_then_no_more(rig: Rig) -> None:
     ]
     assert backend.fetch(10, 2 * ACK_WAIT_S) == []
     assert backend.info().connected
-    backend.close()  # type: ignore[attr-defined]
 
 
 def test_a_request_that_is_published_again_is_there_once(rig: Rig) -> None:
@@ -308,11 +311,18 @@ def test_an_answer_that_a_broker_did_not_take_is_said_to_be_none(rig: Rig) -> No
     rig.start()
 
 
-def test_the_caps_are_what_was_measured() -> None:
-    """docs/decisions.md says by what."""
-    assert JetStream.caps == Caps(once="window", delay=True, dead="router", counted=False)
-    assert Valkey.caps == Caps(once="window", delay=True, dead="router", counted=True)
-    assert Kafka.caps == Caps(once="session", delay=False, dead="broker", counted=True)
+def test_the_count_of_deliveries_outlives_a_kill_where_the_caps_say_so(rig: Rig) -> None:
+    """Of those that were answered; else it may begin anew, and a bound on it is none."""
+    backend = joined(rig)
+    published(rig, backend, "a")
+    for attempt in (1, 2):
+        (one,) = fetched(backend)
+        assert one.attempt == attempt
+        assert backend.nak(one, 0.0, "busy")
+    rig.kill()
+    rig.start()
+    (again,) = fetched(backend, BACK_WITHIN_S)
+    assert again.attempt == 3 if backend.caps.counted else 1 <= again.attempt <= 3
 
 
 def test_dead_letters_that_kafka_would_drop_are_refused_before() -> None:
