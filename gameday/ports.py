@@ -65,6 +65,7 @@ __all__ = [
     "Log",
     "Mirror",
     "Newest",
+    "Paired",
     "Pause",
     "Points",
     "Probe",
@@ -123,6 +124,16 @@ class Sums(Hop, Protocol):
 
     def sums(self, window: Window) -> Sequence[Digest]:
         """As `digest`, but rows that repeat a record count and sum again, and conflicts are not told."""
+        ...
+
+
+@runtime_checkable
+class Paired(Hop, Protocol):
+    """A hop that can be compared with another of its kind for less than two digests cost."""
+
+    def both(self, other: object, window: Window) -> tuple[Digest, Digest] | None:
+        """Digests of this hop and the other: right where they are held against each other, and against nothing else.
+        None: the other is none of its kind, or has records in a form that only a digest compares."""
         ...
 
 

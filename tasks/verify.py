@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from gameday.errors import DriverError, RolledBack, TooLate
 from gameday.model import Columns, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.plan import OfRole
-from gameday.ports import Attempts, Derived, Hop, Ledger, Lives, Log, Sums, Symptoms
+from gameday.ports import Attempts, Derived, Hop, Ledger, Lives, Log, Paired, Sums, Symptoms
 from gameday.records import tallies
 from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack.live import ARCHIVE, LiveStream
@@ -264,7 +264,9 @@ def _agreed(
 
 def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
     """These hops' digests in the hops' order. The first hop's are there before the others are asked: they are the
-    reference."""
+    reference. Two hops of one kind may be compared at once."""
+    if (pair := _paired(run, window, names)) is not None:
+        return pair
 
     def ask(name: str, before: Sequence[Digest]) -> Callable[[], Sequence[Digest]]:
         hop, ledger = run.stack.hops[name], run.stack.stream_of(name).ledger
@@ -274,6 +276,17 @@ def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, 
     before = tuple(chain.from_iterable(first.values()))
     others = _side_by_side({name: ask(name, before) for name in names[1:]}, trouble)
     return (*before, *chain.from_iterable(others.values()))
+
+
+def _paired(run: Run, window: Window, names: Sequence[str]) -> tuple[Digest, ...] | None:
+    """The digests of a ledger and the only other hop, where that can be compared with it; None: each is asked."""
+    hops = [run.stack.hops[name] for name in names]
+    if len(hops) != 2 or not isinstance(hops[0], Paired) or names[0] != run.stack.stream_of(names[0]).stream.hops[0]:
+        return None
+    ask = partial(hops[0].both, hops[1], window)
+    with suppress(DriverError):  # which of them it was, its own digest says
+        return _asked(run, f"the digests of {' and '.join(names)}", ask)
+    return None
 
 
 def _righted(

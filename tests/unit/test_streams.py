@@ -538,6 +538,39 @@ def test_a_run_finds_a_loss_in_the_stream_that_has_it(stream: str) -> None:
     assert set(run.symptoms["differences"]) == {f"{HOPS[stream][1]} a"}
 
 
+class Twin(Held):
+    """A hop that can be compared with another of its kind."""
+
+    def both(self, other: object, window: Window) -> tuple[Digest, Digest] | None:
+        assert isinstance(other, Held)
+        if not isinstance(other, Twin):
+            return None
+        return self.compared(other)
+
+    def compared(self, other: Held) -> tuple[Digest, Digest]:
+        """With sums that no digest has."""
+        mine, its = right(sum=11, key_sum=12), right(sum=13, key_sum=12)
+        return Digest("orders", self.name, "final", {A: mine}), Digest("orders", other.name, "final", {A: its})
+
+
+def test_two_hops_of_one_kind_are_compared_at_once() -> None:
+    """Their digests are held against each other, though those of their own would be the same. Where there are others,
+    the other is of another kind, or doesn't answer, each is asked for its own."""
+    log, sink = Twin("orders", "log", right(), "log"), Twin("orders", "sink", right())
+    away = Twin("orders", "log", right(), "log")
+    away.compared = lambda other: (_ for _ in ()).throw(DriverError("sink is away", definite=True))  # type: ignore[method-assign]
+    for held, verdict in (
+        ((log, sink), FAIL),
+        ((log, Held("orders", "sink", right())), PASS),
+        ((away, sink), PASS),
+    ):
+        run = run_over()
+        run.stack.hops |= dict(zip(("log", "sink"), held, strict=True))
+        assert found_by(run)["unchanged"][0] is verdict
+    assert verify._paired(run, Window({A: 0}, {A: 10}), ["log", "sink", "topic"]) is None
+    assert verify._paired(run, Window({A: 0}, {A: 10}), ["sink", "log"]) is None
+
+
 def test_a_ledger_that_is_away_hides_nothing_of_the_other_stream() -> None:
     """What is lost there is lost; of its own stream nothing is known."""
     run = run_over(orders=right(rows=9, keys=9, sum=70, key_sum=6))

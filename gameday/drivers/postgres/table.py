@@ -1,7 +1,8 @@
 """Tables, views and queries as a hop: rows come by COPY in binary, and are hashed and tallied here.
 
 A hash of all fields takes Postgres a hundred times as long as sending them. So there are no `sums` beside the digest:
-what they would save, the sorting of keys, is a tenth of the time that reading the rows takes.
+what they would save, the sorting of keys, is a tenth of the time that reading the rows takes. Two tables of such
+servers are compared by hashes of their own, which say nothing to any other engine: `both`.
 
 numpy is imported by what computes with it: who only asks for the heads does without.
 """
@@ -19,15 +20,17 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin
+from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin, literal
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Columns, Digest, Group, Json, Position, Window
 from gameday.records.declaration import KINDS, STATE, Stream
-from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, read
+from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, mixed, read
 from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, Type
 from gameday.stack.config import Postgres
 
 if TYPE_CHECKING:
+    from gameday.drivers.postgres.paired import Sums
+    from gameday.model import Tally
     from gameday.records.gathered import Gathered
     from gameday.records.hashing import U64
     from gameday.records.states import State
@@ -59,6 +62,28 @@ TIMES = ("timestamp", "timestamptz")
 
 PLACE, FROM, TO = '"group\'s place"', '"from id"', '"to id"'
 """Columns of the table of groups in a window: no field of a stream has such a name."""
+
+UNIQUE = """
+SELECT 1 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid
+WHERE i.indrelid = {table}::pg_catalog.regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+  AND i.indexprs IS NULL AND (c.relkind = 'p' OR c.relkind = 'r' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_inherits AS h WHERE h.inhparent = c.oid))
+  AND (SELECT pg_catalog.array_agg(a.attname::text) FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k(number, place)
+       JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.number
+       WHERE k.place <= i.indnkeyatts) <@ {columns}
+"""
+"""Whether an index keeps any two rows of a table from having the same in these columns: it may be of some of them. The
+rows of tables that inherit from another are not in its index."""
+
+HASHES: Sequence[tuple[str, str]] = (
+    ("-4294967297::int8", "int8"),
+    ("-1.50", "numeric"),
+    ("0.5::float8", "float8"),
+    ("'Zürich'::text", "text"),
+    ("'00000000-0000-4000-8000-000000000001'::uuid", "uuid"),
+    ("'2026-01-01 00:00:00.000001'::timestamp", "timestamp"),
+)
+"""Values by which it shows whether two servers hash alike, one of each function."""
 
 NAME = r'(?:[A-Za-z_\u0080-\uffff][\w$]*|"(?:[^"]|"")+")'
 TABLE = re.compile(rf"{NAME}(?:\.{NAME})*")
@@ -172,6 +197,27 @@ class Hop:
             except OSError as e:
                 raise DriverError(f"hops.{self.name}: {e}", definite=True) from e
         return (Digest(self.stream.name, self.name, KINDS.get(self.kind, self.kind), found),)
+
+    def both(self, other: object, window: Window) -> tuple[Digest, Digest] | None:
+        """By sums of each group, and only the ranges of ids in which these differ row by row. None unless the other is
+        a table in Postgres too, its columns have the same types, the servers have one encoding and hash alike, and a
+        unique index of each shows that no key is there twice."""
+        from gameday.drivers.postgres.paired import compared
+
+        if not isinstance(other, Hop) or not self._alone or not other._alone:
+            return None
+        with self._moment() as session, other._said():
+            one = _Side(self, session, self._shape(session, self._parts[0]))  # the moment of the first: others may have
+            with other._moment() as beside:  # had more by theirs
+                two = _Side(other, beside, other._shape(beside, other._parts[0]))
+                if not one.each_once() or not two.each_once() or one.hashes() != two.hashes():
+                    return None
+                found = compared(one, two, window)
+        digests = (
+            Digest(hop.stream.name, hop.name, KINDS[hop.kind], dict(groups))
+            for hop, groups in zip((self, other), found, strict=True)
+        )
+        return next(digests), next(digests)
 
     def state(self, upto: Position | None = None) -> State:
         """All rows that count, and the position, as of one moment. Rows that don't fit their types count as missing."""
@@ -297,6 +343,11 @@ class Hop:
             return form(self.stream.types[name], _quoted(name), column)
         except Unfit as e:
             raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
+
+    @property
+    def _alone(self) -> bool:
+        """Whether it is one table, of which a unique index can show that it has each key once."""
+        return len(self._parts) == 1 and self._parts[0].rows == self._parts[0].named and self.kind in KINDS
 
     def _gather(self, session: Session, shape: _Shape, window: Window, gathered: Gathered) -> None:
         """Hash the window's rows of one part, as they come."""
@@ -497,6 +548,66 @@ class Hop:
             remedy = REMEDIES.get(e.state) or REMEDIES.get(e.state[:2])
             told = f". Remedy: {remedy}" if remedy else ""
             raise DriverError(f"hops.{self.name}: {e}{told}", definite=True) from e
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A hop of one table as one of two that are compared, as of one moment."""
+
+    hop: Hop
+    session: Session
+    shape: _Shape
+
+    def each_once(self) -> bool:
+        """Whether no key is there twice, by an index of columns whose own values are canonical ones."""
+        sql, types = self.hop._parts[0].sql, self.hop.stream.types
+        columns = []
+        for name in self.hop.stream.key:
+            column = self.shape.columns[name]
+            plain = column in ALONE.get(types[name].name, ()) or (types[name].name == "time" and column in TIMES)
+            if not plain or not TABLE.fullmatch(sql[name]) or "." in sql[name]:
+                return False
+            columns.append(sql[name][1:-1].replace('""', '"') if sql[name][0] == '"' else sql[name].lower())
+        table = literal(self.hop._parts[0].rows)
+        return bool(self.session.rows(UNIQUE.format(table=table, columns=array(columns, "text"))))
+
+    def hashes(self) -> object:
+        """What has to be the same of two sides whose equal sums mean equal rows; not even equal to itself where no sum
+        means that."""
+        if self._mixed is None:
+            return object()
+        known = mixed([(Type("text"), sql, column) for sql, column in HASHES])
+        return self.session.rows(f"SELECT current_setting('server_encoding'), ({known})::text"), self.shape.columns
+
+    @cached_property
+    def _mixed(self) -> str | None:
+        types = self.hop.stream.types
+        return mixed([(types[name], _quoted(name), column) for name, column in self.shape.columns.items()])
+
+    def sums(self, window: Window, ranges: int) -> Sums:
+        from gameday.drivers.postgres.paired import Sum
+
+        inside = self.hop._inside(self.shape, window)
+        if not inside:
+            return {}
+        number = f"({self.hop._compared(self.shape, self.hop.stream.sequence)})::int8"
+        range_ = f"({number} - {FROM} - 1) / (({TO} - {FROM}) / {ranges} + 1)"  # as paired.width has it
+        by = f"{PLACE}, {range_}" if ranges > 1 else PLACE
+        figures = f"count(*), min({number}), max({number}), mod(sum({self._mixed}), 18446744073709551616)"
+        sql = f"SELECT {PLACE}, {range_ if ranges > 1 else 0}, {figures} {inside} AND {self.shape.fits} GROUP BY {by}"
+        groups, found = list(window.hi), dict[Group, dict[int, Sum]]()
+        for row in self.session.rows(f"SET LOCAL enable_sort = off; {sql}"):  # it would expect few rows, and sort all
+            place, at, rows, lo, hi, total = (int(text or 0) for text in row)
+            found.setdefault(groups[place], {})[at] = Sum(rows, lo, hi, total % (1 << 64))
+        return found
+
+    def tallies(self, window: Window) -> Mapping[Group, Tally]:
+        from gameday.records.gathered import Gathered
+
+        groups = list(window.hi)
+        with Gathered(len(groups)) as gathered:
+            self.hop._gather(self.session, self.shape, window, gathered)
+            return {groups[number]: tally for number, tally in gathered.tallies().items()}
 
 
 def _parts(hop: Hop) -> tuple[_Part, ...]:
