@@ -68,6 +68,7 @@ RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
 
 KEY, ROW, KNOWN, COUNTS = "`hash of the key`", "`hash of the row`", "`groups of the window`", "`in the window`"
+WITHIN = "`within its bounds`"
 """Names in a query: one that a column has too would stand for it in the query's conditions."""
 
 PAIR = f"if(min({ROW}) = max({ROW}), min({ROW}), min({ROW}) + max({ROW}))"
@@ -104,6 +105,10 @@ ANSWER_MAX_BYTES = 1 << 30
 
 PORTS = {"http": 8123, "https": 8443}
 """Where a server listens whose URL names no port."""
+
+
+class Refused(DriverError):
+    """The server answered with an error."""
 
 
 class Server:
@@ -149,11 +154,11 @@ class Server:
         except Unanswered as e:
             raise self._error(str(e) or type(e).__name__) from e
         if answer.status != HTTPStatus.OK:
-            raise self._error(answer.body.decode(errors="replace") or f"status {answer.status}")
+            raise self._error(answer.body.decode(errors="replace") or f"status {answer.status}", Refused)
         return answer.body
 
-    def _error(self, reason: str) -> DriverError:
-        return DriverError(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
+    def _error(self, reason: str, kind: type[DriverError] = DriverError) -> DriverError:
+        return kind(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
 
 
 REFUSED = frozenset((60, 62, 81, 164, 192, 193, 194, 497, 516))
@@ -201,9 +206,9 @@ class Canary:
 
 @dataclass(frozen=True)
 class _Shape:
-    """The records of a table, as SQL: the group's texts, the id, the hashes of key and row, whether a row's values fit
+    """The records of a table, as SQL: the group's values, the id, the hashes of key and row, whether a row's values fit
     their types (None: any do), each field's canonical value, the text that says which values don't fit, and the words
-    of each field."""
+    of each field. casts: whether a field is more than a column, and may fail on a value."""
 
     groups: tuple[str, ...]
     id: str
@@ -213,6 +218,7 @@ class _Shape:
     values: Mapping[str, str] = field(default_factory=dict)
     unfit: str = "''"
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    casts: bool = False
 
 
 @dataclass(frozen=True)
@@ -333,10 +339,9 @@ class Hop:
         """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
         shape = self._shape(self.table)
         fields = ", ".join(shape.values[name] for name in self.stream.types)
-        where = self._inside(Window({group: lo}, {group: hi}), self.table)
-        fits = f" AND {shape.fits}" if shape.fits else ""
+        where = _fitting(shape, self._inside(Window({group: lo}, {group: hi}), self.table))
         repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
-        sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self._read} WHERE {where}{fits} ORDER BY {shape.id}"
+        sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self._read} WHERE {where} ORDER BY {shape.id}"
         return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
 
     def state(self, upto: Position | None = None) -> State:
@@ -385,7 +390,7 @@ class Hop:
 
     def _counting(self, shape: _Shape) -> str:
         """SQL from FROM on: the rows that count."""
-        return f"FROM {self._read} WHERE {self._belongs} AND ({shape.fits or 'true'})"
+        return f"FROM {self._read} WHERE {_fitting(shape, self._belongs)}"
 
     @property
     def _read(self) -> str:
@@ -410,20 +415,21 @@ class Hop:
         if not heads:
             return self._any(shape, limit)
         rows_max = limit * NEWEST_TIMES
-        figures = ", ".join([*shape.groups, *(shape.values[name] for name in self.stream.types), shape.id])
-        fits, shown = f"({shape.fits or 'true'})", f"concat('id ', toString({shape.id}), ': ', {shape.unfit})"
+        figures = ", ".join([*_shown(shape.groups), *(shape.values[name] for name in self.stream.types), shape.id])
+        shown = f"concat('id ', toString({shape.id}), ': ', {shape.unfit})"
         malformed, reasons, records = 0, (), 0
 
         def ask(window: Window) -> tuple[dict[Group, Columns], int]:
             nonlocal malformed, reasons, records
-            whence = f"FROM {self._read} WHERE {self._inside(window, self.table)}"
+            inside = self._inside(window, self.table)
+            right, wrong = (f"FROM {self._read} WHERE {found(shape, inside)}" for found in (_fitting, _misfitting))
             order = f"ORDER BY {shape.id} DESC LIMIT {rows_max}"
             found: dict[Group, list[Sequence[Any]]] = {}
-            for row in self._server.rows(f"SELECT {figures} {whence} AND {fits} {order}", NEWEST_WITHIN_S):
+            for row in self._server.rows(f"SELECT {figures} {right} {order}", NEWEST_WITHIN_S):
                 found.setdefault(tuple(map(str, row[: len(shape.groups)])), []).append(row[len(shape.groups) :])
             records = sum(map(len, found.values()))
             if shape.fits:
-                sql = f"SELECT count(), groupArray({MALFORMED_NAMED})({shown}) {whence} AND NOT {fits}"
+                sql = f"SELECT count(), groupArray({MALFORMED_NAMED})({shown}) {wrong}"
                 ((malformed, reasons),) = self._server.rows(sql, NEWEST_WITHIN_S)
             return {group: _canonical(rows, self.stream) for group, rows in found.items()}, records + malformed
 
@@ -488,7 +494,7 @@ class Hop:
     def _tops(self, table: str, where: str, within_s: float, settings: str = "") -> dict[Group, int]:
         groups = ", ".join(self._groups)
         by = f" GROUP BY {groups}" if groups else ""
-        select = ", ".join([*self._groups, f"max({self._number(table).sql})", "count()"])
+        select = ", ".join([*_shown(self._groups), f"max({self._number(table).sql})", "count()"])
         sql = f"SELECT {select} FROM {table} WHERE ({where}) AND ({self.where or 'true'}){by} {settings}"
         found = self._server.rows(sql, within_s)
         return {tuple(map(str, group)): int(head) for *group, head, rows in found if rows and all(group)}
@@ -502,21 +508,29 @@ class Hop:
         if self.log:
             topic, partition, offset = (self.log[name] for name in ("topic", "partition", "offset"))
             hashed = row_hash([f"toUInt64({offset})"])
-            places = _Shape((topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed)
-            bounds = self._bounds(window, self.table)
-            bounds = replace(bounds, range=_fitting(self._shape(self.table), bounds.range))
-            found.append(Digest("offsets", self.name, "raw", tallied(places, self.table, bounds)))
+            shape = self._shape(self.table)
+            places = _Shape(
+                (topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed, shape.fits, casts=shape.casts
+            )
+            places_held = tallied(places, self.table, self._bounds(window, self.table))
+            found.append(Digest("offsets", self.name, "raw", places_held))
         return found
 
     def _scanned(self, shape: _Shape, table: str, bounds: _Bounds) -> dict[Group, Tally]:
         """One scan. Where most rows are in the window, each figure has the condition: to leave a few rows out of each
-        block the server would copy all columns of it."""
+        block the server would copy all columns of it. Then all rows' figures are worked out; where that fails for one
+        of them, those that are in the window may do all the same."""
         if not (bounds.wide and bounds.own):
             return self._summed(shape, table, bounds.inside)
         condition = f"(({_fitting(shape, bounds.own)}) AS {COUNTS})"
         figures = [f"countIf({condition})", f"countIf({COUNTS})"]
         figures += [f"{name}If({sql}, {COUNTS})" for name, sql in _figures(shape)]
-        return self._tallied(shape, table, bounds.range, figures)
+        try:
+            return self._tallied(shape, table, bounds.range, figures)
+        except Refused:
+            if not shape.casts:
+                raise
+        return self._summed(shape, table, bounds.inside)
 
     def _summed(self, shape: _Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
         """One scan, without grouping by key. keys: SQL of how many keys there are."""
@@ -525,7 +539,7 @@ class Hop:
 
     def _tallied(self, shape: _Shape, table: str, where: str, figures: Sequence[str]) -> dict[Group, Tally]:
         by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
-        sql = f"SELECT {', '.join([*shape.groups, *figures])} FROM {table} WHERE {where}{by}"
+        sql = f"SELECT {', '.join([*_shown(shape.groups), *figures])} FROM {table} WHERE {where}{by}"
         return {
             tuple(map(str, group)): Tally(rows, distinct, lo, hi, total, key_sum=key_sum)
             for *group, rows, distinct, lo, hi, total, key_sum in self._asked(sql)
@@ -568,7 +582,7 @@ class Hop:
         again = f"SELECT {told} FROM {table} WHERE {keep} GROUP BY {told} HAVING count() > 1"
         figures = f"sum(copies - 1), sum(more), sum(differs), sum((copies - 1) * {KEY}), max(copies * differs)"
         sql = f"""
-            SELECT {", ".join([*names, figures])}
+            SELECT {", ".join([*_shown(names), figures])}
             FROM (
                 SELECT {", ".join([*names, KEY])}, count() AS copies, sum({ROW}) - {distinct} AS more,
                     min({ROW}) != max({ROW}) AS differs
@@ -628,6 +642,7 @@ class Hop:
             {name: made.value for name, made in forms.items()},
             self._unfit(columns, forms),
             {name: made.words for name, made in forms.items()},
+            not all(IDENTIFIER.fullmatch(sql) for sql in self._sql.values()),
         )
 
     def _unfit(self, columns: Mapping[str, str], forms: Mapping[str, Form]) -> str:
@@ -707,7 +722,7 @@ class Hop:
         if shape.fits is None:
             return {}
         inside = self._belongs if self.kind == STATE else self._inside(window, self.table)
-        where = f"({inside}) AND NOT ({shape.fits})"
+        where = _misfitting(shape, inside)
         shown = ", ".join(
             f"concat('{name} ', ifNull(toString({self._sql[name]}), 'NULL'))" for name in self.stream.types
         )
@@ -732,8 +747,9 @@ class Hop:
             pairs = ", ".join(f"({literal(t)}, {p})" for t, p in self._after)
             fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
             columns = ", ".join([*self._groups, topic, partition])
+            shown = ", ".join([*_shown(self._groups), topic, partition])
             sql = (
-                f"SELECT {columns}, max({self._number(self.table).sql}), max({offset}) FROM {self.table} "
+                f"SELECT {shown}, max({self._number(self.table).sql}), max({offset}) FROM {self.table} "
                 f"WHERE ({either([*known, *fresh])}) AND ({self.where or 'true'}) GROUP BY {columns}"
             )
             for *texts, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
@@ -772,7 +788,7 @@ class Hop:
 
     def _not_first(self, first: Mapping[str, str], window: Window) -> int:
         kept, lowest = (
-            f"SELECT tuple({', '.join([*self._groups, self._shape(table).key])}) AS {KEY}, "
+            f"SELECT tuple({', '.join([*_shown(self._groups), self._shape(table).key])}) AS {KEY}, "
             f"min({first['offset']}) AS `lowest offset` FROM {table} WHERE {self._inside(window, table)} GROUP BY 1"
             for table in (self.table, first["table"])
         )
@@ -828,9 +844,24 @@ def _array(values: Iterable[str], kind: str) -> str:
     return f"CAST({literal('[' + ','.join(values) + ']')} AS Array({kind}))"
 
 
+def _shown(groups: Sequence[str]) -> list[str]:
+    """The texts of a group's values: a FixedString's without its padding."""
+    return [f"toString({sql})" for sql in groups]
+
+
 def _fitting(shape: _Shape, where: str) -> str:
     """The condition of rows whose values fit their types."""
-    return f"{where} AND {shape.fits}" if shape.fits else where
+    return _also(shape, where, shape.fits) if shape.fits else where
+
+
+def _misfitting(shape: _Shape, where: str) -> str:
+    """The condition of rows with a value that doesn't fit its type."""
+    return _also(shape, where, f"NOT ({shape.fits or 'true'})")
+
+
+def _also(shape: _Shape, where: str, fits: str) -> str:
+    """Both conditions. The server looks at them in any order; what may fail on a value is asked of no other rows."""
+    return f"(({where}) AS {WITHIN}) AND if({WITHIN}, {fits}, false)" if shape.casts else f"({where}) AND {fits}"
 
 
 def _without(tally: Tally, surplus: _Surplus) -> Tally:

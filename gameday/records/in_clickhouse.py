@@ -114,8 +114,9 @@ def _int(kind: Type, x: str, bare: str) -> Made | None:
     if WIDE.fullmatch(bare):
         return (_word(x),), _between(f"toInt256({x})", INT64_MIN, INT64_MAX)
     if TEXTS.fullmatch(bare):
-        number = f"toInt128OrNull({_text_of(x, bare)})"
-        return (_word(number),), f"match({x}, '{INT}') AND {_between(f'toInt256({number})', INT64_MIN, INT64_MAX)}"
+        text = _text_of(x, bare)
+        number = f"toInt128OrNull({text})"
+        return (_word(number),), f"match({text}, '{INT}') AND {_between(f'toInt256({number})', INT64_MIN, INT64_MAX)}"
     return _scaled(x, bare, 0)
 
 
@@ -258,5 +259,5 @@ def _md5(x: str) -> str:
 
 
 def _text_of(x: str, bare: str) -> str:
-    """A FixedString's text ends before its padding."""
-    return f"toStringCutToZero({x})" if bare.startswith("FixedString") else x
+    """A FixedString's text ends before its padding, and not at a zero byte of its own."""
+    return f"toString({x})" if bare.startswith("FixedString") else x

@@ -23,7 +23,7 @@ from gameday.drivers.clickhouse import Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
 from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
-from gameday.records.declaration import stream
+from gameday.records.declaration import Stream, stream
 from gameday.records.hashing import row_hash
 from gameday.records.tallies import proved, tally
 from gameday.verdict import checks
@@ -246,6 +246,88 @@ def test_groups_are_told_by_their_texts_whatever_holds_them(
         ("a",): (100, first + 1),
         ("b",): (20, first + 11),
     }
+
+
+def held_as(**given: Any) -> Stream:
+    """A stream of records (g, n, and these fields)."""
+    mistakes: list[str] = []
+    places = {"hops": ["a", "b"], "visible": "b", "path": ["x"]}
+    of = stream("held", {"key": ["g", "n"], "group": ["g"], "sequence": "n", **places, **given}, ["a", "b"], mistakes)
+    assert of is not None, mistakes
+    return of
+
+
+def test_a_fixed_string_ends_before_its_padding(client: Client, warehouse: str) -> None:
+    """As group, in heads, digests and repeats, and as field: the table is the same as one of String. A zero byte
+    inside of it is its own."""
+    made = (
+        "SELECT ['BTC', 'ETHUSDT8', 'a\\0b'][1 + number % 3], 1 + intDiv(number, 3), "
+        "['x', 'x\\0y', ''][1 + number % 3], toString(number) FROM numbers(300)"
+    )
+    of = held_as(fields={"t": "text", "i": "int"})
+    groups: list[Group] = [("BTC",), ("ETHUSDT8",), ("a\0b",)]
+    window = Window(dict.fromkeys(groups, 0), dict.fromkeys(groups, 90))
+    found = []
+    for kind in ("String", "FixedString(8)", "LowCardinality(FixedString(8))"):
+        table = f"trades.padded{len(found)}"
+        client.command(
+            f"CREATE TABLE {table} (g {kind}, n Int64, t {kind}, i {kind}) ENGINE = MergeTree ORDER BY (g, n)",
+            settings={"allow_suspicious_low_cardinality_types": 1},
+        )
+        client.command(f"INSERT INTO {table} {made}")
+        hop = Hop(warehouse, "once", table, of)
+        assert hop.heads() == Hop(warehouse, "once", table, of, recent="n > 50").heads() == dict.fromkeys(groups, 100)
+        plain, exact = hop.sums(window)[0].groups, hop.digest(window)[0].groups
+        narrow = hop.digest(Window(dict.fromkeys(groups, 70), dict.fromkeys(groups, 80)))[0].groups
+        assert {group: hop.rows(group, 0, 3)["t"].tolist() for group in groups} == {
+            group: [text] * 3 for group, text in zip(groups, ("x", "x\0y", ""), strict=True)
+        }
+        newest = hop.newest(30).groups
+        client.command(f"INSERT INTO {table} SELECT * FROM {table} WHERE n = 7")
+        again = Hop(warehouse, "append", table, of).digest(window)[0].groups
+        found.append((plain, exact, narrow, again, newest.keys(), hop.symptoms(window, 0, {})))
+    assert found[0][1].keys() == set(groups)
+    assert {t.rows for t in found[0][3].values()} == {91}
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
+CASTS = {"p": "toDecimal128(p, 2)"}
+"""Fails where the text is no number; and whether the number fits has to be asked."""
+
+
+@pytest.mark.parametrize("lo", [1_000, 150_000], ids=["wide", "narrow"])
+@pytest.mark.parametrize("several", [True, False])
+def test_a_cast_that_fails_concerns_only_rows_of_the_window(
+    client: Client, warehouse: str, lo: int, several: bool
+) -> None:
+    """Of another group, beyond its own bounds, or that doesn't belong to the stream, each between the lowest and the
+    highest id. One that is in the window is an error that says so."""
+    table = f"trades.casts{lo}{several}"
+    client.command(f"CREATE TABLE {table} (g String, n Int64, p String) ENGINE = MergeTree ORDER BY (g, n)")
+    client.command(
+        f"INSERT INTO {table} SELECT if(number % 2, 'BTC', 'ETH'), intDiv(number, 2) + 1, "
+        "multiIf(number % 2 AND number < 2000, 'bad', number = 399000, 'ours not', '1.5') FROM numbers(400000)"
+    )
+    client.command(f"INSERT INTO {table} SELECT * FROM {table} WHERE n = 190000")
+    of = held_as(fields={"p": "decimal(2)"})
+    his = {("BTC",): 200_000, **({("ETH",): 199_000} if several else {})}
+    window = Window({("BTC",): lo, **({("ETH",): 0} if several else {})}, his)
+    hop = Hop(warehouse, "append", table, of, fields=CASTS, where="p != 'ours not'")
+    right = {("BTC",): 200_000 - lo, **({("ETH",): 199_000} if several else {})}
+    assert {g: (t.rows, t.keys) for g, t in hop.sums(window)[0].groups.items()} == {
+        g: (rows + 1, rows + 1) for g, rows in right.items()
+    }
+    assert {g: (t.rows, t.keys) for g, t in hop.digest(window)[0].groups.items()} == {
+        g: (rows + 1, rows) for g, rows in right.items()
+    }
+    assert len(hop.rows(("BTC",), 199_000, 200_000)["n"]) == 1_000
+    assert hop.symptoms(window, 0, {}) == {}
+    assert sum(len(rows["n"]) for rows in hop.newest(20, his).groups.values()) >= 10
+    wrong = Window({**window.lo, ("BTC",): 990}, his)
+    for asked in (hop.sums, hop.digest):
+        with pytest.raises(DriverError, match="Cannot parse string 'bad'"):
+            asked(wrong)
 
 
 def test_columns_may_have_any_name(client: Client, warehouse: str) -> None:
