@@ -1,10 +1,14 @@
-"""What the sampler costs and keeps, against a running stack: python -m benchmarks.sampler [--seconds 30]
+"""What the sampler costs and keeps: python -m benchmarks.sampler [--seconds 30] [--many]
 
-Prints the processor's share and how often a thread of it woke, and for each probe the share of its readings that came,
-and how far apart they were; beside it how long ten million additions take here, so that figures of two machines can be
-compared. Exit code 3, without figures, when a probe never answered: then the stack is not up, or not well.
+Of the running stack it prints the processor's share and how often a thread of it woke, and for each probe the share of
+its readings that came, and how far apart they were; beside it how long ten million additions take here, so that figures
+of two machines can be compared.
 
-Not covered: what the probes cost those that are asked.
+--many: of two small stacks of its own, whose stream has nine groups and ten thousand, in Postgres and ClickHouse. Two
+samplers run side by side, and the ratio of their processor time is held against its target.
+
+Exit code 3, without figures, when a probe never answered: then the stack is not up, or not well. Not covered: what the
+probes cost those that are asked.
 """
 
 from __future__ import annotations
@@ -13,31 +17,80 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
+from psycopg.sql import SQL
+
 from benchmarks._measured import nothing
 from benchmarks.rest import ADDITIONS, additions_s, cpu_s
+from compose.ports import free_ports
+from compose.servers import clickhouse, postgres
 from gameday import codec
 from gameday.errors import GamedayError, NotUp
 from gameday.model import Sample, Samples
 from gameday.sampling.sampler import Sampler, Tail
 from gameday.stack.live import Stack, open_stack
+from gameday.state import State
 from gameday.system.polling import until
+from pipelines.trades.schema import query
+from tests.contract.conftest import serving
 
-__all__ = ["answered", "main"]
+__all__ = ["answered", "main", "many"]
 
 ON_TIME_MS = 75.0
 """Half a period late at 20 Hz."""
+
+GROUPS, MANY_GROUPS = 9, 10_000
+RATIO_MAX = 1.2
+PASSWORD = "benchmark"
+
+SMALL = """
+name = "s{groups}"
+history = "{dsn}"
+prefect.api_url = "http://127.0.0.1:1/api"
+hosts.local = {{}}
+components.clickhouse.probes.ping = {{ driver = "http", url = "http://127.0.0.1:{port}/ping" }}
+components.postgres.probes.select = {{ driver = "postgres", dsn = "{dsn}" }}
+[streams.orders]
+key = ["shop", "n"]
+group = ["shop"]
+sequence = "n"
+hops = ["source", "sink"]
+visible = "sink"
+path = ["postgres", "clickhouse"]
+[hops.source]
+driver = "postgres"
+dsn = "{dsn}"
+kind = "once"
+table = "heads{groups}"
+heads_table = "heads{groups}"
+[hops.sink]
+driver = "clickhouse"
+url = "{url}"
+kind = "once"
+table = "heads{groups}"
+heads_table = "heads{groups}"
+"""
+"""A stack of two servers, each with a view of heads that rise a thousand times a second."""
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--many", action="store_true", help="two stacks of its own, of nine groups and of ten thousand")
     options = parser.parse_args()
+    if options.seconds <= 0:
+        return nothing("no time was asked for")
     try:
+        if options.many:
+            return many(options.seconds)
         stack = open_stack()
         series, used_s, wakings, took_s = _sampled(stack, options.seconds)
         rates_hz = {spec.series: spec.rate_hz for spec in stack.probes()}
@@ -53,6 +106,73 @@ def main() -> int:
         took_ns = [s.took_ns for s in samples if s.value is not None]
         _tell(name, rates_hz[name], [s.at_ns for s in samples], took_ns)
     return 0
+
+
+def many(seconds: float) -> int:
+    """Measure and print what ten thousand groups cost beside nine. Raises NotUp as `answered` does."""
+    with tempfile.TemporaryDirectory() as folder, _servers(Path(folder)) as stacks:
+        used_s, counts = _beside(stacks, seconds)
+    machine_s = additions_s()
+    few_s, many_s = used_s
+    for groups, took_s, count in zip((GROUPS, MANY_GROUPS), used_s, counts, strict=True):
+        print(f"{groups:6,} groups: {100 * took_s / seconds:5.2f} % of one core, {count} series")
+    ratio = many_s / few_s
+    print(f"ratio {ratio:.2f}  wanted <= {RATIO_MAX:g}: {'met' if ratio <= RATIO_MAX else 'MISSED'}")
+    print(f"{ADDITIONS:,} additions take {machine_s:.2f} s here")
+    return 0
+
+
+@contextmanager
+def _servers(folder: Path) -> Iterator[list[Stack]]:
+    """The two stacks, while their servers run."""
+    state = State(folder / "postgres").ensure()
+    postgres.get(state, lambda _: None)
+    port, own = free_ports(2)
+    try:
+        with (
+            serving(postgres.process(state, "benchmark-postgres", own, "gameday", PASSWORD)),
+            serving(clickhouse.process(folder / "clickhouse", port, PASSWORD)),
+        ):
+            dsn, url = postgres.url(own, "gameday", PASSWORD, "postgres"), clickhouse.url(port, PASSWORD)
+            stacks = []
+            for groups in (GROUPS, MANY_GROUPS):
+                now = "toUnixTimestamp64Milli(now64(3))"
+                made = f"SELECT concat('s', toString(number)) AS shop, {now} AS n FROM numbers({groups})"
+                query(url, f"CREATE VIEW heads{groups} AS {made}")
+                now = "(extract(epoch FROM clock_timestamp()) * 1000)::int8"
+                made = f"SELECT 's' || i AS shop, {now} AS n FROM generate_series(0, {groups - 1}) AS i"
+                with psycopg.connect(dsn, autocommit=True) as connection:
+                    connection.execute(SQL(f"CREATE VIEW heads{groups} AS {made}"))
+                config = folder / f"{groups}.toml"
+                config.write_text(SMALL.format(groups=groups, dsn=dsn, url=url, port=port))
+                stacks.append(open_stack(config, State(folder / f"state{groups}").ensure()))
+            yield stacks
+    finally:
+        postgres.remove(state)
+
+
+def _beside(stacks: Sequence[Stack], seconds: float) -> tuple[list[float], list[int]]:
+    """Sample all stacks at the same time for so long: of each the processor's seconds, and how many series it has."""
+    run = f"benchmark-{os.getpid()}"
+    started: list[Sampler] = []
+    try:
+        for stack in stacks:
+            started.append(Sampler.start(stack, run, shards=stack.shards()))
+        began_s = [cpu_s((sampler.pid,)) for sampler in started]
+        until_s = time.monotonic() + seconds
+        until(
+            lambda: time.monotonic() >= until_s, within_s=seconds + 30, every_s=0.5, what="the end of the measurement"
+        )
+        used_s = [cpu_s((sampler.pid,)) - began for sampler, began in zip(started, began_s, strict=True)]
+    finally:
+        for sampler in started:
+            sampler.stop()
+    counts = []
+    for stack in stacks:
+        series = codec.read_samples(stack.state.samples(run))
+        answered(series, [spec.series for spec in stack.probes()])
+        counts.append(len(series))
+    return used_s, counts
 
 
 def answered(series: Samples, probes: Sequence[str]) -> dict[str, Sequence[Sample]]:
@@ -74,7 +194,7 @@ def _sampled(stack: Stack, seconds: float) -> tuple[Samples, float, int, float]:
     run = f"benchmark-{os.getpid()}"
     folder = stack.state.samples(run)
     try:
-        sampler = Sampler.start(stack, run)
+        sampler = Sampler.start(stack, run, shards=stack.shards())
         try:
             tail = Tail(folder)
             began_ns, began_s, began = _now(tail), cpu_s((sampler.pid,)), _wakings(sampler.pid)

@@ -5,10 +5,12 @@ Times are nanoseconds of CLOCK_MONOTONIC (`*_ns`) unless a name says wall clock 
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ Position: TypeAlias = Mapping[str, int]
 
 Columns: TypeAlias = "Mapping[str, np.ndarray]"
 """Equally long numpy arrays by field, of canonical values (records/types.py)."""
+
+Totals: TypeAlias = Mapping[Group, tuple[int, int]]
+"""Shard -> (the sum of Shards.mark over its groups, which tells whether they are the same ones; the sum of their
+heads)."""
 
 
 class Verdict(IntEnum):
@@ -150,6 +156,48 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Shards:
+    """How the groups of a stream that has many are sampled together: those of one shard take the same way.
+
+    by: the places in a group of the fields that the stream's path names. buckets: into how many shards the groups of
+    one way are divided, by their marks.
+    """
+
+    by: tuple[int, ...]
+    buckets: int
+
+    def of(self, group: Group) -> Group:
+        """The shard of a group, as the group of a series: Shards((0,), 21).of(("west", "one")) is ("west", "#18")."""
+        return self.named([group[place] for place in self.by], self.mark(group) % self.buckets)
+
+    def named(self, way: Iterable[str], bucket: int) -> Group:
+        """The shard of this bucket, of the groups that have these values in the fields of the path."""
+        return (*way, f"#{bucket}")
+
+    @staticmethod
+    def mark(group: Group) -> int:
+        """32 bits that tell a group from others, which every engine can compute: an MD5's first."""
+        return int.from_bytes(hashlib.md5("/".join(group).encode(), usedforsecurity=False).digest()[:4])
+
+
+@dataclass(frozen=True)
+class Look:
+    """One comparison of a stream's heads group by group, of which the samples of shards can't tell.
+
+    asked_ns: when the ledger was asked. seen_ns: when the visible hop had answered; where something was missing still,
+    when it was asked last. behind: how many groups lacked what the ledger had at asked_ns. still: how many of these,
+    if the struck component carries them, have shown nothing new since service was back. named: some that are behind.
+    """
+
+    stream: str
+    asked_ns: int
+    seen_ns: int
+    behind: int = 0
+    still: int = 0
+    named: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True)
 class Excerpt:
     """A hop's newest records as it reads them, and what it can't read.
 
@@ -196,7 +244,9 @@ Samples: TypeAlias = Mapping[str, Sequence[Sample]]
 """Samples by series, in the order sent. The series:
 component/<component>/<probe>      the component answers its own protocol (any number); <...>.connects: how often
                                    it has connected
-head/<hop>/<codec.key_of(group)>   the highest id visible at that hop; head/exchange/... is the ledger's head
+head/<hop>/<codec.key_of(group)>   the highest id visible at that hop; head/exchange/... is the ledger's head. Of a
+                                   stream that is sampled by shards: head/<hop>/<codec.key_of(shard)>, by how much the
+                                   heads of the shard's groups have risen in all since the sampler began
 end/<cursor>/<slot>                the log's end;  position/<cursor>/<slot>  what the consumer has committed
 serving/<slot>                     the slot's leader, sampled by really fetching a record from it
 alert/<name>                       the platform's alert of that name, of the struck component's: INACTIVE, PENDING or
@@ -305,7 +355,8 @@ class Kept:
 class Baseline:
     """Normal, just before the plan. delay_p99_s: the visible hop behind the ledger, of several streams the slowest.
     bound_s: the b of "good at t". rates: each group's ids a second. moves: how many times a second its ledger's head
-    was seen to move. Both are of one stream; what each has is in Followed."""
+    was seen to move, of a stream that is sampled by shards each shard's. Both are of one stream; what each has is in
+    Followed."""
 
     marks: Marks
     delay_p99_s: float
@@ -320,7 +371,8 @@ class Followed:
 
     hops: in order, the first is the ledger; with the archive's if the stream is exported. topics: those that its logs
     read. groups: those that there were when the run began. affected, knows, gapless: as in Evidence. delay_p99_s,
-    bound_s, rates, moves: its own baseline. still_s: as in Now. window: None: not told.
+    bound_s, rates, moves: its own baseline. still_s: as in Now. window: None: not told. shards: how its groups are
+    sampled together; None: each by itself.
     """
 
     stream: str
@@ -337,6 +389,21 @@ class Followed:
     rates: Mapping[Group, float] = field(default_factory=dict)
     moves: Mapping[Group, float] = field(default_factory=dict)
     window: Window | None = None
+    shards: Shards | None = None
+
+    @cached_property
+    def sampled(self) -> tuple[Group, ...]:
+        """What has samples: each group, or each shard."""
+        return self.sampled_of(self.groups)
+
+    @cached_property
+    def sampled_affected(self) -> tuple[Group, ...]:
+        """The same of the affected groups. All groups of a shard take the same way."""
+        return self.sampled_of(self.affected)
+
+    def sampled_of(self, groups: Iterable[Group]) -> tuple[Group, ...]:
+        """What these groups are sampled as, each once."""
+        return tuple(dict.fromkeys(groups if self.shards is None else map(self.shards.of, groups)))
 
 
 @dataclass(frozen=True)
@@ -358,8 +425,10 @@ class Evidence:
     must fire within alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained
     before it went on; None: it did not come to that. stream: the one under test; that of the first digest
     where it isn't given. states: of a stream with versions, the hops that are right as of a position. gapless: whether
-    every id of the window exists, as declared. symptoms: what only one technology can tell, by name; a hop's is
-    "<hop>.<name>", so that none overwrites another's. checks/ tell who reads which.
+    every id of the window exists, as declared. looks: the comparisons group by group of the streams that are sampled by
+    shards. at_clock: of the exported one among them what its ledger had just after the clock's start. symptoms: what
+    only one technology can tell, by name; a hop's is "<hop>.<name>", so that none overwrites another's. checks/ tell
+    who reads which.
     """
 
     test: str
@@ -397,6 +466,8 @@ class Evidence:
     recovered: bool | None = None
     symptoms: Mapping[str, Json] = field(default_factory=dict)
     followed: tuple[Followed, ...] = ()
+    looks: tuple[Look, ...] = ()
+    at_clock: Mapping[Group, int] = field(default_factory=dict)
 
     def each(self) -> tuple[Evidence, ...]:
         """The evidence of each stream by itself: digests, symptoms and marks of its own hops, its groups, its window,
@@ -434,7 +505,17 @@ class Evidence:
             digests=tuple(digest for digest in self.digests if digest.hop not in foreign),
             states=tuple(state for state in self.states if state.hop not in foreign),
             symptoms=_without(self.symptoms, foreign),
+            looks=tuple(look for look in self.looks if look.stream == one.stream),
         )
+
+    @property
+    def sharded(self) -> bool:
+        """Whether this one stream is sampled by shards."""
+        return len(self.followed) == 1 and self.followed[0].shards is not None
+
+    def sampled_of(self, groups: Iterable[Group]) -> tuple[Group, ...]:
+        """What these groups of this one stream are sampled as, each once."""
+        return self.followed[0].sampled_of(groups) if self.sharded else tuple(dict.fromkeys(groups))
 
     @property
     def timed(self) -> tuple[str, ...]:
@@ -550,7 +631,8 @@ class Now:
     """What a condition may look at: the last seconds of samples, newest last, and what the run knows.
 
     followed: the streams. Where there are several `each` has what is to be seen of every one, and what is one stream's
-    alone (affected, groups, visible, ledger) is empty here.
+    alone (affected, groups, visible, ledger) is empty here. affected, groups: of a stream that is sampled by shards its
+    shards.
     fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
     asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
     acted_ns: when the last act was done.
@@ -590,8 +672,8 @@ class Now:
         return replace(
             self,
             followed=(one,),
-            affected=one.affected,
-            groups=one.groups,
+            affected=one.sampled_affected,
+            groups=one.sampled,
             visible=one.visible,
             ledger=one.hops[0],
             bound_s=one.bound_s,

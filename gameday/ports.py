@@ -24,6 +24,8 @@ from gameday.model import (
     Message,
     Position,
     Sent,
+    Shards,
+    Totals,
     Window,
 )
 from gameday.state import State
@@ -79,6 +81,7 @@ __all__ = [
     "Store",
     "Sums",
     "Symptoms",
+    "Totalled",
     "Trap",
     "UntilServed",
 ]
@@ -134,6 +137,15 @@ class Paired(Hop, Protocol):
     def both(self, other: object, window: Window) -> tuple[Digest, Digest] | None:
         """Digests of this hop and the other: right where they are held against each other, and against nothing else.
         None: the other is none of its kind, or has records in a form that only a digest compares."""
+        ...
+
+
+@runtime_checkable
+class Totalled(Hop, Protocol):
+    """A hop whose heads can be added up where they are, so that ten thousand groups need not be handed on each time."""
+
+    def totals(self, shards: Shards) -> Totals:
+        """The heads of all groups by shard, as `heads` would give them now."""
         ...
 
 

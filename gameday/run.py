@@ -31,8 +31,10 @@ from gameday.model import (
     JobRun,
     Json,
     Kept,
+    Look,
     Marks,
     Now,
+    Shards,
     Step,
     Timed,
     Verdict,
@@ -141,6 +143,13 @@ class Run:
             for name, live in stack.streams.items()
         }
         """The streams, by name."""
+        self.shards: Mapping[str, Shards] = {}
+        """The streams whose groups are sampled together."""
+        self.stood: Mapping[str, Mapping[Group, int]] = {}
+        self.stood_ns = 0
+        """Stream -> the heads that its ledger had when the groups were noted, and when that was."""
+        self.looks: list[Look] = []
+        self.at_clock: Mapping[Group, int] = {}
         self.baseline: Baseline | None = None
         self.inject_ns: int | None = None
         self.clock_ns: int | None = None
@@ -242,17 +251,21 @@ class Run:
         """The role of the struck component; "" where none is."""
         return self.stack.config.kind(self.component) if self.component else ""
 
-    def follow(self, groups: Mapping[str, tuple[Group, ...]]) -> None:
-        """Note which groups each stream has, and which of them the struck component carries."""
+    def follow(self, heads: Mapping[str, Mapping[Group, int]]) -> None:
+        """Note which groups each stream has, and which of them the struck component carries. heads: stream -> those of
+        its ledger now."""
+        self.stood, self.stood_ns = heads, time.monotonic_ns()
         role = self.stack.config.together(self.component or "")
         struck = [one for one in (self.component, role, *self.together) if one is not None]
         for name, live in self.stack.streams.items():
+            groups = tuple(sorted(heads[name]))
             self.followed[name] = replace(
                 self.followed[name],
                 topics=live.topics,
-                groups=groups[name],
-                affected=live.affected(struck, groups[name]),
+                groups=groups,
+                affected=live.affected(struck, groups),
                 knows=isinstance(live.ledger, Ledger),
+                shards=self.shards.get(name),
             )
 
     # ---- handles -------------------------------------------------------------------------------------------
@@ -261,7 +274,9 @@ class Run:
         """Start the sampler, which writes until close, and the guardian's process, which touches nothing before `take`.
         Each needs a second to come up. Nothing happens when they were started ahead of the run."""
         if self.sampler is None:
-            self.sampler = Sampler.launch(self.stack, self.id, self.test.archive, self.alert)
+            with suppress(GamedayError):  # preflight asks again, and tells
+                self.shards = answer(self.stack.shards, HEADS_WITHIN_S, "the ledgers' heads")
+            self.sampler = Sampler.launch(self.stack, self.id, self.test.archive, self.alert, self.shards)
         if self._coming is None:
             self._coming = Guardian.launch(self.stack, self.id, self.name, self.ttl_s)
 
@@ -457,6 +472,17 @@ class Run:
             raise GamedayError(f"run {self.id} has injected nothing")
         return self.baseline.marks.at_us + (self.clock_ns - self.baseline.marks.at_ns) // 1000
 
+    def note_at_clock(self) -> None:
+        """Note what the exported stream's ledger has now that the clock has started: samples of shards don't tell it of
+        each group, and only what was there is waited for."""
+        if not self.test.archive:
+            return
+        live = self.stack.stream_of(ARCHIVE)
+        if self.followed[live.name].shards is not None:
+            self.at_clock = {}
+            with suppress(DriverError):
+                self.at_clock = answer(live.ledger.heads, HEADS_WITHIN_S, f"the heads of {live.stream.hops[0]}")
+
     def seen_back(self) -> None:
         """Begin what waited for the platform to be back: once."""
         begin, self.once_back = self.once_back, None
@@ -532,6 +558,8 @@ class Run:
             alert_within_s=self.test.alert.within_s if isinstance(self.test.alert, FiresWithin) else None,
             symptoms={**self.symptoms, **self._silence_symptom()},
             followed=tuple(self.followed.values()),
+            looks=tuple(self.looks),
+            at_clock=self.at_clock,
         )
         known = known.of(known.followed[0]) if len(self.followed) == 1 else known
         return replace(known, measures=timings.measure(known))

@@ -1,18 +1,20 @@
 """Note what normal looks like, and where everything stands: the window of the run begins here."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from gameday.errors import GamedayError, TooLate
-from gameday.model import Baseline, Followed, Verdict
+from gameday.model import Baseline, Followed, Group, Look, Marks, Verdict
 from gameday.run import HEADS_WITHIN_S, Halt, Run, Span, marks, too_late
 from gameday.sampling import conditions, timings
 from gameday.sampling.sampler import KEEP_S
 from gameday.system.asking import answer
 from gameday.system.polling import until
+from tasks import apart
 
 BASELINE_S = 5.0
 """What is normal is told by so many seconds at least, of which each was well, the last ones before the plan."""
@@ -73,7 +75,7 @@ def baseline(run: Run) -> None:
                 found = {
                     name: timings.normal(
                         now.samples,
-                        one.groups,
+                        one.sampled,
                         ledger=one.hops[0],
                         visible=one.visible,
                         since_ns=since_ns,
@@ -110,6 +112,7 @@ def baseline(run: Run) -> None:
         reason = "; ".join(ailing) or "it was not sampled for so long"
         why = f"no baseline: the stack was not well for {length_s:.3g} s: {reason}. Remedy: gameday status"
         raise too_late(run, Verdict.UNKNOWN, why, began_ns) from e
+    _await_every_group(run, found)
     here = marks(run.stack)
     config = run.stack.config
     hops = [hop for stream in config.declared.values() for hop in stream.hops]
@@ -126,12 +129,40 @@ def baseline(run: Run) -> None:
     counted: list[float] = []
     for name, stream in config.declared.items():
         own = found.get(name, NOTHING)
-        run.followed[name] = replace(_bounded(run.followed[name], own, slowest_s), rates=own.rates, moves=own.moves)
+        rates = own.rates if run.followed[name].shards is None else _rates(run, here, name)
+        run.followed[name] = replace(_bounded(run.followed[name], own, slowest_s), rates=rates, moves=own.moves)
         counted += own.rates.values() if stream.counted else ()
     run.baseline = Baseline(here, slowest_s, max(one.bound_s for one in run.followed.values()), {})
     told = f"{sum(counted):.0f} records/s, " if counted else ""
     grain = "; recovery is told no finer than that" if slowest_s > timings.GRAIN_TOLD_S else ""
     run.say(f"{run.name}: baseline {told}visible {slowest_s * 1000:.0f} ms (p99) after they happen{grain}")
+
+
+def _await_every_group(run: Run, found: Mapping[str, timings.Normal]) -> None:
+    """Halt(unknown) while a stream that is sampled by shards has a group that is behind: it would be so after the plan
+    too."""
+    for name in apart.sharded(run):
+        slowest_s = max(own.delay_p99_s for own in found.values())
+        bound_s = _bounded(run.followed[name], found[name], slowest_s).bound_s
+        last: list[Look] = []
+
+        def well(name: str = name, bound_s: float = bound_s, last: list[Look] = last) -> bool:
+            last[:] = [apart.look(run, name, bound_s)]
+            return not last[0].behind
+
+        began_ns = time.monotonic_ns()
+        try:
+            until(well, within_s=WELL_WITHIN_S, every_s=LOOK_EVERY_S, what=f"every group of {name}")
+        except TooLate as e:
+            why = f"no baseline: {timings.missing(run.followed[name].visible, last[0])}. Remedy: gameday status"
+            raise too_late(run, Verdict.UNKNOWN, why, began_ns) from e
+
+
+def _rates(run: Run, here: Marks, stream: str) -> dict[Group, float]:
+    """Each group's ids a second, from its heads when the run noted them to the marks."""
+    before, now = run.stood[stream], here.heads[run.followed[stream].hops[0]]
+    took_s = (here.at_ns - run.stood_ns) / 1e9
+    return {group: (now[group] - head) / took_s for group, head in before.items() if group in now}
 
 
 def _bounded(one: Followed, own: timings.Normal, slowest_s: float) -> Followed:

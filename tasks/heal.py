@@ -28,6 +28,7 @@ def heal(run: Run, fault: Fault | None) -> None:
     for act_id in [None] if fault is None else [a.id for a in run.acts if _same(a, fault)]:
         for act in (a for a in run.held().heal(act_id, why="the plan's heal") if a.id in open_):
             run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')}")
+    run.note_at_clock()
 
 
 def _same(act: Act, fault: Fault) -> bool:

@@ -50,4 +50,5 @@ def inject(run: Run, fault: Fault) -> None:
         struck_ns = fault.struck_ns(run.stack, act.before)
         run.inject_ns = struck_ns if first else run.inject_ns
     run.clock_ns = struck_ns
+    run.note_at_clock()
     run.say(f"{run.name}: {act.proof}")

@@ -47,7 +47,7 @@ def preflight(run: Run) -> None:
     run.let_fly()
     try:
         streams = run.stack.streams.items()
-        run.follow({n: tuple(sorted(answer(s.ledger.heads, HEADS_WITHIN_S, "the ledger's heads"))) for n, s in streams})
+        run.follow({n: answer(s.ledger.heads, HEADS_WITHIN_S, "the ledger's heads") for n, s in streams})
         beyond = answer(
             lambda: ahead.beyond(run.stack, ahead.heads_of(run.stack, run.test.archive)),
             HEADS_WITHIN_S,

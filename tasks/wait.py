@@ -13,6 +13,7 @@ from gameday.run import Run, marks, too_late
 from gameday.sampling import conditions, timings
 from gameday.system.polling import until
 from gameday.verdict import schedule
+from tasks import apart
 
 AWAIT_EVERY_S = 0.2
 LOOK_EVERY_S = 0.5
@@ -91,10 +92,15 @@ def wait_recovered(run: Run) -> None:
         run.doing = "waiting for recovery"
         if not (_exported(run) if run.test.archive else _restored(run, began_ns)):
             return None
-        run.seen_back()  # what is left is to see that it stays so
         now_s = time.monotonic()
         if now_s < due_s:
             return None
+        try:
+            if not _every_group_there(run):
+                return None
+        except DriverError:
+            return None  # a server that has just come back may be slow: asked again, within the same bound
+        run.seen_back()  # what is left is to see that it stays so
         seen = run.evidence()
         measures = seen.measures
         known = measures["restore"].measured and measures["drain"].measured
@@ -128,6 +134,14 @@ def _restored(run: Run, began_ns: int) -> bool:
     if run.healed is None and (now.at_ns - began_ns) / 1e9 > conditions.SECOND_S and conditions.restored(now):
         run.healed = marks(run.stack)
     return run.healed is not None and conditions.drained(now)
+
+
+def _every_group_there(run: Run) -> bool:
+    """Look at each group of the streams that are sampled by shards, and note what is there: timings.py tells what that
+    makes of recovery. Of an export the archive's samples tell each group."""
+    found = [] if run.test.archive else [apart.look(run, n, run.followed[n].bound_s) for n in apart.sharded(run)]
+    run.looks += found
+    return not any(look.behind for look in found)
 
 
 def _await_resolved(run: Run) -> None:

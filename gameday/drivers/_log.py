@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Tally, Window
+from gameday.model import Columns, Digest, Excerpt, Group, Json, Position, Shards, Tally, Totals, Window
 from gameday.ports import Arrivals
 from gameday.records.arrivals import UNTOLD as NO_TIME
 from gameday.records.arrivals import Came, dated
@@ -28,6 +28,7 @@ from gameday.records.columns import array
 from gameday.records.declaration import ARRIVAL, KINDS, Stream
 from gameday.records.formats import JSON, KEYS
 from gameday.records.hashing import U64, row_hash, words
+from gameday.records.heads import Heads
 from gameday.records.paths import Deletion, Message, Reader, reader
 from gameday.records.states import UNTOLD, Changes, State
 from gameday.records.tallies import tally
@@ -195,7 +196,7 @@ class LogHop(ABC):
         self._readers = _readers(self)
         self.topics = tuple(self._readers)
         self.arrivals: Arrivals | None = None
-        self._heads: dict[Group, int] = {}
+        self._heads = Heads()
         self._next: dict[Slot, int] = {}
         self._numbers: dict[Group, int] = {}
         self._looked_ns = -1
@@ -244,22 +245,39 @@ class LogHop(ABC):
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id in the log: its tail at the first call, later what came since the call before."""
+        return self._looked(Heads.all)
+
+    def totals(self, shards: Shards) -> Totals:
+        """As `heads`, added up."""
+        return self._looked(lambda heads: heads.totals(shards))
+
+    def _looked(self, tell: Callable[[Heads], T]) -> T:
+        """What the heads tell, once all is read that is there now."""
         asked_ns = time.monotonic_ns()
         with self._lock, self._asking():
             if self._looked_ns >= asked_ns:  # who waited here while another looked after it had asked has its answer
-                return dict(self._heads)
+                return tell(self._heads)
             looked_ns = time.monotonic_ns()
             spans = {}
             for slot, (low, end) in self._bounds().items():
                 start = self._next[slot] if slot in self._next else self._before(slot, end, TAIL_RECORDS)
                 spans[slot] = (min(max(low, self._near(start, end)), end), end)
             whole = _Piece.join(self.stream, [*self._read(spans).values()])
-            for group, number in self._numbers.items():
-                ids = whole.ids[whole.places["group"] == number]
-                self._heads[group] = int(ids.max(initial=self._heads.get(group, 0)))
+            tops = self._tops(whole)
+            for group in self._numbers if len(self._numbers) > len(self._heads) else tops:
+                self._heads.rise(group, max(0, tops.get(group, 0)))
             self._next = {slot: end for slot, (_, end) in spans.items()}
             self._looked_ns = looked_ns
-            return dict(self._heads)
+            return tell(self._heads)
+
+    def _tops(self, whole: _Piece) -> dict[Group, int]:
+        """The highest id of each group that has any there."""
+        order = np.lexsort((whole.ids, whole.places["group"]))
+        numbers = whole.places["group"][order]
+        last = np.flatnonzero(np.append(numbers[1:] != numbers[:-1], True)) if len(order) else order
+        names = list(self._numbers)  # in the order of their numbers
+        tops = zip(numbers[last].tolist(), whole.ids[order][last].tolist(), strict=True)
+        return {names[number]: top for number, top in tops}
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """The stream (repeats count, `back` tells the order inside each partition) and "offsets", the places of its
@@ -438,11 +456,8 @@ class LogHop(ABC):
                 for slot, start in starts.items()
                 if start > bounds[slot][0] and known - found.keys()
             }:
-                whole = _Piece.join(self.stream, [*self._read(spans).values()])
-                for group, number in self._numbers.items():
-                    ids = whole.ids[whole.places["group"] == number]
-                    if len(ids):
-                        found[group] = max(found.get(group, 0), int(ids.max()))
+                for group, top in self._tops(_Piece.join(self.stream, [*self._read(spans).values()])).items():
+                    found[group] = max(found.get(group, 0), top)
                 starts |= {slot: start for slot, (start, _) in spans.items()}
                 depth *= 2
             return found

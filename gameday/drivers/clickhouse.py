@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from gameday.errors import ConfigError, DriverError, masked
@@ -26,12 +26,15 @@ from gameday.model import (
     Outcome,
     Position,
     Sent,
+    Shards,
     Tally,
+    Totals,
     Window,
 )
 from gameday.records.attempts import filled
 from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.excerpts import back
+from gameday.records.heads import Heads
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
 from gameday.stack.config import Http
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from gameday.records.states import State
 
 __all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Canary", "Hop", "Server", "columns", "either", "literal", "same"]
+
+T = TypeVar("T")
 
 CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
@@ -293,7 +298,7 @@ class Hop:
     settings: Mapping[str, int | str] = field(default_factory=dict)
     tls: Tls = PLAIN
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
-    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _heads: Heads = field(default_factory=Heads, init=False, repr=False)
     _numbers: dict[str, _Number] = field(default_factory=dict, init=False, repr=False)
     _shapes: dict[str, _Shape] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -318,13 +323,35 @@ class Hop:
         of the log, else from the whole table."""
         if self.heads_table is not None:
             return self._tops(self.heads_table, "true", HEADS_WITHIN_S, ONE_THREAD)
+        return self._met(Heads.all)
+
+    def totals(self, shards: Shards) -> Totals:
+        """As `heads`, added up by the server unless the hop keeps them itself."""
+        if self.heads_table is None and (self.recent or self.log or self.kind == STATE):
+            return self._met(lambda heads: heads.totals(shards))
+        names = [f"`group {n}`" for n in range(len(self._groups))]
+        texts = [f"assumeNotNull({sql}) AS {name}" for sql, name in zip(self._groups, names, strict=True)]
+        table = self.heads_table or self.table
+        inside = " AND ".join([f"({self.where or 'true'})", *(f"notEmpty({sql})" for sql in self._groups)])
+        mark = f"reinterpretAsUInt32(reverse(substring(MD5(arrayStringConcat([{', '.join(names)}], '/')), 1, 4)))"
+        way = ", ".join([*(names[place] for place in shards.by), f"{KEY} % {shards.buckets}"])
+        sql = f"""
+            SELECT {way}, sum({KEY}), sum({ROW})
+            FROM (SELECT {", ".join(texts)}, {mark} AS {KEY}, toInt128(max({self._number(table).sql})) AS {ROW}
+                  FROM {table} WHERE {inside} GROUP BY {", ".join(names)})
+            GROUP BY {way} {ONE_THREAD}"""
+        found = self._server.rows(sql, HEADS_WITHIN_S)
+        return {shards.named(map(str, way), bucket): (int(marks), int(total)) for *way, bucket, marks, total in found}
+
+    def _met(self, tell: Callable[[Heads], T]) -> T:
+        """What the heads tell that the hop keeps itself, once all is looked at that is new."""
         if self.recent is None and self.log is not None:
-            return self._log_heads(self.log)
+            return self._log_heads(self.log, tell)
         found = self.tops(self.recent or "true", HEADS_WITHIN_S)
         with self._lock:  # what had a head has one, also when nothing of it is new any more
             for group, head in found.items():
-                self._heads[group] = max(self._heads.get(group, 0), head)
-            return dict(self._heads)
+                self._heads.rise(group, max(0, head))
+            return tell(self._heads)
 
     def sums(self, window: Window) -> Sequence[Digest]:
         """As `digest`, in one scan: rows that repeat a record are counted and summed again."""
@@ -455,7 +482,7 @@ class Hop:
         """Slot -> the offset after the highest that it holds; {} for a table without places in a log."""
         if self.log is None:
             return {}
-        self._log_heads(self.log)
+        self._log_heads(self.log, Heads.all)
         with self._lock:
             return {f"{topic}/{partition}": end + 1 for (topic, partition), end in self._after.items()}
 
@@ -733,8 +760,9 @@ class Hop:
         )
         return {"malformed": {"rows": int(row[0]), "first": row[1]}} if int(row[0]) else {}
 
-    def _log_heads(self, log: Mapping[str, str]) -> Mapping[Group, int]:
-        """What came since the call before; at the first call the end of each partition, found by the table's order."""
+    def _log_heads(self, log: Mapping[str, str], tell: Callable[[Heads], T]) -> T:
+        """What the heads tell, once it is looked at what came since the call before; at the first call at the end of
+        each partition, found by the table's order."""
         topic, partition, offset = log["topic"], log["partition"], log["offset"]
         with self._lock:
             if not self._after:
@@ -754,10 +782,9 @@ class Hop:
             )
             for *texts, t, p, head, end in self._server.rows(sql, LOOK_WITHIN_S):
                 if all(texts) and head is not None:  # a message that holds no record has no group
-                    group = tuple(map(str, texts))
-                    self._heads[group] = max(self._heads.get(group, 0), int(head))
+                    self._heads.rise(tuple(map(str, texts)), max(0, int(head)))
                 self._after[t, p] = max(self._after.get((t, p), 0), int(end))
-            return dict(self._heads)
+            return tell(self._heads)
 
     def _ingest_gaps(self, log: Mapping[str, str], since_us: int) -> tuple[dict[str, float], dict[str, float]]:
         us = f"toUnixTimestamp64Micro(toDateTime64({log['ingested']}, 6))"

@@ -40,6 +40,9 @@ KINDS: Mapping[str, str] = {"append": "raw", "once": "final"}
 TAKEN = ("offsets", "archive")
 """What no stream may be called: digests of the log's places, and of what was exported."""
 
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+"""A field of the group in a step of the path."""
+
 STATE = "state"
 """The kind of a table that is overwritten: of each key the highest version, and none of what was deleted. It is right
 as of a position, not in a window (records/states.py). Its digests have a view of this name."""
@@ -173,6 +176,12 @@ class Stream:
 
         keys = None if self.own == (self.sequence,) else self.key_hashes(columns)
         return tally(columns[self.sequence], self.row_hashes(columns), ordered, keys)
+
+    @cached_property
+    def way(self) -> tuple[int, ...]:
+        """The places in a group of the fields that the path names: groups with the same ones take the same way."""
+        named = {field for step in self.path for field in PLACEHOLDER.findall(step)}
+        return tuple(place for place, field in enumerate(self.group) if field in named)
 
     def roles(self, group: Group) -> tuple[str, ...]:
         """The components on this group's path."""
@@ -324,6 +333,6 @@ def _places(at: str, given: Mapping[str, Any], group: Sequence[str], hops: Seque
     for step in given.get("path") or ():
         found += [
             f"{at}.path has {step!r}, but {name!r} is not in {at}.group {list(group)}"
-            for name in sorted(set(re.findall(r"\{(\w+)\}", step)) - set(group))
+            for name in sorted(set(PLACEHOLDER.findall(step)) - set(group))
         ]
     return found

@@ -168,7 +168,7 @@ def _quiet(evidence: Evidence) -> str | None:
         return None
     named = ", ".join("/".join(group) for group in found[:QUIET_NAMED])
     more = f" and {len(found) - QUIET_NAMED} more" if len(found) > QUIET_NAMED else ""
-    return f"{len(found)} of {len(timings.groups(evidence))} groups, of which nothing new came: {named}{more}"
+    return f"{len(found)} of {len(timings.watched(evidence))} groups, of which nothing new came: {named}{more}"
 
 
 def _timeline(evidence: Evidence, key: str) -> dict[str, Any] | None:

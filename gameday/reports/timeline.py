@@ -6,7 +6,7 @@ Pure: evidence in, rows and marks in seconds out. Drawing them is svg.py's, dela
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -140,14 +140,20 @@ ALL = "all"
 
 
 def _streams(evidence: Evidence, zero_ns: int) -> tuple[list[Row], int]:
-    """One row for all groups of a stream that share their first field: the worst ones, and how many were left out."""
+    """One row for all groups of a stream that share their first field, or of its shards what tells their way: the worst
+    ones, and how many were left out."""
     rows: list[Row] = []
     for one in (each := evidence.each()):
         by_first: dict[str, list[Group]] = {}
+        struck = set(timings.affected(one))
         for group in timings.groups(one):
-            by_first.setdefault(group[0] if group else ALL, []).append(group)
+            told = group[:-1] if one.sharded else group
+            by_first.setdefault(told[0] if told else ALL, []).append(group)
         stream = f"{one.stream} " if len(each) > 1 else ""
-        rows += [_stream(one, f"{stream}{first}", groups, zero_ns) for first, groups in by_first.items()]
+        rows += [
+            replace(_stream(one, f"{stream}{first}", groups, zero_ns), struck=not struck.isdisjoint(groups))
+            for first, groups in by_first.items()
+        ]
     kept = rows
     if len(rows) > STREAMS_MAX:
         worst = sorted(rows, key=lambda row: (row.struck, row.worst_s, _length(row.silent)), reverse=True)[:STREAMS_MAX]
@@ -173,7 +179,6 @@ def _stream(evidence: Evidence, name: str, groups: Sequence[Group], zero_ns: int
         unseen=union(unseen),
         lines=tuple(lines),
         worst_s=max(delays),
-        struck=any(group in evidence.affected for group in groups),
     )
 
 

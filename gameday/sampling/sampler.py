@@ -15,6 +15,7 @@ import argparse
 import bisect
 import contextlib
 import gc
+import json
 import os
 import select
 import signal
@@ -26,10 +27,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gameday import samplelog
+from gameday import codec, samplelog
 from gameday.drivers.machine import Probe as Machine
 from gameday.errors import DriverError, GamedayError, TooLate, masked
-from gameday.model import Sample
+from gameday.model import Sample, Shards
 from gameday.stack.live import Stack, open_stack
 from gameday.stack.probes import ProbeSpec
 from gameday.state import ROOT, State
@@ -89,17 +90,31 @@ class Sampler:
         self._log = log
 
     @classmethod
-    def start(cls, stack: Stack, run_id: str, archive: bool = False, alert: tuple[str, str] | None = None) -> Sampler:
+    def start(
+        cls,
+        stack: Stack,
+        run_id: str,
+        archive: bool = False,
+        alert: tuple[str, str] | None = None,
+        shards: Mapping[str, Shards] = {},
+    ) -> Sampler:
         """Start it, and return once every probe has its first reading; see launch and await_begun."""
-        sampler = cls.launch(stack, run_id, archive, alert)
+        sampler = cls.launch(stack, run_id, archive, alert, shards)
         sampler.await_begun()
         return sampler
 
     @classmethod
-    def launch(cls, stack: Stack, run_id: str, archive: bool = False, alert: tuple[str, str] | None = None) -> Sampler:
+    def launch(
+        cls,
+        stack: Stack,
+        run_id: str,
+        archive: bool = False,
+        alert: tuple[str, str] | None = None,
+        shards: Mapping[str, Shards] = {},
+    ) -> Sampler:
         """Start it and return at once: it takes a second until it samples, in which others can start too.
 
-        archive, alert: see Stack.probes.
+        archive, alert, shards: see Stack.probes.
         """
         folder, log = stack.state.samples(run_id), stack.state.run(run_id) / "sampler.log"
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,6 +122,7 @@ class Sampler:
             command = [sys.executable, "-m", "gameday.sampling.sampler", "--config", str(stack.path.resolve())]
             command += ["--state", str(stack.state.root), "--run", run_id, *(["--archive"] if archive else [])]
             command += ["--alert", *alert] if alert else []
+            command += ["--shards", codec.dumps(shards)] if shards else []
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, cwd=ROOT, start_new_session=True
             )
@@ -441,10 +457,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", required=True, metavar="ID")
     parser.add_argument("--archive", action="store_true", help="sample the archive and its mirror too")
     parser.add_argument("--alert", nargs=2, metavar=("NAME", "COMPONENT"), help="sample this alert of the platform's")
+    parser.add_argument("--shards", default="{}", metavar="JSON", help="how streams of many groups are sampled")
     options = parser.parse_args(arguments)
     try:
+        shards = {name: codec.decode(Shards, told) for name, told in json.loads(options.shards).items()}
         stack = open_stack(options.config, State(options.state))
-        specs = list(stack.probes(options.archive, options.alert))
+        specs = list(stack.probes(options.archive, options.alert, shards))
     except GamedayError as e:
         _say(str(e))
         return e.exit_code

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gameday import codec
 from gameday.errors import GamedayError
-from gameday.model import ELSEWHERE, FIRING, Act, Evidence, Group, Measure, Sample, Samples
+from gameday.model import ELSEWHERE, FIRING, Act, Evidence, Group, Look, Marks, Measure, Sample, Samples
 
 __all__ = [
     "BOUND_BEFORE_BASELINE_S",
@@ -27,6 +27,7 @@ __all__ = [
     "Goodness",
     "Normal",
     "Relapse",
+    "affected",
     "bound_s",
     "coverage",
     "delays",
@@ -35,6 +36,7 @@ __all__ = [
     "groups",
     "is_alert",
     "measure",
+    "missing",
     "normal",
     "outage",
     "probes",
@@ -46,6 +48,7 @@ __all__ = [
     "sparse",
     "still_s",
     "sustained_s",
+    "watched",
 ]
 
 NS = 1_000_000_000
@@ -142,15 +145,25 @@ def probes(samples: Samples, component: str) -> list[str]:
 
 
 def groups(evidence: Evidence) -> tuple[Group, ...]:
-    """Every group of one stream that the run has watched: the affected ones first, then those that the baseline names;
-    without one, the window's. One that came later has no normal, and nobody knew of it whose way it takes: its digest
-    judges it."""
+    """What one stream has samples of: every group that the run has watched, or the shards that these are in. A group
+    that came later has no normal, and nobody knew of it whose way it takes: its digest judges it."""
+    return evidence.sampled_of(watched(evidence))
+
+
+def watched(evidence: Evidence) -> tuple[Group, ...]:
+    """The groups of one stream that the run has watched: the affected ones first, then those that the baseline names;
+    without one, the window's."""
     known: dict[Group, None] = dict.fromkeys(evidence.affected)
     if evidence.baseline and (heads := evidence.baseline.marks.heads.get(evidence.ledger)):
         known.update(dict.fromkeys(sorted(heads)))
     elif evidence.window:
         known.update(dict.fromkeys(sorted(evidence.window.hi)))
     return tuple(known)
+
+
+def affected(evidence: Evidence) -> tuple[Group, ...]:
+    """What the affected groups of one stream are sampled as."""
+    return evidence.sampled_of(evidence.affected)
 
 
 # ---- delays ---------------------------------------------------------------------------------------------------------
@@ -279,6 +292,9 @@ def still_s(p99_s: float) -> float:
 
 def quiet(evidence: Evidence) -> tuple[Group, ...]:
     """The groups of which the ledger was seen, and never with anything new: their digests alone tell of them."""
+    if evidence.sharded:
+        first, last = (m.heads.get(evidence.ledger, {}) if m else {} for m in _first_and_last(evidence))
+        return tuple(group for group in watched(evidence) if group in first and first[group] == last.get(group))
     found = []
     for group in groups(evidence):
         told = [s.value for s in evidence.samples.get(series_of("head", evidence.ledger, group), ())]
@@ -286,6 +302,10 @@ def quiet(evidence: Evidence) -> tuple[Group, ...]:
         if heads and max(heads) == heads[0]:
             found.append(group)
     return tuple(found)
+
+
+def _first_and_last(evidence: Evidence) -> tuple[Marks | None, Marks | None]:
+    return evidence.baseline.marks if evidence.baseline else None, evidence.ends
 
 
 def sparse(evidence: Evidence, group: Group) -> bool:
@@ -489,7 +509,10 @@ def _recovery(evidence: Evidence, clock_ns: int) -> tuple[_Edge, _Edge]:
     if evidence.archive:
         return (_exported(evidence, clock_ns),) * 2
     back = _restore(evidence, clock_ns)
-    return back, _drain(evidence, clock_ns, back)
+    drained = _drain(evidence, clock_ns, back)
+    for one in evidence.each():
+        back = _all_back(one, back)
+    return back, drained
 
 
 def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
@@ -505,32 +528,54 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
         return _Edge(max(silence.last_ns, clock_ns), None, f"not back: {mute} unanswered to the end of the samples")
     up_ns = silence.after_ns if silence and silence.after_ns else clock_ns
     series = [_held(answer, RESTORE_SPAN_S) for answer in answers]
-    series += [_rising(one, group, up_ns) for one in evidence.each() for group in one.affected]
-    if all(sparse(one, group) for one in evidence.each() for group in one.affected):
+    series += [_rising(one, group, up_ns) for one in evidence.each() for group in affected(one)]
+    if all(sparse(one, group) for one in evidence.each() for group in affected(one)):
         series += [state for one in evidence.each() for state in _anything_new(one, up_ns)]
     return _first_good(series, max(clock_ns, up_ns), clock_ns, "not back: ")
+
+
+def _all_back(evidence: Evidence, back: _Edge) -> _Edge:
+    """The same edge, or a later one where a look has found groups of which nothing new was shown since: among many
+    that are served, samples don't tell of them."""
+    if back.high_ns is None:
+        return back
+    still = [look for look in evidence.looks if look.still and look.seen_ns > (back.low_ns or 0)]
+    if not still:
+        return back
+    low = max(back.low_ns or 0, still[-1].seen_ns)
+    after = [look.seen_ns for look in evidence.looks if look.asked_ns >= still[-1].seen_ns]
+    return _Edge(low, after[0]) if after else _Edge(low, None, f"not back: {missing(evidence.visible, still[-1])}")
 
 
 def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
     """The first sample from which on the archive has, of every group, all that existed when the clock started."""
     series, evidence = [], evidence.exported()
-    for group in groups(evidence):
-        truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
-        before = truth.value[(truth.at_ns <= clock_ns) & ~np.isnan(truth.value)]
+    for group in watched(evidence):
+        before = _at_clock(evidence, group, clock_ns)
         name = f"archive/head/{codec.key_of(group)}"
         track = _track(evidence.samples.get(name, ()))
-        if not len(before) or not len(track.at_ns):
+        if before is None or not len(track.at_ns):
             return _Edge(None, None, f"there are no samples of {codec.key_of(group)} at the ledger and the archive")
         status = np.full(len(track.at_ns), UNSEEN, dtype=np.int8)
-        status[track.value >= before[-1]] = GOOD
-        status[track.value < before[-1]] = BAD
+        status[track.value >= before] = GOOD
+        status[track.value < before] = BAD
         series.append(_placed(name, track, status)[0])
     return _first_good(series, clock_ns, clock_ns, "not exported: ")
 
 
+def _at_clock(evidence: Evidence, group: Group, clock_ns: int) -> float | None:
+    """What the ledger had of a group when the clock started; None: that isn't known. A commit tells each group's head,
+    so the archive's are sampled, whatever shards they are in."""
+    if evidence.sharded:
+        return evidence.at_clock.get(group)
+    truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
+    before = truth.value[(truth.at_ns <= clock_ns) & ~np.isnan(truth.value)]
+    return float(before[-1]) if len(before) else None
+
+
 def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
     """The first sustained good sample from restore on; while there is no service a head may be good for as long as the
-    bound."""
+    bound. Where shards are sampled, the first look from then on that finds every group there."""
     anchor = _anchor(evidence)
     bad = [int(s.at_ns[i]) for s in good(evidence) for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
     if not bad:
@@ -538,7 +583,33 @@ def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
     series = _sustained(evidence)
     from_ns = max(clock_ns, min(bad), back.high_ns or 0)
     floor_ns = clock_ns if back.high_ns is None else max(clock_ns, back.low_ns or 0)
-    return _first_good(series, from_ns, floor_ns, "not drained: ")
+    drained = _first_good(series, from_ns, floor_ns, "not drained: ")
+    for one in evidence.each():
+        drained = _all_drained(one, drained) if one.sharded else drained
+    return drained
+
+
+def _all_drained(evidence: Evidence, drained: _Edge) -> _Edge:
+    """The same edge, up to a look that found nothing missing of any group: one that stands still among many doesn't
+    show in their total."""
+    if drained.high_ns is None:
+        return drained
+    low = drained.low_ns or 0
+    looks = [look for look in evidence.looks if look.asked_ns >= low]
+    late = [look for look in looks if look.behind]
+    low = late[-1].seen_ns if late else low
+    clean = [look.seen_ns for look in looks if look.asked_ns >= low]
+    if clean:
+        return _Edge(low, max(drained.high_ns, clean[0]))
+    why = missing(evidence.visible, late[-1]) if late else f"no look at each group of {evidence.visible}"
+    return _Edge(low, None, f"not drained: {why}")
+
+
+def missing(visible: str, look: Look) -> str:
+    """What a look found at the visible hop, in words."""
+    named = ", ".join("/".join(group) for group in look.named)
+    more = ", …" if look.behind > len(look.named) else ""
+    return f"{visible} lacks records of {look.behind} group{'s' * (look.behind != 1)} ({named}{more})"
 
 
 def _sustained(evidence: Evidence) -> list[Goodness]:
@@ -554,7 +625,7 @@ def _well_since(evidence: Evidence, clock_ns: int) -> bool:
     if edge.high_ns is None and not edge.passed:
         return False
     for one in evidence.each():
-        for group in one.affected:
+        for group in affected(one):
             truth = _track(one.samples.get(series_of("head", one.ledger, group), ()))
             head = _track(one.samples.get(series_of("head", one.visible, group), ()))
             then = truth.value[(truth.sent_ns >= clock_ns) & ~np.isnan(truth.value)][:1]
@@ -765,7 +836,7 @@ def _anything_new(evidence: Evidence, up_ns: int) -> list[Goodness]:
     groups none of which had anything to show at first, that is what tells when service was back. Nothing, where none
     had anything since."""
     found = []
-    for group in evidence.affected:
+    for group in affected(evidence):
         name, track, highest = _head_before(evidence, group, up_ns)
         if _lacked(evidence, group, highest):
             found.append(_placed(name, track, np.where(track.value > highest, GOOD, BAD))[0])
@@ -773,12 +844,14 @@ def _anything_new(evidence: Evidence, up_ns: int) -> list[Goodness]:
 
 
 def _head_before(evidence: Evidence, group: Group, up_ns: int) -> tuple[str, _Track, float]:
-    """The series of a group's visible head, as arrays, and the highest that it showed before up_ns."""
+    """The series of a group's visible head, as arrays, and the highest that it showed before up_ns. A shard's rise may
+    be below 0 at first: it is counted from what the ledger had."""
     name = series_of("head", evidence.visible, group)
     track = _track(evidence.samples.get(name, ()))
     marks = evidence.baseline.marks.heads.get(evidence.visible, {}) if evidence.baseline else {}
     before = track.value[(track.at_ns < up_ns) & ~np.isnan(track.value)]
-    return name, track, max(float(marks.get(group, 0)), float(np.max(before, initial=0)))
+    floor = -math.inf if evidence.sharded and len(before) else float(marks.get(group, 0))
+    return name, track, float(np.max(before, initial=floor))
 
 
 def _lacked(evidence: Evidence, group: Group, highest: float, upto_ns: int | None = None) -> bool:

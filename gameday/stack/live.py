@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from gameday.errors import ConfigError, GamedayError
-from gameday.model import Check, Group
+from gameday.errors import ConfigError, DriverError, GamedayError
+from gameday.model import Check, Group, Shards
 from gameday.plan import FIRES_WITHIN_S, Await, FailureTest, FiresWithin, Heal, Inject, OfRole
 from gameday.ports import (
     Alerts,
@@ -45,6 +46,7 @@ from gameday.stack.config import StackConfig
 from gameday.stack.probes import AlertState, Heads, OfItsOwn, OrInside, ProbeSpec, Slots, port_of
 from gameday.stack.reading import default_path, load, placed
 from gameday.stack.registry import build, driver_class, importable, near, offered
+from gameday.stack.sharded import Bases, Sharded, sharding
 from gameday.stack.stops import Stop
 from gameday.stack.variables import revealed
 from gameday.state import ROOT, RUNBOOKS, State, runbook_of
@@ -515,15 +517,32 @@ class Stack:
 
     # ---- what the sampler asks -----------------------------------------------------------------------------
 
-    def probes(self, archive: bool = False, alert: tuple[str, str] | None = None) -> Iterator[ProbeSpec]:
+    def shards(self) -> dict[str, Shards]:
+        """Stream -> how it is sampled, of those that have many groups now. One whose ledger doesn't answer is left
+        out."""
+        found = {}
+        for name, live in self.streams.items():
+            with suppress(DriverError):
+                if (shards := sharding(live.ledger.heads(), live.stream.way)) is not None:
+                    found[name] = shards
+        return found
+
+    def probes(
+        self,
+        archive: bool = False,
+        alert: tuple[str, str] | None = None,
+        shards: Mapping[str, Shards] = {},
+    ) -> Iterator[ProbeSpec]:
         """Every component's probes, the heads of each stream's ledger and visible hop, the cursors, the watches, and on
-        demand the archive and its mirror, which are dear to read, and an alert of a component. See model.Samples for
-        the series."""
+        demand the archive and its mirror, which are dear to read, and an alert of a component. shards: the streams
+        whose groups are sampled together. See model.Samples for the series."""
         for role in self.config.components:
             yield from self.component_probes(role)
-        for live in self.streams.values():
+        for name, live in self.streams.items():
+            bases = Bases(shards[name], live.ledger, self.hop(live.stream.visible)) if name in shards else None
             for hop in (live.stream.hops[0], live.stream.visible):
-                yield ProbeSpec(f"head/{hop}", Heads(self.hop(hop)), 20.0, 1.0)
+                heads = Heads(self.hop(hop)) if bases is None else Sharded(self.hop(hop), bases)
+                yield ProbeSpec(f"head/{hop}", heads, 20.0, 1.0)
         for name, cursor in self.cursors.items():
             yield ProbeSpec(f"end/{name}", Slots(cursor.end), 10.0, 1.0)
             yield ProbeSpec(f"position/{name}", Slots(cursor.position), 10.0, 1.0)

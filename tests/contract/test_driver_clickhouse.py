@@ -22,9 +22,10 @@ from gameday.drivers import clickhouse as driver
 from gameday.drivers.clickhouse import Hop
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
-from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Tally, Verdict, Window
+from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Shards, Tally, Verdict, Window
 from gameday.records.declaration import Stream, stream
 from gameday.records.hashing import row_hash
+from gameday.records.heads import Places, totals
 from gameday.records.tallies import proved, tally
 from gameday.verdict import checks
 from pipelines.trades.schema import statements
@@ -363,6 +364,49 @@ def test_ten_thousand_groups_are_one_question(client: Client, warehouse: str) ->
     (sums, exact) = (by_view(ask(window))["raw"] for ask in (bronze(warehouse).sums, bronze(warehouse).digest))
     assert sums == exact
     assert [sums[group].rows for group in groups] == [1 + n % 2 for n in range(10_000)]
+
+
+TOTALLED: Mapping[str, Mapping[str, Any]] = {
+    "a table of heads": {"table": "trades.none", "heads_table": "trades.tops"},
+    "the table": {"table": "trades.tops"},
+    "its recent rows": {"table": "trades.tops", "recent": "trade_id > 100"},
+    "a table that is overwritten": {"table": "trades.tops", "kind": "state"},
+}
+
+
+@pytest.mark.parametrize("given", TOTALLED.values(), ids=list(TOTALLED))
+@pytest.mark.parametrize("shards", [Shards((0,), 21), Shards((), 64), Shards((0, 1), 1)], ids=str)
+def test_the_heads_of_many_groups_are_added_up(
+    client: Client, warehouse: str, given: Mapping[str, Any], shards: Shards
+) -> None:
+    """By shard, as they would be one by one, and with the same marks; whatever the groups are called, however often
+    they are there and however high their heads are."""
+    client.command(
+        "CREATE TABLE IF NOT EXISTS trades.tops (venue LowCardinality(String), symbol Nullable(String), "
+        "trade_id Int64) ENGINE = MergeTree ORDER BY ()"
+    )
+    client.command("TRUNCATE TABLE trades.tops")
+    names = ["a/b", "it's", "back\\slash", "ü", "", "%", "#1", None]
+    rows = [(venue, name, n) for venue in ("west", "east", "") for n, name in enumerate(names)]
+    rows += [("west", f"S{n % 1_000}", (1 << 60) + n) for n in range(3_000)]
+    client.insert("trades.tops", rows, column_names=("venue", "symbol", "trade_id"))
+    hop = Hop(warehouse, stream=TRADES, **{"kind": "once", **given})
+    heads = hop.heads()
+    assert len(heads) >= 1_000
+    assert hop.totals(shards) == totals(heads, Places(shards))
+    client.insert("trades.tops", [("west", "S7", (1 << 61)), ("west", "new", 101)], column_names=INSERTED[:3])
+    again = hop.totals(shards)
+    assert again == totals(hop.heads(), Places(shards)) != totals(heads, Places(shards))
+
+
+def test_the_heads_of_delivered_messages_are_added_up(client: Client, warehouse: str, group: Group) -> None:
+    """Those that came since are noted."""
+    hop, shards = bronze(warehouse), Shards((), 64)
+    put(client, group, trades([1, 2]), first_offset=20_000_000)
+    assert hop.totals(shards) == totals(hop.heads(), Places(shards))
+    before = hop.totals(shards)[shards.of(group)]
+    put(client, group, trades([7]), first_offset=20_000_010)
+    assert hop.totals(shards)[shards.of(group)] == (before[0], before[1] + 5)
 
 
 @pytest.mark.parametrize(("lo", "wide"), [(3, True), (15, False)], ids=["most rows", "few rows"])

@@ -20,7 +20,8 @@ from compose.servers import kafka as server
 from gameday.drivers import _log, kafka
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
 from gameday.errors import DriverError
-from gameday.model import Group, Kept, Tally, Window
+from gameday.model import Group, Kept, Shards, Tally, Window
+from gameday.records.heads import Places, totals
 from gameday.records.types import parse
 from gameday.system.polling import until
 from tests.contract.conftest import serving
@@ -136,6 +137,20 @@ def test_heads_are_the_highest_ids_and_follow_the_log(broker: str, topic: str, s
     assert hop.heads() == {BTC: 100, ETH: 50}
     send([trade(101), trade(3)])
     assert hop.heads() == {BTC: 101, ETH: 50}
+
+
+def test_the_heads_of_many_groups_are_added_up(broker: str, topic: str, send: Send) -> None:
+    """By shard, as they would be one by one; later ones are added to what was there."""
+    hop, shards = log_of(broker, topic), Shards((0,), 21)
+    assert hop.totals(shards) == {}
+    many: list[Group] = [("binance", f"S{n}") for n in range(1_000)]
+    send([trade(1 + n % 3, group) for n, group in enumerate(many)])
+    first = hop.totals(shards)
+    assert first == totals({group: 1 + n % 3 for n, group in enumerate(many)}, Places(shards))
+    send([trade(9, many[7]), trade(1, many[7]), trade(4, ("binance", "new"))])
+    expected = {**{group: 1 + n % 3 for n, group in enumerate(many)}, many[7]: 9, ("binance", "new"): 4}
+    assert hop.totals(shards) == totals(expected, Places(shards)) != first
+    assert hop.heads() == expected
 
 
 def test_an_open_transaction_is_no_end_that_is_waited_for(broker: str, topic: str) -> None:

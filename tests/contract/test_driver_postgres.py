@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -18,9 +18,10 @@ from psycopg.types.json import Json, Jsonb
 from compose.servers import postgres as server
 from gameday.drivers.postgres import Cursor, Hop, Lag, table
 from gameday.errors import DriverError
-from gameday.model import Columns, Digest, Evidence, Group, Verdict, Window
+from gameday.model import Columns, Digest, Evidence, Group, Shards, Verdict, Window
 from gameday.records import gathered
 from gameday.records.declaration import Stream, stream
+from gameday.records.heads import Places, totals
 from gameday.records.types import INT64_MAX, INT64_MIN, parse
 from gameday.system.polling import until
 from gameday.verdict import checks
@@ -351,6 +352,49 @@ def test_ten_thousand_groups_are_one_question(here: psycopg.Connection, at: str)
     assert [digest.groups[group].rows for group in groups] == [1 + n % 2 for n in range(10_000)]
 
 
+TWO = declared("desks", key=["venue", "desk", "n"], group=["venue", "desk"], sequence="n", fields={"desk": "int"})
+TOTALLED: Mapping[str, Mapping[str, Any]] = {
+    "a table of heads": {"table": "none_such", "heads_table": "tops_of_many"},
+    "a small table": {"table": "tops_of_many"},
+    "its recent rows": {"table": "tops_of_many", "recent": "n > 2"},
+    "parts, which have some groups in common": {"part": [{"table": "tops_of_many"}, {"table": "more_of_many"}]},
+}
+
+
+@pytest.mark.parametrize("given", TOTALLED.values(), ids=list(TOTALLED))
+@pytest.mark.parametrize("shards", [Shards((0,), 21), Shards((), 64), Shards((1, 0), 1)], ids=str)
+def test_the_heads_of_many_groups_are_added_up(
+    here: psycopg.Connection, at: str, given: Mapping[str, Any], shards: Shards
+) -> None:
+    """By shard, as they would be one by one, and with the same marks; whatever the groups are called, however often
+    they are there and however high their heads are."""
+    if "heads_table" in given:
+        do(here, "CREATE TABLE IF NOT EXISTS none_such (venue text, desk int4, n int8)")
+    for name in ("tops_of_many", "more_of_many"):
+        do(here, f"DROP TABLE IF EXISTS {name}; CREATE TABLE {name} (venue text, desk int4, n int8)")
+    names = ["a/b", "it's", "back\\slash", "ü", "", "%", "#1", None]
+    put(here, "tops_of_many", [(name, n or None, n) for n, name in enumerate(names)])
+    put(here, "tops_of_many", [("west", n % 1_000, (1 << 60) + n) for n in range(2_000)])
+    put(here, "more_of_many", [("west", n, 3 * (1 << 60) + n) for n in range(900, 1_100)])
+    hop = Hop(at, "once", TWO, **given)
+    heads = hop.heads()
+    assert len(heads) >= 1_000
+    assert hop.totals(shards) == totals(heads, Places(shards))
+    put(here, "tops_of_many", [("west", 7, 1 << 61), ("new", 1, 5)])
+    again = hop.totals(shards)
+    assert again == totals(hop.heads(), Places(shards)) != totals(heads, Places(shards))
+
+
+def test_heads_that_an_index_finds_are_added_up(here: psycopg.Connection, at: str, large: str) -> None:
+    """Without a look at all rows."""
+    do(here, f"CREATE INDEX large_totals ON {large} (shop, n)")
+    try:
+        hop, shards = Hop(at, "once", ORDERS, large), Shards((), 3)
+        assert hop.totals(shards) == totals(SHOPS, Places(shards))
+    finally:
+        do(here, "DROP INDEX large_totals")
+
+
 # ---- where records lie -----------------------------------------------------------------------------------------------
 
 
@@ -515,7 +559,7 @@ def large(here: psycopg.Connection) -> str:
     return "large"
 
 
-SHOPS = {(f"s{n}",): 12_000 for n in range(5)}
+SHOPS: Mapping[Group, int] = {(f"s{n}",): 12_000 for n in range(5)}
 
 
 def test_the_heads_of_a_large_table_are_found_by_its_index_or_not_at_all(

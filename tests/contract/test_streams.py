@@ -137,7 +137,7 @@ class Platform:
         self.fill(range(NUMBER // 2))
         run = Run(self.stack, "t", {}, TEST, "night", print)
         run.lasts = run.watching = lambda: None  # type: ignore[method-assign]
-        run.follow({name: tuple(sorted(live.ledger.heads())) for name, live in self.stack.streams.items()})
+        run.follow({name: live.ledger.heads() for name, live in self.stack.streams.items()})
         heads = {name: hop.heads() for name, hop in self.stack.hops.items()}
         run.baseline = Baseline(Marks(time.monotonic_ns(), time.time_ns() // 1000, heads), 0.1, 1.0, {})
         self.fill(range(NUMBER // 2, NUMBER), spoil)

@@ -44,6 +44,15 @@ def test_a_benchmark_without_anything_to_measure_exits_with_3(
     assert output.err.startswith("nothing was measured: ")
 
 
+def test_ten_thousand_groups_are_not_compared_in_no_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ratio of two zeros says nothing; no server is started for it."""
+    monkeypatch.setattr("sys.argv", ["sampler", "--many", "--seconds", "0"])
+    assert importlib.import_module("benchmarks.sampler").main() == 3
+    assert capsys.readouterr().out == ""
+
+
 def test_the_sampler_is_measured_only_when_every_probe_answered() -> None:
     """One that never did is named; of one that shows several series, one with an answer will do."""
     series = {

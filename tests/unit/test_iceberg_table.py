@@ -17,10 +17,11 @@ from pyiceberg.catalog import Catalog, load_catalog
 
 from gameday.drivers.iceberg import Hop
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Window
+from gameday.model import Columns, Shards, Window
 from gameday.records.arrivals import Came
 from gameday.records.columns import canonical
 from gameday.records.declaration import Stream, stream
+from gameday.records.heads import Places, totals
 
 A, B = ("a",), ("b",)
 START_US = 1_795_000_000_000_000
@@ -138,6 +139,17 @@ def test_what_came_since_moves_the_heads(catalog: dict[str, str]) -> None:
     assert hop.heads() == {A: 2}
     table.append(stored([row(3), row(1, "b")]))
     assert hop.heads() == {A: 3, B: 1}
+
+
+def test_the_heads_are_added_up(catalog: dict[str, str]) -> None:
+    """By shard, and later ones with them."""
+    table = opened(catalog).create_table("shop.orders", schema=SCHEMA)
+    hop, shards = lake(catalog), Shards((), 2)
+    table.append(stored([row(n, f"shop {n % 20}") for n in range(1, 101)]))
+    assert hop.totals(shards) == totals({(f"shop {n % 20}",): n for n in range(81, 101)}, Places(shards))
+    table.append(stored([row(200, "shop 3"), row(1, "new")]))
+    assert hop.totals(shards) == totals(hop.heads(), Places(shards))
+    assert hop.heads()["shop 3",] == 200
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def striking(watching: Callable[[], None], *proofs: str | None) -> Any:
     held = SimpleNamespace(
         inject=lambda fault: act, prove=lambda act_id, within_s: SimpleNamespace(**{**vars(act), "proof": next(seen)})
     )
-    return SimpleNamespace(
+    run = SimpleNamespace(
         name="t",
         ttl_s=60.0,
         stack=SimpleNamespace(name="s"),
@@ -263,14 +263,18 @@ def striking(watching: Callable[[], None], *proofs: str | None) -> Any:
         hush=str,
         watching=watching,
         busy=lambda since_ns: None,
+        noted=[],
     )
+    run.note_at_clock = lambda: run.noted.append(run.clock_ns)
+    return run
 
 
 def test_the_clock_of_a_fault_that_strikes_later_starts_then() -> None:
-    """Impact and recovery are counted from the strike, not from when it was asked for."""
+    """Impact and recovery are counted from the strike, not from when it was asked for; what is there then is noted."""
     run, fault = striking(lambda: None, None, "it fired"), Late()
     inject.fn(run, fault)  # type: ignore[arg-type]
     assert (run.inject_ns, run.clock_ns) == (Late.struck_at_ns, Late.struck_at_ns)
+    assert run.noted == [Late.struck_at_ns]
 
 
 def test_a_sampler_that_dies_while_a_strike_waits_ends_the_run() -> None:

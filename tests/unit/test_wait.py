@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gameday.errors import ConfigError
-from gameday.model import JobRun, Marks, Measure, Now, Verdict
+from gameday.errors import ConfigError, DriverError
+from gameday.model import JobRun, Look, Marks, Measure, Now, Shards, Verdict
 from gameday.plan import Await
 from gameday.run import Halt, Run
 from gameday.sampling import conditions
@@ -26,6 +27,8 @@ class Waiting:
         self.order: list[str] = []
         self.test = SimpleNamespace(archive=archive, mttr_max_s=60.0, drain_max_s=60.0)
         self.baseline = self.healed = self.recovered = None
+        self.followed: dict[str, Any] = {"trades": SimpleNamespace(shards=None, bound_s=1.0)}
+        self.looks: list[Look] = []
         self.stack = SimpleNamespace()
         self.job = JobRun("1", "otter", "Running", 1, None, due_us=1, scheduled=True)
         self.name, self.once_back = "t", lambda: self.order.append("prepare the next")
@@ -86,6 +89,30 @@ def test_what_cant_be_measured_any_more_is_not_waited_for(monkeypatch: pytest.Mo
     wait_recovered.fn(run)  # type: ignore[arg-type]
     assert run.order == ["prepare the next", "evidence", "evidence"]
     assert run.said == ["t: all is good; since when can't be told: not yet"]
+
+
+def test_where_shards_are_sampled_each_group_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples are read once a look has found none behind; every look is kept, for the measures rest on them. A server
+    that doesn't answer is asked again."""
+    run = Waiting(False, SEEN)
+    run.followed["trades"] = SimpleNamespace(shards=Shards((), 64), bound_s=1.5)
+    found: Iterator[Look | DriverError] = iter(
+        [Look("trades", 1, 2, behind=1), DriverError("away", definite=True), Look("trades", 3, 4)]
+    )
+
+    def look(_: object, stream: str, bound_s: float) -> Look:
+        told = next(found)
+        run.order.append(f"look at {stream} for {bound_s} s")
+        if isinstance(told, DriverError):
+            raise told
+        return told
+
+    monkeypatch.setattr("gameday.sampling.conditions.restored", lambda now: True)
+    monkeypatch.setattr("gameday.sampling.conditions.drained", lambda now: True)
+    monkeypatch.setattr("tasks.apart.look", look)
+    wait_recovered.fn(run)  # type: ignore[arg-type]
+    assert run.order == [*["look at trades for 1.5 s"] * 3, "prepare the next", "evidence"]
+    assert [look.behind for look in run.looks] == [1, 0]
 
 
 def test_beside_a_job_that_has_to_run_nothing_is_prepared() -> None:

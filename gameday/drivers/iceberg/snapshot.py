@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gameday.drivers.iceberg.archived import PATIENCE
 from gameday.errors import ConfigError, DriverError, masked
-from gameday.model import Columns, Digest, Group, Json, Position, Window
+from gameday.model import Columns, Digest, Group, Json, Position, Shards, Totals, Window
 from gameday.ports import Arrivals
 from gameday.records.arrivals import with_time
 from gameday.records.columns import array, canonical
 from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.gathered import Gathered
 from gameday.records.hashing import U64
+from gameday.records.heads import Heads
 from gameday.records.paths import TRUE
 from gameday.records.states import ROWS_MAX, State, state
 from gameday.records.types import Malformed, Type
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, Table
 
 __all__ = ["Hop"]
+
+T = TypeVar("T")
 
 SECRETS = ("secret", "token", "password", "credential")
 """Parts of a property's name whose value is in no error."""
@@ -64,7 +67,7 @@ class Hop:
     arrivals: Arrivals | None = field(default=None, init=False, repr=False)
     _catalogs: list[Any] = field(default_factory=list, init=False, repr=False)
     _known: set[str] = field(default_factory=set, init=False, repr=False)
-    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _heads: Heads = field(default_factory=Heads, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,14 @@ class Hop:
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id: of the files that were there at the first call, and of those that came since."""
+        return self._looked(Heads.all)
+
+    def totals(self, shards: Shards) -> Totals:
+        """As `heads`, added up."""
+        return self._looked(lambda heads: heads.totals(shards))
+
+    def _looked(self, tell: Callable[[Heads], T]) -> T:
+        """What the heads tell, once all files are read that are there now."""
         own = self.stream.key if self.stream.keyed else (self.stream.sequence,)
         names = tuple(dict.fromkeys([*self.stream.group, *own]))
         with self._lock, self._read():
@@ -89,13 +100,12 @@ class Hop:
             scan = self._scan(table, names)
             tasks = [task for task in scan.plan_files() if task.file.file_path not in self._known]
             if not tasks:
-                return dict(self._heads)
+                return tell(self._heads)
             for columns, _ in self._timed(self._pieces(table, scan, tasks, names)):
                 for group, mine in self._by_group(columns).items():
-                    top = int(columns[self.stream.sequence][mine].max())
-                    self._heads[group] = max(self._heads.get(group, top), top)
+                    self._heads.rise(group, int(columns[self.stream.sequence][mine].max()))
             self._known.update(task.file.file_path for task in tasks)
-            return dict(self._heads)
+            return tell(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """Of the newest snapshot. A row that doesn't fit its types is no record; see symptoms."""

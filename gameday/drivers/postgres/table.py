@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from gameday.drivers.postgres.session import Kept, Refused, Row, Session, array, begin, literal
 from gameday.errors import ConfigError, DriverError
-from gameday.model import Columns, Digest, Group, Json, Position, Window
+from gameday.model import Columns, Digest, Group, Json, Position, Shards, Totals, Window
 from gameday.records.declaration import KINDS, STATE, Stream
+from gameday.records.heads import Heads
 from gameday.records.in_postgres import INTS, Form, Part, Unfit, canonical, form, mixed, read
 from gameday.records.types import INT64_MAX, INT64_MIN, Malformed, Type
 from gameday.stack.config import Postgres
@@ -158,7 +159,7 @@ class Hop:
     part: Sequence[Mapping[str, Any]] = ()
     name: str = "postgres"
     _search: str | None = field(default=None, init=False, repr=False)
-    _heads: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
+    _heads: Heads = field(default_factory=Heads, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -167,22 +168,63 @@ class Hop:
     def heads(self) -> Mapping[Group, int]:
         """Group -> highest id: from the table of heads, else from the recent rows, else from the index of group and
         sequence, one look for each group; a small table is read whole. DriverError where none of these is possible."""
+        rows = self._searched_for(lambda search: search)
+        if self._recent:  # what had a head has one, also when nothing of it is new any more
+            with self._lock:
+                self._met(rows)
+                return self._heads.all()
+        found: dict[Group, int] = {}
+        for *texts, head in rows:
+            if head is not None and None not in texts:
+                group = tuple(map(str, texts))
+                found[group] = max(found.get(group, INT64_MIN), int(Decimal(head)))
+        return found
+
+    def totals(self, shards: Shards) -> Totals:
+        """As `heads`, added up by the server, but for those of recent rows."""
+        if self._recent:
+            rows = self._searched_for(lambda search: search)
+            with self._lock:
+                self._met(rows)
+                return self._heads.totals(shards)
+        names = [f"t{n}" for n in range(len(self.stream.group))]
+        joined = " || '/' || ".join(names)
+        mark = f"('x' || left(md5(convert_to({joined}, 'UTF8')), 8))::bit(32)::int8"
+        way = ", ".join([*(names[place] for place in shards.by), f"(mark % {shards.buckets})::text"])
+        there = " AND ".join(f"{name} IS NOT NULL" for name in [*names, "head"])
+
+        def added(search: str) -> str:
+            each = f"SELECT {', '.join(names)}, {mark} AS mark, trunc(max(head::numeric)) AS top FROM ({search}) AS s"
+            each += f"({', '.join([*names, 'head'])}) WHERE {there} GROUP BY {', '.join(names)}"
+            return f"SELECT {way}, sum(mark)::text, sum(top)::text FROM ({each}) AS g GROUP BY {way}"
+
+        found = self._searched_for(added)
+        return {
+            shards.named(map(str, way), int(str(bucket))): (int(str(marks)), int(str(total)))
+            for *way, bucket, marks, total in found
+        }
+
+    @property
+    def _recent(self) -> bool:
+        """Whether the server tells no more than the heads of recent rows."""
+        return any(part.recent and not part.heads_table for part in self._parts)
+
+    def _met(self, rows: Sequence[Row]) -> None:
+        """Note these heads. Whoever calls holds the lock."""
+        for *texts, head in rows:
+            if head is not None and None not in texts:
+                self._heads.rise(tuple(map(str, texts)), int(Decimal(head)))
+
+    def _searched_for(self, made: Callable[[str], str]) -> list[Row]:
+        """What the server answers to a query that is made of the search of the heads."""
         with self._said():
             search = self._search or " UNION ALL ".join(f"({self._searched(part)})" for part in self._parts)
             self._search = search
             try:
-                rows = self._kept.rows(search, HEADS_WITHIN_S)
+                return self._kept.rows(made(search), HEADS_WITHIN_S)
             except Refused:
                 self._search = None  # the next question asks anew what the table is like
                 raise
-        with self._lock:
-            recent = any(part.recent and not part.heads_table for part in self._parts)
-            found = self._heads if recent else {}  # what had a head has one, also when nothing of it is new any more
-            for *texts, head in rows:
-                if head is not None and None not in texts:
-                    group = tuple(map(str, texts))
-                    found[group] = max(found.get(group, INT64_MIN), int(Decimal(head)))
-            return dict(found)
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """The stream, all parts as of one moment."""

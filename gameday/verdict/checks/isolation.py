@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from gameday.model import Evidence, Finding, Group, Marks, Timed, Verdict
-from gameday.sampling.timings import BAD, GOOD, NS, delays, groups, shown
+from gameday.sampling.timings import BAD, GOOD, NS, affected, delays, groups, shown
 from gameday.verdict.checks._damage import compare, label
 
 __all__ = ["BEHIND_MAX_S", "GOOD_SHARE_MIN", "isolation"]
@@ -21,7 +21,8 @@ def isolation(evidence: Evidence) -> Finding:
     """The design's "unaffected": from inject to restore the other streams are good in 99 % of samples and never 5 s
     behind; the other components' processes and connections are the same; and what arrived of the others is right."""
     known = groups(evidence)
-    others = tuple(g for g in known if g not in evidence.affected)
+    struck = set(affected(evidence))
+    others = tuple(g for g in known if g not in struck)
     if known and not others:
         why = f"every stream's way goes through {evidence.component}: there is no other to leave alone"
         return Finding("isolation", Verdict.SKIPPED, why)
@@ -41,16 +42,17 @@ def isolation(evidence: Evidence) -> Finding:
         bad.append(f"{label(last)} was {behind_s:.1f} s behind (at most {behind_max_s:.3g} s)")
     timed: Timed | None = Timed(from_ns, to_ns)
     for damage in compare(evidence):
-        if damage.group in others and (damage.lost or damage.doubled or damage.changed):
+        if evidence.sampled_of((damage.group,))[0] in others and (damage.lost or damage.doubled or damage.changed):
             bad.append(f"{damage.hop} is not what the ledger says in {label(damage.group)}")
             timed = None
+    others_named = f"{len(others)} other {'shards' if evidence.sharded else 'streams'}"
     figures = {"good_share": share, "behind_max_s": round(behind_s, 3), "streams": len(others), "unseen": unseen}
     if bad:
-        return Finding("isolation", Verdict.FAIL, f"{len(others)} other streams: {', '.join(bad[:4])}", figures, timed)
+        return Finding("isolation", Verdict.FAIL, f"{others_named}: {', '.join(bad[:4])}", figures, timed)
     if share is None or unseen:
         which = ", ".join(unseen[:3]) or "the other streams"
         return Finding("isolation", Verdict.UNKNOWN, f"too few samples of {which} between inject and restore", figures)
-    why = f"{len(others)} other streams: good in {share * 100:.1f} % of samples, at most {behind_s:.2f} s behind"
+    why = f"{others_named}: good in {share * 100:.1f} % of samples, at most {behind_s:.2f} s behind"
     return Finding("isolation", Verdict.PASS, f"{why}, same processes", figures)
 
 

@@ -1,7 +1,7 @@
 """Did the log go on growing while the component was down?"""
 
-from gameday.model import Evidence, Finding, Timed, Verdict
-from gameday.sampling.timings import NS, groups, outage, series_of
+from gameday.model import Evidence, Finding, Group, Timed, Verdict
+from gameday.sampling.timings import NS, outage, quiet, series_of, watched
 from gameday.verdict.streams import whole
 
 __all__ = ["upstream_flows"]
@@ -44,31 +44,51 @@ def upstream_flows(evidence: Evidence) -> Finding:
         why = f"there was nothing to take in {lasted_s:.2f} s of outage: every topic is quiet"
         return Finding("upstream_flows", Verdict.UNKNOWN, why, figures)
     if still := [topic for topic in judged if figures[topic] <= 0]:
-        verdict = Verdict.FAIL if lasted_s >= TELLING_S else Verdict.UNKNOWN
+        certain = lasted_s >= TELLING_S and any(_apart(evidence, topic) for topic in still)
+        verdict = Verdict.FAIL if certain else Verdict.UNKNOWN
         why = f"{', '.join(still)} took nothing in {lasted_s:.2f} s of outage"
         return Finding("upstream_flows", verdict, why, figures, Timed(down_ns, until_ns))
     told = ", ".join(f"{topic} +{rise}" for topic, rise in figures.items())
     return Finding("upstream_flows", Verdict.PASS, f"in {lasted_s:.2f} s of outage: {told}", figures)
 
 
+def _reading(evidence: Evidence, topic: str) -> tuple[Evidence, ...]:
+    """The streams of which a log reads the topic; all of them, where none does."""
+    return tuple(one for one in evidence.each() if topic in one.topics) or evidence.each()
+
+
+def _of(evidence: Evidence, topic: str) -> tuple[Group, ...]:
+    """A topic's groups: those whose first field it names (…orders.berlin); all, where it names none."""
+    known = watched(evidence)
+    return tuple(g for g in known if g[:1] and g[0] in topic.split(".")) or known
+
+
+def _apart(evidence: Evidence, topic: str) -> bool:
+    """Whether the samples tell the topic's groups from others: no shard has groups of both."""
+    for one in _reading(evidence, topic):
+        mine = _of(one, topic)
+        others = set(watched(one)) - set(mine)
+        if one.sharded and not set(one.sampled_of(mine)).isdisjoint(one.sampled_of(others)):
+            return False
+    return True
+
+
 def _quiet(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bool:
     """Whether the topic's streams had nothing new; where no log of a stream reads it, whether none had."""
-    streams = [one for one in evidence.each() if topic in one.topics] or evidence.each()
-    return all(_nothing_new(one, topic, from_ns, to_ns) for one in streams)
+    return all(_nothing_new(one, topic, from_ns, to_ns) for one in _reading(evidence, topic))
 
 
 def _nothing_new(evidence: Evidence, topic: str, from_ns: int, to_ns: int) -> bool:
     """Whether one stream's ledger had nothing new of the topic's groups, as far as it was looked at, and could have
-    had.
-
-    A topic's groups are those whose first field it names (…orders.berlin); all, where it names none.
-    """
-    known = groups(evidence)
-    mine = [g for g in known if g[:1] and g[0] in topic.split(".")] or known
+    had."""
+    groups = _of(evidence, topic)
+    mine = evidence.sampled_of(groups)
     moves = evidence.baseline.moves if evidence.baseline else {}
     seldom = moves.keys() >= set(mine) and sum(moves[g] for g in mine) * (to_ns - from_ns) / NS < EXPECTED_MIN
     if not mine or not (evidence.knows or seldom):
         return False
+    if evidence.sharded and set(groups) <= set(quiet(evidence)):
+        return True
     for group in mine:
         told = evidence.samples.get(series_of("head", evidence.ledger, group), ())
         heads = [s.value for s in told if s.value is not None and from_ns <= s.at_ns and s.counts_ns <= to_ns]
