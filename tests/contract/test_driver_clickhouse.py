@@ -268,7 +268,7 @@ def test_a_fixed_string_ends_before_its_padding(client: Client, warehouse: str) 
     of = held_as(fields={"t": "text", "i": "int"})
     groups: list[Group] = [("BTC",), ("ETHUSDT8",), ("a\0b",)]
     window = Window(dict.fromkeys(groups, 0), dict.fromkeys(groups, 90))
-    found = []
+    found: list[Any] = []
     for kind in ("String", "FixedString(8)", "LowCardinality(FixedString(8))"):
         table = f"trades.padded{len(found)}"
         client.command(
@@ -312,8 +312,9 @@ def test_a_cast_that_fails_concerns_only_rows_of_the_window(
     )
     client.command(f"INSERT INTO {table} SELECT * FROM {table} WHERE n = 190000")
     of = held_as(fields={"p": "decimal(2)"})
-    his = {("BTC",): 200_000, **({("ETH",): 199_000} if several else {})}
-    window = Window({("BTC",): lo, **({("ETH",): 0} if several else {})}, his)
+    his: dict[Group, int] = {("BTC",): 200_000, **({("ETH",): 199_000} if several else {})}
+    los: dict[Group, int] = {("BTC",): lo, **({("ETH",): 0} if several else {})}
+    window = Window(los, his)
     hop = Hop(warehouse, "append", table, of, fields=CASTS, where="p != 'ours not'")
     right = {("BTC",): 200_000 - lo, **({("ETH",): 199_000} if several else {})}
     assert {g: (t.rows, t.keys) for g, t in hop.sums(window)[0].groups.items()} == {
@@ -325,7 +326,7 @@ def test_a_cast_that_fails_concerns_only_rows_of_the_window(
     assert len(hop.rows(("BTC",), 199_000, 200_000)["n"]) == 1_000
     assert hop.symptoms(window, 0, {}) == {}
     assert sum(len(rows["n"]) for rows in hop.newest(20, his).groups.values()) >= 10
-    wrong = Window({**window.lo, ("BTC",): 990}, his)
+    wrong = Window({**los, ("BTC",): 990}, his)
     for asked in (hop.sums, hop.digest):
         with pytest.raises(DriverError, match="Cannot parse string 'bad'"):
             asked(wrong)

@@ -326,7 +326,7 @@ def test_what_does_not_exist_is_named(rig: Rig) -> None:
     ]
     for ask in asks:
         with pytest.raises(DriverError, match="nosuch"):
-            ask()  # type: ignore[no-untyped-call]
+            ask()
     with pytest.raises(DriverError, match="nobody"):
         rig.cursor(rig.url, **nobody).position()
     hop = rig.hop(TRADES)
