@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from gameday.drivers._log import message_of
@@ -84,11 +84,13 @@ def broker(address: str, client: Mapping[str, str], first: Sequence[str] = ()) -
         )
         for name in chosen
     ]
-    known = [
-        Group(name, {t: sum(max(0, ends[s] - o) for s, o in at.items() if s[0] == t and s in ends) for t, _ in at})
+    behind = {
+        name: {t: sum(max(0, ends[s] - o) for s, o in at.items() if s[0] == t and s in ends) for t, _ in at}
         for name, at in places.items()
         if at
-    ]
+    }
+    readers = _readers(address, client, [name for name, topics in behind.items() if set(topics) & set(chosen)])
+    known = [Group(name, topics, readers.get(name, ())) for name, topics in behind.items()]
     unread = len({name for name in held if held[name]}) - len(chosen)
     return Broker(address, topics, known, client, unread, asked, len(groups)), troubles
 
@@ -120,6 +122,16 @@ def _places(address: str, client: Mapping[str, str], groups: Sequence[str]) -> t
             except DriverError:  # it may have gone meanwhile, or not be this user's
                 continue
     return found, len(groups)
+
+
+def _readers(address: str, client: Mapping[str, str], groups: Sequence[str]) -> dict[str, list[str]]:
+    """Group -> where its members are; of as many as ASK_WITHIN_S is enough for."""
+    found: dict[str, list[str]] = {}
+    with Cluster(address, ASK_WITHIN_S, client) as cluster:
+        for group in groups:
+            with suppress(DriverError):  # it may have gone meanwhile, or not be this user's
+                found[group] = cluster.readers(group)
+    return found
 
 
 def _newest(

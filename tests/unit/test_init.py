@@ -436,7 +436,8 @@ def test_containers_become_components_and_none_may_be_broken_yet(tmp_path: Path)
         alerts=rules, prefect_url="http://127.0.0.1:4200/api", prefect_given=True, prefect_answers=True,
     )  # fmt: skip
     text, config, raw = made(seen, tmp_path)
-    assert set(raw["components"]) == {"broker", "redpanda-console", "clickhouse", "k2-feed-1", "k2-feed-2"}
+    assert set(raw["components"]) == {"broker", "redpanda-console", "clickhouse", "feed", "k2-feed-1", "k2-feed-2"}
+    assert raw["components"]["feed"] == {"members": ["k2-feed-1", "k2-feed-2"]}
     assert raw["components"]["broker"]["name"] == "redpanda"
     assert raw["components"]["broker"]["probes"] == {"protocol": {"driver": "kafka", "address": "127.0.0.1:9092"}}
     assert raw["components"]["clickhouse"]["probes"]["ping"]["url"] == "http://127.0.0.1:8123/ping"
@@ -584,17 +585,74 @@ def brokers() -> Engine:
     return Engine("unix:///var/run/docker.sock", "shop", containers)
 
 
-def test_each_of_several_brokers_carries_the_stream_and_is_asked_itself(tmp_path: Path) -> None:
+def test_several_brokers_are_one_role_and_each_is_asked_itself(tmp_path: Path) -> None:
     """So that one that is struck is known to concern the stream, and to be away."""
     seen = venues()
     assert seen.broker is not None
     at = found_at(brokers())["broker"]
     assert at == "127.0.0.1:39091,127.0.0.1:39092,127.0.0.1:39093"
     _, config, raw = made(replace(seen, engine=brokers(), broker=replace(seen.broker, address=at)), tmp_path)
-    assert of(config).path == ("kafka-1", "kafka-2", "kafka-3", "clickhouse")
-    probes = {name: one["probes"].get("protocol", {}).get("address") for name, one in raw["components"].items()}
-    assert probes == {"clickhouse": None} | {f"kafka-{n}": f"127.0.0.1:3909{n}" for n in (1, 2, 3)}
+    assert of(config).path == ("broker", "clickhouse")
+    assert config.members("broker") == ("kafka-1", "kafka-2", "kafka-3")
+    assert {config.kind(f"kafka-{n}") for n in (1, 2, 3)} == {"broker"}
+    probes = {name: one["probes"].get("protocol", {}) for name, one in raw["components"].items() if "probes" in one}
+    assert {name: one.get("address") for name, one in probes.items()} == {"clickhouse": None} | {
+        f"kafka-{n}": f"127.0.0.1:3909{n}" for n in (1, 2, 3)
+    }
     assert raw["hops"]["log"]["brokers"] == at
+
+
+@pytest.mark.parametrize(
+    ("changes", "role", "members"),
+    [
+        ({"kafka-1": {"service": "broker"}}, "broker-all", ("broker", "kafka-2", "kafka-3")),
+        ({"kafka-1": {"image": "redpandadata/redpanda:v25"}}, None, ()),  # two clusters
+        ({"kafka-1": {"runs": False, "restart": "no"}}, "broker", ("kafka-2", "kafka-3")),
+    ],
+)
+def test_which_brokers_are_of_one_role(
+    changes: Mapping[str, Mapping[str, Any]], role: str | None, members: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Those of one image that run; under a name that no component has."""
+    seen, engine = venues(), brokers()
+    assert seen.broker is not None
+    containers = [replace(one, **changes.get(one.service, {})) for one in engine.containers]
+    seen = replace(seen, engine=replace(engine, containers=containers))
+    _, config, _ = made(seen, tmp_path)
+    assert {name: one.members for name, one in config.roles.items()} == ({role: members} if role else {})
+    assert {config.kind(name) for name in config.components if name != "clickhouse"} == {"broker"}
+
+
+def replicas(*readers: str) -> Seen:
+    """Events that two replicas of a service carry from the log to a table; readers: where the group's members are."""
+    containers = [
+        Container("ledger", f"bank-ledger-{n}", "bank/ledger:4.2", True, "always", {"bank": f"172.28.0.2{n}"})
+        for n in (1, 2)
+    ]
+    containers.append(Container("db", "bank-db-1", "postgres:18", True, "always", {"bank": "172.28.0.30"}))
+    seen = web()
+    assert seen.broker is not None
+    groups = [Group("ledger", {"web-events": 2}, readers), Group("other", {"elsewhere": 1}, ["172.28.0.30"])]
+    engine = Engine("unix:///var/run/docker.sock", "bank", containers)
+    return replace(seen, engine=engine, broker=replace(seen.broker, groups=groups))
+
+
+def test_replicas_whose_addresses_a_group_has_are_its_consumer(tmp_path: Path) -> None:
+    """One role with its members, in the stream's path, and whose place in the log it is."""
+    _, config, raw = made(replicas("172.28.0.21", "172.28.0.22"), tmp_path)
+    assert raw["components"]["ledger"] == {"role": "consumer", "members": ["bank-ledger-1", "bank-ledger-2"]}
+    assert config.kind("bank-ledger-2") == "consumer"
+    assert of(config).path == ("broker", "ledger", "postgres")
+    assert config.cursors["ledger"].component == "ledger"
+
+
+@pytest.mark.parametrize("readers", [(), ("172.28.0.21", "10.0.0.1"), ("172.28.0.21", "172.28.0.30")])
+def test_a_group_whose_members_are_elsewhere_has_no_component(readers: tuple[str, ...], tmp_path: Path) -> None:
+    """Or some of them, or who is known to be something else."""
+    _, config, raw = made(replicas(*readers), tmp_path)
+    assert config.cursors["ledger"].component is None
+    assert "role" not in raw["components"]["ledger"]
+    assert of(config).path == ("broker", "postgres")
 
 
 @pytest.mark.parametrize(
@@ -655,6 +713,9 @@ class Crowded:
             raise DriverError("not yours", definite=True)
         return {("orders", 0): 4} if group == "orders-sink" else {}
 
+    def readers(self, group: str) -> list[str]:
+        return ["172.28.0.9"]
+
     def configs(self, topics: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
         raise DriverError("cluster authorization failed", definite=True)
 
@@ -676,7 +737,7 @@ def test_a_thousand_topics_and_ten_thousand_groups_are_bounded(monkeypatch: pyte
     assert len(seen.topics) == len(read) == inventory.TOPICS_READ_MAX
     assert seen.unread == 1_001 - inventory.TOPICS_READ_MAX
     assert (seen.groups_asked, seen.groups_known) == (1_000, 10_001)
-    assert [group.behind for group in seen.groups] == [{"orders": 1}]
+    assert seen.groups == [Group("orders-sink", {"orders": 1}, ["172.28.0.9"])]
     assert troubles == ["cluster authorization failed"]
     text = written(Seen("x", broker=seen), *guessed(Seen("x", broker=seen))).text
     assert f"{seen.unread} more topics hold messages, and were not looked into" in text

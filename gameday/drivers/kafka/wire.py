@@ -28,8 +28,8 @@ Slot: TypeAlias = tuple[str, int]
 LATEST, EARLIEST = -1, -2
 """Instead of a time: the offset that the next record will get, and the lowest one kept."""
 
-FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, LIST_GROUPS, API_VERSIONS = 1, 2, 3, 9, 10, 16, 18
-SASL_HANDSHAKE, DESCRIBE_CONFIGS, SASL_AUTHENTICATE = 17, 32, 36
+FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, DESCRIBE_GROUPS, LIST_GROUPS = 1, 2, 3, 9, 10, 15, 16
+SASL_HANDSHAKE, API_VERSIONS, DESCRIBE_CONFIGS, SASL_AUTHENTICATE = 17, 18, 32, 36
 TOPIC = 2
 """Whose settings DESCRIBE_CONFIGS tells."""
 CLIENT = "gameday"
@@ -148,6 +148,21 @@ class Cluster:
             for _ in range(answer.int32()):
                 found.add(answer.string())
                 answer.string()
+        return sorted(found)
+
+    def readers(self, group: str) -> list[str]:
+        """The addresses from which the group's members reach the brokers, one for each member. () for a group of the
+        protocol of KIP-848, which has a request of its own."""
+        answer = self._ask(self._coordinator(group), DESCRIBE_GROUPS, 0, _array([_string(group)]))
+        found: list[str] = []
+        for _ in range(answer.int32()):
+            self._check(answer.int16(), f"group {group}")
+            for _ in ("group", "state", "type", "protocol"):
+                answer.string()
+            for _ in range(answer.int32()):
+                answer.string(), answer.string()
+                found.append(answer.string().lstrip("/"))
+                answer.data(), answer.data()
         return sorted(found)
 
     def configs(self, topics: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:

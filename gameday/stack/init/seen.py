@@ -73,10 +73,12 @@ class Topic:
 
 @dataclass(frozen=True)
 class Group:
-    """A consumer group's committed places: topic -> how many messages it is behind."""
+    """A consumer group's committed places: topic -> how many messages it is behind. readers: the addresses from which
+    its members reach the brokers."""
 
     name: str
     behind: Mapping[str, int]
+    readers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -144,26 +144,27 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
         )
     page.table("tests")
     page.set("folder", OWN_TESTS, "for tests of your own: docs/failure-tests.md; it must be there")
-    roles = _roles(seen)
+    cast = _cast(seen)
+    consumers = _consumers(seen, cast)
     page.rule("what a record is: docs/records.md")
     named = _named(streams if own is None else [own.stream])
     if not named:
-        _no_stream(page, roles)
+        _no_stream(page, cast)
     if own is not None:
         _canary(page, seen, own)
     for one in named:
-        _stream(page, seen, one, roles, own)
+        _stream(page, seen, one, cast, consumers, own)
     if len(named) > 1:
         page.note("A run in which a stream has no record is unknown: leave out what nobody would miss, with its hops.")
-    _components(page, seen, roles)
+    _components(page, seen, cast, {*consumers.values()})
     page.rule("where the records rest")
     for one in named:
         _hops(page, seen, one, own)
     if not named:
         _no_hops(page, seen)
-    _cursors(page, seen, [topic for one in named for topic in one.stream.parts])
+    _cursors(page, seen, consumers, [topic for one in named for topic in one.stream.parts])
     if seen.alerts is not None:
-        _alerts(page, seen, roles)
+        _alerts(page, seen, cast)
     aside = [*aside, *_unread(seen), *(logs.aside(seen.objects) if seen.objects is not None else ())]
     if aside:
         page.rule("seen, and in no stream")
@@ -237,7 +238,7 @@ def _named(streams: Sequence[Guessed]) -> list[_Named]:
     return found
 
 
-def _no_stream(page: _Page, roles: Mapping[str, str]) -> None:
+def _no_stream(page: _Page, cast: _Cast) -> None:
     """What only shows the form."""
     page.table("streams.records")
     page.ask(
@@ -249,7 +250,7 @@ def _no_stream(page: _Page, roles: Mapping[str, str]) -> None:
     page.set("fields", {"at": "time"})
     page.set("hops", ["log", "sink"])
     page.set("visible", "sink")
-    page.set("path", [next(iter(roles.values()))])
+    page.set("path", [cast.first])
 
 
 def _canary(page: _Page, seen: Seen, own: canary.Written) -> None:
@@ -276,7 +277,9 @@ def _canary(page: _Page, seen: Seen, own: canary.Written) -> None:
     page.set("fields", own.fields)
 
 
-def _stream(page: _Page, seen: Seen, one: _Named, roles: Mapping[str, str], own: canary.Written | None) -> None:
+def _stream(
+    page: _Page, seen: Seen, one: _Named, cast: _Cast, consumers: Mapping[str, str], own: canary.Written | None
+) -> None:
     stream = one.stream
     who = stream.identity
     page.table(f"streams.{one.name}", *stream.notes)
@@ -292,17 +295,29 @@ def _stream(page: _Page, seen: Seen, one: _Named, roles: Mapping[str, str], own:
         page.set("time", *stream.time)
     page.set("hops", [*(["canary"] if own else []), *one.hops], "in order, the first is the reference")
     page.set("visible", one.hops[-1], "the last one: what users query?" if stream.tables else "")
-    log = seen.log_of(stream.parts)
-    keeper = logs.KINDS[log.driver] if log is not None else "broker"
-    kinds = [keeper, *(held.store.driver for held in stream.tables)] if keeper in roles else []
-    steps = [name for kind in dict.fromkeys(kinds) for name in _all_of(kind, seen, roles)]
-    page.set("path", steps or [next(iter(roles.values()))], "who writes to the log belongs in front")
+    page.set("path", *_path(seen, stream, cast, consumers))
     page.table(f"streams.{one.name}.fields", "What must arrive unchanged; leave out what may differ.")
     for name, (kind, why) in stream.types.items():
         page.set(name, kind, why)
     if stream.left_out:
         listed = ", ".join(stream.left_out[:LISTED_MAX]) + (", …" if len(stream.left_out) > LISTED_MAX else "")
         page.note(f"Columns of {stream.tables[-1].table.name} that no message has, and nothing compares: {listed}")
+
+
+def _path(seen: Seen, stream: Guessed, cast: _Cast, consumers: Mapping[str, str]) -> tuple[list[str], str]:
+    """The brokers, who reads them, and who holds the tables; and where that is from."""
+    log = seen.log_of(stream.parts)
+    keeper = logs.KINDS[log.driver] if log is not None else "broker"
+    if keeper not in cast.kinds:
+        return [cast.first], "who writes to the log belongs in front"
+    groups = log.groups if log is not None else ()
+    readers = {
+        consumers[one.name]: one.name for one in groups if one.name in consumers and set(one.behind) & set(stream.parts)
+    }
+    stores = [name for held in stream.tables for name in _all_of(held.store.driver, seen, cast)]
+    why = [f"{name} reads the log as group {group}" for name, group in readers.items()]
+    steps = dict.fromkeys((*_all_of(keeper, seen, cast), *readers, *stores))
+    return [*steps], "; ".join([*why, "who writes to the log belongs in front"])
 
 
 def _hops(page: _Page, seen: Seen, one: _Named, own: canary.Written | None) -> None:
@@ -471,34 +486,74 @@ def _of_queue(queue: Queue) -> str:
 # ---- what runs -------------------------------------------------------------------------------------------------------
 
 
-def _roles(seen: Seen) -> dict[str, str]:
-    """What kind it is, and each container -> the component's name."""
+@dataclass(frozen=True)
+class _Cast:
+    """containers: each one's name -> its component. members: role -> the components that have it together. kinds: what
+    kind of server it is -> the role of such servers, or their component."""
+
+    containers: Mapping[str, str]
+    members: Mapping[str, Sequence[str]]
+    kinds: Mapping[str, str]
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.containers.values()), next(iter(self.kinds.values()), "platform"))
+
+    def part(self, container: Container) -> str:
+        """The role that it has together with others; else its component."""
+        own = self.containers[container.name]
+        return next((role for role, members in self.members.items() if own in members), own)
+
+
+def _cast(seen: Seen) -> _Cast:
+    """Replicas of a service have one role, and so have brokers of one image."""
+    containers = seen.engine.containers if seen.engine else ()
+    kinds = {one.name: kind_of(one) for one in containers}
+    services = [one.service for one in containers]
     found: dict[str, str] = {}
-    if seen.engine is not None:
-        kinds = [kind_of(one) for one in seen.engine.containers]
-        services = [one.service for one in seen.engine.containers]
-        for one, kind in zip(seen.engine.containers, kinds, strict=True):
-            own = one.service if services.count(one.service) == 1 else one.name
-            found[one.name] = kind if kind and kinds.count(kind) == 1 else _slug(own)
-            if kind:
-                found.setdefault(kind, found[one.name])
-    if seen.broker is not None:
-        found.setdefault("broker", "broker")
-    for log in seen.others:
-        found.setdefault(logs.KINDS[log.driver], logs.KINDS[log.driver])
-    if seen.objects is not None:
-        found.setdefault("s3", "s3")
-    for store in seen.stores:
-        found.setdefault(store.driver, store.driver)
-    if seen.connect is not None:
-        found.setdefault("connect", "connect")
-    return found or {"platform": "platform"}
+    for one in containers:
+        kind, own = kinds[one.name], one.service if services.count(one.service) == 1 else one.name
+        found[one.name] = kind if kind and [*kinds.values()].count(kind) == 1 else _slug(own)
+    runs = _running(seen.engine) if seen.engine else []
+    one_cluster = len({one.image for one in runs if kinds[one.name] == "broker"}) == 1
+    together: dict[str, list[str]] = {}
+    for one in runs:
+        role = "broker" if kinds[one.name] == "broker" and one_cluster else _slug(one.service)
+        together.setdefault(role, []).append(found[one.name])
+    taken = {*found.values()}
+    members = {
+        role if role not in taken else f"{role}-all": names for role, names in together.items() if len(names) > 1
+    }
+    cast = _Cast(found, members, {})
+    of_kind: dict[str, str] = {}
+    for one in containers:
+        if kinds[one.name]:
+            of_kind.setdefault(kinds[one.name], cast.part(one))
+    asked = [logs.KINDS[log.driver] for log in seen.logs]
+    asked += ["connect"] if seen.connect is not None else []
+    asked += ["s3"] if seen.objects is not None else []
+    for kind in (*asked, *(store.driver for store in seen.stores)):
+        of_kind.setdefault(kind, kind)
+    return _Cast(found, members, of_kind)
 
 
-def _all_of(kind: str, seen: Seen, roles: Mapping[str, str]) -> list[str]:
-    """The components of a kind: each broker may carry a stream."""
+def _all_of(kind: str, seen: Seen, cast: _Cast) -> list[str]:
+    """The components of a kind, or their role: each broker may carry a stream."""
     containers = _running(seen.engine) if seen.engine else []
-    return [roles[one.name] for one in containers if kind_of(one) == kind] or [roles[kind]]
+    return [*dict.fromkeys(cast.part(one) for one in containers if kind_of(one) == kind)] or [cast.kinds[kind]]
+
+
+def _consumers(seen: Seen, cast: _Cast) -> dict[str, str]:
+    """Group -> the component or role whose containers all its members are; not where these are servers of a known
+    kind, which do more than that."""
+    containers = _running(seen.engine) if seen.engine else []
+    at = {ip: one for one in containers if not kind_of(one) for ip in one.networks.values() if ip}
+    found = {}
+    for group in seen.broker.groups if seen.broker else ():
+        parts = {cast.part(at[reader]) if reader in at else "" for reader in group.readers}
+        if len(parts) == 1 and (part := parts.pop()):
+            found[group.name] = part
+    return found
 
 
 def _running(engine: Engine) -> list[Container]:
@@ -514,7 +569,7 @@ def kind_of(container: Container) -> str:
     return next((kind for words, kind in KINDS if re.search(words, image)), "")
 
 
-def _components(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
+def _components(page: _Page, seen: Seen, cast: _Cast, consumers: set[str]) -> None:
     page.rule("what runs, and what may be broken")
     if seen.engine is None:
         page.table("hosts.local")
@@ -524,13 +579,13 @@ def _components(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
             question="what runs these servers? Nothing says so, and so nothing can be broken yet. Under Docker "
             "Compose: gameday init --project NAME.",
         )
-        for kind in dict.fromkeys(roles.values()):
+        for kind in cast.kinds.values() or [cast.first]:
             page.table(f"components.{kind}")
             _probe(page, seen, kind, None)
         return
-    _docker(page, seen, seen.engine, roles)
-    inside = {roles[one.name] for one in seen.engine.containers}
-    if outside := [kind for kind, name in roles.items() if name == kind and name not in inside]:
+    _docker(page, seen, seen.engine, cast, consumers)
+    inside = {*cast.containers.values(), *cast.members}
+    if outside := [kind for kind, name in cast.kinds.items() if name == kind and name not in inside]:
         page.table("hosts.local", "Where what is no container of the project runs: it is looked at, never touched")
         page.set("socket", "none")
         for kind in outside:
@@ -538,7 +593,7 @@ def _components(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
             _probe(page, seen, kind, None)
 
 
-def _docker(page: _Page, seen: Seen, engine: Engine, roles: Mapping[str, str]) -> None:
+def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, consumers: set[str]) -> None:
     runs = _running(engine)
     page.table("hosts.docker")
     page.set("url", engine.url)
@@ -552,10 +607,17 @@ def _docker(page: _Page, seen: Seen, engine: Engine, roles: Mapping[str, str]) -
             f"label gameday.opt-in=true: {json.dumps(unlabelled)[1:-1]}.",
         )
     for one in runs:
-        name = roles[one.name]
-        kind = kind_of(one)
+        name = cast.containers[one.name]
+        kind, part = kind_of(one), cast.part(one)
+        if name == cast.members.get(part, [""])[0]:
+            why = "Brokers of one image" if kind == "broker" else f"Replicas of the service {one.service}"
+            page.table(f"components.{part}", f"{why}: tests strike one of them, and all (docs/failure-tests.md).")
+            _role(page, part, kind, consumers)
+            page.set("members", list(cast.members[part]))
         page.table(f"components.{name}", *_about_container(one, kind))
         page.set("host", "docker")
+        if part == name:
+            _role(page, part, kind, consumers)
         own = one.service if [other.service for other in runs].count(one.service) == 1 else one.name
         if name != own:
             page.set("name", own)
@@ -564,6 +626,14 @@ def _docker(page: _Page, seen: Seen, engine: Engine, roles: Mapping[str, str]) -
     for one in engine.containers:
         if one not in runs:
             page.note(f"{one.service} has ended, and nothing revives it: no component")
+
+
+def _role(page: _Page, part: str, kind: str, consumers: set[str]) -> None:
+    """Where its name doesn't say it."""
+    if part in consumers:
+        page.set("role", "consumer", "it reads the log")
+    elif kind == "broker" and part != kind:
+        page.set("role", kind)
 
 
 def _about_container(one: Container, kind: str) -> Iterator[str]:
@@ -645,7 +715,7 @@ def _bare(url: str) -> str:
 # ---- places in the log, alerts --------------------------------------------------------------------------------------
 
 
-def _cursors(page: _Page, seen: Seen, all_topics: Sequence[str]) -> None:
+def _cursors(page: _Page, seen: Seen, consumers: Mapping[str, str], all_topics: Sequence[str]) -> None:
     broker = seen.broker
     if all_topics:
         page.rule("places in the log")
@@ -667,6 +737,8 @@ def _cursors(page: _Page, seen: Seen, all_topics: Sequence[str]) -> None:
             page.set("client", page.client(broker))
         page.set("group", group.name, f"{sum(group.behind[t] for t in topics):,} messages behind when it was looked at")
         page.set("topics", topics)
+        if group.name in consumers:
+            page.set("component", consumers[group.name], f"its members are at {', '.join(group.readers[:LISTED_MAX])}")
     if dead := [group.name for group in mine if group not in live]:
         page.note(f"Also known, and far behind, so probably ended: {', '.join(dead[:LISTED_MAX])}")
     if not live:
@@ -688,7 +760,7 @@ def _live(group: Group, held: Mapping[str, int]) -> bool:
     return behind <= LIVE_SHARE_MAX * all_of_it
 
 
-def _alerts(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
+def _alerts(page: _Page, seen: Seen, cast: _Cast) -> None:
     assert seen.alerts is not None
     page.rule("the platform's own alerts: docs/alerts.md")
     page.table("alerts")
@@ -697,9 +769,11 @@ def _alerts(page: _Page, seen: Seen, roles: Mapping[str, str]) -> None:
     if seen.alerts.alertmanager:
         page.set("alertmanager", seen.alerts.alertmanager, "where an alert is silenced while a test provokes it")
     labels: dict[str, dict[str, str]] = {}
-    known = set(roles.values())
+    known = {*cast.containers.values(), *cast.members, *cast.kinds.values()}
     containers = seen.engine.containers if seen.engine else ()
-    by_service = {name: roles[one.name] for one in containers for name in (one.name, one.service)}
+    by_service = {one.service: cast.part(one) for one in containers} | {
+        one.name: cast.containers[one.name] for one in containers
+    }
     for rule in seen.alerts.rules:
         for name, value in rule.labels.items():
             role = by_service.get(value) or (value if value in known else None)
