@@ -49,7 +49,8 @@ def process(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Serv
             machine = kafka.Listener("MACHINE", MACHINE_PORT, int(env["KAFKA_DIRECT_PORT"]))
             return kafka.process(DATA, (direct, machine, *behind), INSIDE_PORT, cluster="containers", listen=ANY)
         case "postgres":
-            return _postgres(env["POSTGRES_USER"], env["POSTGRES_PASSWORD"])
+            user, password = env["POSTGRES_USER"], env["POSTGRES_PASSWORD"]
+            return postgres.process(State(DATA), "postgres", 5432, user, password, listen=ANY)
         case "s3":
             ports = {part: INSIDE_PORT + number for number, part in enumerate(seaweedfs.PARTS)} | {"s3": 9000}
             ports |= {f"{part}.grpc": ports[part] + 10_000 for part in seaweedfs.PARTS}
@@ -65,14 +66,6 @@ def process(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Serv
             return Service(name, (str(program), *arguments), str(DATA))
         case _:
             sys.exit(f"no server {name!r}. Known: clickhouse, kafka, postgres, s3, toxiproxy, {', '.join(MONITORS)}")
-
-
-def _postgres(user: str, password: str) -> Service:
-    """It asks everybody for the password; from the wheel it would let in the machine's own alone."""
-    server = postgres.process(State(DATA), "postgres", 5432, user, password, listen=ANY)
-    rules = DATA / "pg_hba.conf"
-    rules.write_text("host all all all scram-sha-256\n")
-    return Service(server.name, (*server.argv, "-c", f"hba_file={rules}"), server.folder, env=server.env)
 
 
 def main() -> None:

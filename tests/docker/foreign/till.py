@@ -1,0 +1,56 @@
+"""A bookshop's till: `python -m tests.docker.foreign.till DSN` places orders, changes them, and deletes old ones, eight
+changes a second."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from uuid import UUID
+
+import psycopg
+
+RATE_HZ = 8.0
+KEPT = 60
+STATES = ("placed", "paid", "packed", "sent")
+CONNECT_S = 5
+AGAIN_AFTER_S = 1.0
+
+PLACE = "INSERT INTO orders VALUES (%s, %s, 'placed', %s, %s, 1, clock_timestamp())"
+CHANGE = """UPDATE orders SET status = %s, note = %s, version = version + 1, updated_at = clock_timestamp()
+    WHERE id = (SELECT id FROM orders ORDER BY random() LIMIT 1)"""
+DELETE = "DELETE FROM orders WHERE id = (SELECT id FROM orders ORDER BY updated_at LIMIT 1)"
+
+
+def change(connection: psycopg.Connection, chance: random.Random) -> None:
+    """One of the three; a till whose drawer is full deletes sooner."""
+    (count,) = connection.execute("SELECT count(*) FROM orders").fetchone() or (0,)
+    kind = chance.random()
+    if kind < 0.3 or count < KEPT // 2:
+        who = UUID(int=chance.getrandbits(128), version=4)
+        total = f"{chance.randrange(500, 9000) / 100:.2f}"
+        note = chance.choice((None, "gift", "by noon"))
+        connection.execute(PLACE, (who, f"c-{chance.randrange(40)}", total, note))
+    elif kind > 0.8 or count > KEPT:
+        connection.execute(DELETE)
+    else:
+        connection.execute(CHANGE, (chance.choice(STATES), chance.choice((None, "gift", "rings twice"))))
+
+
+def main() -> None:
+    """Until it is killed. A database that is away is asked again."""
+    chance = random.SystemRandom()
+    while True:
+        try:
+            with psycopg.connect(sys.argv[1], autocommit=True, connect_timeout=CONNECT_S) as connection:
+                while True:
+                    change(connection, chance)
+                    threading.Event().wait(1 / RATE_HZ)
+        except psycopg.OperationalError as e:
+            print(e, file=sys.stderr, flush=True)
+            time.sleep(AGAIN_AFTER_S)
+
+
+if __name__ == "__main__":
+    main()
