@@ -26,7 +26,7 @@ from gameday.state import State
 from gameday.system import address
 from gameday.system.asking import answer
 
-__all__ = ["Asked", "found_at", "look_again", "looked", "text_of"]
+__all__ = ["BROKERS", "Asked", "client_of", "found_at", "look_again", "looked", "text_of"]
 
 T = TypeVar("T")
 
@@ -40,12 +40,24 @@ PREFECT = "http://127.0.0.1:4200/api"
 PORTS = {
     "broker": (9092, 9094, 19092, 29092),
     "clickhouse": (8123,),
+    "postgres": (5432,),
     "connect": (8083,),
     "prometheus": (9090,),
     "nats": (4222,),
     "redis": (6379,),
 }
 """Where each kind of server listens, as its image has it."""
+
+
+BROKERS = "bootstrap.servers"
+"""Where a file of settings says where the brokers are."""
+
+JAVAS = {
+    "sasl.jaas.config": "sasl.username and sasl.password",
+    "ssl.truststore.location": "ssl.ca.location, a file with PEM",
+    "ssl.truststore.type": "ssl.ca.location, a file with PEM",
+}
+"""What a file for Kafka's own command line tools has -> what librdkafka has for it."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,44 @@ class Asked:
                     kind(value)
             except ValueError as e:
                 raise ConfigError(f"{option} {address.hidden(value)!r}: {e}") from None
+        if self.client:
+            self._check_client()
+
+    def _check_client(self) -> None:
+        from confluent_kafka import Consumer, KafkaException
+
+        from gameday.drivers.kafka.secured import security
+
+        security(self.client, "--kafka-client")
+        try:
+            Consumer({**self.client, "group.id": "gameday", "log_level": 0}).close()
+        except KafkaException as e:
+            raise ConfigError(f"--kafka-client: {e.args[0].str()}. Remedy: a setting as librdkafka has it") from None
+
+
+def client_of(given: Sequence[str]) -> dict[str, str]:
+    """librdkafka's settings. given: NAME=VALUE, or the name of a file of such lines, as kcat reads them. Files that
+    they name get their whole path, for gameday.toml is read from elsewhere. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for one in given:
+        lines = [one] if "=" in one else _lines(one)
+        for line in lines:
+            name, equals, value = (part.strip() for part in line.partition("="))
+            where = "--kafka-client" if "=" in one else f"--kafka-client {one}"
+            if not equals:
+                raise ConfigError(f"{where}: {name!r} is not NAME=VALUE")
+            if name in JAVAS:
+                raise ConfigError(f"{where}: {name} is for Java's clients. Remedy: librdkafka's {JAVAS[name]}")
+            found[name] = str(Path(value).resolve()) if name.endswith(".location") else value
+    return found
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        text = Path(file).read_text()
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"--kafka-client {file!r} is not NAME=VALUE, and no file that can be read: {e}") from None
+    return [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
 
 
 def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
@@ -110,6 +160,7 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         return found[0]
 
     engine = _engine(asked, ask)
+    containers = engine.containers if engine else ()
     at = dict(found_at(engine)) if engine else {}
     stores: list[Store] = []
     if url := asked.clickhouse or at.get("clickhouse", ""):
@@ -122,17 +173,20 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
 
         store = with_troubles(ask(f"Postgres at {address.hidden(dsn)}", lambda: postgres(dsn)))
         stores += [store] if store else []
-    elif engine and (names := [one.service for one in engine.containers if kind_of(one) == "postgres"]):
+    elif servers := [one for one in containers if kind_of(one) == "postgres"]:
+        places = [f"{one.service}{f' (at {place})' if (place := _reached(one, 'postgres')) else ''}" for one in servers]
         troubles.append(
-            f"Postgres in {', '.join(names)}. Remedy: --postgres postgresql://user:password@host:5432/database"
+            f"Postgres in {', '.join(places)}. Remedy: --postgres postgresql://user:password@host:5432/database"
         )
+        say(f"not looking at {troubles[-1]}")
     broker: Broker | None = None
     if brokers := asked.kafka or at.get("broker", ""):
         from tasks.inventory.kafka import broker as kafka
 
         queues = [queue for store in stores for queue in store.queues]
         first = [name for queue in queues for name in (queue.group, *queue.topics)]
-        broker = with_troubles(ask(f"Kafka at {brokers}", lambda: kafka(brokers, asked.client, first)))
+        names = {name: ip for one in containers for name in (one.service, one.name) if (ip := _inside(one))}
+        broker = with_troubles(ask(f"Kafka at {brokers}", lambda: kafka(brokers, asked.client, first, names)))
     others: list[Broker] = []
     if url := asked.nats or at.get("nats", ""):
         log = with_troubles(ask(f"NATS at {address.hidden(url)}", lambda: _inventory("nats").jetstream(url)))
@@ -214,7 +268,7 @@ def found_at(engine: Engine) -> Mapping[str, str]:
     found: dict[str, list[str]] = {}
     for one in engine.containers:
         kind = kind_of(one)
-        if kind in PORTS and one.runs and (place := _reached(one, kind)):
+        if kind in PORTS and kind != "postgres" and one.runs and (place := _reached(one, kind)):  # it wants a database
             found.setdefault(kind, []).append(place)
     schemes = {"nats": "nats", "redis": "redis"}
     return {
@@ -232,7 +286,7 @@ def _reached(one: Container, kind: str) -> str:
         published = [*one.published.values()]
     if published:
         return published[0]
-    inside = next((ip for ip in one.networks.values() if ip), "")
+    inside = _inside(one)
     return next((f"{inside}:{port}" for port in ports if inside and port in one.exposed), "")
 
 
@@ -243,6 +297,11 @@ def _inventory(name: str) -> Any:
     except ModuleNotFoundError as e:
         missing = (e.name or "").partition(".")[0]
         raise GamedayError(f"it needs the package {missing!r}. Remedy: pip install 'gameday[{EXTRAS[missing]}]'") from e
+
+
+def _inside(one: Container) -> str:
+    """Its own address in the first network that gives it one."""
+    return next((ip for ip in one.networks.values() if ip), "")
 
 
 def _api(url: str) -> str:

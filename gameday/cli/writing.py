@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gameday.cli.shared import EXIT_NO_VERDICT, out, split, writable
+from gameday.cli.shared import EXIT_NO_VERDICT, out, writable
 from gameday.errors import ConfigError
 
 __all__ = ["init", "new"]
@@ -20,7 +20,9 @@ def init(
     kafka: Annotated[str, typer.Option(metavar="HOST:PORT", help="Brokers, several separated by commas.")] = "",
     kafka_client: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A setting of librdkafka's, such as security.protocol=SASL_SSL."),
+        typer.Option(
+            metavar="NAME=VALUE|FILE", help="A setting of librdkafka's (security.protocol=SASL_SSL), or a file of them."
+        ),
     ] = None,
     clickhouse: Annotated[str, typer.Option(metavar="URL", help="http://user:password@host:8123")] = "",
     postgres: Annotated[str, typer.Option(metavar="DSN", help="postgresql://user:password@host:5432/database")] = "",
@@ -40,10 +42,11 @@ def init(
     where only you know. Nothing of the platform is changed. Exit 3 when its records are not yet as the file says."""
     from gameday.reports.found import found
     from gameday.stack.init.written import OWN_TESTS
-    from tasks.init import Asked, look_again, looked, text_of
+    from tasks.init import BROKERS, Asked, client_of, look_again, looked, text_of
 
     path = Path(os.environ.get("GAMEDAY_CONFIG") or "gameday.toml").resolve()
-    client = dict(map(split, kafka_client or ()))
+    client = client_of(kafka_client or ())
+    kafka = kafka or client.pop(BROKERS, "")
     asked = Asked(project, kafka, client, clickhouse, postgres, connect, prometheus, prefect, nats, redis, s3)
     asked.check()
     if path.exists():

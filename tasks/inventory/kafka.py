@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 from gameday.drivers._log import message_of
+from gameday.drivers.kafka.secured import MECHANISMS
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster, Slot
 from gameday.errors import DriverError
 from gameday.records.paths import Message
@@ -20,6 +21,9 @@ __all__ = ["broker"]
 
 ASK_WITHIN_S = 10.0
 """For topics and their ends; and again for the places of groups, of which there may be ten thousand."""
+
+DEMANDS_WITHIN_S = 2.0
+"""For each way to ask the first broker what it demands."""
 
 READ_WITHIN_S = 10.0
 """For the newest messages of all topics that are looked into."""
@@ -38,23 +42,25 @@ OWN = re.compile(r"_|connect[-_.]|docker-connect|mm2-|.*-(changelog|repartition)
 SETTINGS = ("cleanup.policy", "retention.ms")
 
 
-def broker(address: str, client: Mapping[str, str], first: Sequence[str] = ()) -> tuple[Broker, list[str]]:
-    """What is there, and what could not be looked at. first: groups and topics that others name. Raises DriverError
-    where no broker answers."""
+def broker(
+    address: str, client: Mapping[str, str], first: Sequence[str] = (), names: Mapping[str, str] = {}
+) -> tuple[Broker, list[str]]:
+    """What is there, and what could not be looked at. first: groups and topics that others name. names: of containers
+    -> their addresses. Raises DriverError where no broker answers, with what would help."""
     troubles: list[str] = []
     with Cluster(address, ASK_WITHIN_S, client) as cluster:
-        slots = {slot: leader for slot, leader in cluster.leaders(None).items() if not OWN.match(slot[0])}
+        try:
+            led_by = cluster.leaders(None)
+        except DriverError as e:
+            raise DriverError(f"{e}{_demands(address, client, str(e))}", definite=True) from e
+        slots = {slot: leader for slot, leader in led_by.items() if not OWN.match(slot[0])}
         if lost := sorted({slot[0] for slot, leader in slots.items() if leader < 0}):
             troubles.append(f"partitions of {', '.join(lost[:3])} have no leader")
         led = {slot: leader for slot, leader in slots.items() if leader >= 0}
         try:
             lows, ends = (cluster.offsets(led, at) for at in (EARLIEST, LATEST))
         except DriverError as e:
-            raise DriverError(
-                f"{e}. The brokers send every client to the names under which they are known among themselves. "
-                "Remedy: a line in /etc/hosts for such a name, or a listener for this machine",
-                definite=True,
-            ) from e
+            raise DriverError(f"{e}. {_sent_on(cluster.advertised, names)}", definite=True) from e
         groups = _allowed(cluster.groups, troubles) or []
     held: dict[str, int] = defaultdict(int)
     for slot in led:
@@ -93,6 +99,53 @@ def broker(address: str, client: Mapping[str, str], first: Sequence[str] = ()) -
     known = [Group(name, topics, readers.get(name, ())) for name, topics in behind.items()]
     unread = len({name for name in held if held[name]}) - len(chosen)
     return Broker(address, topics, known, client, unread, asked, len(groups)), troubles
+
+
+def _demands(address: str, client: Mapping[str, str], told: str) -> str:
+    """The remedy for what the first broker demands and `client` hasn't; "" where that isn't why. told: its refusal."""
+    for tls in ("SSL", "PLAINTEXT"):
+        bare = {**client, "security.protocol": tls, "enable.ssl.certificate.verification": "false"}
+        try:
+            with Cluster(address.split(",")[0], DEMANDS_WITHIN_S, bare) as cluster:
+                mechanisms = cluster.mechanisms()
+        except DriverError:
+            continue
+        return _remedy(tls, mechanisms, client, told)
+    return ""
+
+
+def _remedy(tls: str, mechanisms: Sequence[str] | None, client: Mapping[str, str], told: str) -> str:
+    given, wanted = client.get("security.protocol", "PLAINTEXT").upper(), f"{'SASL_' if mechanisms else ''}{tls}"
+    spoken = [name for name in reversed(MECHANISMS) if name in (mechanisms or ())]
+    if mechanisms and not spoken:
+        return f". They take {', '.join(mechanisms)}. Remedy: a listener with one of {', '.join(MECHANISMS)}"
+    if given != wanted:
+        needed = [f"security.protocol={wanted}"]
+        needed += [f"sasl.mechanism={spoken[0]}", "sasl.username", "sasl.password"] if spoken else []
+        needed += ["ssl.ca.location where an authority of your own signed their certificates"] if tls == "SSL" else []
+        return (
+            f". They speak {wanted}, and were asked by {given}. Remedy: --kafka-client FILE, with {', '.join(needed)}"
+        )
+    if spoken and client.get("sasl.mechanism") not in spoken:
+        return f". Remedy: --kafka-client sasl.mechanism={spoken[0]}"
+    helps = {
+        "authentication failed": "sasl.username and sasl.password of a user whom the brokers know",
+        "not valid for": "--kafka with a name that their certificate has, which /etc/hosts may tell this machine",
+        "has expired": "a new certificate for the brokers",
+        "verify failed": "--kafka-client ssl.ca.location=FILE, the certificate (PEM) of who signed theirs",
+    }
+    return next((f". Remedy: {remedy}" for words, remedy in helps.items() if words in told), "")
+
+
+def _sent_on(advertised: Sequence[tuple[str, int]], names: Mapping[str, str]) -> str:
+    """The remedy where bootstrap answers, and the addresses that it names do not."""
+    listed = ", ".join(f"{host}:{port}" for host, port in advertised)
+    lines = [f"`{names[host]} {host}`" for host, _ in advertised if host in names]
+    known = ", ".join(lines) or "a line for each of these names"
+    return (
+        f"The brokers send every client on to {listed} (advertised.listeners), and from here one of them does not "
+        f"answer. Remedy: in /etc/hosts {known}; or a listener for this machine"
+    )
 
 
 def _allowed(ask: Any, troubles: list[str]) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     NewTopic,
@@ -22,6 +22,7 @@ from gameday.drivers import kafka
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Window
 from gameday.system.polling import until
+from tasks.inventory import kafka as inventory
 from tests.contract.certificates import Authority
 from tests.contract.conftest import serving
 from tests.contract.test_driver_kafka import BTC, hashes, trade
@@ -41,6 +42,9 @@ listener.name.secure.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModu
 """
 LOGIN = "org.apache.kafka.common.security"
 
+ELSEWHERE = "kafka-1.invalid"
+"""Where the listener INNER sends its clients."""
+
 Client = Mapping[str, str]
 
 
@@ -50,11 +54,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[str]:
+def ports() -> list[int]:
+    return free_ports(4)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory, authority: Authority, ports: list[int]) -> Iterator[str]:
     """host:port of the listener that takes TLS and SASL alone; one topic with a hundred trades."""
     folder = tmp_path_factory.mktemp("secured")
-    direct, secure, controller = free_ports(3)
-    listeners = (server.Listener("DIRECT", direct, direct), server.Listener("SECURE", secure, secure))
+    direct, secure, inner, controller = ports
+    listeners = (
+        server.Listener("DIRECT", direct, direct),
+        server.Listener("SECURE", secure, secure),
+        server.Listener("INNER", inner, inner, ELSEWHERE),
+    )
     service = server.process(folder, listeners, controller, cluster="secured")
     certificate, key = (Path(path).read_text() for path in authority.certificate("broker"))
     keystore = folder / "keystore.pem"
@@ -141,3 +154,67 @@ def test_a_mistake_names_key_value_and_remedy(authority: Authority, change: Clie
     """Before anything is asked."""
     with pytest.raises(ConfigError, match=told):
         kafka.Probe("127.0.0.1:1", READ_S, client(authority, **change))
+
+
+# ---- what `gameday init` says of it ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            None,
+            "They speak SASL_SSL, and were asked by PLAINTEXT. Remedy: --kafka-client FILE, with "
+            "security.protocol=SASL_SSL, sasl.mechanism=SCRAM-SHA-512, sasl.username, sasl.password, ssl.ca.location "
+            "where an authority of your own signed their certificates",
+        ),
+        (
+            {"security.protocol": "SSL"},
+            "They speak SASL_SSL, and were asked by SSL. Remedy: --kafka-client FILE, with ",
+        ),
+        ({"security.protocol": "SASL_PLAINTEXT"}, "They speak SASL_SSL, and were asked by SASL_PLAINTEXT. Remedy: "),
+        ({"sasl.password": "wrong"}, "Remedy: sasl.username and sasl.password of a user whom the brokers know"),
+        ({"ssl.ca.location": "others"}, "Remedy: --kafka-client ssl.ca.location=FILE, the certificate (PEM) of who"),
+    ],
+)
+def test_init_says_what_the_brokers_demand(
+    secured: str, authority: Authority, tmp_path: Path, change: Client | None, told: str
+) -> None:
+    """And what to give it, whatever was given."""
+    others = {"ssl.ca.location": str(Authority(tmp_path, "others").ca)}
+    asked = {} if change is None else client(authority, **(others if "ssl.ca.location" in change else change))
+    with pytest.raises(DriverError) as raised:
+        inventory.broker(secured, asked)
+    assert told in str(raised.value)
+    assert PASSWORD not in str(raised.value)
+
+
+def test_init_reads_a_secured_log_and_who_reads_it(secured: str, authority: Authority) -> None:
+    """Topic, messages, and the address of a group's member."""
+    asked = client(authority, "SCRAM-SHA-512")
+    member = Consumer({**asked, "bootstrap.servers": secured, "group.id": "readers", "auto.offset.reset": "earliest"})
+    member.subscribe([TOPIC])
+
+    def read() -> bool:
+        return bool(member.consume(100, 0.5))
+
+    until(read, within_s=30, what="the member to have read")
+    member.commit(asynchronous=False)
+    seen, troubles = inventory.broker(secured, asked)
+    member.close()
+    assert troubles == []
+    assert [(topic.name, len(topic.messages)) for topic in seen.topics] == [(TOPIC, 100)]
+    assert [(group.name, group.readers) for group in seen.groups] == [("readers", ["127.0.0.1"])]
+
+
+def test_init_says_where_the_brokers_send_their_clients(secured: str, ports: list[int]) -> None:
+    """A name that this machine doesn't know, with the line that tells it, where a container of that name is known."""
+    inner = f"127.0.0.1:{ports[2]}"
+    with pytest.raises(DriverError) as raised:
+        inventory.broker(inner, {}, (), {ELSEWHERE: "172.18.0.7"})
+    for told in (
+        f"{ELSEWHERE}:{ports[2]}: ",
+        f"send every client on to {ELSEWHERE}:{ports[2]} (advertised.listeners)",
+        f"Remedy: in /etc/hosts `172.18.0.7 {ELSEWHERE}`; or a listener for this machine",
+    ):
+        assert told in str(raised.value)

@@ -44,7 +44,7 @@ from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, written
 from gameday.stack.reading import parse
 from gameday.system.http import Answer
-from tasks.init import found_at, text_of
+from tasks.init import Asked, client_of, found_at, looked, text_of
 from tasks.inventory import engine as engines
 from tasks.inventory import kafka as inventory
 from tasks.inventory import prometheus as alerting
@@ -167,6 +167,9 @@ def test_no_password_is_in_the_file(tmp_path: Path) -> None:
     assert config.hops["bronze"].settings["url"] == "http://reader:s3cr%23t@127.0.0.1:8123"
 
 
+SIGNED_IN = {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}
+
+
 def test_how_the_brokers_are_reached_is_in_every_table_that_asks_them(tmp_path: Path) -> None:
     """Without the password, which is exported."""
     seen = venues()
@@ -181,6 +184,65 @@ def test_how_the_brokers_are_reached_is_in_every_table_that_asks_them(tmp_path: 
         assert place["client"] == hidden
     assert "s3cr" not in text.text
     assert config.hops["log"].settings["client"] == client
+
+
+@pytest.mark.parametrize(
+    ("mechanisms", "client", "refused", "told"),
+    [
+        (["OAUTHBEARER"], {}, "timed out", "They take OAUTHBEARER. Remedy: a listener with one of PLAIN, "),
+        (["PLAIN"], SIGNED_IN, "it has not this SASL mechanism", "Remedy: --kafka-client sasl.mechanism=PLAIN"),
+        (["SCRAM-SHA-512"], SIGNED_IN, "not valid for '172.28.0.11'", "--kafka with a name that their certificate has"),
+        (["SCRAM-SHA-512"], SIGNED_IN, "verify failed: certificate has expired", "Remedy: a new certificate for"),
+        (None, SIGNED_IN, "closed", "They speak SSL, and were asked by SASL_SSL. Remedy: --kafka-client FILE, with "
+         "security.protocol=SSL, ssl.ca.location"),
+        (["SCRAM-SHA-512"], SIGNED_IN, "timed out", ""),
+    ],
+)  # fmt: skip
+def test_what_a_broker_demands_is_told_with_its_remedy(
+    mechanisms: Sequence[str] | None, client: Mapping[str, str], refused: str, told: str
+) -> None:
+    """Nothing where what was given is what it takes."""
+    said = inventory._remedy("SSL", mechanisms, client, refused)
+    assert told in said
+    assert bool(told) is bool(said)
+
+
+def test_settings_of_librdkafka_come_from_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As kcat reads it. Files get their whole path: gameday.toml is read from elsewhere."""
+    (tmp_path / "kcat.conf").write_text(
+        "# of kcat\n\nbootstrap.servers = b:9092\nsasl.password=a=b \nssl.ca.location=ca.pem\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert client_of(["kcat.conf", "sasl.mechanism=PLAIN"]) == {
+        "bootstrap.servers": "b:9092", "sasl.password": "a=b", "ssl.ca.location": str(tmp_path / "ca.pem"),
+        "sasl.mechanism": "PLAIN",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("none.conf", "--kafka-client 'none.conf' is not NAME=VALUE, and no file that can be read: "),
+        (
+            "java.conf",
+            "--kafka-client java.conf: sasl.jaas.config is for Java's clients. Remedy: librdkafka's sasl.user",
+        ),
+        ("odd.conf", "--kafka-client odd.conf: 'security.protocol' is not NAME=VALUE"),
+        ("no.such=1", '--kafka-client: No such configuration property: "no.such". Remedy: '),
+        ("security.protocol=SASL_SSL", "--kafka-client.'sasl.mechanism' is ''. Remedy: one of PLAIN, "),
+    ],
+)
+def test_a_wrong_setting_of_librdkafka_is_told_before_anything_is_asked(
+    given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is meant."""
+    (tmp_path / "java.conf").write_text("sasl.jaas.config=org.apache.kafka… password=s3cr;\n")
+    (tmp_path / "odd.conf").write_text("security.protocol\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        Asked(client=client_of([given])).check()
+    assert told in str(raised.value)
+    assert "s3cr" not in str(raised.value)
 
 
 # ---- usage events: four texts, a time in seconds as text, a value that is sometimes missing -------------------------
@@ -457,6 +519,16 @@ def test_containers_become_components_and_none_may_be_broken_yet(tmp_path: Path)
     assert any("is this Prefect server gameday's own?" in question for question in guess.questions)
 
 
+def test_what_may_be_broken_can_be_copied(tmp_path: Path) -> None:
+    """No name is in two halves at the end of a line."""
+    engine = replicas().engine
+    assert engine is not None
+    many = [replace(engine.containers[0], service=f"own-{n}", name=f"bank-ledger-of-payments-{n}") for n in range(20)]
+    text, _, _ = made(replace(replicas(), engine=replace(engine, containers=many)), tmp_path)
+    comments = [line for line in text.text.splitlines() if line.startswith("# ")]
+    assert all(any(f'"{one.name}"' in line for line in comments) for one in many)
+
+
 def test_a_connector_is_a_probe_of_connect_with_what_it_does(tmp_path: Path) -> None:
     """A sink that keeps no key doubles what is delivered again; without connectors the server itself is asked."""
     own = {"topics": "orders", "pk.mode": "none"}
@@ -671,6 +743,26 @@ def test_a_server_is_asked_where_its_port_is_published(changes: dict[str, Any], 
     engine = brokers()
     one = replace(engine.containers[0], **changes)
     assert found_at(replace(engine, containers=[one])).get("broker") == place
+
+
+@pytest.mark.parametrize(
+    ("published", "place"), [({}, "db (at 172.28.0.30:5432)"), ({5432: "127.0.0.1:5433"}, "db (at 127.0.0.1:5433)")]
+)
+def test_a_database_that_nobody_named_is_said_with_its_address(
+    published: Mapping[int, str], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its port isn't published: what is lacking is who one is, and which database."""
+    engine = replicas().engine
+    assert engine is not None
+    containers = [
+        replace(one, published=published, exposed=(5432,)) for one in engine.containers if one.service == "db"
+    ]
+    monkeypatch.setattr("tasks.inventory.engine.engine", lambda url, project: replace(engine, containers=containers))
+    said: list[str] = []
+    seen = looked(Asked(project="bank", prefect="http://127.0.0.1:1"), "bank", said.append)
+    told = f"Postgres in {place}. Remedy: --postgres postgresql://user:password@host:5432/database"
+    assert seen.troubles == [told]
+    assert f"not looking at {told}" in said
 
 
 @pytest.mark.parametrize(

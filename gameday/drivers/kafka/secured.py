@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from gameday.errors import ConfigError
 
-__all__ = ["Security", "security"]
+__all__ = ["MECHANISMS", "Security", "security"]
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}

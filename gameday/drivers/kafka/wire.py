@@ -39,6 +39,8 @@ PARTITION_MAX_BYTES = 1 << 20
 BATCH_STAMP_AT, BATCH_HEAD_BYTES = 35, 61
 """Where a batch of records has the time of its newest one, and how long what stands before the records is."""
 
+UNSUPPORTED_MECHANISM = 33
+
 ERRORS: Mapping[int, str] = {
     1: "offset out of range",
     3: "no such topic or partition",
@@ -50,7 +52,7 @@ ERRORS: Mapping[int, str] = {
     16: "not the coordinator",
     29: "topic authorization failed",
     30: "group authorization failed",
-    33: "it has not this SASL mechanism",
+    UNSUPPORTED_MECHANISM: "it has not this SASL mechanism",
     58: "SASL authentication failed",
     74: "fenced leader epoch",
 }
@@ -86,6 +88,19 @@ class Cluster:
         """Returns when the first broker says which requests it knows."""
         answer = self._ask(self._brokers[0], API_VERSIONS, 0, b"")
         self._check(answer.int16(), "ApiVersions")
+
+    @property
+    def advertised(self) -> list[tuple[str, int]]:
+        """Where the brokers say that they are. After `leaders`."""
+        return list(dict.fromkeys(self._addresses.values()))
+
+    def mechanisms(self) -> list[str] | None:
+        """Those of SASL that the first broker takes; None: it wants none. For a `client` without SASL."""
+        answer = self._ask(self._brokers[0], SASL_HANDSHAKE, 1, _string(""))
+        error = answer.int16()
+        if error != UNSUPPORTED_MECHANISM:
+            return None
+        return [answer.string() for _ in range(answer.int32())]
 
     def leaders(self, topics: Sequence[str] | None) -> dict[Slot, int]:
         """Partition -> its leader's id, -1 where there is none now. topics: None: of every topic that is the
@@ -142,7 +157,7 @@ class Cluster:
     def groups(self) -> list[str]:
         """The names of all consumer groups. After `leaders`, which tells the brokers."""
         found: set[str] = set()
-        for broker in dict.fromkeys(self._addresses.values()):
+        for broker in self.advertised:
             answer = self._ask(broker, LIST_GROUPS, 0, b"")
             self._check(answer.int16(), "the list of groups")
             for _ in range(answer.int32()):

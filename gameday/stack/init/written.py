@@ -828,7 +828,9 @@ def _key(key: str) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(_plain(text), WIDTH - 2, break_long_words=False)]
+    return [
+        f"# {line}" for line in textwrap.wrap(_plain(text), WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    ]
 
 
 def _plain(text: str) -> str:
