@@ -174,8 +174,12 @@ class Reader:
             items = self.each(message, body, row)
             if not isinstance(items, list):
                 raise Malformed("there is no list at the path `each`")
+        gone = self._by_format(message, body)
         for item in items:
-            if not all(wanted(get(message, body, item)) for get, wanted in self.where):
+            # Which of the stream's rows it was, a row that is sure in its key alone can't tell: a deletion of another
+            # stream's row deletes nothing here.
+            asked = [one for one in self.where if not gone or one[0](message, body, None) is not None]
+            if not all(wanted(get(message, body, item)) for get, wanted in asked):
                 continue
             if item is None and self.format.row is not None and not self._deletes(message, body, item):
                 op = body.get("op") if isinstance(body, dict) else None
@@ -183,18 +187,27 @@ class Reader:
             yield body, item
 
     def _deletes(self, message: Any, body: Any, item: Any) -> bool:
-        if self.format.deletes is not None and self.format.deletes(body):
+        if self._by_format(message, body):
             return True
         return bool(self.deleted) and all(get(message, body, item) in wanted for get, wanted in self.deleted)
+
+    def _by_format(self, message: Message | None, body: Any) -> bool:
+        """Whether the format itself says that a message deletes."""
+        empty = message is not None and message.value is None
+        return not empty and self.format.deletes is not None and bool(self.format.deletes(body))
 
     def _deletion(self, message: Message, body: Any, item: Any) -> Deletion:
         values: dict[str, Canonical] = {}
         wanted = (*self.stream.key, *([self.stream.version] if self.stream.version else ()))
+        gone = self._by_format(message, body)
         for name, kind, get, _ in self.fields:
             if name not in wanted:
                 continue
+            # The row of a change event that deletes is sure in its key alone: a database that tells a replica no more
+            # has 0 or '' elsewhere.
+            row = None if gone and name not in self.stream.key else item
             try:
-                values[name] = kind.canonical(get(message, body, item))
+                values[name] = kind.canonical(get(message, body, row))
             except Malformed as e:
                 raise Malformed(f"{name}: {e}, in a message that deletes") from None
             if values[name] is None and name in self.stream.key:

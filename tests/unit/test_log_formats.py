@@ -122,6 +122,27 @@ def test_which_event_deletes_and_what_it_deletes_is_told() -> None:
     assert not made.format.deletes(made.format.decode(plain("u", {"id": 9}, {"id": 9})))
 
 
+@pytest.mark.parametrize(
+    ("path", "version"), [("version", None), ("$message.source.lsn", 7)], ids=["in the row", "beside it"]
+)
+def test_a_deletion_s_row_is_believed_in_its_key_alone(path: str, version: int | None) -> None:
+    """Of a table whose replica identity is its primary key, the others are 0 there: a version would go back."""
+    of = replace(declared(version="int"), key=("id",), version="version")
+    made = opened(of, {"format": "debezium", "fields": {"version": path}})
+    assert list(made.deletions(message(plain("d", {"id": 9, "version": 0})))) == [((9,), version)]
+
+
+def test_a_deletion_is_told_though_its_row_can_t_say_whose_it_was() -> None:
+    """By what stands beside the row it is another stream's all the same."""
+    of = replace(declared(shop="text", version="int"), key=("id",), version="version")
+    where = {"shop": "north", "$message.source.table": "orders"}
+    made = opened(of, {"format": "debezium", "where": where, "fields": {"version": "version"}})
+    gone = plain("d", {"id": 9, "shop": "", "version": 0})
+    assert list(made.deletions(message(gone))) == [((9,), None)]
+    assert list(made.deletions(message(gone.replace(b'"orders"', b'"clicks"')))) == []
+    assert list(made.records(message(plain("c", None, {"id": 9, "shop": "", "version": 1})))) == []
+
+
 def test_an_event_may_be_left_out_by_what_stands_around_the_row() -> None:
     """Also one that has no row."""
     where = {"$message.source.table": ["orders"], "$message.op": ["c"]}
