@@ -432,7 +432,7 @@ def _prefect(stack: Stack, method: str, path: str, body: Json = None) -> Any:
 
 def _ask_worker(stack: Stack, test: str, params: Mapping[str, Json]) -> str:
     name = test.replace("_", "-")
-    deployment = _prefect(stack, "GET", f"/deployments/name/{name}/on-demand")["id"]
+    deployment = _prefect(stack, "GET", f"/deployments/name/{name}/{stack.name}")["id"]
     wanted = {"parameters": {**params, "stack": str(stack.path.resolve())}}
     return str(_prefect(stack, "POST", f"/deployments/{deployment}/create_flow_run", wanted)["id"])
 

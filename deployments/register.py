@@ -1,13 +1,14 @@
-"""Register every failure test as <name>/on-demand and the night as nightly/nightly. Idempotent.
+"""Register every failure test as <name>/<stack> and the night as nightly/<stack>. Idempotent.
 
 `python -m deployments.register` registers with the Prefect server that gameday.toml names. The flows run in whatever
-worker serves its work pool; only gameday's own schedule is touched.
+worker serves its work pool; only gameday's own schedule is touched. Several stacks have each their own on one server.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+DEPLOYMENTS_MAX = 200
+"""As many as Prefect tells at once; a stack has a few dozen."""
+
 
 def register(config: StackConfig) -> list[str]:
-    """Create or update the work pool, the deployments and the automations; the names of both."""
+    """Create or update the work pool, the deployments and the automations; the names of both. What was registered for
+    this stack before and isn't now is removed: a night under an older name would start a second one."""
     from prefect.client.orchestration import get_client
     from prefect.schedules import Cron
 
@@ -38,9 +43,11 @@ def register(config: StackConfig) -> list[str]:
         _pool(client, config.prefect.work_pool)
     own = catalogue()
     folders = {**dict.fromkeys(general(), GENERAL), **dict.fromkeys(own, folder_of_tests())}
-    names = [_deploy(config, folder / f"{name}.py", "on-demand") for name, folder in folders.items()]
+    names = [_deploy(config, folder / f"{name}.py") for name, folder in folders.items()]
     nightly, cron = ROOT / "flows" / "nightly.py", Cron(config.prefect.cron, timezone=config.prefect.timezone)
-    names.append(_deploy(config, nightly, "nightly", cron))
+    names.append(_deploy(config, nightly, cron))
+    with get_client(sync_client=True) as client:
+        _forget(client, config.name, names)
     alert_url = config.prefect.alert_url
     opened = None if alert_url is None else SecretStr(revealed(alert_url, secret, "prefect.alert_url"))
     return [*names, *automate(opened)]
@@ -59,7 +66,17 @@ def _pool(client: SyncPrefectClient, name: str) -> None:
             client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
-def _deploy(config: StackConfig, path: Path, name: str, schedule: Any = None) -> str:
+def _forget(client: SyncPrefectClient, stack: str, names: Sequence[str]) -> None:
+    """Remove the deployments of this stack that have none of these names."""
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=["gameday", stack]))
+    for found in client.read_deployments(deployment_filter=ours, limit=DEPLOYMENTS_MAX):
+        if f"{client.read_flow(found.flow_id).name}/{found.name}" not in names:
+            client.delete_deployment(found.id)
+
+
+def _deploy(config: StackConfig, path: Path, schedule: Any = None) -> str:
     """path: the file with the flow, which is named after it."""
     from prefect.flows import Flow
 
@@ -67,13 +84,13 @@ def _deploy(config: StackConfig, path: Path, name: str, schedule: Any = None) ->
     entrypoint = f"{path.relative_to(source)}:{path.stem}"
     found = cast("Flow[..., Any]", Flow.from_source(source=str(source), entrypoint=entrypoint))
     found.to_deployment(
-        name=name,
+        name=config.name,
         work_pool_name=config.prefect.work_pool,
         parameters={"stack": str(default_path().resolve())},
         tags=["gameday", config.name, path.stem],
         schedule=schedule,
     ).apply()  # type: ignore[union-attr]
-    return f"{found.name}/{name}"
+    return f"{found.name}/{config.name}"
 
 
 def main() -> None:

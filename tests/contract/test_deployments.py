@@ -88,8 +88,7 @@ def test_a_night_s_progress_is_an_artifact_that_grows(prefect_api_url: str, tmp_
 
 
 def test_failure_tests_of_a_stack_s_own_are_registered(prefect_api_url: str, tmp_path: Path) -> None:
-    """From the folder that its gameday.toml names, outside the checkout. The last test here: a server has
-    one night, which is this stack's from now on."""
+    """From the folder that its gameday.toml names, outside the checkout."""
     path = write_config(tmp_path)
     text = path.read_text().replace("http://127.0.0.1:1/api", prefect_api_url, 1).replace('"toy"', '"own"', 1)
     path.write_text(f'{text}\n[tests]\nfolder = "failures"\n')
@@ -100,3 +99,39 @@ def test_failure_tests_of_a_stack_s_own_are_registered(prefect_api_url: str, tmp
     assert set(found) == {"ours", *general(), "nightly"}
     assert found["ours"]["entrypoint"] == "ours.py:ours"
     assert found["ours"]["parameter_openapi_schema"]["properties"]["how"]["description"].strip() == "as restart has it."
+
+
+def test_two_stacks_have_each_their_own_on_one_server(
+    registered: Prefect, prefect_api_url: str, tmp_path: Path
+) -> None:
+    """The second one's night and tests take nothing from the first one's."""
+    before = deployments(registered)
+    path = write_config(tmp_path)
+    path.write_text(
+        path.read_text().replace("http://127.0.0.1:1/api", prefect_api_url, 1).replace('"toy"', '"staging"', 1)
+    )
+    run(prefect_api_url, "-m", "deployments.register", GAMEDAY_CONFIG=str(path))
+    after, other = deployments(registered), deployments(registered, "staging")
+    assert {name: (one["id"], one["parameters"], one["name"]) for name, one in after.items()} == {
+        name: (one["id"], one["parameters"], "toy") for name, one in before.items()
+    }
+    assert {(one["parameters"]["stack"], one["name"]) for one in other.values()} == {(str(path), "staging")}
+    assert set(other) == set(before)
+
+
+def test_what_is_no_test_any_more_is_removed(registered: Prefect, prefect_api_url: str, tmp_path: Path) -> None:
+    """Of this stack alone: a night of an older name would start a second one each day."""
+    path = write_config(tmp_path)
+    text = path.read_text().replace("http://127.0.0.1:1/api", prefect_api_url, 1).replace('"toy"', '"older"', 1)
+    path.write_text(f'{text}\n[tests]\nfolder = "failures"\n')
+    (tmp_path / "failures").mkdir()
+    test = tmp_path / "failures" / "ours.py"
+    test.write_text(OWN_TEST)
+    run(prefect_api_url, "-m", "deployments.register", GAMEDAY_CONFIG=str(path))
+    assert "ours" in deployments(registered, "older")
+    test.rename(test.with_name("other.py"))
+    (tmp_path / "failures" / "other.py").write_text(OWN_TEST.replace("def ours", "def other"))
+    before = deployments(registered)
+    run(prefect_api_url, "-m", "deployments.register", GAMEDAY_CONFIG=str(path))
+    assert set(deployments(registered, "older")) == {"other", *general(), "nightly"}
+    assert set(deployments(registered)) == set(before)

@@ -197,7 +197,7 @@ def test_a_work_pool_of_the_users_own_stays_as_it_is_and_runs_the_tests(bare: st
     worker = prefect.worker("theirs", tmp_path / "worker", tmp_path / "home", port, PASSWORD, health, {}, argv)
     assert PASSWORD not in " ".join(worker.argv)
     with serving(worker):
-        made = api.ask("GET", "/deployments/name/crash/on-demand")["id"]
+        made = api.ask("GET", "/deployments/name/crash/theirs")["id"]
         wanted = {"parameters": {"stack": "/no/such.toml", "component": "broker"}}
         run = api.ask("POST", f"/deployments/{made}/create_flow_run", wanted)["id"]
 

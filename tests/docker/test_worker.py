@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.suite("docker"), pytest.mark.timeout(RUN_S + 300)]
 def test_a_deployment_runs_in_the_worker_and_passes(nights: Platform, tmp_path: Path, how: str) -> None:
     """`prefect deployment run` ends Completed; what was found is in the state folder that all share, and in history."""
     prefect = str(Path(sys.executable).with_name("prefect"))
-    ask = ("deployment", "run", "feed-handler-crash/on-demand", "-p", f"how={how}", "--watch")
+    ask = ("deployment", "run", "feed-handler-crash/containers", "-p", f"how={how}", "--watch")
     done = subprocess.run(
         nights.containers.engine.at(prefect, *ask),
         env={

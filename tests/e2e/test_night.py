@@ -169,7 +169,7 @@ def test_a_deployment_does_the_same_through_the_worker(stack_state: State) -> No
     before = {r["id"] for r in json.loads(gameday(stack_state, "history", "--json").stdout)["results"]}
     prefect = str(Path(sys.executable).with_name("prefect"))
     done = subprocess.run(
-        [prefect, "deployment", "run", "clickhouse-restart/on-demand", "-p", "how=sigkill", "--watch"],
+        [prefect, "deployment", "run", "clickhouse-restart/trades", "-p", "how=sigkill", "--watch"],
         env={
             **os.environ,
             **config.prefect.environment,
