@@ -10,6 +10,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,7 +69,7 @@ class Asked:
     kafka: str = ""
     client: Mapping[str, str] = field(default_factory=dict)
     clickhouse: str = ""
-    postgres: str = ""
+    postgres: Sequence[str] = ()
     connect: str = ""
     prometheus: str = ""
     prefect: str = ""
@@ -81,7 +82,7 @@ class Asked:
         for option, value, kind in (
             ("--kafka", self.kafka, address.brokers),
             ("--clickhouse", self.clickhouse, address.http),
-            ("--postgres", self.postgres, address.postgres),
+            *(("--postgres", dsn, address.postgres) for dsn in self.postgres),
             ("--connect", self.connect, address.http),
             ("--prometheus", self.prometheus, address.http),
             ("--prefect", self.prefect, address.http),
@@ -168,15 +169,17 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
 
         store = with_troubles(ask(f"ClickHouse at {address.hidden(url)}", lambda: clickhouse(url)))
         stores += [store] if store else []
-    if dsn := asked.postgres:
+    for dsn in dict.fromkeys(asked.postgres):
         from tasks.inventory.postgres import postgres
 
-        store = with_troubles(ask(f"Postgres at {address.hidden(dsn)}", lambda: postgres(dsn)))
+        store = with_troubles(ask(f"Postgres at {address.hidden(dsn)}", partial(postgres, dsn)))
         stores += [store] if store else []
-    elif servers := [one for one in containers if kind_of(one) == "postgres"]:
+    servers = [one for one in containers if kind_of(one) == "postgres"]
+    if servers and not asked.postgres:
         places = [f"{one.service}{f' (at {place})' if (place := _reached(one, 'postgres')) else ''}" for one in servers]
         troubles.append(
             f"Postgres in {', '.join(places)}. Remedy: --postgres postgresql://user:password@host:5432/database"
+            f"{', once for each' if len(servers) > 1 else ''}"
         )
         say(f"not looking at {troubles[-1]}")
     broker: Broker | None = None

@@ -25,7 +25,10 @@ def init(
         ),
     ] = None,
     clickhouse: Annotated[str, typer.Option(metavar="URL", help="http://user:password@host:8123")] = "",
-    postgres: Annotated[str, typer.Option(metavar="DSN", help="postgresql://user:password@host:5432/database")] = "",
+    postgres: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DSN", help="postgresql://user:password@host:5432/database; of several databases each."),
+    ] = None,
     connect: Annotated[str, typer.Option(metavar="URL", help="Kafka Connect's REST: http://host:8083")] = "",
     nats: Annotated[str, typer.Option(metavar="URL", help="JetStream: nats://user:password@host:4222")] = "",
     redis: Annotated[
@@ -47,7 +50,7 @@ def init(
     path = Path(os.environ.get("GAMEDAY_CONFIG") or "gameday.toml").resolve()
     client = client_of(kafka_client or ())
     kafka = kafka or client.pop(BROKERS, "")
-    asked = Asked(project, kafka, client, clickhouse, postgres, connect, prometheus, prefect, nats, redis, s3)
+    asked = Asked(project, kafka, client, clickhouse, postgres or (), connect, prometheus, prefect, nats, redis, s3)
     asked.check()
     if path.exists():
         if not sys.stdin.isatty():

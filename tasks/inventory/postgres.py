@@ -75,7 +75,8 @@ def postgres(dsn: str) -> tuple[Store, list[str]]:
         slots = {
             str(name): f"{plugin or 'physical'}, {'in use' if active == 't' else 'not in use'}"
             for name, plugin, active in session.rows(
-                "SELECT slot_name, plugin, active FROM pg_catalog.pg_replication_slots"
+                "SELECT slot_name, plugin, active FROM pg_catalog.pg_replication_slots "
+                "WHERE database IS NULL OR database = current_database()"
             )
         }
         session.rows("COMMIT")

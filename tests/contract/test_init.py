@@ -166,7 +166,7 @@ def test_a_table_in_postgres_is_found_by_its_values(broker: str, dsn: str, produ
                 "INSERT INTO visits VALUES (%s, %s, %s, %s, %s)",
                 [(e["event_id"], e["kind"], e["happened"], e["where"]["lat"], e["amount"]) for e in events],
             )
-    text, raw, rows = written(Asked(kafka=broker, postgres=dsn), tmp_path / "gameday.toml")
+    text, raw, rows = written(Asked(kafka=broker, postgres=(dsn,)), tmp_path / "gameday.toml")
     stream, _ = mine(raw, rows, "visits")
     assert (stream["key"], stream["time"]) == (["id"], "at")
     assert stream["fields"] == {
@@ -189,7 +189,7 @@ def test_servers_that_hang_or_refuse_are_said_and_the_rest_goes_on(warehouse: st
         asked = Asked(
             kafka=hanging,
             clickhouse=warehouse,
-            postgres="postgresql://127.0.0.1:1/none",
+            postgres=("postgresql://127.0.0.1:1/none",),
             prometheus=f"http://{hanging}",
         )
         seen = looked(asked, "shop", lambda line: None)
@@ -214,7 +214,7 @@ def test_a_user_without_rights_is_told_which_tables_are_not_his(dsn: str) -> Non
         own.execute(f"CREATE ROLE {who} LOGIN PASSWORD 'x'")
         own.execute(f"GRANT SELECT ON open TO {who}")
     poor = f"postgresql://{who}:x@{dsn.rpartition('@')[2]}"
-    seen = looked(Asked(postgres=poor), "shop", lambda line: None)
+    seen = looked(Asked(postgres=(poor,)), "shop", lambda line: None)
     assert seen.troubles == ["Postgres: no right to SELECT from public.secret"]
     assert [table.name for table in seen.stores[0].tables] == ["public.open"]
 

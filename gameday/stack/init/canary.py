@@ -15,7 +15,8 @@ from gameday.records.attempts import PLACE
 from gameday.stack.init.identity import Identity
 from gameday.stack.init.match import Content
 from gameday.stack.init.seen import Seen, Topic
-from gameday.stack.init.streams import Guessed
+from gameday.stack.init.streams import Guessed, Source
+from gameday.stack.init.values import column
 
 __all__ = ["PREFIX", "Written", "canary"]
 
@@ -31,8 +32,9 @@ NUMBERS = ("{n}", "{now_ms}", "{now_ms}000")
 
 @dataclass(frozen=True)
 class Written:
-    """stream: what is written, as it would be declared. topic, key, text: of a message. fields: those of the stream
-    that don't go without saying, as templates. mark: the field that begins with PREFIX, and its path."""
+    """stream: what is written, as it would be declared. topic, key, text: of a message; where the stream has a source,
+    text is a statement instead, that puts a row in there. fields: those of the stream that don't go without saying, as
+    templates. mark: the field that begins with PREFIX, and its path."""
 
     stream: Guessed
     topic: str
@@ -47,7 +49,9 @@ def canary(seen: Seen, stream: Guessed) -> Written | str:
     name = next(iter(stream.parts))
     topic = next((topic for log in seen.logs for topic in log.topics if topic.name == name), Topic(name))
     content = Content(topic)
-    paths = {field: path.partition(" as ")[0] for field, path in stream.parts[name].items()}
+    paths = {field: path.partition(" as ")[0].removeprefix("$key.") for field, path in stream.parts[name].items()}
+    if stream.changes and stream.source is None:
+        return f"topic {name} has a table's changes, and the table was not found. Remedy: --postgres, its database"
     if not stream.tables:
         return f"topic {name}: none of its messages is in a table, so nothing tells where the canary's would be"
     place = max(range(len(content.messages)), key=lambda n: sum(v[n] is not None for v in content.values.values()))
@@ -60,8 +64,13 @@ def canary(seen: Seen, stream: Guessed) -> Written | str:
         if stream.types[field][0] == "int" and field == stream.identity.sequence:
             made[paths[field]] = "{n}"
     made[paths[mark]] = "{key}"
-    body = json.loads(content.messages[place].value or b"{}")
-    written = {path for path, template in made.items() if _put(body, path.split("."), template)}
+    if stream.source is not None:
+        text = _insert(stream.source, stream, paths, made, sample)
+        written = {path for path, template in made.items() if template is not None}
+    else:
+        body = json.loads(content.messages[place].value or b"{}")
+        written = {path for path, template in made.items() if _put(body, path.split("."), template)}
+        text = _bare(json.dumps(body, ensure_ascii=False))
     kinds, fields = {}, {}
     for field, kind in stream.types.items():
         path = paths[field]
@@ -79,10 +88,10 @@ def canary(seen: Seen, stream: Guessed) -> Written | str:
     usual |= {who.sequence: "{n}"} if who.sequence else {}
     parts = {name: {field: stream.parts[name][field] for field in kinds}}
     return Written(
-        replace(stream, name="canary", types=kinds, identity=who, parts=parts),
+        replace(stream, name="canary", types=kinds, identity=who, parts=parts, version=None),
         name,
         next((made[path] for path in made if _same(content, path)), "{key}" if "$key" in content.values else ""),
-        _bare(json.dumps(body, ensure_ascii=False)),
+        text,
         {field: template for field, template in fields.items() if usual.get(field) != template},
         (mark, paths[mark]),
     )
@@ -93,7 +102,8 @@ def _mark(stream: Guessed, content: Content, paths: Mapping[str, str]) -> str | 
     rated = []
     for field, (kind, _) in stream.types.items():
         path = paths[field]
-        columns = [held.table.columns.get(held.fields.get(field, field), "") for held in stream.tables]
+        holding = [*stream.tables, *([stream.source] if stream.source else [])]
+        columns = [held.table.columns.get(held.fields.get(field, field), "") for held in holding]
         free = all("Enum" not in column and "Fixed" not in column and "(" not in _inner(column) for column in columns)
         values = set(content.values.get(path, ())) - {None}
         if kind == "text" and free and all(columns) and values:
@@ -127,6 +137,36 @@ def _all(content: Content, path: str, kind: str) -> bool:
         token is not None or value is None
         for token, value in zip(content.tokens(path, kind), content.values[path], strict=True)
     )
+
+
+def _insert(
+    source: Source, stream: Guessed, paths: Mapping[str, str], made: dict[str, Any], sample: Mapping[str, Any]
+) -> str:
+    """The statement that writes such a row. `made` becomes what its columns take: a key is made anew, and no other
+    UUID, for that may name a row elsewhere; a time is a time, however the log says it."""
+    columns = {}
+    for field, path in paths.items():
+        name = source.fields.get(field, field)
+        kind = column(source.table.columns.get(name, ""))
+        if kind is None or path not in made:
+            made.pop(path, None)
+            continue
+        if field in stream.identity.key:
+            made[path] = made[path] if kind.kind != "int" else "{n}"
+        elif kind.kind == "uuid":
+            made[path] = sample[path]
+        if kind.kind == "time" and made[path] is not None:
+            made[path] = "{now}"
+        if made[path] is not None:
+            columns[name] = _literal(made[path])
+    return f"INSERT INTO {source.table.name} ({', '.join(columns)}) VALUES ({', '.join(columns.values())})"
+
+
+def _literal(template: Any) -> str:
+    """As SQL has it."""
+    if isinstance(template, str) and template not in NUMBERS:
+        return f"'{template.replace(chr(39), chr(39) * 2)}'"
+    return template if isinstance(template, str) else json.dumps(template)
 
 
 def _expected(template: Any, kind: str) -> str:

@@ -8,7 +8,7 @@ held against every path in all of these pairs, and only what agrees is taken.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -17,7 +17,19 @@ from typing import Any, TypeAlias
 from gameday.records.paths import Message
 from gameday.records.types import INT64_MAX, SCALE_MAX
 from gameday.stack.init.seen import Table, Topic
-from gameday.stack.init.values import Column, column, leaves, of_message, of_row, places, unit, unreadable
+from gameday.stack.init.values import (
+    EVENTS,
+    PLAIN,
+    Column,
+    column,
+    event,
+    leaves,
+    of_message,
+    of_row,
+    places,
+    unit,
+    unreadable,
+)
 
 __all__ = ["LATE_US_MAX", "Content", "Match", "Pairing", "Rows", "match", "type_of"]
 
@@ -50,27 +62,49 @@ Tokens: TypeAlias = Mapping[str, Sequence[Hashable | None]]
 
 @dataclass(frozen=True)
 class Content:
-    """A topic's messages that are JSON objects, as values by path. refused: why others are none -> how many."""
+    """A topic's messages that are JSON objects, as values by path; of change events those that leave a row. refused:
+    why others are none -> how many."""
 
     topic: Topic
     _made: dict[str, Tokens] = field(default_factory=dict, repr=False)
 
     @cached_property
+    def changes(self) -> Sequence[Mapping[str, Any]]:
+        """Debezium's change events, where most of the messages that have a value are such; else none."""
+        found = [told for message in self.topic.messages if (told := event(message)) is not None]
+        return found if 2 * len(found) > sum(bool(message.value) for message in self.topic.messages) else ()
+
+    @cached_property
+    def copied(self) -> Collection[str]:
+        """The tables that change events say they are from, as schema.name."""
+        sources = [told["source"] for told in self.changes]
+        return {f"{one.get('schema') or one.get('db')}.{one.get('table')}" for one in sources}
+
+    @cached_property
     def refused(self) -> Mapping[str, int]:
         found: dict[str, int] = defaultdict(int)
         for message in self.topic.messages:
-            if (why := unreadable(message)) is not None:
+            expected = self.changes and (not message.value or event(message) is not None)
+            if not expected and (why := unreadable(message)) is not None:
                 found[why] += 1
         return dict(found)
 
     @cached_property
     def messages(self) -> Sequence[Message]:
-        return [message for message in self.topic.messages if unreadable(message) is None]
+        if not self.changes:
+            return [message for message in self.topic.messages if unreadable(message) is None]
+        told = [(message, event(message)) for message in self.topic.messages]
+        return [m for m, e in told if e is not None and isinstance(e.get("after"), dict | str)]
+
+    @cached_property
+    def records(self) -> int:
+        """How many rows there could be of these messages: of changes one of each key."""
+        return len({message.key for message in self.messages}) if self.changes else len(self.messages)
 
     @cached_property
     def values(self) -> Mapping[str, Sequence[Any]]:
         """Path -> a value for each message; None where a message has none."""
-        each = [leaves(message) for message in self.messages]
+        each = [leaves(message, EVENTS if self.changes else PLAIN) for message in self.messages]
         paths = dict.fromkeys(path for one in each for path in one)
         return {path: [one.get(path) for one in each] for path in paths}
 
@@ -192,7 +226,7 @@ def _by(
     for number, token in enumerate(theirs[seed]):
         if token is not None and len(rows[token]) < ROWS_EACH_MAX:
             rows[token].append(number)
-    joined = []
+    rated = []
     for number, token in enumerate(mine[kinds[seed].kind][path]):
         if token is None or token not in rows:
             continue
@@ -202,8 +236,9 @@ def _by(
         ]
         score, row = max(scores)
         if score >= min(2, len(kinds)):
-            joined.append((number, row))
-    if len(joined) < max(JOINED_MIN, JOINED_SHARE_MIN * len(content.messages)):
+            rated.append((score, number, row))
+    joined = [(number, row) for _, number, row in (_newest(rated) if content.changes else rated)]
+    if len(joined) < max(JOINED_MIN, JOINED_SHARE_MIN * content.records):
         return None
     pairs = _pairs(joined, content, kinds, mine, theirs)
     told = {tuple(theirs[name][row] for name in pairs) for _, row in joined}
@@ -215,6 +250,16 @@ def _by(
         if name not in pairs and kind.kind == "text" and len(same) == 1 and (value := same.pop()):
             constants[name] = str(value)
     return Match(pairs, constants, _places_of(joined, content, kinds, theirs, pairs), len(joined))
+
+
+def _newest(rated: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Of a row's changes the one after which it was read: it agrees in the most columns. A row of which that isn't
+    among them agrees in fewer than the others do; one column may be NULL in it."""
+    best: dict[int, tuple[int, int, int]] = {}
+    for one in rated:
+        best[one[2]] = max(one, best.get(one[2], one))
+    most = max((score for score, *_ in best.values()), default=0)
+    return sorted((one for one in best.values() if one[0] >= most - 1), key=lambda one: one[1])
 
 
 def _pairs(

@@ -8,13 +8,19 @@ from typing import Any
 
 from gameday.stack.init.identity import Identity, identity
 from gameday.stack.init.match import LATE_US_MAX, Content, Match, Pairing, Rows, match, type_of
-from gameday.stack.init.seen import Seen, Store, Table
+from gameday.stack.init.seen import Connectors, Seen, Store, Table
 from gameday.stack.init.values import Column, of_message
 
-__all__ = ["Guessed", "Held", "guessed"]
+__all__ = ["Guessed", "Held", "Source", "guessed"]
 
 UNUSED_MAX = 12
 """Paths of a topic that are named though nothing compares them."""
+
+SLOT = "debezium"
+"""Of a connector that names none."""
+
+GROWN_MIN = 10
+"""Changes of rows, in each of which a number or a time grew, before it is no accident."""
 
 SUMS = ("SummingMergeTree", "AggregatingMergeTree", "CollapsingMergeTree", "VersionedCollapsingMergeTree")
 """Engines whose rows are no records: sums of several, or signs."""
@@ -33,9 +39,22 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Source(Held):
+    """The table whose changes the messages are. slot: the replication slot that its connector reads by; "": none was
+    found. connector: its name, where Kafka Connect told it."""
+
+    slot: str = ""
+    connector: str = ""
+
+
+@dataclass(frozen=True)
 class Guessed:
     """A stream as it would be declared. parts: topic -> field -> path. types: field -> (its type, why). tables: in the
-    records' order. time: (the field, why). left_out: columns of the last table that no path has."""
+    records' order. time: (the field, why). left_out: columns of the last table that no path has.
+
+    changes: whether messages are Debezium's change events. source: of those, where it was found. version: (the field
+    that grows with each change of a row, why); "" where no field was seen to.
+    """
 
     name: str
     parts: Mapping[str, Mapping[str, str]]
@@ -46,6 +65,9 @@ class Guessed:
     messages: int
     left_out: Sequence[str] = ()
     notes: Sequence[str] = field(default=())
+    changes: bool = False
+    source: Source | None = None
+    version: tuple[str, str] | None = None
 
 
 def guessed(seen: Seen) -> tuple[list[Guessed], list[str]]:
@@ -67,8 +89,8 @@ def guessed(seen: Seen) -> tuple[list[Guessed], list[str]]:
         rows = Rows(table)
         for name, content in readable.items():
             if (both := match(content, rows)) is not None:
-                matches.setdefault(f"{store.driver} {table.name}", {})[name] = both
-    known = {f"{store.driver} {table.name}": (store, table) for store, table in tables}
+                matches.setdefault(f"{store.address} {table.name}", {})[name] = both
+    known = {f"{store.address} {table.name}": (store, table) for store, table in tables}
     found: list[Guessed] = []
     left = set(readable)
     while left:
@@ -80,9 +102,16 @@ def guessed(seen: Seen) -> tuple[list[Guessed], list[str]]:
         if not rated:
             break
         mine = left & matches[max(rated)[1]].keys()
+        first = readable[min(mine)]
+        mine = {name for name in mine if bool(readable[name].changes) == bool(first.changes)}
         left -= mine
         holding = [(*known[name], by) for name, by in matches.items() if mine <= by.keys()]
-        made = _stream([readable[name] for name in sorted(mine)], sorted(holding, key=lambda one: _depth(*one[:2])))
+        holding.sort(key=lambda one: (not _is_source(first, one[0], one[1]), _depth(one[0], one[1])))
+        if holding and _is_source(first, *holding[0][:2]):
+            beside = [table.name for store, table, _ in holding[1:] if store is holding[0][0]]
+            aside += [f"table {name}: the same rows as in {holding[0][1].name}, in its own database" for name in beside]
+            holding = [holding[0], *(one for one in holding[1:] if one[0] is not holding[0][0])]
+        made = _stream([readable[name] for name in sorted(mine)], holding, seen.connect)
         if made is not None:
             found.append(made)
         else:
@@ -90,7 +119,7 @@ def guessed(seen: Seen) -> tuple[list[Guessed], list[str]]:
     aside += [f"topic {n}: none of its newest {len(readable[n].messages)} messages is in a table" for n in sorted(left)]
     if not found and left:  # where users query them is a question then
         alone = max(sorted(left), key=lambda name: readable[name].topic.held)
-        if (made := _stream([readable[alone]], [])) is not None:
+        if (made := _stream([readable[alone]], [], seen.connect)) is not None:
             found, aside = [made], [line for line in aside if not line.startswith(f"topic {alone}: none")]
     return sorted(found, key=lambda one: -one.messages), aside
 
@@ -104,7 +133,17 @@ def _depth(store: Store, table: Table) -> tuple[bool, int, bool, str]:
     return store.driver == "postgres", depth, "Replacing" in table.engine, table.name
 
 
-def _stream(contents: Sequence[Content], holding: Sequence[tuple[Store, Table, Mapping[str, Match]]]) -> Guessed | None:
+def _is_source(content: Content, store: Store, table: Table) -> bool:
+    """Whether the change events say that they are this table's, in a database whose log somebody reads."""
+    return bool(store.slots) and table.name.replace('"', "") in content.copied
+
+
+def _stream(
+    contents: Sequence[Content],
+    holding: Sequence[tuple[Store, Table, Mapping[str, Match]]],
+    connect: Connectors | None,
+) -> Guessed | None:
+    changes = bool(contents[0].changes)
     names = [content.topic.name for content in contents]
     parts, kinds, aside = _declared(contents, holding[-1][2] if holding else None)
     tables: list[Held] = []
@@ -129,10 +168,14 @@ def _stream(contents: Sequence[Content], holding: Sequence[tuple[Store, Table, M
     promised = last is not None and (last.store.driver == "postgres" or "Replacing" in last.table.engine)
     told = told if last and promised and len(told) == len(last.table.key) else []
     fixed = [name for name in kinds if len(names) > 1 and all(_is_text(paths[name]) for paths in parts.values())]
-    who = identity(records, {n: kind[0] for n, kind in kinds.items()}, told, last.table.name if last else "", fixed)
     time = _time(contents, parts, kinds)
+    version = _version(contents, parts, kinds) if changes else None
+    if changes:
+        parts, who = _keyed(contents, parts, kinds)
+    else:
+        who = identity(records, {n: kind[0] for n, kind in kinds.items()}, told, last.table.name if last else "", fixed)
     if who.sequence is None and time is None:  # a table before the last one may be what lacks it
-        return _stream(contents, holding[-1:]) if len(holding) > 1 else None
+        return _stream(contents, holding[-1:], connect) if len(holding) > 1 else None
     needed = {*who.key, *who.group, *([time[0]] if time else [])}
     for held in tables:
         for name, sql in held.fields.items():
@@ -142,7 +185,8 @@ def _stream(contents: Sequence[Content], holding: Sequence[tuple[Store, Table, M
     left_out = [name for name in (last.table.columns if last else {}) if not any(name in sql for sql in known)]
     shown = {topic: {n: _path(p, kinds[n][0], contents, topic) for n, p in its.items()} for topic, its in parts.items()}
     for content in contents if tables else ():
-        unused = [path for path in content.values if path not in parts[content.topic.name].values() and path[0] != "$"]
+        used = {path.removeprefix("$key.") for path in parts[content.topic.name].values()}
+        unused = [path for path in content.values if path not in used and path[0] != "$"]
         if unused:
             more = ", …" if len(unused) > UNUSED_MAX else ""
             aside.append(f"{content.topic.name} has, and no column: {', '.join(unused[:UNUSED_MAX])}{more}")
@@ -150,11 +194,63 @@ def _stream(contents: Sequence[Content], holding: Sequence[tuple[Store, Table, M
         Held(one.store, one.table, {n: s for n, s in one.fields.items() if n != s}, one.places, one.evidence)
         for one in tables
     ]
-    return Guessed(_name(names), shown, kinds, tables, who, time, len(records), left_out, aside)
+    source = None
+    if tables and _is_source(contents[0], tables[0].store, tables[0].table):
+        source, *tables = _source(tables[0], names, connect), *tables[1:]
+    return Guessed(
+        _name(names), shown, kinds, tables, who, time, len(records), left_out, aside, changes, source, version
+    )
+
+
+def _source(held: Held, topics: Sequence[str], connect: Connectors | None) -> Source:
+    """With the slot that its connector says, else the one that is in use."""
+    slots = held.store.slots
+    for one in connect.connectors if connect else ():
+        slot = one.settings.get("slot.name", SLOT)
+        if one.source and slot in slots and all(t.startswith(f"{one.settings.get('topic.prefix')}.") for t in topics):
+            return Source(held.store, held.table, held.fields, held.places, held.evidence, slot, one.name)
+    used = sorted(slots, key=lambda name: "not in use" in slots[name])
+    return Source(held.store, held.table, held.fields, held.places, held.evidence, next(iter(used), ""))
 
 
 Parts = Mapping[str, Mapping[str, str]]
 """Topic -> field -> path, or a text in quotes."""
+
+
+def _keyed(contents: Sequence[Content], parts: Parts, kinds: Mapping[str, tuple[str, str]]) -> tuple[Parts, Identity]:
+    """The fields that the messages' keys have, read there: what deletes has nothing else that is sure."""
+    found: dict[str, dict[str, str]] = {}
+    for content in contents:
+        paths = parts[content.topic.name]
+        bare = {name: path.removeprefix("$key.") for name, path in paths.items()}
+        in_key = {path for path in bare.values() if content.values.get(f"$key.{path}") == content.values.get(path, ())}
+        found[content.topic.name] = {n: f"$key.{path}" if path in in_key else path for n, path in bare.items()}
+    key = tuple(name for name in kinds if all(paths[name].startswith("$key.") for paths in found.values()))
+    if key:
+        return found, Identity(key, why="sure: the key of its messages, which is the table's")
+    why = "its messages have no key that a table has, so that of a deleted row nothing tells which it was"
+    return parts, Identity((next(iter(kinds), ""),), why=why, sure=False)
+
+
+def _version(contents: Sequence[Content], parts: Parts, kinds: Mapping[str, tuple[str, str]]) -> tuple[str, str]:
+    """The number, else the time, that grew whenever a row changed; ("", why) where none did."""
+    changes: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    for content in contents:
+        last: dict[bytes | None, Mapping[str, Any]] = {}
+        for row, message in zip(_records(content, parts[content.topic.name], kinds), content.messages, strict=True):
+            if (before := last.get(message.key)) is not None and before != row:  # else it was sent again
+                changes.append((before, row))
+            last[message.key] = row
+
+    def grows(name: str) -> bool:
+        pairs = [(before[name], row[name]) for before, row in changes]
+        return all(isinstance(one, int) and isinstance(other, int) and other > one for one, other in pairs)
+
+    for kind in ("int", "time"):
+        for name in (name for name, (its, _) in kinds.items() if its == kind and changes and grows(name)):
+            sure = "likely: it grew" if len(changes) >= GROWN_MIN else "a guess by few changes: it grew"
+            return name, f"{sure} in all {len(changes)} changes of a row that the newest messages have"
+    return "", "no number and no time of the newest messages was seen to grow with each change of a row"
 
 
 def _declared(

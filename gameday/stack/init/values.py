@@ -9,15 +9,32 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import orjson
 
+from gameday.records.formats import Format, format_of
 from gameday.records.paths import Message
 from gameday.records.types import DECIMAL, FLOAT, INT, UNITS_US, UUID, Malformed, Type
 
-__all__ = ["Column", "column", "leaves", "of_message", "of_row", "places", "unit", "unreadable"]
+__all__ = [
+    "EVENTS",
+    "PLAIN",
+    "Column",
+    "column",
+    "event",
+    "leaves",
+    "of_message",
+    "of_row",
+    "places",
+    "unit",
+    "unreadable",
+]
+
+PLAIN, EVENTS = Format(), format_of({"format": "debezium"}, "", [])
+"""How messages are read: as they are, or as Debezium's change events, whose paths begin at the row."""
 
 DEPTH_MAX = 6
 LEAVES_MAX = 200
@@ -82,14 +99,23 @@ def unreadable(message: Message) -> str | None:
     return None if isinstance(body, dict) else f"JSON, and no object ({type(body).__name__})"
 
 
-def leaves(message: Message) -> dict[str, Any]:
+def event(message: Message) -> Mapping[str, Any] | None:
+    """The change event of Debezium's that a message is; None: it is none."""
+    try:
+        told = EVENTS.decode(message.value or b"null")
+    except (ValueError, Malformed):
+        return None
+    of_debezium = isinstance(told, dict) and isinstance(told.get("source"), dict) and "op" in told
+    return told if of_debezium and told.keys() & {"before", "after"} else None
+
+
+def leaves(message: Message, form: Format = PLAIN) -> dict[str, Any]:
     """Path -> value, of all that is no table and no list, and JSON in texts opened; of the key and the headers too."""
-    found = dict(_walk(orjson.loads(message.value or b"{}"), "", 0))
+    body = form.decode(message.value or b"{}")
+    found = dict(_walk(form.row(body) if form.row else body, "", 0))
     if message.key:
-        key = _opened(message.key.decode(errors="replace"))
-        found |= (
-            dict(_walk(key, "$key", 0)) if isinstance(key, dict) else {"$key": message.key.decode(errors="replace")}
-        )
+        key = _key(message.key, form)
+        found |= dict(_walk(key, "$key", 0)) if isinstance(key, dict) else {"$key": key}
     for name, value in message.headers[:20]:
         if value is not None and _plain(name):
             found[f"$headers.{name}"] = value.decode(errors="replace")
@@ -159,8 +185,19 @@ def _walk(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
         for key, inner in opened.items():
             if isinstance(key, str) and _plain(key):
                 yield from _walk(inner, f"{path}.{key}" if path else key, depth + 1)
-    elif not isinstance(opened, dict | list):
+    elif isinstance(opened, datetime):
+        yield path, opened.isoformat()
+    elif opened is None or isinstance(opened, str | int | float):
         yield path, value
+
+
+def _key(raw: bytes, form: Format) -> Any:
+    """A table, or a text."""
+    try:
+        told = form.key(raw)
+    except (ValueError, Malformed):
+        told = None
+    return told if isinstance(told, dict) else raw.decode(errors="replace")
 
 
 def _plain(key: str) -> bool:

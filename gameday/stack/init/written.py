@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gameday.stack.init import canary, logs
-from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Group, Queue, Seen, Table
-from gameday.stack.init.streams import Guessed, Held
+from gameday.stack.init.seen import Broker, Connector, Connectors, Container, Engine, Group, Queue, Seen, Store, Table
+from gameday.stack.init.streams import Guessed, Held, Source
 from gameday.system import address
 
 __all__ = ["OWN_TESTS", "Written", "kind_of", "written"]
@@ -36,6 +36,9 @@ LIVE_SHARE_MAX = 0.5
 
 OWN_TESTS = "failures"
 """The folder beside the file: without one the tests of the reference platform would be this stack's own."""
+
+GONE = re.compile(r"(^|_)(is_)?deleted(_at)?$|(^|_)op$")
+"""A column that may say of a row that it is deleted."""
 
 LISTED_MAX = 12
 ASIDE_MAX = 40
@@ -68,8 +71,9 @@ class Written:
 
 @dataclass
 class _Page:
-    """The file as it grows."""
+    """The file as it grows. stores: address -> the name of its password, where there are several of a kind."""
 
+    stores: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
@@ -107,6 +111,10 @@ class _Page:
         """An address without its password: ${NAME_PASSWORD} stands for it."""
         return _hidden(url, f"{name}_PASSWORD", self.secrets)
 
+    def store(self, store: Store) -> str:
+        """A store's address, in the same way."""
+        return self.hidden(store.address, self.stores.get(store.address, store.driver.upper()))
+
     def client(self, broker: Broker) -> dict[str, str]:
         """librdkafka's settings, without passwords too."""
         found = dict(broker.client)
@@ -119,7 +127,8 @@ class _Page:
 
 def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: canary.Written | None = None) -> Written:
     """aside: what was seen and is in no stream. own: the canary, whose stream is the only one then."""
-    page = _Page()
+    cast = _cast(seen)
+    page = _Page(_named_stores(seen, cast))
     page.set("name", _slug(seen.name), "the stack's name, in reports and messages")
     page.set(
         "history",
@@ -144,7 +153,6 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
         )
     page.table("tests")
     page.set("folder", OWN_TESTS, "for tests of your own: docs/failure-tests.md; it must be there")
-    cast = _cast(seen)
     consumers = _consumers(seen, cast)
     page.rule("what a record is: docs/records.md")
     named = _named(streams if own is None else [own.stream])
@@ -156,16 +164,18 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
         _stream(page, seen, one, cast, consumers, own)
     if len(named) > 1:
         page.note("A run in which a stream has no record is unknown: leave out what nobody would miss, with its hops.")
-    _components(page, seen, cast, {*consumers.values()})
+    _components(page, seen, cast, _roles(seen, cast, consumers, [one.stream for one in named]))
     page.rule("where the records rest")
     for one in named:
         _hops(page, seen, one, own)
     if not named:
         _no_hops(page, seen)
     _cursors(page, seen, consumers, [topic for one in named for topic in one.stream.parts])
+    _slots(page, seen, cast, [one.stream.source for one in named if one.stream.source is not None])
     if seen.alerts is not None:
         _alerts(page, seen, cast)
-    aside = [*aside, *_unread(seen), *(logs.aside(seen.objects) if seen.objects is not None else ())]
+    used = any(one.stream.source is not None for one in named)
+    aside = [*aside, *_unread(seen, used), *(logs.aside(seen.objects) if seen.objects is not None else ())]
     if aside:
         page.rule("seen, and in no stream")
         for line in aside[:ASIDE_MAX]:
@@ -175,8 +185,8 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
     return Written("\n".join([*_head(seen, page), *page.lines, ""]), page.secrets, page.questions)
 
 
-def _unread(seen: Seen) -> Iterator[str]:
-    """What there was too much of."""
+def _unread(seen: Seen, used: bool) -> Iterator[str]:
+    """What there was too much of, and whose place is known. used: whether slots are cursors of the file."""
     if seen.broker is not None and seen.broker.unread:
         yield f"{seen.broker.unread} more topics hold messages, and were not looked into"
     for log in seen.others:
@@ -187,7 +197,7 @@ def _unread(seen: Seen) -> Iterator[str]:
             yield f"{store.unread} more tables of {store.driver} hold rows, and were not looked into"
         for name, tables in store.publications.items():
             yield f"publication {name} of Postgres: {', '.join(tables[:LISTED_MAX])}"
-        for name, state in store.slots.items():
+        for name, state in store.slots.items() if not used else ():
             yield f"replication slot {name} ({state}): a consumer's place; it can be [cursors.{_slug(name)}]"
 
 
@@ -208,7 +218,8 @@ def _head(seen: Seen, page: _Page) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Named:
-    """A stream with the names that it and its hops have in the file: the log's, then the tables'."""
+    """A stream with the names that it and its hops have in the file: the source's, where it has one, the log's, then
+    the tables'."""
 
     name: str
     stream: Guessed
@@ -229,12 +240,15 @@ def _named(streams: Sequence[Guessed]) -> list[_Named]:
 
     for stream in streams:
         name = free([stream.name], names)
-        log = free(["log" if len(streams) == 1 else f"{name}-log"], taken)
+        before = "" if len(streams) == 1 else f"{name}-"
+        source = [free([f"{before}source"], taken)] if stream.source is not None else []
+        log = free([f"{before}log"], taken)
         tables = [
             free([_slug(table.rpartition(".")[2]), _slug(table)], taken)
             for table in (held.table.name for held in stream.tables)
         ]
-        found.append(_Named(name, stream, [log, *(tables or [free(["sink", f"{name}-sink"], taken)])]))
+        sinks = tables or [free(["sink", f"{name}-sink"], taken)]
+        found.append(_Named(name, stream, [*source, log, *sinks]))
     return found
 
 
@@ -257,24 +271,37 @@ def _canary(page: _Page, seen: Seen, own: canary.Written) -> None:
     log = seen.log_of([own.topic])
     assert log is not None  # who has a topic has a broker
     page.table("canary", "Records of gameday's own, written while a test lasts: docs/canary.md.")
+    source = own.stream.source
     page.ask(
-        f"may gameday write such records into {own.topic}, four a second? It is one of its messages, with what tells "
-        f"records apart made anew, {own.mark[0]} as gameday's, and other free text left out. Each will be stored, "
-        "counted and shipped like any other."
+        f"may gameday write such records into {own.topic if source is None else source.table.name}, four a second? It "
+        f"is one of its {'messages' if source is None else 'rows'}, with what tells records apart made anew, "
+        f"{own.mark[0]} as gameday's, and other free text left out. Each will be stored, counted and shipped like any "
+        "other."
     )
-    if log.driver != "kafka":
+    if source is None and log.driver != "kafka":
         logs.record(page, log, next(topic for topic in log.topics if topic.name == own.topic), own.text)
         page.set("fields", own.fields)
         return
-    page.set("driver", "kafka")
-    page.set("brokers", log.address)
-    if log.client:
-        page.set("client", page.client(log))
-    page.set("topic", own.topic)
-    if own.key:
-        page.set("key", own.key, "of the message")
+    if source is not None:
+        page.set("driver", "postgres")
+        page.set("dsn", page.store(source.store))
+    else:
+        page.set("driver", "kafka")
+        page.set("brokers", log.address)
+        if log.client:
+            page.set("client", page.client(log))
+        page.set("topic", own.topic)
+        if own.key:
+            page.set("key", own.key, "of the message")
     page.literal("text", own.text)
     page.set("fields", own.fields)
+    if source is not None:
+        mark = source.fields.get(own.mark[0], own.mark[0])
+        statement = f"DELETE FROM {source.table.name} WHERE {mark} LIKE '{canary.PREFIX}%'"
+        page.note(
+            "They stay, unless a run is to end with: clean_up = "
+            + _value({"driver": "postgres", "dsn": page.store(source.store), "text": statement})
+        )
 
 
 def _stream(
@@ -291,6 +318,16 @@ def _stream(
         page.set("sequence", who.sequence, "an integer that counts up")
     if who.gapless:
         page.set("gapless", True, "look at it: then the numbers themselves say how many records there should be")
+    if stream.version is not None:
+        name, why = stream.version
+        ask = "" if name else f"which number or time grows with each change of a row? {why}; without one nothing tells "
+        assert stream.time is not None  # a stream that nothing counts has one
+        page.set(
+            "version",
+            name or stream.time[0],
+            why if name else "",
+            f"{ask}which of two contents is newer." if ask else "",
+        )
     if stream.time is not None:
         page.set("time", *stream.time)
     page.set("hops", [*(["canary"] if own else []), *one.hops], "in order, the first is the reference")
@@ -314,16 +351,22 @@ def _path(seen: Seen, stream: Guessed, cast: _Cast, consumers: Mapping[str, str]
     readers = {
         consumers[one.name]: one.name for one in groups if one.name in consumers and set(one.behind) & set(stream.parts)
     }
-    stores = [name for held in stream.tables for name in _all_of(held.store.driver, seen, cast)]
+    stores = [name for held in stream.tables for name in _holding(held.store, seen, cast)]
     why = [f"{name} reads the log as group {group}" for name, group in readers.items()]
-    steps = dict.fromkeys((*_all_of(keeper, seen, cast), *readers, *stores))
-    return [*steps], "; ".join([*why, "who writes to the log belongs in front"])
+    before = _holding(stream.source.store, seen, cast) if stream.source else []
+    if stream.source and stream.source.connector:
+        before += _all_of("connect", seen, cast)
+        why.insert(0, f"connector {stream.source.connector} copies {stream.source.table.name} to the log")
+    steps = dict.fromkeys((*before, *_all_of(keeper, seen, cast), *readers, *stores))
+    return [*steps], "; ".join([*why, f"who writes to the {'log' if not before else 'table'} belongs in front"])
 
 
 def _hops(page: _Page, seen: Seen, one: _Named, own: canary.Written | None) -> None:
     broker = seen.log_of(one.stream.parts)
     assert broker is not None  # a stream begins with topics
-    log, *tables = one.hops
+    source, (log, *tables) = one.stream.source, one.hops if one.stream.source is None else one.hops[1:]
+    if source is not None:
+        _table(page, seen, one.hops[0], source, one.stream, False, _whose(source, own))
     page.table(f"hops.{log}")
     if broker.driver == "kafka":
         page.set("driver", "kafka")
@@ -337,11 +380,15 @@ def _hops(page: _Page, seen: Seen, one: _Named, own: canary.Written | None) -> N
         page.set("where", {own.mark[1]: f"{canary.PREFIX}*"}, "the canary's")
     _log(page, log, broker, one.stream)
     if not one.stream.tables:
-        _no_sink(page, seen, tables[0])
+        _no_sink(page, seen, tables[0], "once" if one.stream.version is None else "state")
         return
     for name, held in zip(tables, one.stream.tables, strict=True):
-        where = f"{held.fields.get(own.mark[0], own.mark[0])} LIKE '{canary.PREFIX}%'" if own else ""
-        _table(page, seen, name, held, one.stream, held is one.stream.tables[-1], where)
+        _table(page, seen, name, held, one.stream, held is one.stream.tables[-1], _whose(held, own))
+
+
+def _whose(held: Held, own: canary.Written | None) -> str:
+    """SQL of the canary's rows; "": all are meant."""
+    return f"{held.fields.get(own.mark[0], own.mark[0])} LIKE '{canary.PREFIX}%'" if own else ""
 
 
 def _no_hops(page: _Page, seen: Seen) -> None:
@@ -355,15 +402,15 @@ def _no_hops(page: _Page, seen: Seen) -> None:
     _no_sink(page, seen, "sink")
 
 
-def _no_sink(page: _Page, seen: Seen, name: str) -> None:
+def _no_sink(page: _Page, seen: Seen, name: str, kind: str = "once") -> None:
     page.table(f"hops.{name}")
     page.ask("where do users query these records? docs/records.md shows a table in ClickHouse, Postgres and Iceberg.")
     store = next(iter(seen.stores), None)
     page.set("driver", store.driver if store else "clickhouse")
-    where = page.hidden(store.address, store.driver.upper()) if store else "http://127.0.0.1:8123"
+    where = page.store(store) if store else "http://127.0.0.1:8123"
     page.set("dsn" if store and store.driver == "postgres" else "url", where)
     page.set("table", "none")
-    page.set("kind", "once")
+    page.set("kind", kind)
 
 
 def _own(seen: Seen, where: str) -> str:
@@ -379,15 +426,21 @@ def _log(page: _Page, name: str, broker: Broker, stream: Guessed) -> None:
     for topic_name, paths in stream.parts.items():
         shapes.setdefault(_value(_renamed(paths)), []).append(topic_name)
     for topic in (known[each] for each in stream.parts):
-        if "compact" in topic.cleanup:
+        if "compact" in topic.cleanup and stream.version is None:
             page.ask(
                 f"{topic.name} is compacted: older messages of a key go away. Is each message a record of its own?"
             )
+        if "delete" in topic.cleanup and stream.version is not None:
+            page.note("A row whose changes the log has forgotten can't be judged; a run says how many those are.")
         if topic.retention_ms is not None and 0 <= topic.retention_ms < LONGEST_TEST_S * 1000:
             page.ask(
                 f"{topic.name} keeps messages for {topic.retention_ms / 1000:g} s, and a test with its baseline takes "
                 f"up to {LONGEST_TEST_S} s: can it keep them longer? What is gone can't be judged."
             )
+    if stream.changes:
+        page.set(
+            "format", "debezium", "sure: change events; paths begin at the row, and what deletes is known by its op"
+        )
     if len(shapes) == 1:
         page.set("topics", list(stream.parts), _about(known, stream.parts))
         _fields(page, f"hops.{name}", _renamed(next(iter(stream.parts.values()))))
@@ -423,14 +476,16 @@ def _table(page: _Page, seen: Seen, name: str, held: Held, stream: Guessed, last
     store, table = held.store, held.table
     page.table(f"hops.{name}", *_origin(held, stream))
     page.set("driver", store.driver)
-    where = page.hidden(store.address, store.driver.upper())
-    page.set("dsn" if store.driver == "postgres" else "url", where, _own(seen, store.address))
+    page.set("dsn" if store.driver == "postgres" else "url", page.store(store), _own(seen, store.address))
     replaces = "Replacing" in table.engine
-    page.set("table", f"{table.name} FINAL" if replaces else table.name, held.evidence)
+    final = replaces and stream.version is None  # of kind state gameday says it itself
+    page.set("table", f"{table.name} FINAL" if final else table.name, held.evidence)
     if whose:
         page.set("where", whose, "the canary's")
     mapped = {held.fields.get(field, field) for field in stream.identity.key}
-    if replaces:
+    if stream.version is not None:
+        _state(page, held)
+    elif replaces:
         page.set("kind", "once", f"{table.engine} with FINAL keeps one row of each {', '.join(table.key)}")
     elif store.driver == "postgres" and table.key and set(table.key) <= mapped:
         page.set("kind", "once", f"sure: its primary key is {', '.join(table.key)}")
@@ -448,6 +503,24 @@ def _table(page: _Page, seen: Seen, name: str, held: Held, stream: Guessed, last
         span = "INTERVAL 10 MINUTE" if store.driver == "clickhouse" else "interval '10 minutes'"
         page.set("recent", f"{at} > now() - {span}", f"{table.held:,} rows: its newest are asked for often")
     _fields(page, f"hops.{name}", held.fields)
+
+
+def _state(page: _Page, held: Held) -> None:
+    """Of a table whose rows are changed and deleted."""
+    page.set("kind", "state", "its rows are changed and deleted as the log says")
+    if isinstance(held, Source) and held.slot:
+        position = f"SELECT '{held.slot}', pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+        page.set("position", position, "the server's own place, which the slot's consumer comes to")
+    elif not isinstance(held, Source):
+        page.note(
+            'Where its writer keeps its place in the log beside the rows, in one transaction: position = "SELECT …"'
+            " (docs/records.md); then a difference is told at once, and not after 30 s."
+        )
+    gone = [name for name in held.table.columns if GONE.search(name) and name not in held.fields.values()]
+    if gone and not isinstance(held, Source):
+        page.ask(
+            f"does {gone[0]} of {held.table.name} say that a row is deleted? Then: deleted = SQL that is true of it."
+        )
 
 
 def _repeats(table: Table, key: set[str]) -> bool:
@@ -549,10 +622,58 @@ def _consumers(seen: Seen, cast: _Cast) -> dict[str, str]:
     containers = _running(seen.engine) if seen.engine else []
     at = {ip: one for one in containers if not kind_of(one) for ip in one.networks.values() if ip}
     found = {}
-    for group in seen.broker.groups if seen.broker else ():
+    groups = seen.broker.groups if seen.broker else ()
+    for group in groups:
         parts = {cast.part(at[reader]) if reader in at else "" for reader in group.readers}
         if len(parts) == 1 and (part := parts.pop()):
             found[group.name] = part
+    for one in seen.connect.connectors if seen.connect else ():
+        if not one.source:
+            found[f"connect-{one.name}"] = _all_of("connect", seen, cast)[0]
+    return {name: part for name, part in found.items() if any(name == one.name for one in groups)}
+
+
+def _holding(store: Store, seen: Seen, cast: _Cast) -> list[str]:
+    """The component that a store is, by its address; else all of its kind."""
+    containers = _running(seen.engine) if seen.engine else []
+    if store.driver == "postgres" and (at := [cast.part(one) for one in containers if _is_at(one, store.address)]):
+        return at[:1]
+    return _all_of(store.driver, seen, cast)
+
+
+def _named_stores(seen: Seen, cast: _Cast) -> dict[str, str]:
+    """Address -> the name of its password: of the only store of its kind the kind's, else its component's."""
+    drivers = [store.driver for store in seen.stores]
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for store in seen.stores:
+        own = store.driver if drivers.count(store.driver) == 1 else _holding(store, seen, cast)[0]
+        name = re.sub(r"\W+", "_", own).upper()
+        free = (n for n in itertools.chain([name], (f"{name}_{k}" for k in itertools.count(2))) if n not in taken)
+        found[store.address] = next(free)
+        taken.add(found[store.address])
+    return found
+
+
+def _roles(
+    seen: Seen, cast: _Cast, consumers: Mapping[str, str], streams: Sequence[Guessed]
+) -> dict[str, tuple[str, str]]:
+    """Component -> what it is to the streams, and how that is known; of those whose kind doesn't say it."""
+    found: dict[str, tuple[str, str]] = {}
+    for stream in streams:
+        source = stream.source
+        for group, part in consumers.items():
+            known = next(one for one in (seen.broker.groups if seen.broker else ()) if one.name == group)
+            reads = source is not None and set(known.behind) & set(stream.parts)
+            found[part] = ("sink" if reads else "consumer", f"it reads the log as group {group}")
+        if source is None:
+            continue
+        for part in _holding(source.store, seen, cast):
+            found[part] = ("source", f"{source.table.name} is copied from here")
+        for part in _all_of("connect", seen, cast) if source.connector else ():
+            found[part] = ("connector", f"it runs {source.connector}")
+        for part in [part for held in stream.tables for part in _holding(held.store, seen, cast)]:
+            found.setdefault(part, ("store", "the copy is here"))
     return found
 
 
@@ -569,7 +690,7 @@ def kind_of(container: Container) -> str:
     return next((kind for words, kind in KINDS if re.search(words, image)), "")
 
 
-def _components(page: _Page, seen: Seen, cast: _Cast, consumers: set[str]) -> None:
+def _components(page: _Page, seen: Seen, cast: _Cast, roles: Mapping[str, tuple[str, str]]) -> None:
     page.rule("what runs, and what may be broken")
     if seen.engine is None:
         page.table("hosts.local")
@@ -583,7 +704,7 @@ def _components(page: _Page, seen: Seen, cast: _Cast, consumers: set[str]) -> No
             page.table(f"components.{kind}")
             _probe(page, seen, kind, None)
         return
-    _docker(page, seen, seen.engine, cast, consumers)
+    _docker(page, seen, seen.engine, cast, roles)
     inside = {*cast.containers.values(), *cast.members}
     if outside := [kind for kind, name in cast.kinds.items() if name == kind and name not in inside]:
         page.table("hosts.local", "Where what is no container of the project runs: it is looked at, never touched")
@@ -593,7 +714,7 @@ def _components(page: _Page, seen: Seen, cast: _Cast, consumers: set[str]) -> No
             _probe(page, seen, kind, None)
 
 
-def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, consumers: set[str]) -> None:
+def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, roles: Mapping[str, tuple[str, str]]) -> None:
     runs = _running(engine)
     page.table("hosts.docker")
     page.set("url", engine.url)
@@ -612,12 +733,12 @@ def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, consumers: set
         if name == cast.members.get(part, [""])[0]:
             why = "Brokers of one image" if kind == "broker" else f"Replicas of the service {one.service}"
             page.table(f"components.{part}", f"{why}: tests strike one of them, and all (docs/failure-tests.md).")
-            _role(page, part, kind, consumers)
+            _role(page, part, kind, roles)
             page.set("members", list(cast.members[part]))
         page.table(f"components.{name}", *_about_container(one, kind))
         page.set("host", "docker")
         if part == name:
-            _role(page, part, kind, consumers)
+            _role(page, part, kind, roles)
         own = one.service if [other.service for other in runs].count(one.service) == 1 else one.name
         if name != own:
             page.set("name", own)
@@ -628,10 +749,10 @@ def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, consumers: set
             page.note(f"{one.service} has ended, and nothing revives it: no component")
 
 
-def _role(page: _Page, part: str, kind: str, consumers: set[str]) -> None:
+def _role(page: _Page, part: str, kind: str, roles: Mapping[str, tuple[str, str]]) -> None:
     """Where its name doesn't say it."""
-    if part in consumers:
-        page.set("role", "consumer", "it reads the log")
+    if part in roles:
+        page.set("role", *roles[part])
     elif kind == "broker" and part != kind:
         page.set("role", kind)
 
@@ -663,13 +784,13 @@ def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: En
         at = {"driver": "http", "url": f"{seen.objects.url}/", "ok": seen.objects.answers, "rate_hz": 5}
         page.set("probes.answers", at, "what it answers to who doesn't sign in")
         return
-    store = next((store for store in seen.stores if store.driver == kind), None)
-    if store is not None and (one is None or _is_at(one, store.address)):
+    stores = [store for store in seen.stores if store.driver == kind and (one is None or _is_at(one, store.address))]
+    if stores:
+        store = stores[0]
         if kind == "clickhouse":
             page.set("probes.ping", {"driver": "http", "url": f"{_bare(store.address)}/ping"})
         else:
-            dsn = page.hidden(store.address, store.driver.upper())
-            page.set("probes.query", {"driver": "postgres", "dsn": dsn, "rate_hz": 2})
+            page.set("probes.query", {"driver": "postgres", "dsn": page.store(store), "rate_hz": 2})
         return
     if one is not None and engine is not None:
         page.set("probes.runs", {"driver": "container", "url": engine.url, "container": one.name, "rate_hz": 5})
@@ -685,14 +806,29 @@ def _connectors(page: _Page, connect: Connectors) -> None:
     for one in connect.connectors:
         told = "; ".join(f"{key} = {value}" for key, value in one.settings.items())
         page.note(f"{one.name}: a {'source' if one.source else 'sink'}, {one.kind}{f': {told}' if told else ''}")
-        if not one.source and one.settings.get("pk.mode", "none") == "none" and one.kind.startswith("Jdbc"):
-            page.note(f"{one.name} has pk.mode none: a record that is delivered again is there again (kind = append)")
+        if not one.source and one.kind.startswith("Jdbc"):
+            for line in _of_sink(one):
+                page.note(line)
         probe = {"driver": "connect", "url": url, "connector": one.name, "rate_hz": 2}
         page.set(f"probes.{_slug(one.name)}", probe)
     if not connect.connectors:
         page.set("probes.rest", {"driver": "http", "url": f"{_bare(connect.url)}/connectors", "rate_hz": 2})
     if connect.unread:
         page.note(f"{connect.unread} more connectors were not looked into")
+
+
+def _of_sink(one: Connector) -> Iterator[str]:
+    """What a JDBC sink connector makes of a record that comes again, and of a deletion."""
+    mode = one.settings.get("pk.mode") or one.settings.get("primary.key.mode") or "none"
+    deletes = one.settings.get("delete.enabled", "false")
+    if mode == "none":
+        yield f"{one.name} has pk.mode none: a record that is delivered again is there again (kind = append)"
+    elif one.settings.get("insert.mode", "insert") == "insert":
+        yield f"{one.name} has pk.mode {mode} and insert.mode insert: a record that is delivered again ends its task"
+    else:
+        yield f"{one.name} has pk.mode {mode}: a record that is delivered again is there once"
+    if deletes != "true":
+        yield f"{one.name} has delete.enabled false: what is deleted stays there, and counts as doubled (kind = state)"
 
 
 def _is_at(one: Container, where: str) -> bool:
@@ -753,6 +889,22 @@ def _cursors(page: _Page, seen: Seen, consumers: Mapping[str, str], all_topics: 
     page.set("topics", list(all_topics))
     page.set("rate_hz", 2)
     page.set("timeout_s", 2)
+
+
+def _slots(page: _Page, seen: Seen, cast: _Cast, sources: Sequence[Source]) -> None:
+    """A connector's place in its database's log."""
+    for slot in dict.fromkeys(source.slot for source in sources if source.slot):
+        source = next(one for one in sources if one.slot == slot)
+        mine = [name for name, tables in source.store.publications.items() if source.table.name in tables]
+        told = f"; {source.table.name} is in publication {', '.join(mine)}" if mine else ""
+        page.table(f"cursors.{_slug(slot)}", f"A replication slot ({source.store.slots[slot]}){told}.")
+        page.set("driver", "postgres")
+        page.set("dsn", page.store(source.store))
+        page.set(
+            "slot", slot, f"connector {source.connector} reads by it" if source.connector else "the one that is in use"
+        )
+        if source.connector:
+            page.set("component", _all_of("connect", seen, cast)[0], "it runs that connector")
 
 
 def _live(group: Group, held: Mapping[str, int]) -> bool:
