@@ -97,6 +97,11 @@ SUITES: Mapping[str, Suite] = {
         ("docker",),
         _engine,
     ),
+    "foreign-cdc": Suite(
+        "the same of a table that Debezium copies; after a change of init, states or the Postgres driver",
+        ("docker",),
+        _engine,
+    ),
     "soak": Suite("nights one after the other; after a change of what runs for long", ("e2e",)),
 }
 """Every suite, the short one first."""

@@ -75,7 +75,9 @@ class Bookshop(Platform):
         with psycopg.connect(self.database("reports-db"), autocommit=True) as copy:
             until(
                 lambda: copy.execute("SELECT count(*) FROM orders").fetchone() != (0,),
-                SERVES_WITHIN_S, 0.5, "the first row of the copy",
+                SERVES_WITHIN_S,
+                0.5,
+                "the first row of the copy",
             )
 
     def services(self) -> Mapping[str, Any]:
@@ -96,7 +98,7 @@ class Bookshop(Platform):
             "kafka": service_in_container(KAFKA, broker, mine, (9094,)),
             "connect": service_in_container(CONNECT, worker, mine, (8083,)),
             "till": self._program(TILL, "till", inside["shop-db"]),
-            "copier": self._program(COPIER, "copier", inside["reports-db"]),
+            "copier": {**self._program(COPIER, "copier", inside["reports-db"]), "labels": {"gameday.opt-in": "true"}},
         }
 
     def _database(self, state: State, service: str, port: int) -> Mapping[str, Any]:
@@ -105,7 +107,9 @@ class Bookshop(Platform):
         return {**made, "ports": [f"127.0.0.1:{port}:5432"]}
 
     def _program(self, image: str, name: str, database: str) -> Mapping[str, Any]:
-        return in_container(image, [sys.executable, "-m", f"tests.docker.foreign.{name}", database], {"PYTHONPATH": str(ROOT)})
+        return in_container(
+            image, [sys.executable, "-m", f"tests.docker.foreign.{name}", database], {"PYTHONPATH": str(ROOT)}
+        )
 
 
 if __name__ == "__main__":

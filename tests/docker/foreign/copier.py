@@ -1,5 +1,5 @@
-"""A bookshop's copier: `python -m tests.docker.foreign.copier DSN` reads the changes of orders that Debezium has put on a
-topic, and carries them out in another database. Its place in the log is its group's, committed after the rows."""
+"""A bookshop's copier: `python -m tests.docker.foreign.copier DSN` reads the changes of orders that Debezium has put on
+a topic, and carries them out in another database. Its place in the log is its group's, committed after the rows."""
 
 from __future__ import annotations
 

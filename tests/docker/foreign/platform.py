@@ -1,5 +1,5 @@
-"""A platform as its people have it, in containers that know nothing of gameday; beside it, in a project of its own, what
-gameday needs: a Postgres and a Prefect server."""
+"""A platform as its people have it, in containers that know nothing of gameday; beside it, in a project of its own,
+what gameday needs: a Postgres and a Prefect server."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ class Platform(ABC):
         self._write(self.project, self.services())
         for name in ("own", self.project):
             self.compose(name, "up", "--detach", "--no-build", "--pull", "never")
-        done = self.run(
-            sys.executable, "-m", type(self).__module__, str(self.folder), within_s=PREPARED_WITHIN_S
-        )
+        done = self.run(sys.executable, "-m", type(self).__module__, str(self.folder), within_s=PREPARED_WITHIN_S)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
     def down(self) -> None:

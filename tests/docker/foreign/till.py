@@ -18,34 +18,35 @@ CONNECT_S = 5
 AGAIN_AFTER_S = 1.0
 
 PLACE = "INSERT INTO orders VALUES (%s, %s, 'placed', %s, %s, 1, clock_timestamp())"
-CHANGE = """UPDATE orders SET status = %s, note = %s, version = version + 1, updated_at = clock_timestamp()
-    WHERE id = (SELECT id FROM orders ORDER BY random() LIMIT 1)"""
-DELETE = "DELETE FROM orders WHERE id = (SELECT id FROM orders ORDER BY updated_at LIMIT 1)"
+CHANGE = "UPDATE orders SET status = %s, note = %s, version = version + 1, updated_at = clock_timestamp() WHERE id = %s"
+DELETE = "DELETE FROM orders WHERE id = %s"
 
 
-def change(connection: psycopg.Connection, chance: random.Random) -> None:
-    """One of the three; a till whose drawer is full deletes sooner."""
-    (count,) = connection.execute("SELECT count(*) FROM orders").fetchone() or (0,)
+def change(connection: psycopg.Connection, chance: random.Random, open_orders: list[UUID]) -> None:
+    """One of the three, of the orders that this till has placed."""
     kind = chance.random()
-    if kind < 0.3 or count < KEPT // 2:
+    if kind < 0.3 or len(open_orders) < KEPT // 2:
         who = UUID(int=chance.getrandbits(128), version=4)
         total = f"{chance.randrange(500, 9000) / 100:.2f}"
         note = chance.choice((None, "gift", "by noon"))
         connection.execute(PLACE, (who, f"c-{chance.randrange(40)}", total, note))
-    elif kind > 0.8 or count > KEPT:
-        connection.execute(DELETE)
+        open_orders.append(who)
+    elif kind > 0.8 or len(open_orders) > KEPT:
+        connection.execute(DELETE, (open_orders.pop(0),))
     else:
-        connection.execute(CHANGE, (chance.choice(STATES), chance.choice((None, "gift", "rings twice"))))
+        what = (chance.choice(STATES), chance.choice((None, "gift", "rings twice")), chance.choice(open_orders))
+        connection.execute(CHANGE, what)
 
 
 def main() -> None:
     """Until it is killed. A database that is away is asked again."""
     chance = random.SystemRandom()
+    open_orders: list[UUID] = []
     while True:
         try:
             with psycopg.connect(sys.argv[1], autocommit=True, connect_timeout=CONNECT_S) as connection:
                 while True:
-                    change(connection, chance)
+                    change(connection, chance, open_orders)
                     threading.Event().wait(1 / RATE_HZ)
         except psycopg.OperationalError as e:
             print(e, file=sys.stderr, flush=True)
