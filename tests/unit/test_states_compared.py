@@ -185,9 +185,11 @@ def judged(cursors: Mapping[str, Any] = {}, **hops: Any) -> tuple[Evidence, dict
     return Evidence("t", {}, "s", stream="orders", ledger="source", states=found, symptoms=symptoms), trouble
 
 
+DAMAGE: Sequence[Callable[[Evidence], Any]] = (checks.no_loss, checks.no_duplicates, checks.unchanged)
+
+
 def verdicts(evidence: Evidence) -> list[str]:
-    wanted: Sequence[Callable[[Evidence], Any]] = (checks.no_loss, checks.no_duplicates, checks.unchanged)
-    return [str(check(evidence).verdict) for check in wanted]
+    return [str(check(evidence).verdict) for check in DAMAGE]
 
 
 CHANGES = [(1, 1), (2, 1), (1, 2), (2, 0), (3, 1)]
@@ -275,6 +277,8 @@ def test_what_is_wrong_at_its_place_is_damage(rows: Rows, wrong: Any, kinds: lis
     }
     (listed,) = evidence.symptoms["differences"].values()
     assert {kind: told["ids"] for kind, told in listed.items() if told["count"]} == wrong
+    reasons = [check(evidence).why for check in DAMAGE if check(evidence).verdict is Verdict.FAIL]
+    assert all(f": id {ids[0]})" in why for ids, why in zip(wrong.values(), reasons, strict=True)), reasons
 
 
 def test_a_table_that_does_not_come_to_the_logs_end_lacks_what_is_there() -> None:

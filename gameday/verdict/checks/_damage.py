@@ -341,10 +341,13 @@ def _noun(evidence: Evidence, stream: str) -> str:
 
 
 def _named(evidence: Evidence, damage: Damage, kind: str) -> str:
-    """The first differing ids, where they were listed."""
+    """The first differing ids, where they were listed. Too many are those that are there twice, and those that should
+    not be there."""
     if damage.stream not in (evidence.stream, ARCHIVE):
         return ""
-    ids = ((_rows(evidence, damage).get(_ROW_KINDS[kind]) or {}).get("ids") or [])[:GROUPS_NAMED]
+    rows = _rows(evidence, damage)
+    listed = [rows.get(name) or {} for name in (_ROW_KINDS[kind], *(("extra",) if kind == "doubled" else ()))]
+    ids = [one for rows in listed for one in rows.get("ids") or ()][:GROUPS_NAMED]
     return f": id {', '.join(str(i) for i in ids)}" if ids else ""
 
 
