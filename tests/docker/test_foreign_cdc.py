@@ -52,25 +52,27 @@ def test_init_and_one_line_are_a_night_that_passes(bookshop: Bookshop) -> None:
     passes(bookshop, "shop.toml", "copier", "crash", "hang", "restart", "lag")
 
 
+def test_a_copy_that_drops_deletes_is_found_out(bookshop: Bookshop) -> None:
+    """At its hop, with the UUID of a row that should be gone."""
+    assert written(bookshop, "deletes.toml") == 1
+    bookshop.run_sql(KEEPS_DELETED)
+    try:
+        found_out(bookshop, "deletes.toml", "copier", "no_duplicates", "orders", "doubled")
+    finally:
+        bookshop.run_sql(SOUND)
+
+
 def test_the_same_with_the_canary_alone(bookshop: Bookshop) -> None:
     """No stream of the platform's is declared: gameday's rows come in by the shop's own database."""
     assert written(bookshop, "canary.toml", "--canary") == 1
     passes(bookshop, "canary.toml", "copier", "crash", "hang", "restart", "lag")
 
 
-def test_a_copy_that_drops_deletes_is_found_out(bookshop: Bookshop) -> None:
-    """At its hop, with the UUID of a row that should be gone."""
-    bookshop.run_sql(KEEPS_DELETED)
-    try:
-        found_out(bookshop, "shop.toml", "copier", "no_duplicates", "orders", "doubled")
-    finally:
-        bookshop.run_sql(SOUND)
-
-
 def test_the_canary_alone_finds_out_a_copy_that_loses_rows(bookshop: Bookshop) -> None:
     """At its hop, with the UUID of one of gameday's own records."""
+    assert written(bookshop, "losses.toml", "--canary") == 1
     bookshop.run_sql(LOSES_ROWS)
     try:
-        found_out(bookshop, "canary.toml", "copier", "no_loss", "orders", "lost")
+        found_out(bookshop, "losses.toml", "copier", "no_loss", "orders", "lost")
     finally:
         bookshop.run_sql(SOUND)
