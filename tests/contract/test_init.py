@@ -19,6 +19,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from compose.servers import kafka as server
+from compose.servers import postgres
 from gameday.state import ROOT, State
 from gameday.system.polling import until
 from pipelines.trades.schema import query
@@ -27,6 +28,7 @@ from tests.contract.conftest import new_broker, serving
 from tests.contract.sockets import silent
 
 NUMBER = 300
+CHANGED = 40
 START_S = 1_795_000_000
 SHOPS = ("north", "south", "west")
 
@@ -175,6 +177,67 @@ def test_a_table_in_postgres_is_found_by_its_values(broker: str, dsn: str, produ
     assert raw["hops"]["visits"]["kind"] == "once"
     assert "sure: its primary key is id" in text
     assert "tester:${POSTGRES_PASSWORD}@" in text
+
+
+def test_a_table_that_is_copied_is_declared_as_it_is(
+    broker: str, database: str, dsn: str, producer: Producer, tmp_path: Path
+) -> None:
+    """Change events, the table that they are of, and its copy in another database of the same server: whose log is read
+    is told by the slot, which is the first database's alone. The look says yes of each pair."""
+    schema = f"shop{uuid4().hex[:8]}"
+    name, topic = f"{schema}.orders", f"app.{schema}.orders"
+    server.create_topics(broker, {topic: 1})
+    postgres.create_database(database, schema)
+    copy = f"{database.rpartition('/')[0]}/{schema}"
+    source = {"db": "any", "schema": schema, "table": "orders", "lsn": 1}
+    for change in range(3):
+        for n in range(CHANGED):
+            row = {
+                "id": n,
+                "status": ("placed", "paid", "sent")[change],
+                "total": f"{n}.{change}5",
+                "version": change + 1,
+            }
+            row["at"] = datetime.fromtimestamp(START_S + 100 * change + n, UTC).isoformat()
+            gone = change == 2 and n < 5
+            held = {"before": {**row, "version": 0}, "after": None} if gone else {"before": None, "after": row}
+            key = json.dumps({"payload": {"id": n}})
+            producer.produce(
+                topic, json.dumps({"payload": {"op": "d" if gone else "u", **held, "source": source}}), key
+            )
+            if gone:
+                producer.produce(topic, None, key)
+    assert producer.flush(30) == 0
+    for where in (dsn, copy):
+        with psycopg.connect(where) as own:
+            own.execute(f"CREATE SCHEMA {schema}")
+            own.execute(
+                f"CREATE TABLE {name} (id bigint PRIMARY KEY, status text, total numeric(12, 2), version int, "
+                "at timestamptz)"
+            )
+            own.execute(
+                f"INSERT INTO {name} SELECT n, 'sent', n + 0.25, 3, to_timestamp({START_S} + 200 + n) "
+                f"FROM generate_series(5, {CHANGED - 1}) AS n"
+            )
+    with psycopg.connect(dsn, autocommit=True) as own:
+        own.execute(f"SELECT pg_create_logical_replication_slot('{schema}', 'pgoutput')")
+    try:
+        page = text_of(looked(Asked(kafka=broker, postgres=(copy, dsn)), "shop", lambda line: None))
+        (tmp_path / "gameday.toml").write_text(page.text)
+        told = {row["what"]: row["ok"] for row in look_again(page, tmp_path / "gameday.toml")}
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as own:
+            own.execute(f"SELECT pg_drop_replication_slot('{schema}')")
+    raw = tomllib.loads(page.text)
+    (stream,) = [one for one in raw["streams"].values() if one.get("version")]
+    before, log, after = stream["hops"]
+    assert (stream["key"], stream["version"], stream["time"]) == (["id"], "version", "at")
+    assert (raw["hops"][log]["format"], raw["hops"][log]["fields"]) == ("debezium", {"id": "$key.id"})
+    assert raw["hops"][before]["dsn"].endswith(dsn.rpartition("/")[2])
+    assert (raw["hops"][before]["kind"], raw["hops"][after]["kind"]) == ("state", "state")
+    assert raw["hops"][after]["dsn"].endswith(f"/{schema}")
+    assert raw["cursors"][schema]["slot"] == schema
+    assert told[f"look from {before} to {log}"] is told[f"look from {log} to {after}"] is True, told
 
 
 # ---- servers that don't help -----------------------------------------------------------------------------------------
