@@ -63,6 +63,8 @@ def init(
     out.print(f"{path} is written, with {len(page.questions)} questions:")
     for question in page.questions:
         out.print(f"- {question}")
+    for warning in page.warnings:
+        out.print(warning)
     for name in page.secrets:
         out.print(f"export {name}=… before any other command: its value is not in the file")
     rows = look_again(page, path)

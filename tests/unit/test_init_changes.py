@@ -167,6 +167,20 @@ def test_each_database_has_a_password_and_a_probe_of_its_own(tmp_path: Path) -> 
     assert raw["hops"]["source"]["dsn"] == "postgresql://a:${SHOP_DB_PASSWORD}@127.0.0.1:5432/shop"
 
 
+def test_what_a_label_lets_be_broken_is_said(tmp_path: Path) -> None:
+    """Without an answer in the file a run may break it: so it is told with the questions, and isn't asked about."""
+    seen = shop()
+    assert seen.engine is not None
+    containers = [replace(one, opted_in=one.service == "copier") for one in seen.engine.containers]
+    text, config, _ = made(replace(seen, engine=replace(seen.engine, containers=containers)), tmp_path)
+    (warning,) = text.warnings
+    assert warning.startswith("shop-copier-1 may be broken by the next `gameday run`")
+    assert not any("shop-copier-1" in question for question in text.questions)
+    assert "opt_in = true" in text.text.partition("[components.copier]")[2].partition("label says so")[0]
+    assert config.components["copier"].opt_in
+    assert made(seen, tmp_path)[0].warnings == []
+
+
 def test_columns_of_other_names_are_found(tmp_path: Path) -> None:
     """Fields are called as in the copy; the source and the log have their own names for them."""
     seen = shop()

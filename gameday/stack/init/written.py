@@ -62,11 +62,13 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Written:
-    """text: the file. secrets: NAME -> what ${NAME} stands for. questions: those that it asks."""
+    """text: the file. secrets: NAME -> what ${NAME} stands for. questions: those that it asks. warnings: what a person
+    should know before the next command."""
 
     text: str
     secrets: Mapping[str, str]
     questions: Sequence[str]
+    warnings: Sequence[str] = ()
 
 
 @dataclass
@@ -77,6 +79,7 @@ class _Page:
     lines: list[str] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
     questions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def table(self, header: str, *notes: str) -> None:
         self.lines += ["", *(line for note in notes for line in _comment(note)), f"[{header}]"]
@@ -103,6 +106,11 @@ class _Page:
     def ask(self, question: str) -> None:
         self.questions.append(_plain(question))
         self.note(f"QUESTION: {question}")
+
+    def warn(self, text: str) -> None:
+        """What a person should know before the next command; here and on the terminal."""
+        self.warnings.append(_plain(text))
+        self.note(text)
 
     def note(self, text: str) -> None:
         self.lines += _comment(text)
@@ -182,7 +190,7 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
             page.note(line)
         if len(aside) > ASIDE_MAX:
             page.note(f"and {len(aside) - ASIDE_MAX} more")
-    return Written("\n".join([*_head(seen, page), *page.lines, ""]), page.secrets, page.questions)
+    return Written("\n".join([*_head(seen, page), *page.lines, ""]), page.secrets, page.questions, page.warnings)
 
 
 def _unread(seen: Seen, used: bool) -> Iterator[str]:
@@ -720,6 +728,11 @@ def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, roles: Mapping
     page.set("url", engine.url)
     page.set("project", engine.project)
     unlabelled = [one.name for one in runs if not one.opted_in]
+    if labelled := [one.name for one in runs if one.opted_in]:
+        page.warn(
+            f"{', '.join(labelled)} may be broken by the next `gameday run`, as its label gameday.opt-in=true says. "
+            "Remedy, if that is not meant: opt_in = false below"
+        )
     if unlabelled:
         page.set(
             "allow",
@@ -742,7 +755,7 @@ def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, roles: Mapping
         own = one.service if [other.service for other in runs].count(one.service) == 1 else one.name
         if name != own:
             page.set("name", own)
-        page.set("opt_in", True, "as far as hosts.docker lets it")
+        page.set("opt_in", True, "its container's label says so" if one.opted_in else "as far as hosts.docker lets it")
         _probe(page, seen, kind, one, engine)
     for one in engine.containers:
         if one not in runs:
