@@ -139,8 +139,8 @@ def _remedy(tls: str, mechanisms: Sequence[str] | None, client: Mapping[str, str
 
 def _sent_on(advertised: Sequence[tuple[str, int]], names: Mapping[str, str]) -> str:
     """The remedy where bootstrap answers, and the addresses that it names do not."""
-    listed = ", ".join(f"{host}:{port}" for host, port in advertised)
-    lines = [f"`{names[host]} {host}`" for host, _ in advertised if host in names]
+    listed = ", ".join(f"{host}:{port}" for host, port in sorted(advertised))
+    lines = [f"`{names[host]} {host}`" for host, _ in sorted(advertised) if host in names]
     known = ", ".join(lines) or "a line for each of these names"
     return (
         f"The brokers send every client on to {listed} (advertised.listeners), and from here one of them does not "

@@ -718,7 +718,14 @@ def test_replicas_whose_addresses_a_group_has_are_its_consumer(tmp_path: Path) -
     assert config.cursors["ledger"].component == "ledger"
 
 
-@pytest.mark.parametrize("readers", [(), ("172.28.0.21", "10.0.0.1"), ("172.28.0.21", "172.28.0.30")])
+def test_a_member_that_is_no_container_any_more_is_only_said(tmp_path: Path) -> None:
+    """After a deployment the old ones are in the group for a while."""
+    text, config, _ = made(replicas("172.28.0.21", "172.28.0.22", "172.28.0.99"), tmp_path)
+    assert config.cursors["ledger"].component == "ledger"
+    assert "none of the containers is at 172.28.0.99" in text.text
+
+
+@pytest.mark.parametrize("readers", [(), ("10.0.0.1",), ("172.28.0.21", "172.28.0.30")])
 def test_a_group_whose_members_are_elsewhere_has_no_component(readers: tuple[str, ...], tmp_path: Path) -> None:
     """Or some of them, or who is known to be something else."""
     _, config, raw = made(replicas(*readers), tmp_path)

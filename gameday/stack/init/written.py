@@ -625,20 +625,26 @@ def _all_of(kind: str, seen: Seen, cast: _Cast) -> list[str]:
 
 
 def _consumers(seen: Seen, cast: _Cast) -> dict[str, str]:
-    """Group -> the component or role whose containers all its members are; not where these are servers of a known
-    kind, which do more than that."""
-    containers = _running(seen.engine) if seen.engine else []
-    at = {ip: one for one in containers if not kind_of(one) for ip in one.networks.values() if ip}
+    """Group -> the component or role whose containers its members are; not where these are servers of a known kind,
+    which do more than that. Who is none of the containers counts for nothing: a member that has ended is in its group
+    for a while."""
+    at = _addresses(seen)
     found = {}
     groups = seen.broker.groups if seen.broker else ()
     for group in groups:
-        parts = {cast.part(at[reader]) if reader in at else "" for reader in group.readers}
+        known = [at[reader] for reader in group.readers if reader in at]
+        parts = {"" if kind_of(one) else cast.part(one) for one in known}
         if len(parts) == 1 and (part := parts.pop()):
             found[group.name] = part
     for one in seen.connect.connectors if seen.connect else ():
         if not one.source:
             found[f"connect-{one.name}"] = _all_of("connect", seen, cast)[0]
     return {name: part for name, part in found.items() if any(name == one.name for one in groups)}
+
+
+def _addresses(seen: Seen) -> dict[str, Container]:
+    containers = _running(seen.engine) if seen.engine else []
+    return {ip: one for one in containers for ip in one.networks.values() if ip}
 
 
 def _holding(store: Store, seen: Seen, cast: _Cast) -> list[str]:
@@ -887,7 +893,11 @@ def _cursors(page: _Page, seen: Seen, consumers: Mapping[str, str], all_topics: 
         page.set("group", group.name, f"{sum(group.behind[t] for t in topics):,} messages behind when it was looked at")
         page.set("topics", topics)
         if group.name in consumers:
-            page.set("component", consumers[group.name], f"its members are at {', '.join(group.readers[:LISTED_MAX])}")
+            others = [reader for reader in group.readers if reader not in _addresses(seen)]
+            gone = f"; none of the containers is at {', '.join(others[:LISTED_MAX])}" if others else ""
+            page.set(
+                "component", consumers[group.name], f"its members are at {', '.join(group.readers[:LISTED_MAX])}{gone}"
+            )
     if dead := [group.name for group in mine if group not in live]:
         page.note(f"Also known, and far behind, so probably ended: {', '.join(dead[:LISTED_MAX])}")
     if not live:
