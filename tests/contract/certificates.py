@@ -30,15 +30,13 @@ class Authority:
         self.ca = folder / f"{name}.pem"
         self.ca.write_bytes(made)
 
-    def certificate(self, name: str, host: str = "127.0.0.1", days: int = 1) -> tuple[str, str]:
-        """The files of a certificate for this host, and of its key. days: until it ends; it has for a negative one."""
+    def certificate(self, name: str, *hosts: str, days: int = 1) -> tuple[str, str]:
+        """The files of a certificate for these hosts, else for this machine, and of its key. days: until it ends; it
+        has for a negative one."""
         key = ec.generate_private_key(ec.SECP256R1())
-        try:
-            known: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-        except ValueError:
-            known = x509.DNSName(host)
+        known = [_general(host) for host in hosts or ("127.0.0.1",)]
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        made = self._signed(subject, key, x509.SubjectAlternativeName([known]), days)
+        made = self._signed(subject, key, x509.SubjectAlternativeName(known), days)
         files = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         files[0].write_bytes(made)
         files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -64,6 +62,13 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         return made.public_bytes(Encoding.PEM)
+
+
+def _general(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 class _Quiet(ThreadingHTTPServer):

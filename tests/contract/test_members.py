@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from gameday.state import State
 from gameday.system.polling import until
 from tasks.run import arguments, interpret, plain
 from tests.contract.copier import SINK, SOURCE
+from tests.severalbrokers import one_of_several
 
 pytestmark = [pytest.mark.suite("members"), pytest.mark.timeout(400)]
 
@@ -39,21 +40,11 @@ PARTITIONS = 3
 SERVES_WITHIN_S = 120.0
 ENDS_WITHIN_S = 30.0
 
-OWN = """
-node.id={node}
-controller.quorum.voters={voters}
-listeners=DIRECT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-offsets.topic.replication.factor={replicas}
-default.replication.factor={replicas}
-broker.session.timeout.ms=9000
-broker.heartbeat.interval.ms=2000
-controller.quorum.election.timeout.ms=1000
-controller.quorum.fetch.timeout.ms=2000
+LOG = """
 log.initial.task.delay.ms=500
 log.retention.check.interval.ms=500
 """
-"""What makes one broker one of several, beside compose's own settings: the last of two lines counts. Sessions and the
-waits of a quorum are Kafka's own: compose's are those of a node without others."""
+"""So that a retention of seconds is seen."""
 
 CONFIG = """
 name = "several"
@@ -158,10 +149,8 @@ def up(folder: Path, count: int, topic: Mapping[str, str]) -> Iterator[Platform]
     state = State(folder).ensure()
     ports, controllers = free_ports(count), free_ports(count)
     brokers = ",".join(f"127.0.0.1:{port}" for port in ports)
-    voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, start=1))
-    services = [
-        _broker(state, node, port, controllers[node - 1], voters, count) for node, port in enumerate(ports, start=1)
-    ]
+    voters = [f"127.0.0.1:{port}" for port in controllers]
+    services = [_broker(state, node, port, voters) for node, port in enumerate(ports, start=1)]
     health = dict(zip(("copier-1", "copier-2"), free_ports(2), strict=True))
     services += [_copier(state, name, port, brokers) for name, port in health.items()]
     named = {f"broker-{node}": port for node, port in enumerate(ports, start=1)}
@@ -182,17 +171,12 @@ def up(folder: Path, count: int, topic: Mapping[str, str]) -> Iterator[Platform]
         until(lambda: supervisor.pid_of(state) is None, ENDS_WITHIN_S, what="the supervisor's end")
 
 
-def _broker(state: State, node: int, port: int, controller: int, voters: str, count: int) -> Service:
+def _broker(state: State, node: int, port: int, voters: Sequence[str]) -> Service:
     name = f"broker-{node}"
-    folder = state.servers / name
-    made = server.process(folder, (server.Listener("DIRECT", port, port),), controller, cluster="several")
-    own = OWN.format(node=node, voters=voters, port=port, controller=controller, replicas=count)
-    with (folder / "server.properties").open("a") as properties:
-        properties.write(own)
-    meta = folder / "data" / "meta.properties"
-    lines = [line for line in meta.read_text().splitlines() if not line.startswith(("node.id", "directory.id"))]
-    meta.write_text("\n".join([*lines, f"node.id={node}", f"directory.id={server._id(name)}"]) + "\n")
-    return dataclasses.replace(made, name=name)
+    controller = int(voters[node - 1].rpartition(":")[2])
+    listener = server.Listener("DIRECT", port, port)
+    made = server.process(state.servers / name, (listener,), controller, cluster="several")
+    return one_of_several(made, name, node, voters, LOG)
 
 
 def _copier(state: State, name: str, port: int, brokers: str) -> Service:
