@@ -102,6 +102,11 @@ SUITES: Mapping[str, Suite] = {
         ("docker",),
         _engine,
     ),
+    "foreign-secured": Suite(
+        "the same of three brokers behind TLS and a consumer of two; after a change of init, roles or Kafka's client",
+        ("docker",),
+        _engine,
+    ),
     "soak": Suite("nights one after the other; after a change of what runs for long", ("e2e",)),
 }
 """Every suite, the short one first."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tests.docker.foreign.platform import PASSWORD, PREFECT, Platform
 
-__all__ = ["NIGHT_WITHIN_S", "RUN_WITHIN_S", "begun", "found_out", "passes", "run"]
+__all__ = ["INIT_WITHIN_S", "NIGHT_WITHIN_S", "RUN_WITHIN_S", "begun", "found_out", "passes", "run"]
 
 INIT_WITHIN_S = 120.0
 NIGHT_WITHIN_S = 900.0
