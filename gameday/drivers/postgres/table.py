@@ -248,7 +248,7 @@ class Hop:
 
         if not isinstance(other, Hop) or not self._alone or not other._alone:
             return None
-        with self._moment() as session, other._said():
+        with self._moment() as session:
             one = _Side(self, session, self._shape(session, self._parts[0]))  # the moment of the first: others may have
             with other._moment() as beside:  # had more by theirs
                 two = _Side(other, beside, other._shape(beside, other._parts[0]))
