@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gameday.records.hashing import U64
     from gameday.records.states import State
 
-__all__ = ["Changes", "Hop"]
+__all__ = ["Changes", "Hop", "Recent"]
 
 ASK_WITHIN_S = 0.9
 """Less than the deadline of the probe that samples the heads."""
@@ -44,12 +45,14 @@ KEPT_STATES = 2
 
 
 @dataclass
-class Hop:
-    """url: the simulator's; GET /tape gives its tape, with "heads": {group's first field: {second: … highest id}}.
+class Recent:
+    """A tape of which the platform need not keep the oldest records: it is no Ledger, so each run judges what came in
+    it, and no night all that ever came.
+
+    url: the simulator's; GET /tape gives its tape, with "heads": {group's first field: {second: … highest id}}.
     records: where to find the function from (tape, group, lo, hi) to the records whose number is in (lo, hi], as
     "package.module:name": equally long arrays of canonical values by field, ascending."""
 
-    whole: ClassVar[bool] = True
     url: Http
     records: str
     stream: Stream
@@ -96,7 +99,8 @@ class Hop:
         had = _heads(tape, self._key)
         known = group if group in had else next(iter(had))
         lo = max(0, lo)
-        return self._function(tape, known, lo, max(lo, min(hi, had.get(group, lo))))
+        with _told(self.name):
+            return self._function(tape, known, lo, max(lo, min(hi, had.get(group, lo))))
 
     def _tape(self) -> dict[str, Any]:
         target = f"{urlsplit(self.url).path.rstrip('/')}/tape"
@@ -125,14 +129,21 @@ class Hop:
 
 
 @dataclass
+class Hop(Recent):
+    """A tape of which the platform keeps every record, from the first one on."""
+
+    whole: ClassVar[bool] = True
+
+
+@dataclass
 class Changes:
     """A tape of changes of rows, of which each group's are numbered without a gap, those that delete among them.
 
-    url: as of Hop; its tape has "heads", the number of each group's newest change. changes: where to find the function
-    from (tape, group, lo, hi) to the records that the changes in (lo, hi] leave, as of Hop.records. fold: where to find
-    the one from (tape, {group: number}) to the records that are there when each group's change of this number was its
-    last one. rows_key: under which key of the tape the numbers are of the newest changes that leave a record: one that
-    deletes leaves none, so they are the heads that other hops can show.
+    url: as of Recent; its tape has "heads", the number of each group's newest change. changes: where to find the
+    function from (tape, group, lo, hi) to the records that the changes in (lo, hi] leave, as of Recent.records. fold:
+    where to find the one from (tape, {group: number}) to the records that are there when each group's change of this
+    number was its last one. rows_key: under which key of the tape the numbers are of the newest changes that leave a
+    record: one that deletes leaves none, so they are the heads that other hops can show.
 
     The position of its state is {"group's fields, joined by /": number}: a table shows the same in its `position`.
     """
@@ -187,7 +198,8 @@ class Changes:
                     "`position` of the table gives the group's fields, joined by /, and its newest change's number",
                     definite=True,
                 )
-        columns = self._fold(tape, {named[slot]: number for slot, number in position.items()})
+        with _told(self.name):
+            columns = self._fold(tape, {named[slot]: number for slot, number in position.items()})
         keys, rows = self.stream.state_hashes(columns)
         self._last.append((rows, columns))
         groups, numbers = self.stream.groups_of(columns)
@@ -212,7 +224,7 @@ class Changes:
 
 
 @dataclass
-class _Changes(Hop):
+class _Changes(Recent):
     """The records of a tape whose heads are under another key."""
 
     key: str = HEADS
@@ -224,6 +236,15 @@ class _Changes(Hop):
     def asked(self) -> dict[str, Any]:
         """The tape as it is now."""
         return self._tape()
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """A tape need not know what is old for ever."""
+    try:
+        yield
+    except LookupError as e:
+        raise DriverError(f"hops.{name}: {e}", definite=True) from e
 
 
 def _heads(tape: Mapping[str, Any], key: str) -> Mapping[Group, int]:

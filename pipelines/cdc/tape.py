@@ -42,6 +42,7 @@ __all__ = [
     "SHARDS",
     "TABLES",
     "Change",
+    "Forgotten",
     "Row",
     "changes",
     "count",
@@ -107,6 +108,10 @@ Row = dict[str, Any]
 Tape = Mapping[str, Any]
 Group = tuple[str, str]
 """Table and shard."""
+
+
+class Forgotten(LookupError):
+    """So old a transaction that the tape doesn't know any more when it was."""
 
 
 @dataclass(frozen=True)
@@ -218,8 +223,10 @@ def extra(tape: Tape, shard: str, j: int, first: bool = False) -> str | None:
 
 
 def due_us(tape: Tape, shard: str, j: int) -> int:
-    """When transaction j is due."""
+    """When transaction j is due. Raises Forgotten where the tape doesn't know it any more."""
     segments = tape["shards"][shard]["segments"]
+    if not segments or j < segments[0][0]:
+        raise Forgotten(f"the tape has forgotten when transaction {j} of shard {shard} was")
     first, at_us, period_us = segments[bisect_right(segments, j, key=itemgetter(0)) - 1]
     return int(at_us + (j - first) * period_us)
 

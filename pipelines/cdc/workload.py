@@ -50,6 +50,9 @@ POISON = str(POISON_SHARD)
 LATE_MAX_S = 1.0
 """When a shard is later than that, its time goes on from now: what could not be written meanwhile never happened."""
 
+SEGMENTS_MAX = 1_000
+"""So many of a shard's are kept. Each has a transaction at least, so all that a table can hold is in them (HORIZON)."""
+
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 0.02
 BACKOFF_S = (0.05, 1.0)
@@ -254,7 +257,8 @@ class Workload:
             of = self._tape["shards"][shard]
             last_us = tapes.due_us(self._tape, shard, j - 1) if of["segments"] and j > 1 else 0
             segment = [j, max(_now_us(), last_us + 1), int(1e6 / self._rate)]
-            of["segments"] = [one for one in of["segments"] if one[0] < j] + [segment]
+            kept = [one for one in of["segments"] if one[0] < j][1 - SEGMENTS_MAX :]
+            of["segments"] = [*kept, segment]
             await asyncio.to_thread(self._kept.save)
 
     async def _carry_out(

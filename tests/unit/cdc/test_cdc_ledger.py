@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gameday.drivers.tape import Changes
+from gameday import ports
+from gameday.drivers.tape import Changes, Hop, Recent
 from gameday.errors import ConfigError, DriverError
 from gameday.model import Window
 from gameday.ports import Ledger, States
@@ -39,6 +40,15 @@ def hop(monkeypatch: pytest.MonkeyPatch) -> Changes:
     made = Changes("http://127.0.0.1:1", "pipelines.cdc.tape:records", "pipelines.cdc.tape:state", rows, "rows")
     monkeypatch.setattr(made._tape, "_tape", tape)
     return made
+
+
+def test_a_tape_whose_oldest_records_are_forgotten_is_no_ledger() -> None:
+    """So no night holds a table that forgets against all that there ever was."""
+    history = declared(sequence="change", gapless=True)
+    told = ("http://127.0.0.1:1", "pipelines.cdc.tape:events", history)
+    assert isinstance(Hop(*told), Ledger)
+    assert not isinstance(Recent(*told), Ledger)
+    assert isinstance(Recent(*told), ports.Hop)
 
 
 def test_its_rows_are_those_of_any_number(hop: Changes) -> None:
@@ -78,6 +88,18 @@ def test_a_place_that_it_never_had_is_said(hop: Changes, place: dict[str, int]) 
     """With what it has, and the remedy."""
     with pytest.raises(DriverError, match=r"Remedy: `position` of the table gives the group's fields, joined by /"):
         hop.state(place)
+
+
+def test_what_the_tape_has_forgotten_is_said(hop: Changes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no traceback, and nothing is made up."""
+    late = tape()
+    late["shards"]["0"]["segments"] = [[100, 1_790_000_000_000_000, 100_000]]
+    monkeypatch.setattr(hop._tape, "_tape", lambda: late)
+    for ask in (lambda: hop.state({"orders/0": 50}), lambda: hop.rows(("orders", "0"), 0, 10)):
+        with pytest.raises(
+            DriverError, match=r"hops\.tape: the tape has forgotten when transaction \d+ of shard 0 was"
+        ):
+            ask()
 
 
 @pytest.mark.parametrize("more", [{"sequence": "change"}, {"version": "change"}], ids=["no version", "no sequence"])

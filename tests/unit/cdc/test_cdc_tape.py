@@ -16,9 +16,11 @@ from pipelines.cdc.tape import (
     SHARDS,
     TABLES,
     Change,
+    Forgotten,
     changes,
     count,
     ddl,
+    due_us,
     events,
     existing,
     extra,
@@ -171,6 +173,15 @@ def test_a_burst_is_one_transaction_of_old_rows_that_go_again() -> None:
     day_before = [change.row["at"] for change in made if change.op == "c"][1:]
     assert max(day_before) < transaction(tape, "1", 1, "orders")[0].row["at"]
     assert sum(change.op == "d" for change in transaction(tape, "1", 620, "orders")) == 30
+
+
+def test_a_time_that_the_tape_has_forgotten_is_said() -> None:
+    """It is never made up."""
+    tape = plain()
+    tape["shards"]["0"]["segments"] = [[500, START_US, 100_000]]
+    assert due_us(tape, "0", 501) == START_US + 100_000
+    with pytest.raises(Forgotten, match=r"the tape has forgotten when transaction 499 of shard 0 was"):
+        transaction(tape, "0", 499)
 
 
 @pytest.mark.parametrize("text", [None, "", "ä€"])
