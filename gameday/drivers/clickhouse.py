@@ -213,7 +213,7 @@ class Canary:
 class _Shape:
     """The records of a table, as SQL: the group's values, the id, the hashes of key and row, whether a row's values fit
     their types (None: any do), each field's canonical value, the text that says which values don't fit, and the words
-    of each field. casts: whether a field is more than a column, and may fail on a value."""
+    of each field. casts: whether what `fits` asks about is more than a column, and may fail on a value."""
 
     groups: tuple[str, ...]
     id: str
@@ -555,9 +555,7 @@ class Hop:
         try:
             return self._tallied(shape, table, bounds.range, figures)
         except Refused:
-            if not shape.casts:
-                raise
-        return self._summed(shape, table, bounds.inside)
+            return self._summed(shape, table, bounds.inside)
 
     def _summed(self, shape: _Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
         """One scan, without grouping by key. keys: SQL of how many keys there are."""
@@ -658,8 +656,9 @@ class Hop:
         own, hashed = (
             [word for name in names for word in forms[name].words] for names in (self.stream.own, self.stream.hashed)
         )
-        needed = [f"isNotNull({self._sql[name]})" for name in self.stream.needed if "Nullable(" in columns[name]]
-        fits = [*dict.fromkeys(needed), *(made.fits for made in forms.values() if made.fits)]
+        needed = dict.fromkeys(name for name in self.stream.needed if "Nullable(" in columns[name])
+        bounded = {name: made.fits for name, made in forms.items() if made.fits}
+        fits = [*(f"isNotNull({self._sql[name]})" for name in needed), *bounded.values()]
         return _Shape(
             self._groups,
             f"assumeNotNull(toInt64({number}))",
@@ -669,7 +668,7 @@ class Hop:
             {name: made.value for name, made in forms.items()},
             self._unfit(columns, forms),
             {name: made.words for name, made in forms.items()},
-            not all(IDENTIFIER.fullmatch(sql) for sql in self._sql.values()),
+            not all(IDENTIFIER.fullmatch(self._sql[name]) for name in (*needed, *bounded)),
         )
 
     def _unfit(self, columns: Mapping[str, str], forms: Mapping[str, Form]) -> str:
