@@ -69,7 +69,7 @@ WAYS: Mapping[str, Way] = {
 DOORS: Mapping[str, Callable[[str], Asked]] = {
     "Kafka": lambda at: Asked(kafka=at),
     "ClickHouse": lambda at: Asked(clickhouse=f"http://{at}"),
-    "Postgres": lambda at: Asked(postgres=f"postgresql://user:secret@{at}/shop"),
+    "Postgres": lambda at: Asked(postgres=(f"postgresql://user:secret@{at}/shop",)),
     "Kafka Connect": lambda at: Asked(connect=f"http://{at}"),
     "Prometheus": lambda at: Asked(prometheus=f"http://{at}"),
     "Docker engine": lambda at: Asked(project="shop"),
@@ -159,7 +159,7 @@ def test_a_stream_is_found_among_a_thousand_topics_and_ten_thousand_groups(
         cursor.execute("CREATE TABLE orders (id uuid PRIMARY KEY, note text, total int)")
         cursor.executemany("INSERT INTO orders VALUES (%(id)s, %(note)s, %(total)s)", orders)
         own.commit()
-        seen = looked(Asked(kafka=noisy, postgres=dsn), "shop", lambda line: None)
+        seen = looked(Asked(kafka=noisy, postgres=(dsn,)), "shop", lambda line: None)
     assert seen.broker is not None
     assert (len(seen.broker.topics), seen.broker.unread) == (kafka.TOPICS_READ_MAX, TOPICS + 1 - kafka.TOPICS_READ_MAX)
     assert seen.broker.groups_known == GROUPS + 2
@@ -197,7 +197,7 @@ def poor_of(dsn: str, *statements: str) -> str:
 def test_a_postgres_that_lets_one_read_nothing_is_said(dsn: str) -> None:
     """Which table, and which right."""
     poor = poor_of(dsn, "CREATE TABLE secret (id int)")
-    seen = looked(Asked(postgres=poor), "shop", lambda line: None)
+    seen = looked(Asked(postgres=(poor,)), "shop", lambda line: None)
     assert seen.troubles == ["Postgres: no right to SELECT from public.secret"]
     assert [list(store.tables) for store in seen.stores] == [[]]
 
