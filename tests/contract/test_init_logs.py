@@ -74,7 +74,7 @@ def test_a_stream_and_a_table_become_a_file_whose_look_says_yes(rig: Any, dsn: s
     rig.put(orders)
     rig.consume(100)
     table(dsn, orders)
-    page = text_of(looked(asked(rig, postgres=dsn), "shop", lambda line: None))
+    page = text_of(looked(asked(rig, postgres=(dsn,)), "shop", lambda line: None))
     raw = tomllib.loads(page.text)
     told = {row["what"]: row["ok"] for row in look_again(page, tmp_path / "gameday.toml")}
     assert {what: ok for what, ok in told.items() if what.startswith("look")} == {
@@ -129,7 +129,7 @@ def test_a_canary_is_made_up_like_an_entry(tmp_path: Path, dsn: str) -> None:
 
 def taken(rig: Any, dsn: str, folder: Path) -> None:
     """A record as the file has it is done, and is the one record that the canary's hop has."""
-    page = text_of(looked(asked(rig, postgres=dsn), "shop", lambda line: None), own=True)
+    page = text_of(looked(asked(rig, postgres=(dsn,)), "shop", lambda line: None), own=True)
     stack = stack_of(page.text, page.secrets, folder)
     assert stack.mistakes() == []
     assert stack.canary is not None
@@ -179,7 +179,7 @@ def test_servers_that_hang_or_refuse_are_said_and_the_rest_goes_on(
         process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         asked = Asked(
-            nats=f"nats://me:its-secret@127.0.0.1:{port}", redis=frozen, s3="http://k:s@127.0.0.1:1", postgres=dsn
+            nats=f"nats://me:its-secret@127.0.0.1:{port}", redis=frozen, s3="http://k:s@127.0.0.1:1", postgres=(dsn,)
         )
         seen = looked(asked, "shop", lambda line: None)
         took_s = time.monotonic() - began
