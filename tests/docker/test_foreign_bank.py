@@ -100,10 +100,11 @@ def test_the_same_with_the_canary_alone(bank: Bank) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--canary",)], ids=["its own records", "canary"])
 def test_a_ledger_that_commits_before_it_writes_is_found_out(bank: Bank, options: tuple[str, ...]) -> None:
-    """When a member is killed: the table lacks what it had committed, and one payment is named."""
+    """When a member is killed: the table lacks what it had committed, and one payment is named. The file is older than
+    the defect."""
+    written(bank, name := f"defect{len(options)}.toml", LEDGER[:1], *options)
     bank.deploy("--write-behind")
     try:
-        written(bank, name := f"defect{len(options)}.toml", LEDGER[:1], *options)
         found_out(bank, name, "ledger", "no_loss", "payments", "lost")
     finally:
         bank.deploy()

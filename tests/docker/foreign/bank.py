@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,22 +74,26 @@ class Bank(Platform):
         return str(network["IPAddress"])
 
     def deploy(self, *options: str) -> None:
-        """The ledger, with these options, in both of its containers."""
+        """The ledger, with these options, in both of its containers; until it books."""
         file = self.folder / f"{self.project}.json"
         made = json.loads(file.read_text())
         made["services"]["ledger"] = self._ledger(*options)
         file.write_text(json.dumps(made, indent=1))
         self.compose(self.project, "up", "--detach", "--no-build", "--pull", "never", "ledger")
+        done = self.run(sys.executable, "-m", type(self).__module__, str(self.folder), within_s=SERVES_WITHIN_S)
+        assert done.returncode == 0, done.stderr
 
     def prepare(self) -> None:
+        began, booked = datetime.now(UTC), "SELECT count(*) FROM payments WHERE made_at > %s"
+
         def books() -> bool:
             try:
                 with psycopg.connect(self.database, connect_timeout=5) as database:
-                    return database.execute("SELECT count(*) FROM payments").fetchone() != (0,)
+                    return database.execute(booked, [began]).fetchone() != (0,)
             except (GamedayError, ValueError, psycopg.Error):
                 return False
 
-        until(books, SERVES_WITHIN_S, 0.5, "the first payment to be booked")
+        until(books, SERVES_WITHIN_S, 0.5, "a new payment to be booked")
 
     def services(self) -> Mapping[str, Any]:
         kafka.get(print)
