@@ -10,7 +10,7 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Protocol, cast
@@ -25,6 +25,7 @@ __all__ = [
     "ALERTS_QUICKENED",
     "PORTS",
     "SECRETS",
+    "SERVERS",
     "Platform",
     "databases",
     "get",
@@ -41,6 +42,9 @@ PORTS = (
 )
 SECRETS = ("GAMEDAY_PG_PASSWORD", "PREFECT_PASSWORD", "PAGER_TOKEN")
 """With a platform's own: what stack.env holds; PLATFORM, SUPERVISOR_SOCKET, STACK_FOLDER and `places` besides."""
+
+SERVERS = ("gameday-postgres", "prefect-server")
+"""What of these gameday needs for a platform that is none of this checkout's."""
 
 ALERTS_QUICKENED = 8.0
 """Two minutes of `for` are 15 s here: longer than a restart, and short enough for a test to hold an outage so long."""
@@ -107,9 +111,14 @@ def _pages() -> bool:
 
 
 def processes(
-    stack: Platform, state: State, env: Mapping[str, str], replace: Mapping[str, Sequence[str]]
+    stack: Platform,
+    state: State,
+    env: Mapping[str, str],
+    replace: Mapping[str, Sequence[str]],
+    only: Collection[str] = (),
 ) -> list[Service]:
-    """All processes, in dependency order, their configuration written. replace: name -> other command line."""
+    """All processes, or only some, in dependency order, their configuration written. replace: name -> other command
+    line."""
     port = {name.removesuffix("_PORT"): int(env[name]) for name in (*PORTS, *stack.PORTS)}
     folder = state.servers
     home = folder / "prefect-server"
@@ -134,7 +143,8 @@ def processes(
     ]
     if unknown := set(replace) - {p.name for p in found}:
         raise ConfigError(f"no process {', '.join(sorted(unknown))}. Known: {', '.join(p.name for p in found)}")
-    return [changed(p, argv=tuple(replace[p.name])) if p.name in replace else p for p in found]
+    chosen = [p for p in found if not only or p.name in only]
+    return [changed(p, argv=tuple(replace[p.name])) if p.name in replace else p for p in chosen]
 
 
 def preparations(stack: Platform, state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:

@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,21 +55,31 @@ PORTS_S = 5.0
 DISK_MIN_BYTES = 2**30
 
 
-def up(state: State, report: Report, replace: Mapping[str, Sequence[str]] = {}, platform: str = PLATFORM) -> None:
+def up(
+    state: State,
+    report: Report,
+    replace: Mapping[str, Sequence[str]] = {},
+    platform: str = PLATFORM,
+    only: Collection[str] = (),
+) -> None:
     """Bring the whole stack up and prepare it; return when every process serves. On a running stack it does nothing.
 
-    replace: process -> another command line in place of its own. Raises GamedayError naming the component that failed,
+    replace: process -> another command line in place of its own. only: no more than these processes of gameday's own,
+    such as own.SERVERS. Raises GamedayError naming the component that failed,
     with the tail of its log; what this call started is stopped again.
     """
     began = time.monotonic()
     stack = own.platform(platform)
     with _alone(state):
         _same(state, platform)
-        own.get(stack, state, report)
+        if only:
+            postgres.get(state, report)
+        else:
+            own.get(stack, state, report)
         _disk(state)
         running = _status(state)
         env = _environment(state, platform, running is not None)
-        specs = own.processes(stack, state, env, replace) if running is None else _running(state)
+        specs = own.processes(stack, state, env, replace, only) if running is None else _running(state)
         if running is None:
             _sweep(state)
             _await_ports(env)

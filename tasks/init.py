@@ -21,7 +21,7 @@ from gameday.stack.init.seen import Broker, Connectors, Container, Engine, Objec
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, kind_of, written
 from gameday.stack.live import Stack
-from gameday.stack.reading import parse
+from gameday.stack.reading import parse, read_env
 from gameday.stack.registry import EXTRAS
 from gameday.state import State
 from gameday.system import address
@@ -224,6 +224,7 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         prefect_given=bool(asked.prefect),
         prefect_answers=_answers(api),
         prefect_asks=_asks(api),
+        own=not asked.prefect and {"GAMEDAY_PG_PORT", "PREFECT_PORT"} <= read_env(State.default().env).keys(),
         troubles=troubles,
     )
 
@@ -252,7 +253,8 @@ def look_again(page: Written, path: Path) -> Sequence[Mapping[str, Json]]:
     """What `check --look` says of the file, with the passwords that it names filled in."""
     from tasks.look import look
 
-    config = parse(tomllib.loads(page.text), {**os.environ, **page.secrets}, path)
+    known = {**read_env(State.default().env), **os.environ, **page.secrets}
+    config = parse(tomllib.loads(page.text), known, path)
     return look(Stack(config, State.default(), path))
 
 

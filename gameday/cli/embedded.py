@@ -13,12 +13,20 @@ from gameday.state import State
 __all__ = ["down", "start", "up"]
 
 
-def up() -> None:
+def up(
+    own: Annotated[
+        bool, typer.Option("--own", help="Only gameday's own Postgres and Prefect server, for a platform of yours.")
+    ] = False,
+) -> None:
     """Start the reference platform; ready means that every probe is good. Doing it twice does nothing twice."""
+    from compose.own import SERVERS
     from compose.up import up as start
     from gameday.stack.reading import default_path, platform_of
 
-    start(State.default().ensure(), say, platform=platform_of(default_path()))
+    if own:
+        start(State.default().ensure(), say, only=SERVERS)
+    else:
+        start(State.default().ensure(), say, platform=platform_of(default_path()))
 
 
 def down() -> None:

@@ -529,6 +529,17 @@ def test_what_may_be_broken_can_be_copied(tmp_path: Path) -> None:
     assert all(any(f'"{one.name}"' in line for line in comments) for one in many)
 
 
+def test_gamedays_own_servers_of_the_state_folder_are_no_question(tmp_path: Path) -> None:
+    """`gameday up --own` has drawn their ports and passwords, which stay in stack.env."""
+    names = ("GAMEDAY_PG_PASSWORD", "GAMEDAY_PG_PORT", "PREFECT_PASSWORD", "PREFECT_PORT")
+    page = written(replace(counted(), own=True), (), ())
+    for name in names:
+        assert f"${{{name}}}" in page.text
+    assert not [question for question in page.questions if "gameday's own" in question]
+    asked = written(counted(), (), ())
+    assert len([question for question in asked.questions if "gameday's own" in question]) == 2
+
+
 def test_a_connector_is_a_probe_of_connect_with_what_it_does(tmp_path: Path) -> None:
     """A sink that keeps no key doubles what is delivered again; without connectors the server itself is asked."""
     own = {"topics": "orders", "pk.mode": "none"}
@@ -895,7 +906,8 @@ def test_the_engine_s_containers_are_those_of_one_project(monkeypatch: pytest.Mo
 
 
 def test_what_a_prometheus_says_is_its_rules_and_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer of another kind is an error that names it."""
+    """An answer of another kind is a trouble that names it."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///none.sock")
     answers = {
         "/api/v1/rules?type=alert": {"groups": [{"rules": [{"name": "Down", "labels": {"a": 1}, "query": "up == 0"}]}]},
         "/api/v1/alertmanagers": {"activeAlertmanagers": [{"url": "http://am:9093/api/v2/alerts"}]},
@@ -909,8 +921,8 @@ def test_what_a_prometheus_says_is_its_rules_and_where_they_go(monkeypatch: pyte
     found = alerting.prometheus("http://p:9090/")
     assert found == Rules("http://p:9090", [Rule("Down", {"a": "1"}, "up == 0")], "http://am:9093")
     monkeypatch.setattr(alerting, "ask", lambda *_: Answer(200, b"<html>"))
-    with pytest.raises(DriverError, match="Prometheus at http://p:9090"):
-        alerting.prometheus("http://p:9090")
+    (told,) = looked(Asked(prometheus="http://p:9090"), "shop", lambda line: None).troubles
+    assert told.startswith("Prometheus at http://p:9090: what answers there is something else (JSONDecodeError")
 
 
 # ---- ClickHouse's own words -----------------------------------------------------------------------------------------

@@ -62,6 +62,16 @@ def test_each_process_starts_behind_what_there_is(services: Sequence[Service]) -
         before.add(service.name)
 
 
+def test_for_a_platform_of_ones_own_two_servers_are_enough(
+    platform: own.Platform, services: Sequence[Service], tmp_path: Path
+) -> None:
+    """`gameday up --own`: what starts behind another is not without it."""
+    chosen = own.processes(platform, State(tmp_path), drawn(platform), {}, own.SERVERS)
+    assert tuple(service.name for service in chosen) == own.SERVERS
+    assert {name for service in chosen for name in service.after} <= set(own.SERVERS)
+    assert len(services) > len(chosen)
+
+
 def test_names_of_ports_and_secrets_are_the_platform_s_alone(platform: own.Platform) -> None:
     """gameday's own servers have theirs."""
     for ours, theirs in ((own.PORTS, platform.PORTS), (own.SECRETS, platform.SECRETS)):

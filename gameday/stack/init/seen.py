@@ -228,6 +228,8 @@ class Seen:
     prefect_given: bool = False
     prefect_answers: bool = False
     prefect_asks: bool = False
+    own: bool = False
+    """Whether the state folder has gameday's own servers, as `gameday up` makes them."""
     troubles: Sequence[str] = ()
     others: Sequence[Broker] = ()
     objects: ObjectStore | None = None

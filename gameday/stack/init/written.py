@@ -71,6 +71,11 @@ class Written:
     warnings: Sequence[str] = ()
 
 
+HISTORY = "postgresql://gameday:${GAMEDAY_PG_PASSWORD}@127.0.0.1:${GAMEDAY_PG_PORT}/gameday"
+PREFECT = "http://127.0.0.1:${PREFECT_PORT}/api"
+"""Of gameday's own servers in the state folder, by the names that its stack.env has for them."""
+
+
 @dataclass
 class _Page:
     """The file as it grows. stores: address -> the name of its password, where there are several of a kind."""
@@ -138,27 +143,7 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
     cast = _cast(seen)
     page = _Page(_named_stores(seen, cast))
     page.set("name", _slug(seen.name), "the stack's name, in reports and messages")
-    page.set(
-        "history",
-        "postgresql://127.0.0.1/gameday",
-        question="where is gameday's own Postgres, which keeps what runs found? Never the platform's: what is broken "
-        "must not take it along. With a password: ${NAME}, and export NAME.",
-    )
-    page.table("prefect")
-    api = page.hidden(seen.prefect_url, "PREFECT")
-    if seen.prefect_answers and seen.prefect_given:
-        page.set("api_url", api, "as it was given, and it answers")
-    elif seen.prefect_answers:
-        page.set("api_url", api, question="is this Prefect server gameday's own? It answers; the platform's is none.")
-    else:
-        page.set("api_url", api, question="where is gameday's own Prefect server? None answers here.")
-    if seen.prefect_asks:
-        page.set(
-            "auth_string",
-            "",
-            question="who asks? What the server's PREFECT_SERVER_API_AUTH_STRING says, by ${NAME} and export NAME; or "
-            "api_key instead.",
-        )
+    _gamedays_own(page, seen)
     page.table("tests")
     page.set("folder", OWN_TESTS, "for tests of your own: docs/failure-tests.md; it must be there")
     consumers = _consumers(seen, cast)
@@ -191,6 +176,37 @@ def written(seen: Seen, streams: Sequence[Guessed], aside: Sequence[str], own: c
         if len(aside) > ASIDE_MAX:
             page.note(f"and {len(aside) - ASIDE_MAX} more")
     return Written("\n".join([*_head(seen, page), *page.lines, ""]), page.secrets, page.questions, page.warnings)
+
+
+def _gamedays_own(page: _Page, seen: Seen) -> None:
+    """Where gameday's own Postgres and Prefect are: those of the state folder, which nobody else has, or a question."""
+    if seen.own:
+        page.set("history", HISTORY, "of the state folder: gameday up --own")
+        page.table("prefect")
+        page.set("api_url", PREFECT, "the same")
+        page.set("auth_string", "gameday:${PREFECT_PASSWORD}")
+        return
+    page.set(
+        "history",
+        "postgresql://127.0.0.1/gameday",
+        question="where is gameday's own Postgres, which keeps what runs found? Never the platform's: what is broken "
+        "must not take it along. With a password: ${NAME}, and export NAME.",
+    )
+    page.table("prefect")
+    api = page.hidden(seen.prefect_url, "PREFECT")
+    if seen.prefect_answers and seen.prefect_given:
+        page.set("api_url", api, "as it was given, and it answers")
+    elif seen.prefect_answers:
+        page.set("api_url", api, question="is this Prefect server gameday's own? It answers; the platform's is none.")
+    else:
+        page.set("api_url", api, question="where is gameday's own Prefect server? None answers here.")
+    if seen.prefect_asks:
+        page.set(
+            "auth_string",
+            "",
+            question="who asks? What the server's PREFECT_SERVER_API_AUTH_STRING says, by ${NAME} and export NAME; or "
+            "api_key instead.",
+        )
 
 
 def _unread(seen: Seen, used: bool) -> Iterator[str]:
