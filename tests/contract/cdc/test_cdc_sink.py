@@ -274,17 +274,14 @@ def last(told: Mapping[str, Any], upto: int, id_: int) -> Change:
 @pytest.mark.parametrize(("defect", "there"), [("", [77]), ("keep_old_key", [2, 77])])
 def test_a_change_of_the_key_moves_the_row(target: str, log: Log, defect: str, there: list[int]) -> None:
     """A deletion that says that there is a new key, a tombstone, and a creation, all with one LSN and one number."""
-    log.change(order(log, 1))
     row = row_of(order(log, 2, id=77))
-    log.put(
-        "orders",
-        key_of(2),
-        envelope("orders", "d", {"id": 2, "shard": 0, "change": 1}, None, 5_000),
-        ["__debezium.newkey"],
-    )
-    log.put("orders", key_of(2), None)
-    log.put("orders", key_of(77), envelope("orders", "c", None, row, 5_000))
+    before = {"id": 2, "shard": 0, "change": 1}
+    log.change(order(log, 1))
     with sinking(log, target, defect):
+        until_applied(log, target)
+        log.put("orders", key_of(2), envelope("orders", "d", before, None, 5_000), ["__debezium.newkey"])
+        log.put("orders", key_of(2), None)
+        log.put("orders", key_of(77), envelope("orders", "c", None, row, 5_000))
         until_applied(log, target)
     assert sorted(held(target, "orders")) == there
     assert [row["change"] for row in rows(target, "SELECT change FROM history ORDER BY change")] == [1, 2]
