@@ -64,7 +64,7 @@ def table(dsn: str, orders: list[dict[str, Any]]) -> None:
             cursor.executemany("INSERT INTO orders VALUES (%s, %s, %s, %s)", rows)
 
 
-def asked(rig: Any, **more: str) -> Asked:
+def asked(rig: Any, **more: Any) -> Asked:
     return Asked(**{"nats" if isinstance(rig, JetStream) else "redis": rig.url, **more})
 
 
