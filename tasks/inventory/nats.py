@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gameday.drivers._log import message_of
-from gameday.drivers.nats.log import raw
-from gameday.drivers.nats.session import Refused, Server, Session
+from gameday.drivers.nats.jetstream import raw
+from gameday.drivers.nats.server import Refused, Server, Session
 from gameday.stack.init.seen import Broker, Group, Topic
 
 __all__ = ["jetstream"]

@@ -10,8 +10,8 @@ import orjson
 from redis.exceptions import ResponseError
 
 from gameday.drivers._log import message_of
-from gameday.drivers.redis_streams.log import raw
-from gameday.drivers.redis_streams.session import Server, Talk
+from gameday.drivers.redis_streams.entries import raw
+from gameday.drivers.redis_streams.talk import Server, Talk
 from gameday.stack.init.seen import Broker, Group, Topic
 
 __all__ = ["redis"]

@@ -32,7 +32,7 @@ from compose.servers import kafka as server
 from gameday.codec import load_evidence
 from gameday.drivers import clickhouse, http, kafka, nats, postgres, redis_streams
 from gameday.drivers.kafka.wire import EARLIEST, LATEST, Cluster
-from gameday.drivers.nats import session as nats_session
+from gameday.drivers.nats import server as nats_session
 from gameday.errors import GamedayError
 from gameday.faults.noop import Noop
 from gameday.model import Evidence, Followed, Group, Outcome, RunResult, Verdict, Window

@@ -29,9 +29,9 @@ from gameday.drivers import (
 )
 from gameday.drivers._post import post
 from gameday.drivers.kafka import log, probes
-from gameday.drivers.nats import log as nats_log
+from gameday.drivers.nats import jetstream as nats_log
 from gameday.drivers.postgres import looks, table
-from gameday.drivers.redis_streams import log as redis_log
+from gameday.drivers.redis_streams import entries as redis_log
 from gameday.errors import DriverError, GamedayError
 from gameday.hosts import toxiproxy
 from gameday.model import Window
@@ -79,9 +79,9 @@ ASKS: dict[str, tuple[Ask, float]] = {
     "nats lag": (lambda p: nats.Lag(f"nats://127.0.0.1:{p}", "t", "c", TIMEOUT_S).read(), TIMEOUT_S),
     "nats position": (
         lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").position(),
-        nats.probes.ASK_WITHIN_S,
+        nats.consumers.ASK_WITHIN_S,
     ),
-    "nats end": (lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").end(), nats.probes.ASK_WITHIN_S),
+    "nats end": (lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").end(), nats.consumers.ASK_WITHIN_S),
     "nats kept": (lambda p: nats.Cursor(f"nats://127.0.0.1:{p}", "t", "c").kept(), TIMEOUT_S),
     "nats heads": (lambda p: nats.Hop(f"nats://127.0.0.1:{p}", TRADES, ["t"]).heads(), TIMEOUT_S),
     "nats digest": (lambda p: nats.Hop(f"nats://127.0.0.1:{p}", TRADES, ["t"]).digest(WINDOW), TIMEOUT_S),
@@ -90,11 +90,11 @@ ASKS: dict[str, tuple[Ask, float]] = {
     "redis lag": (lambda p: redis_streams.Lag(f"redis://127.0.0.1:{p}", "t", "g", TIMEOUT_S).read(), TIMEOUT_S),
     "redis position": (
         lambda p: redis_streams.Cursor(f"redis://127.0.0.1:{p}", "t", "g").position(),
-        redis_streams.probes.ASK_WITHIN_S,
+        redis_streams.groups.ASK_WITHIN_S,
     ),
     "redis end": (
         lambda p: redis_streams.Cursor(f"redis://127.0.0.1:{p}", "t", "g").end(),
-        redis_streams.probes.ASK_WITHIN_S,
+        redis_streams.groups.ASK_WITHIN_S,
     ),
     "redis heads": (lambda p: redis_streams.Hop(f"redis://127.0.0.1:{p}", TRADES, ["t"]).heads(), TIMEOUT_S),
     "redis digest": (lambda p: redis_streams.Hop(f"redis://127.0.0.1:{p}", TRADES, ["t"]).digest(WINDOW), TIMEOUT_S),
@@ -130,7 +130,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same drivers with less patience."""
     for module in (log, nats_log, redis_log):
         monkeypatch.setattr(module, "READ_WITHIN_S", TIMEOUT_S)
-    monkeypatch.setattr(nats.probes, "KEPT_WITHIN_S", TIMEOUT_S)
+    monkeypatch.setattr(nats.consumers, "KEPT_WITHIN_S", TIMEOUT_S)
     for module in (prefect_api, vantage):
         monkeypatch.setattr(module, "ASK_WITHIN_S", TIMEOUT_S)
     for module in (table, looks):

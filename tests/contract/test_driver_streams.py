@@ -15,9 +15,9 @@ import pytest
 
 from gameday.drivers import _log
 from gameday.drivers._log import LogHop
-from gameday.drivers.nats import probes as nats_probes
-from gameday.drivers.nats import session as nats_session
-from gameday.drivers.redis_streams import session as redis_session
+from gameday.drivers.nats import consumers as nats_probes
+from gameday.drivers.nats import server as nats_session
+from gameday.drivers.redis_streams import talk as redis_session
 from gameday.errors import DriverError
 from gameday.model import Group, Outcome, Tally, Window
 from gameday.ports import Arrivals, Cursor, Forgets, Log, Newest, Probe, States, Symptoms
@@ -397,8 +397,8 @@ def test_a_frozen_server_is_told_in_time_and_a_killed_one_comes_back(kind: str, 
 
 def test_a_hop_gives_up_on_a_frozen_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within its bound."""
-    from gameday.drivers.nats import log as nats_log
-    from gameday.drivers.redis_streams import log as redis_log
+    from gameday.drivers.nats import jetstream as nats_log
+    from gameday.drivers.redis_streams import entries as redis_log
 
     for module in (nats_log, redis_log):
         monkeypatch.setattr(module, "READ_WITHIN_S", TIMEOUT_S)

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gameday.drivers.nats.probes import Cursor, Lag, Probe, Serving
+from gameday.drivers.nats.consumers import Cursor, Lag, Probe, Serving
 from gameday.drivers.nats.publishing import Canary
 
 if TYPE_CHECKING:
-    from gameday.drivers.nats.log import Hop
+    from gameday.drivers.nats.jetstream import Hop
 
 __all__ = ["Canary", "Cursor", "Hop", "Lag", "Probe", "Serving"]
 
@@ -18,7 +18,7 @@ __all__ = ["Canary", "Cursor", "Hop", "Lag", "Probe", "Serving"]
 def __getattr__(name: str) -> Any:
     """Hop, imported when it is asked for: it takes numpy, all else does without."""
     if name == "Hop":
-        from gameday.drivers.nats.log import Hop
+        from gameday.drivers.nats.jetstream import Hop
 
         return Hop
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 from nats.errors import Error, MaxPayloadError, NoRespondersError
 
-from gameday.drivers.nats.session import Asks, Session
+from gameday.drivers.nats.server import Asks, Session
 from gameday.model import Outcome, Sent
 from gameday.records.attempts import filled
 from gameday.stack.config import Nats

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
-from gameday.drivers.redis_streams.session import Server, Talk
+from gameday.drivers.redis_streams.talk import Server, Talk
 from gameday.errors import DriverError
 from gameday.model import Outcome, Sent
 from gameday.records.attempts import filled

@@ -7,12 +7,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from gameday.stack.init.seen import Broker, ObjectStore, Topic
-
-if TYPE_CHECKING:
-    from gameday.stack.init.written import _Page
 
 __all__ = ["KINDS", "aside", "cursors", "kept", "probe", "reached", "record"]
 
@@ -27,13 +24,29 @@ NUMBER = re.compile(r'("\s*:\s*)(\{(?:n|now_ms|now_s)\})')
 """A place of a template where a number stands in an object of JSON."""
 
 
-def reached(page: _Page, log: Broker, why: str = "") -> None:
+class Page(Protocol):
+    """The file as it grows, as written.py has it."""
+
+    def table(self, header: str, *notes: str) -> None: ...
+
+    def set(self, key: str, value: Any, why: str = "", question: str = "") -> None: ...
+
+    def literal(self, key: str, text: str) -> None: ...
+
+    def ask(self, question: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def hidden(self, url: str, name: str) -> str: ...
+
+
+def reached(page: Page, log: Broker, why: str = "") -> None:
     """Driver and address, in a table that names one."""
     page.set("driver", log.driver)
     page.set("url", page.hidden(log.address, KINDS[log.driver].upper()), why)
 
 
-def kept(page: _Page, topics: Sequence[Topic]) -> None:
+def kept(page: Page, topics: Sequence[Topic]) -> None:
     """What tells how a message lies in the log; and what a log that forgets it is asked about."""
     fields = {topic.field for topic in topics}
     if len(fields) == 1 and (field := fields.pop()):
@@ -54,7 +67,7 @@ def probe(log: Broker, url: str) -> dict[str, Any]:
     return {"driver": log.driver, "url": url}
 
 
-def cursors(page: _Page, log: Broker, topics: Iterable[str], slug: Any) -> None:
+def cursors(page: Page, log: Broker, topics: Iterable[str], slug: Any) -> None:
     """Each consumer of these streams."""
     mine = [
         (group.name, topic, left) for group in log.groups for topic, left in group.behind.items() if topic in topics
@@ -75,7 +88,7 @@ def cursors(page: _Page, log: Broker, topics: Iterable[str], slug: Any) -> None:
     page.set("timeout_s", 2)
 
 
-def record(page: _Page, log: Broker, topic: Topic, text: str) -> None:
+def record(page: Page, log: Broker, topic: Topic, text: str) -> None:
     """Where a canary's record goes, and what it is."""
     reached(page, log)
     if log.driver == "nats":

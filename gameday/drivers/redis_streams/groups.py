@@ -1,7 +1,7 @@
 """What is asked many times a second: does the server answer, how far are a stream and a group, are entries served.
 
 Of a group the lowest entry counts that it was given and has not acknowledged. Slots are "stream/0", positions the ids
-of entries as numbers (session.place_of).
+of entries as numbers (talk.place_of).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gameday.drivers.redis_streams.session import Server, Talk, after, place_of
+from gameday.drivers.redis_streams.talk import Server, Talk, after, place_of
 from gameday.errors import DriverError
 from gameday.model import Position
 from gameday.stack.config import Redis

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gameday.drivers._log import READ_RECORDS_S_MIN, READ_WITHIN_S, Raw, Slot, Span, T, UrlHop
-from gameday.drivers.nats.probes import first_since, since_1970_s
-from gameday.drivers.nats.session import Asks, Session
+from gameday.drivers.nats.consumers import first_since, since_1970_s
+from gameday.drivers.nats.server import Asks, Session
 from gameday.stack.config import Nats
 
 __all__ = ["Hop", "raw"]

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from gameday.drivers._log import READ_RECORDS_S_MIN, READ_WITHIN_S, Raw, Slot, Span, T, UrlHop
-from gameday.drivers.redis_streams.session import ADDED_BITS, NONE, Server, Talk, after, id_of, place_of
+from gameday.drivers.redis_streams.talk import ADDED_BITS, NONE, Server, Talk, after, id_of, place_of
 from gameday.stack.config import Redis
 
 __all__ = ["Hop", "raw"]

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from zlib import crc32
 
-from gameday.drivers.nats.session import Asks, Session
+from gameday.drivers.nats.server import Asks, Session
 from gameday.errors import DriverError
 from gameday.model import Kept, Position
 from gameday.stack.config import Nats
