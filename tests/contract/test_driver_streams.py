@@ -526,6 +526,10 @@ def test_ids_that_are_no_times_are_a_log_too(redis_url: str) -> None:
     hop = rig.hop(TRADES)
     assert held(hop)[BTC].keys == 30
     assert hop.symptoms(ALL, START_US - 10**12, {})["late"]["rows"] == 0
+    own = keyed(time="at", fields={"id": "int", "note": "text", "at": "time"})
+    timed = rig.hop(own, fields={"id": "trade_id", "note": "side", "at": "$time"}).newest(10)
+    assert timed.malformed == timed.read > 0
+    assert "at: is missing" in timed.reasons[0]
     with rig.client() as client:
         client.xadd(rig.topic, {"data": "{}"}, id=f"{2**50}-0")
     with pytest.raises(DriverError, match=r"id 1125899906842624-0\. Remedy"):
