@@ -60,6 +60,10 @@ BROKER_SETTINGS = """\
 # What a killed task leaves open holds up all who read committed messages, Connect itself first: ended a second after
 # its time-out, not ten.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# A log is folded from its start in each run, and no row of the workload lives for longer than a minute.
+log.retention.ms=900000
+log.roll.ms=60000
+log.retention.check.interval.ms=60000
 """
 
 CAPTURES_WITHIN_S = 90.0
