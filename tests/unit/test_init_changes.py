@@ -85,7 +85,7 @@ def shop(sinks: Sequence[Connector] = (), groups: Sequence[Group] = (), **more: 
         [
             container("shop-db", "postgres:18", "172.18.0.2", "5432:5432"),
             container("kafka", "apache/kafka:4.4.0", "172.18.0.3", "9092:9092"),
-            container("connect", "quay.io/debezium/connect:3.7", "172.18.0.4", "8083:8083"),
+            container("connect", "debezium/connect:3.7", "172.18.0.4", "8083:8083"),
             container("copier", "shop/copier:2", "172.18.0.5"),
             container("reports-db", "postgres:18", "172.18.0.6", "5433:5432"),
         ],

@@ -21,7 +21,7 @@ from tests.docker.foreign.platform import EVERYWHERE, PASSWORD, SERVES_WITHIN_S,
 
 __all__ = ["Bookshop"]
 
-KAFKA, CONNECT, POSTGRES = "apache/kafka:4.4.0", "quay.io/debezium/connect:3.7", "postgres:18"
+KAFKA, CONNECT, POSTGRES = "apache/kafka:4.4.0", "debezium/connect:3.7", "postgres:18"
 TILL, COPIER = "bookshop/till:1.0", "bookshop/copier:2.3"
 SCHEMA = Path(__file__).with_name("orders.sql")
 BROKERS, REST = "127.0.0.1:9094", "http://127.0.0.1:8083"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import sys
 import threading
-import time
 from uuid import UUID
 
 import psycopg
@@ -50,7 +49,7 @@ def main() -> None:
                     threading.Event().wait(1 / RATE_HZ)
         except psycopg.OperationalError as e:
             print(e, file=sys.stderr, flush=True)
-            time.sleep(AGAIN_AFTER_S)
+            threading.Event().wait(AGAIN_AFTER_S)
 
 
 if __name__ == "__main__":
