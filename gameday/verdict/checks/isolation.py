@@ -39,11 +39,12 @@ def isolation(evidence: Evidence) -> Finding:
         bad.append(f"good in {math.floor(share * 1000) / 10:.1f} % of samples (at least {GOOD_SHARE_MIN * 100:.0f} %)")
     behind_max_s = max(BEHIND_MAX_S, evidence.baseline.bound_s)
     if behind_s > behind_max_s:
-        bad.append(f"{label(last)} was {behind_s:.1f} s behind (at most {behind_max_s:.3g} s)")
+        bad.append(f"{label(last) or evidence.visible} was {behind_s:.1f} s behind (at most {behind_max_s:.3g} s)")
     timed: Timed | None = Timed(from_ns, to_ns)
     for damage in compare(evidence):
         if evidence.sampled_of((damage.group,))[0] in others and (damage.lost or damage.doubled or damage.changed):
-            bad.append(f"{damage.hop} is not what the ledger says in {label(damage.group)}")
+            where = f" in {label(damage.group)}" if damage.group else ""
+            bad.append(f"{damage.hop} is not what the ledger says{where}")
             timed = None
     others_named = f"{len(others)} other {'shards' if evidence.sharded else 'streams'}"
     figures = {"good_share": share, "behind_max_s": round(behind_s, 3), "streams": len(others), "unseen": unseen}

@@ -33,7 +33,7 @@ def order(evidence: Evidence) -> Finding:
         return Finding("order", Verdict.UNKNOWN, "there is nothing to judge: no hop's digest tells an order")
     bad = [(hop, group, back) for hop, group, back, _ in judged if back]
     if bad:
-        named = ", ".join(f"{label(group)} ({back})" for _, group, back in bad[:3])
+        named = ", ".join(f"{label(group)} ({back})".lstrip() for _, group, back in bad[:3])
         rest = f" and {len(bad) - 3} more groups" if len(bad) > 3 else ""
         why = f"{bad[0][0]} has {sum(b for _, _, b in bad)} records first seen after a higher id: {named}{rest}"
         figures = [{"hop": hop, "group": list(group), "back": back} for hop, group, back in bad]
