@@ -10,7 +10,7 @@ from gameday.verdict.checks import INTACT, offsets_advance, recovered, upstream_
 from tasks import failure_test
 
 ALERT_WITHIN_S = 180
-"""The rule waits for ten seconds of lag, and then for a minute."""
+"""The rule waits for twenty seconds of lag, and then for two minutes."""
 
 ALERTS_FROM_S = 30
 """What is held back for less has caught up before the rule's patience is over."""

@@ -58,8 +58,9 @@ Span: TypeAlias = tuple[int, int]
 READ_WITHIN_S = 5.0
 """For the log's bounds, and for the next record of a log that has more."""
 
-READ_RECORDS_S_MIN = 5_000
-"""Beyond READ_WITHIN_S a reading may take as long as this rate needs: a tenth of what a busy machine's is."""
+READ_RECORDS_S_MIN = 500
+"""Beyond READ_WITHIN_S a reading may take as long as this rate needs: a sixth of what a busy machine reads of the
+slowest, change events that bring their schema each."""
 
 TAIL_RECORDS = 5_000
 """How much of each partition's end is read at first; doubled until it suffices."""
@@ -568,7 +569,7 @@ class LogHop(ABC):
         reader = self._readers[messages[0].topic()]
         found = []
         for message in messages:
-            if message.value() is None or reader.deleting:
+            if (value := message.value()) is None or reader.may_delete(value):
                 one = message_of(message)
                 try:
                     found += [(one.offset, deletion) for deletion in reader.deletions(one)]

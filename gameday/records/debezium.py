@@ -24,6 +24,8 @@ WRITES = ("c", "u", "r")
 """The operations that leave a row: created, updated, read in a snapshot."""
 
 DELETE = "d"
+DELETE_MARK = b'"d"'
+"""What an event that deletes has in its JSON."""
 
 NOT_SENT = b"__debezium_unavailable_value"
 """Stands for a large value of Postgres' that an update has not changed: the log doesn't have it."""

@@ -154,6 +154,12 @@ class Reader:
             if not self._deletes(message, body, item):
                 yield self._record(message, body, item)
 
+    def may_delete(self, raw: bytes) -> bool:
+        """Whether a message may be one that deletes: told before it is decoded, for most are none. Letters may also be
+        written as numbers in JSON."""
+        mark = self.format.mark
+        return bool(self.deleted) or (self.deleting and (mark is None or mark in raw or b"\\u" in raw))
+
     def deletions(self, message: Message) -> Iterator[Deletion]:
         """What a message deletes: nothing, where it can't be told to be one. Raises Malformed where the key, or the
         version it has, can't be read."""

@@ -118,7 +118,9 @@ def test_init_tells_what_a_connector_does_and_no_password(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     text = text_of(looked(Asked(kafka=copied.broker, connect=copied.url), "shop", lambda line: None)).text
     told = " ".join(line.removeprefix("# ") for line in text.splitlines())
-    assert f"{NAME}: a source, PostgresConnector: topic.prefix = shop; table.include.list = public.orders" in told
+    copies = "table.include.list = public.orders; slot.name = orders"
+    where = "topic.prefix = shop; database.hostname = 127.0.0.1; database.dbname = copied"
+    assert f"{NAME}: a source, PostgresConnector: {where}; {copies}" in told
     probe = f'{{ driver = "connect", url = "{copied.url}", connector = "{NAME}", rate_hz = 2 }}'
     assert f"probes.{NAME} = {probe}" in text
     assert PASSWORD not in text

@@ -402,11 +402,11 @@ def test_the_heads_of_many_groups_are_added_up(
 
 def test_the_heads_of_delivered_messages_are_added_up(client: Client, warehouse: str, group: Group) -> None:
     """Those that came since are noted."""
-    hop, shards = bronze(warehouse), Shards((), 64)
-    put(client, group, trades([1, 2]), first_offset=20_000_000)
+    hop, shards, topic = bronze(warehouse), Shards((), 64), f"market.{uuid4()}"
+    put(client, group, trades([1, 2]), first_offset=20_000_000, topic=topic)
     assert hop.totals(shards) == totals(hop.heads(), Places(shards))
     before = hop.totals(shards)[shards.of(group)]
-    put(client, group, trades([7]), first_offset=20_000_010)
+    put(client, group, trades([7]), first_offset=20_000_010, topic=topic)
     assert hop.totals(shards)[shards.of(group)] == (before[0], before[1] + 5)
 
 

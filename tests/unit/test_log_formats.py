@@ -122,6 +122,16 @@ def test_which_event_deletes_and_what_it_deletes_is_told() -> None:
     assert not made.format.deletes(made.format.decode(plain("u", {"id": 9}, {"id": 9})))
 
 
+def test_a_message_that_surely_deletes_nothing_need_not_be_decoded_for_that() -> None:
+    """However an event is written that does delete, it may be one."""
+    made, gone = opened(declared(), {"format": "debezium"}), plain("d", {"id": 9})
+    for raw in (gone, gone.replace(b'"d"', b' "d" '), gone.replace(b'"d"', b'"\\u0064"')):
+        assert made.format.decode(raw)["op"] == "d"
+        assert made.may_delete(raw)
+    assert not made.may_delete(plain("u", {"id": 9}, {"id": 9}))
+    assert not opened(declared(), {"format": "json"}).may_delete(gone)
+
+
 @pytest.mark.parametrize(
     ("path", "version"), [("version", None), ("$message.source.lsn", 7)], ids=["in the row", "beside it"]
 )
