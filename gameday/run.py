@@ -214,9 +214,11 @@ class Run:
 
     @property
     def component(self) -> str | None:
-        """The component that the plan strikes last: the one whose recovery is timed. Asking for a run harms nobody."""
-        harm = (step.fault for step in reversed(self.test.plan) if isinstance(step, Inject))
-        return next((fault.component for fault in harm if not isinstance(fault, Ask)), None)
+        """The component that the plan strikes last: the one whose recovery is timed. Asking for a run harms nobody; in
+        a plan that does nothing else, what the run does is the harm."""
+        faults = [step.fault for step in reversed(self.test.plan) if isinstance(step, Inject)]
+        harm = [fault for fault in faults if not isinstance(fault, Ask)] or faults
+        return harm[0].component if harm else None
 
     @property
     def ttl_s(self) -> float:

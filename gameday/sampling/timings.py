@@ -48,6 +48,7 @@ __all__ = [
     "sparse",
     "still_s",
     "sustained_s",
+    "unharmed",
     "watched",
 ]
 
@@ -444,10 +445,16 @@ def settled(evidence: Evidence) -> bool:
     if evidence.inject_ns is None:
         return False
     clock = evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns
-    edges = _recovery(evidence, clock)
     if not evidence.archive and not _ever_bad(evidence, _anchor(evidence)):
-        return _well_since(evidence, clock)
-    return all(edge.high_ns is not None or edge.passed for edge in edges)
+        return unharmed(evidence)
+    return all(edge.high_ns is not None or edge.passed for edge in _recovery(evidence, clock))
+
+
+def unharmed(evidence: Evidence) -> bool:
+    """Whether nothing was bad after the last act, and that is known: see `settled`."""
+    if evidence.inject_ns is None or evidence.archive or _ever_bad(evidence, _anchor(evidence)):
+        return False
+    return _well_since(evidence, evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,9 +14,12 @@ import pytest
 from gameday.errors import ConfigError, GamedayError
 from gameday.faults.ambush import Ambush
 from gameday.faults.ask import Ask
+from gameday.faults.stop import Stop
 from gameday.faults.strike import Strike
 from gameday.model import JobRun
+from gameday.plan import FailureTest, Heal, Inject
 from gameday.ports import Asks, Fault, Held
+from gameday.run import Run
 from gameday.stack.live import Stack
 from gameday.stack.registry import fault_from, fault_kind
 from gameday.state import State
@@ -209,3 +213,11 @@ def test_what_does_not_run_or_has_no_such_moment_is_refused(memory: MemoryStack)
     with pytest.raises(ConfigError, match="written, committed"):
         Ambush("web", "offload", "sometime")
     assert memory.work.asked == []
+
+
+def test_a_run_that_is_asked_for_is_the_harm_where_nothing_else_is_done() -> None:
+    """Beside a fault it is what meets it."""
+    alone = FailureTest(plan=(Inject(Ask("worker", "job")),), mttr_max_s=1, checks=())
+    beside = replace(alone, plan=(Inject(Stop("store")), Inject(Ask("worker", "job")), Heal()))
+    told = [Run.component.fget(cast("Run", SimpleNamespace(test=test))) for test in (alone, beside)]  # type: ignore[attr-defined]
+    assert told == ["worker", "store"]

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gameday.errors import GamedayError
-from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample, Window
+from gameday.model import Act, Baseline, Evidence, Group, Marks, Measure, Sample, Verdict, Window
 from gameday.ports import Hop
 from gameday.samplelog import series_name
 from gameday.sampling import timings
 from gameday.stack import probes
 from gameday.verdict import selftest
+from gameday.verdict.checks import recovered
 from gameday.verdict.selftest import Timeline
 
 A: Group = ("binance", "BTCUSDT")
@@ -648,6 +649,22 @@ def test_where_nothing_was_bad_nothing_is_waited_for() -> None:
     shut = replace(evidence, samples={n: f for n, f in evidence.samples.items() if not n.startswith("component/")})
     assert timings.settled(replace(shut, component=None))
     assert not timings.settled(replace(shut, samples={**shut.samples, "component/broker/protocol": []}))
+    assert timings.unharmed(evidence)
+    assert not timings.unharmed(until(evidence, 6.9))
+    assert not timings.unharmed(story(down=(5.02, 6.0), frozen=(5, 7)))
+
+
+@pytest.mark.parametrize(("fault", "verdict"), [("ask", Verdict.PASS), ("kill", Verdict.UNKNOWN)])
+def test_a_run_that_was_asked_for_need_harm_nobody(fault: str, verdict: Verdict) -> None:
+    """A fault that did nothing tells nothing of a recovery."""
+    calm = story(down=(0, 0), frozen=(0, 0))
+    act = Act(
+        "run-1", "run", calm.inject_ns or 0, 0, "act", fault, {"component": "broker"}, {}, "run", "it has started"
+    )
+    seen = replace(calm, acts=(act,), measures=timings.measure(calm), mttr_max_s=60, drain_max_s=60)
+    assert recovered(seen).verdict is verdict
+    bad = story(down=(5.02, 25.0), frozen=(5, 25))
+    assert recovered(replace(bad, acts=(act,), mttr_max_s=60, drain_max_s=60)).verdict is not Verdict.PASS
 
 
 @given(st.floats(0, 3), st.floats(0, 3), st.floats(5, 10), st.floats(0, 4), st.floats(5.5, 19))

@@ -12,7 +12,9 @@ __all__ = ["recovered"]
 def recovered(evidence: Evidence) -> Finding:
     """Compares the high bounds of mttr and drain with their targets. Unmeasured is unknown, unless what was bad is
     known to have been bad beyond the target. What went again has not recovered, and what the run waited for in
-    vain is no pass."""
+    vain is no pass. A run of a job that was asked for need harm nobody; a fault that did nothing is none."""
+    if evidence.acts and all(act.fault == "ask" for act in evidence.acts) and timings.unharmed(evidence):
+        return Finding("recovered", Verdict.PASS, "nothing was silent or behind for its sake")
     judged = [
         _judge("MTTR", evidence.measures.get("mttr"), evidence.mttr_max_s),
         _judge("drain", evidence.measures.get("drain"), evidence.drain_max_s),
