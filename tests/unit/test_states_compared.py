@@ -356,6 +356,16 @@ def test_a_key_that_comes_and_goes_between_looks_is_no_ghost() -> None:
     assert verdicts(evidence) == ["pass"] * 3
 
 
+def test_one_look_alone_tells_no_ghost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is time for one only, of a log that takes long to read: what it has besides may have come after the look at
+    the source."""
+    monkeypatch.setattr(states, "SETTLED_WITHIN_S", 1.0)
+    sink = Table([{1: 1, 2: 1}])
+    evidence, _ = judged(source=Table([{1: 1}]), sink=sink)
+    assert (sink.seen, evidence.states[0].groups) == (1, {A: Delta(1, moving=1)})
+    assert verdicts(evidence) == ["unknown"] * 3
+
+
 def test_a_key_that_never_rests_is_right_where_the_log_shows_that_it_has_only_gone_on() -> None:
     """However long a look takes: the log has had each row that the source had; the table has rows that the log had, and
     none older than it must have. One that is deleted by the log alone is lost, though the log had its row."""
