@@ -90,16 +90,9 @@ class Sampler:
         self._log = log
 
     @classmethod
-    def start(
-        cls,
-        stack: Stack,
-        run_id: str,
-        archive: bool = False,
-        alert: tuple[str, str] | None = None,
-        shards: Mapping[str, Shards] = {},
-    ) -> Sampler:
+    def start(cls, stack: Stack, run_id: str, shards: Mapping[str, Shards] = {}) -> Sampler:
         """Start it, and return once every probe has its first reading; see launch and await_begun."""
-        sampler = cls.launch(stack, run_id, archive, alert, shards)
+        sampler = cls.launch(stack, run_id, shards=shards)
         sampler.await_begun()
         return sampler
 

@@ -14,7 +14,6 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from gameday.system.polling import until
-from pipelines.cdc import schema
 from pipelines.cdc.defects import DEFECTS
 from pipelines.cdc.tape import POISON_ID, SHARDS, TABLES, Change, poison, state, transaction
 from tests.contract.cdc.debezium import Log, envelope, key_of, row_of
@@ -265,12 +264,6 @@ ELSEWHERE = {"keep_old_key", "ignore_truncate"}
 
 COUNT_SEES = {LOST, GHOST}
 """Damage by which a table has another number of rows, unless as many are there too many as are missing."""
-
-
-@pytest.fixture
-def target(dsn: str) -> str:
-    schema.apply(dsn, "target")
-    return dsn
 
 
 def test_every_defect_is_shown() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from gameday.errors import DriverError
 from gameday.model import Verdict
-from pipelines.cdc import schema
 from pipelines.cdc.tape import SHARDS, transaction
 from tests.contract.cdc.debezium import Log
 from tests.contract.cdc.judging import Judge, judge, taped
@@ -27,17 +26,6 @@ J = 214
 def tape(begun: int, **more: Any) -> dict[str, Any]:
     shards = {shard: {"begun": begun, "segments": [[1, START_US, 100_000]]} for shard in SHARDS}
     return {"seed": 1, "shards": shards, "bursts": [], "versions": [], "poison": [], **more}
-
-
-@pytest.fixture
-def target(dsn: str) -> str:
-    schema.apply(dsn, "target")
-    return dsn
-
-
-@pytest.fixture
-def log(broker: str) -> Log:
-    return Log(broker)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from confluent_kafka.admin import AdminClient
 from psycopg.rows import dict_row
 
 from gameday.system.polling import until
-from pipelines.cdc import schema
 from pipelines.cdc.messages import NOT_SENT
 from pipelines.cdc.tape import KINDS, POISON_ID, SHARDS, TABLES, Change, poison, transaction
 from tests.contract.cdc.debezium import Log, envelope, key_of, row_of
@@ -31,17 +30,6 @@ WHOLE = 230
 def tape(begun: int = WHOLE, **more: Any) -> dict[str, Any]:
     shards = {shard: {"begun": begun, "segments": [[1, START_US, 100_000]]} for shard in SHARDS}
     return {"seed": 1, "shards": shards, "bursts": [], "versions": [], "poison": [], **more}
-
-
-@pytest.fixture
-def target(dsn: str) -> str:
-    schema.apply(dsn, "target")
-    return dsn
-
-
-@pytest.fixture
-def log(broker: str) -> Log:
-    return Log(broker)
 
 
 def rows(dsn: str, sql: str, *values: Any) -> list[dict[str, Any]]:
