@@ -114,9 +114,12 @@ def test_status_tells_of_times(state: State, night: list[dict[str, Any]]) -> Non
 def test_a_consumer_that_commits_before_it_writes_is_found_out(
     state: State, platform: ExitStack, tmp_path: Path
 ) -> None:
-    """What it had read when it was killed is lost: the table lacks it, and the events' keys are told."""
+    """What it had read when it was killed is lost: the table lacks it, and the events' keys are told.
+
+    Its batches take 10 s, so that the kill comes before the batch is written on a slow machine too.
+    """
     platform.close()
-    platform.enter_context(up(state, {"ACK": "first"}))
+    platform.enter_context(up(state, {"ACK": "first", "BATCH_S": "10"}))
     file = tmp_path / "results.json"
     done = gameday(state, "run", "consumer_crash", "--json", str(file), env=HERE, within_s=WITHIN_S)
     assert done.returncode == 1, done.stdout + done.stderr
