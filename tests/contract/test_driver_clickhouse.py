@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from compose.trades import bars
 from compose.trades.bars import Bars
-from gameday.drivers import clickhouse as driver
 from gameday.drivers.clickhouse import Hop
+from gameday.drivers.clickhouse import hop as driver
 from gameday.drivers.tape import Hop as Tape
 from gameday.errors import DriverError
 from gameday.model import Act, Columns, Digest, Evidence, Group, Sample, Shards, Tally, Verdict, Window

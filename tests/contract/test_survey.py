@@ -43,7 +43,7 @@ def stack_at(folder: Path, port: int, timeout_s: float) -> Stack:
 def test_a_look_asks_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So it takes as long as the slowest answer: the server lets go of nobody before all seven are there."""
     monkeypatch.setattr("gameday.drivers.tape.ASK_WITHIN_S", PATIENT_S)
-    for bound in ("CONNECT_WITHIN_S", "HEADS_WITHIN_S"):
+    for bound in ("queries.CONNECT_WITHIN_S", "hop.HEADS_WITHIN_S"):
         monkeypatch.setattr(f"gameday.drivers.clickhouse.{bound}", PATIENT_S)
     with meeting(len(ROLES) + 2) as (port, met):
         survey(stack_at(tmp_path, port, PATIENT_S))

@@ -1,21 +1,35 @@
-"""Tables in ClickHouse as hops: digests computed there, so that no row moves before there is a difference to list. And
-what writes by an INSERT.
+"""A table as a hop: digests computed in ClickHouse, so that no row moves before there is a difference to list.
 
 numpy is imported by what computes with it: who only asks for the heads does without.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from http import HTTPStatus
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode
 
-from gameday.errors import ConfigError, DriverError, masked
+from gameday.drivers.clickhouse.answers import canonical, varint
+from gameday.drivers.clickhouse.queries import Refused, Server
+from gameday.drivers.clickhouse.sql import (
+    NO_SURPLUS,
+    Bounds,
+    Number,
+    Shape,
+    Surplus,
+    array,
+    as_texts,
+    either,
+    figures_of,
+    fitting,
+    literal,
+    misfitting,
+    same,
+    without,
+)
+from gameday.errors import ConfigError, DriverError
 from gameday.model import (
     EMPTY,
     Columns,
@@ -23,34 +37,28 @@ from gameday.model import (
     Excerpt,
     Group,
     Json,
-    Outcome,
     Position,
-    Sent,
     Shards,
     Tally,
     Totals,
     Window,
 )
-from gameday.records.attempts import filled
 from gameday.records.declaration import KINDS, STATE, Stream
 from gameday.records.excerpts import back
 from gameday.records.heads import Heads
 from gameday.records.in_clickhouse import Form, Unfit, form, row_hash
 from gameday.records.types import INT64_MAX
 from gameday.stack.config import Http
-from gameday.system import address
-from gameday.system.http import Kept, Unanswered, ask
 from gameday.system.tls import PLAIN, Tls
 
 if TYPE_CHECKING:
     from gameday.records.hashing import U64
     from gameday.records.states import State
 
-__all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Canary", "Hop", "Server", "columns", "either", "literal", "same"]
+__all__ = ["DIGEST_WITHIN_S", "LOOK_WITHIN_S", "Hop"]
 
 T = TypeVar("T")
 
-CONNECT_WITHIN_S = 0.9
 HEADS_WITHIN_S = 0.9
 """Less than the deadline of the probe that samples the heads."""
 
@@ -73,14 +81,12 @@ RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
 
 KEY, ROW, KNOWN, COUNTS = "`hash of the key`", "`hash of the row`", "`groups of the window`", "`in the window`"
-WITHIN = "`within its bounds`"
 """Names in a query: one that a column has too would stand for it in the query's conditions."""
 
 PAIR = f"if(min({ROW}) = max({ROW}), min({ROW}), min({ROW}) + max({ROW}))"
 TRIES = 3
 """How often a table is counted in which rows come or go meanwhile."""
 
-MASK = (1 << 64) - 1
 MALFORMED_NAMED = 3
 TIMES = re.compile(r"(Nullable\()?DateTime")
 """Columns that are compared with a time as they are: a moment, whatever the zone. A date is one only in some zone."""
@@ -101,169 +107,6 @@ TABLE = re.compile(r"[`\"A-Za-z_][`\"A-Za-z0-9_.]*")
 
 STATE_ROW = [("key", "<u8"), ("row", "<u8"), ("version", "<i8")]
 """A row of a state as RowBinary has it."""
-
-QUERY_BYTES_MAX = 1 << 26
-"""A window of ten thousand groups takes a megabyte."""
-
-ANSWER_MAX_BYTES = 1 << 30
-"""The rows of a window, some ten million: they are held in memory."""
-
-PORTS = {"http": 8123, "https": 8443}
-"""Where a server listens whose URL names no port."""
-
-
-class Refused(DriverError):
-    """The server answered with an error."""
-
-
-class Server:
-    """One server, asked over HTTP on connections that are kept, for its heads are asked for twenty times a second.
-
-    No client library: it asks three questions of its own before the first query, and takes as long to import as a whole
-    `gameday status` may last.
-    """
-
-    def __init__(self, url: str, settings: Mapping[str, int | str] = {}, tls: Tls = PLAIN) -> None:
-        """settings: of every query, besides its own."""
-        self._settings = settings
-        at = address.of(url)
-        port = at.port or PORTS[at.scheme]
-        self._where = f"{at.host}:{port}"
-        known = replace(at, port=port, user=at.user or "default")
-        self._kept = Kept(known, tls, connect_within_s=CONNECT_WITHIN_S, most_bytes=ANSWER_MAX_BYTES)
-
-    def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
-        """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
-        nothing."""
-        try:
-            rows: Sequence[Sequence[Any]] = json.loads(self._answer(sql, within_s, "JSONCompact"))["data"]
-            return rows
-        except (ValueError, KeyError, TypeError) as e:
-            raise self._error(f"its answer is not ClickHouse's ({type(e).__name__}: {e})") from e
-
-    def binary(self, sql: str, within_s: float) -> bytes:
-        """A query's rows as RowBinary has them."""
-        return self._answer(sql, within_s, "RowBinary")
-
-    def _answer(self, sql: str, within_s: float, form: str) -> bytes:
-        settings = {
-            **self._settings,
-            "default_format": form,
-            "output_format_json_quote_64bit_integers": 0,
-            "wait_end_of_query": 1,  # a query that fails halfway has a status that says so
-            "max_query_size": QUERY_BYTES_MAX,
-            "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
-        }
-        try:
-            answer = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode())
-        except Unanswered as e:
-            raise self._error(str(e) or type(e).__name__) from e
-        if answer.status != HTTPStatus.OK:
-            raise self._error(answer.body.decode(errors="replace") or f"status {answer.status}", Refused)
-        return answer.body
-
-    def _error(self, reason: str, kind: type[DriverError] = DriverError) -> DriverError:
-        return kind(f"ClickHouse at {self._where}: {masked(' '.join(reason.split()))[:300]}", definite=True)
-
-
-REFUSED = frozenset((60, 62, 81, 164, 192, 193, 194, 497, 516))
-"""Errors that ClickHouse finds before it writes anything: no such table or database, syntax, rights, login. Any other
-may come from a view, when the table that was written to has the row already."""
-
-EXCEPTION = re.compile(r"Code: ([0-9]+)\.")
-
-
-@dataclass(frozen=True)
-class Canary:
-    """Carries out `text`, such as INSERT INTO orders VALUES ({n}, '{key}', '{now}'). settings: ClickHouse's own."""
-
-    url: Http
-    text: str
-    timeout_s: float
-    settings: Mapping[str, int | str] = field(default_factory=dict)
-    tls: Tls = PLAIN
-
-    def send(self, known: Mapping[str, str]) -> Sent:
-        """done: the server has carried it out. refused: it said no before it wrote, or could not be reached."""
-        at = address.of(self.url)
-        host = f"[{at.host}]" if ":" in at.host else at.host
-        settings = {"wait_end_of_query": 1, "wait_for_async_insert": 1, **self.settings}
-        where = f"{at.scheme}://{host}:{at.port or PORTS[at.scheme]}"
-        body = filled(self.text, known).encode()
-        try:
-            answer = ask(
-                "POST",
-                f"{where}/?{urlencode(settings)}",
-                self.timeout_s,
-                body=body,
-                headers=replace(at, user=at.user or "default").login,
-                tls=self.tls,
-            )
-        except Unanswered as e:
-            return Sent(Outcome.UNKNOWN if e.sent else Outcome.REFUSED, f"ClickHouse at {where}: {e}")
-        if answer.status == HTTPStatus.OK:
-            return Sent(Outcome.DONE)
-        why = " ".join(answer.body.decode(errors="replace").split())[:300] or f"status {answer.status}"
-        code = EXCEPTION.match(why)
-        definite = code is not None and int(code[1]) in REFUSED
-        return Sent(Outcome.REFUSED if definite else Outcome.UNKNOWN, f"ClickHouse at {where}: {why}")
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """The records of a table, as SQL: the group's values, the id, the hashes of key and row, whether a row's values fit
-    their types (None: any do), each field's canonical value, the text that says which values don't fit, and the words
-    of each field. casts: whether what `fits` asks about is more than a column, and may fail on a value."""
-
-    groups: tuple[str, ...]
-    id: str
-    key: str
-    row: str
-    fits: str | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
-    unfit: str = "''"
-    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    casts: bool = False
-
-
-@dataclass(frozen=True)
-class _Surplus:
-    """What repeated keys add to a group's sums.
-
-    rows: rows beyond one a key. sum: of their row hashes. conflicts: keys whose rows differ. key_sum: of the keys of
-    these rows.
-    """
-
-    rows: int
-    sum: int
-    conflicts: int
-    key_sum: int
-
-
-NO_SURPLUS = _Surplus(0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class _Number:
-    """What windows go by, as SQL of an integer. column: the same of a column that is a time; None: it is none."""
-
-    sql: str
-    column: str | None = None
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """A window as SQL. range: what belongs to the stream, between the lowest and the highest bound of all groups. own:
-    the record is within its own group's bounds; "": `range` says so already. wide: whether at least half of the ids up
-    to the highest are in the window."""
-
-    range: str
-    own: str = ""
-    wide: bool = False
-
-    @property
-    def inside(self) -> str:
-        return f"{self.range} AND {self.own}" if self.own else self.range
 
 
 @dataclass
@@ -299,8 +142,8 @@ class Hop:
     tls: Tls = PLAIN
     _after: dict[tuple[str, int], int] = field(default_factory=dict, init=False, repr=False)
     _heads: Heads = field(default_factory=Heads, init=False, repr=False)
-    _numbers: dict[str, _Number] = field(default_factory=dict, init=False, repr=False)
-    _shapes: dict[str, _Shape] = field(default_factory=dict, init=False, repr=False)
+    _numbers: dict[str, Number] = field(default_factory=dict, init=False, repr=False)
+    _shapes: dict[str, Shape] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -366,10 +209,10 @@ class Hop:
         """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
         shape = self._shape(self.table)
         fields = ", ".join(shape.values[name] for name in self.stream.types)
-        where = _fitting(shape, self._inside(Window({group: lo}, {group: hi}), self.table))
+        where = fitting(shape, self._inside(Window({group: lo}, {group: hi}), self.table))
         repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
         sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self._read} WHERE {where} ORDER BY {shape.id}"
-        return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
+        return canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
 
     def state(self, upto: Position | None = None) -> State:
         """All rows that count now. Without a position: ClickHouse has no transaction for rows and position together,
@@ -390,10 +233,10 @@ class Hop:
         while place < len(left):
             group = []
             for _ in texts:
-                size, place = _varint(left, place)
+                size, place = varint(left, place)
                 group.append(left[place : place + size].decode(errors="replace"))
                 place += size
-            size, place = _varint(left, place)
+            size, place = varint(left, place)
             found.append(np.frombuffer(left, STATE_ROW, size, place))
             place += size * found[0].itemsize
             groups.append(tuple(group))
@@ -413,11 +256,11 @@ class Hop:
         values = ", ".join(shape.values[name] for name in self.stream.types)
         wanted = f"{rows} IN ({', '.join(map(str, hashes.tolist()))})" if len(hashes) else "false"
         sql = f"SELECT DISTINCT {values} {self._counting(shape)} AND {wanted}"
-        return _canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
+        return canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
 
-    def _counting(self, shape: _Shape) -> str:
+    def _counting(self, shape: Shape) -> str:
         """SQL from FROM on: the rows that count."""
-        return f"FROM {self._read} WHERE {_fitting(shape, self._belongs)}"
+        return f"FROM {self._read} WHERE {fitting(shape, self._belongs)}"
 
     @property
     def _read(self) -> str:
@@ -442,14 +285,14 @@ class Hop:
         if not heads:
             return self._any(shape, limit)
         rows_max = limit * NEWEST_TIMES
-        figures = ", ".join([*_shown(shape.groups), *(shape.values[name] for name in self.stream.types), shape.id])
+        figures = ", ".join([*as_texts(shape.groups), *(shape.values[name] for name in self.stream.types), shape.id])
         shown = f"concat('id ', toString({shape.id}), ': ', {shape.unfit})"
         malformed, reasons, records = 0, (), 0
 
         def ask(window: Window) -> tuple[dict[Group, Columns], int]:
             nonlocal malformed, reasons, records
             inside = self._inside(window, self.table)
-            right, wrong = (f"FROM {self._read} WHERE {found(shape, inside)}" for found in (_fitting, _misfitting))
+            right, wrong = (f"FROM {self._read} WHERE {found(shape, inside)}" for found in (fitting, misfitting))
             order = f"ORDER BY {shape.id} DESC LIMIT {rows_max}"
             found: dict[Group, list[Sequence[Any]]] = {}
             for row in self._server.rows(f"SELECT {figures} {right} {order}", NEWEST_WITHIN_S):
@@ -458,7 +301,7 @@ class Hop:
             if shape.fits:
                 sql = f"SELECT count(), groupArray({MALFORMED_NAMED})({shown}) {wrong}"
                 ((malformed, reasons),) = self._server.rows(sql, NEWEST_WITHIN_S)
-            return {group: _canonical(rows, self.stream) for group, rows in found.items()}, records + malformed
+            return {group: canonical(rows, self.stream) for group, rows in found.items()}, records + malformed
 
         groups, window, read = back(ask, heads, limit, self.stream)
         above = dict(window.lo)
@@ -467,7 +310,7 @@ class Hop:
             above = {group: lows.get(group, hi) for group, hi in window.hi.items()}
         return Excerpt(groups, heads, above, read, malformed, tuple(reasons))
 
-    def _any(self, shape: _Shape, limit: int) -> Excerpt:
+    def _any(self, shape: Shape, limit: int) -> Excerpt:
         belongs = f"{self._belongs} AND ({self.recent or 'true'})"
         sql = f"SELECT {shape.unfit} FROM {self._read} WHERE {belongs} LIMIT {limit}"
         told = [row[0] for row in self._server.rows(sql, NEWEST_WITHIN_S)]
@@ -521,12 +364,12 @@ class Hop:
     def _tops(self, table: str, where: str, within_s: float, settings: str = "") -> dict[Group, int]:
         groups = ", ".join(self._groups)
         by = f" GROUP BY {groups}" if groups else ""
-        select = ", ".join([*_shown(self._groups), f"max({self._number(table).sql})", "count()"])
+        select = ", ".join([*as_texts(self._groups), f"max({self._number(table).sql})", "count()"])
         sql = f"SELECT {select} FROM {table} WHERE ({where}) AND ({self.where or 'true'}){by} {settings}"
         found = self._server.rows(sql, within_s)
         return {tuple(map(str, group)): int(head) for *group, head, rows in found if rows and all(group)}
 
-    def _digests(self, window: Window, tallied: Callable[[_Shape, str, _Bounds], dict[Group, Tally]]) -> list[Digest]:
+    def _digests(self, window: Window, tallied: Callable[[Shape, str, Bounds], dict[Group, Tally]]) -> list[Digest]:
         found = []
         for table, view in ((self.raw, "raw"), (self.table, KINDS.get(self.kind, self.kind))):
             if table is not None:
@@ -536,46 +379,46 @@ class Hop:
             topic, partition, offset = (self.log[name] for name in ("topic", "partition", "offset"))
             hashed = row_hash([f"toUInt64({offset})"])
             shape = self._shape(self.table)
-            places = _Shape(
+            places = Shape(
                 (topic, f"toString({partition})"), f"toInt64({offset})", hashed, hashed, shape.fits, casts=shape.casts
             )
             places_held = tallied(places, self.table, self._bounds(window, self.table))
             found.append(Digest("offsets", self.name, "raw", places_held))
         return found
 
-    def _scanned(self, shape: _Shape, table: str, bounds: _Bounds) -> dict[Group, Tally]:
+    def _scanned(self, shape: Shape, table: str, bounds: Bounds) -> dict[Group, Tally]:
         """One scan. Where most rows are in the window, each figure has the condition: to leave a few rows out of each
         block the server would copy all columns of it. Then all rows' figures are worked out; where that fails for one
         of them, those that are in the window may do all the same."""
         if not (bounds.wide and bounds.own):
             return self._summed(shape, table, bounds.inside)
-        condition = f"(({_fitting(shape, bounds.own)}) AS {COUNTS})"
+        condition = f"(({fitting(shape, bounds.own)}) AS {COUNTS})"
         figures = [f"countIf({condition})", f"countIf({COUNTS})"]
-        figures += [f"{name}If({sql}, {COUNTS})" for name, sql in _figures(shape)]
+        figures += [f"{name}If({sql}, {COUNTS})" for name, sql in figures_of(shape)]
         try:
             return self._tallied(shape, table, bounds.range, figures)
         except Refused:
             return self._summed(shape, table, bounds.inside)
 
-    def _summed(self, shape: _Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
+    def _summed(self, shape: Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
         """One scan, without grouping by key. keys: SQL of how many keys there are."""
-        figures = ["count()", keys, *(f"{name}({sql})" for name, sql in _figures(shape))]
-        return self._tallied(shape, table, _fitting(shape, where), figures)
+        figures = ["count()", keys, *(f"{name}({sql})" for name, sql in figures_of(shape))]
+        return self._tallied(shape, table, fitting(shape, where), figures)
 
-    def _tallied(self, shape: _Shape, table: str, where: str, figures: Sequence[str]) -> dict[Group, Tally]:
+    def _tallied(self, shape: Shape, table: str, where: str, figures: Sequence[str]) -> dict[Group, Tally]:
         by = f" GROUP BY {', '.join(shape.groups)}" if shape.groups else ""
-        sql = f"SELECT {', '.join([*_shown(shape.groups), *figures])} FROM {table} WHERE {where}{by}"
+        sql = f"SELECT {', '.join([*as_texts(shape.groups), *figures])} FROM {table} WHERE {where}{by}"
         return {
             tuple(map(str, group)): Tally(rows, distinct, lo, hi, total, key_sum=key_sum)
             for *group, rows, distinct, lo, hi, total, key_sum in self._asked(sql)
             if rows
         }
 
-    def _exact(self, shape: _Shape, table: str, where: str) -> dict[Group, Tally]:
+    def _exact(self, shape: Shape, table: str, where: str) -> dict[Group, Tally]:
         """By key, in as many hash buckets as keep the keys in bounds."""
         from gameday.records.tallies import add
 
-        counted = self._asked(f"SELECT count() FROM {table} WHERE {_fitting(shape, where)}")
+        counted = self._asked(f"SELECT count() FROM {table} WHERE {fitting(shape, where)}")
         buckets = 1 + sum(rows for (rows,) in counted) // BUCKET_KEYS
         found: dict[Group, Tally] = {}
         for bucket in range(buckets):
@@ -584,7 +427,7 @@ class Hop:
                 found[group] = add(found.get(group, EMPTY), tally)
         return found
 
-    def _told_apart(self, shape: _Shape, table: str, where: str) -> dict[Group, Tally]:
+    def _told_apart(self, shape: Shape, table: str, where: str) -> dict[Group, Tally]:
         """Sums that count distinct keys are exact where no key repeats. Else what repeats is looked at by itself, and
         taken off. Raises DriverError when rows go on coming or going between the two."""
         for _ in range(TRIES):
@@ -592,22 +435,22 @@ class Hop:
             if all(tally.rows == tally.keys for tally in sums.values()):
                 return sums
             surplus = self._surplus(shape, table, where)
-            found = {group: _without(tally, surplus.get(group, NO_SURPLUS)) for group, tally in sums.items()}
+            found = {group: without(tally, surplus.get(group, NO_SURPLUS)) for group, tally in sums.items()}
             if all(found[group].keys == tally.keys for group, tally in sums.items()):
                 return found
         raise DriverError(f"hops.{self.name}: records were repeated in {table} while they were counted", definite=True)
 
-    def _surplus(self, shape: _Shape, table: str, where: str, distinct: str = PAIR) -> dict[Group, _Surplus]:
+    def _surplus(self, shape: Shape, table: str, where: str, distinct: str = PAIR) -> dict[Group, Surplus]:
         """Of the keys that are there more than once. distinct: SQL of the sum of a key's distinct hashes. The lowest
         and the highest are all that two rows can have; only of more of them are all hashes held."""
-        keep = _fitting(shape, where)
+        keep = fitting(shape, where)
         names = [f"`group {n}`" for n in range(len(shape.groups))]
         group = [f"{sql} AS {name}" for sql, name in zip(shape.groups, names, strict=True)]
         told = f"bitXor(cityHash64({', '.join(shape.groups)}), {shape.key})" if names else shape.key
         again = f"SELECT {told} FROM {table} WHERE {keep} GROUP BY {told} HAVING count() > 1"
         figures = f"sum(copies - 1), sum(more), sum(differs), sum((copies - 1) * {KEY}), max(copies * differs)"
         sql = f"""
-            SELECT {", ".join([*_shown(names), figures])}
+            SELECT {", ".join([*as_texts(names), figures])}
             FROM (
                 SELECT {", ".join([*names, KEY])}, count() AS copies, sum({ROW}) - {distinct} AS more,
                     min({ROW}) != max({ROW}) AS differs
@@ -618,12 +461,12 @@ class Hop:
         rows = self._asked(sql)
         if distinct == PAIR and any(most > 2 for *_, most in rows):
             return self._surplus(shape, table, where, f"arraySum(groupUniqArray({ROW}))")
-        return {tuple(map(str, row[: len(names)])): _Surplus(*map(int, row[len(names) : -1])) for row in rows}
+        return {tuple(map(str, row[: len(names)])): Surplus(*map(int, row[len(names) : -1])) for row in rows}
 
     def _asked(self, sql: str) -> Sequence[Sequence[Any]]:
         return self._server.rows(sql, DIGEST_WITHIN_S)
 
-    def _shape(self, table: str) -> _Shape:
+    def _shape(self, table: str) -> Shape:
         """The table's records as SQL, made for the types that its columns have."""
         if table not in self._shapes:
             names = list(self.stream.types)
@@ -636,21 +479,21 @@ class Hop:
                 raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
         return self._shapes[table]
 
-    def _number(self, table: str) -> _Number:
+    def _number(self, table: str) -> Number:
         """The sequence as it is. A time, which a table may have in several forms, as microseconds."""
         sql = self._sql[self.stream.sequence]
         if self.stream.counted:
-            return _Number(sql)
+            return Number(sql)
         if table not in self._numbers:
             ((_, column, *_),) = self._server.rows(f"DESCRIBE TABLE (SELECT {sql} AS f FROM {table})", LOOK_WITHIN_S)
             try:
                 value = form(self.stream.types[self.stream.sequence], sql, str(column)).value
             except Unfit as e:
                 raise DriverError(f"hops.{self.name}.fields: {e}", definite=True) from e
-            self._numbers[table] = _Number(value, sql if TIMES.match(str(column)) else None)
+            self._numbers[table] = Number(value, sql if TIMES.match(str(column)) else None)
         return self._numbers[table]
 
-    def _made(self, columns: Mapping[str, str], number: str) -> _Shape:
+    def _made(self, columns: Mapping[str, str], number: str) -> Shape:
         kinds = self.stream.types
         forms = {name: form(kinds[name], self._sql[name], column) for name, column in columns.items()}
         own, hashed = (
@@ -659,7 +502,7 @@ class Hop:
         needed = dict.fromkeys(name for name in self.stream.needed if "Nullable(" in columns[name])
         bounded = {name: made.fits for name, made in forms.items() if made.fits}
         fits = [*(f"isNotNull({self._sql[name]})" for name in needed), *bounded.values()]
-        return _Shape(
+        return Shape(
             self._groups,
             f"assumeNotNull(toInt64({number}))",
             row_hash(own),
@@ -690,11 +533,11 @@ class Hop:
         """SQL: the record is in the window."""
         return self._bounds(window, table).inside
 
-    def _bounds(self, window: Window, table: str) -> _Bounds:
+    def _bounds(self, window: Window, table: str) -> Bounds:
         """A group's bounds are found by its hash, however many groups there are."""
         groups = {group: (window.lo.get(group, 0), hi) for group, hi in window.hi.items()}
         if not groups:
-            return _Bounds("false")
+            return Bounds("false")
         lows, highs = (min(lo for lo, _ in groups.values()), max(hi for _, hi in groups.values()))
         number = self._number(table)
         found = [self._belongs, f"{number.sql} > {lows}", f"{number.sql} <= {highs}"]
@@ -703,21 +546,21 @@ class Hop:
         if len(groups) == 1:
             (group,) = groups
             found += [same(sql, text) for sql, text in zip(self._groups, group, strict=True)]
-            return _Bounds(" AND ".join(found))
+            return Bounds(" AND ".join(found))
         names = ", ".join(f"t{n}" for n in range(len(self._groups)))
-        texts = ", ".join(_array(map(literal, column), "String") for column in zip(*groups, strict=True))
+        texts = ", ".join(array(map(literal, column), "String") for column in zip(*groups, strict=True))
         # as answers, for a long array that stands in the condition is written out again and again as it is planned
         known = f"(SELECT arrayMap(({names}) -> cityHash64({names}), {texts})) AS {KNOWN}"
         own = f"cityHash64({', '.join(f'toString({sql})' for sql in self._groups)})"  # of an Enum it hashes the number
         bounds = []
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
-            listed = f"(SELECT {_array((str(bound[place]) for bound in groups.values()), 'Int64')})"
+            listed = f"(SELECT {array((str(bound[place]) for bound in groups.values()), 'Int64')})"
             bounds.append(f"{number.sql} {sign} transform({own}, {known}, {listed}, toInt64({none}))")
             known = KNOWN
         inside = sum(hi - lo for lo, hi in groups.values())
         wide = lows < 0 or sum(lo for lo, _ in groups.values()) < inside
         hint = [] if wide else self._hint(groups, inside, number.sql)
-        return _Bounds(" AND ".join([*found, *hint]), " AND ".join(bounds), wide)
+        return Bounds(" AND ".join([*found, *hint]), " AND ".join(bounds), wide)
 
     def _hint(self, groups: Mapping[Group, tuple[int, int]], inside: int, number: str) -> list[str]:
         """The same for the table's index, where the fields are columns: the ranges of ids that can hold any. inside:
@@ -748,7 +591,7 @@ class Hop:
         if shape.fits is None:
             return {}
         inside = self._belongs if self.kind == STATE else self._inside(window, self.table)
-        where = _misfitting(shape, inside)
+        where = misfitting(shape, inside)
         shown = ", ".join(
             f"concat('{name} ', ifNull(toString({self._sql[name]}), 'NULL'))" for name in self.stream.types
         )
@@ -774,7 +617,7 @@ class Hop:
             pairs = ", ".join(f"({literal(t)}, {p})" for t, p in self._after)
             fresh = [f"({topic}, {partition}) NOT IN ({pairs})"] if pairs else ["true"]
             columns = ", ".join([*self._groups, topic, partition])
-            shown = ", ".join([*_shown(self._groups), topic, partition])
+            shown = ", ".join([*as_texts(self._groups), topic, partition])
             sql = (
                 f"SELECT {shown}, max({self._number(self.table).sql}), max({offset}) FROM {self.table} "
                 f"WHERE ({either([*known, *fresh])}) AND ({self.where or 'true'}) GROUP BY {columns}"
@@ -814,102 +657,10 @@ class Hop:
 
     def _not_first(self, first: Mapping[str, str], window: Window) -> int:
         kept, lowest = (
-            f"SELECT tuple({', '.join([*_shown(self._groups), self._shape(table).key])}) AS {KEY}, "
+            f"SELECT tuple({', '.join([*as_texts(self._groups), self._shape(table).key])}) AS {KEY}, "
             f"min({first['offset']}) AS `lowest offset` FROM {table} WHERE {self._inside(window, table)} GROUP BY 1"
             for table in (self.table, first["table"])
         )
         differ = "s.`lowest offset` != b.`lowest offset`"
         sql = f"SELECT countIf({differ}) FROM ({kept}) AS s INNER JOIN ({lowest}) AS b ON s.{KEY} = b.{KEY}"
         return int(self._server.rows(sql, DIGEST_WITHIN_S)[0][0])
-
-
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """A size as RowBinary writes it, and the place after it."""
-    size = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        size |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return size, place
-        shift += 7
-
-
-def _canonical(rows: Sequence[Sequence[Any]], stream: Stream) -> Columns:
-    """Rows of Form.value in the order of the stream's fields, as canonical columns."""
-    from gameday.records.columns import array
-
-    columns = list(zip(*rows, strict=True)) or [()] * len(stream.types)
-    return {
-        name: array(kind, [bytes.fromhex(v) if v is not None else None for v in values])
-        if kind.name in ("uuid", "bytes")
-        else array(kind, values)
-        for (name, kind), values in zip(stream.types.items(), columns, strict=False)
-    }
-
-
-def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
-    """Rows as columns: the texts, then int64 numbers."""
-    import numpy as np
-
-    columns = list(zip(*rows, strict=True)) or [()] * (len(texts) + len(numbers))
-    names = (*texts, *numbers)
-    return {
-        name: np.array(column, dtype=str if name in texts else np.int64)
-        for name, column in zip(names, columns, strict=True)
-    }
-
-
-def _figures(shape: _Shape) -> list[tuple[str, str]]:
-    """Aggregates and what they are of. Sums of UInt64 wrap."""
-    return [("min", shape.id), ("max", shape.id), ("sum", shape.row), ("sum", shape.key)]
-
-
-def _array(values: Iterable[str], kind: str) -> str:
-    """An array as one literal, which the server reads in a fraction of the time that ten thousand take."""
-    return f"CAST({literal('[' + ','.join(values) + ']')} AS Array({kind}))"
-
-
-def _shown(groups: Sequence[str]) -> list[str]:
-    """The texts of a group's values: a FixedString's without its padding."""
-    return [f"toString({sql})" for sql in groups]
-
-
-def _fitting(shape: _Shape, where: str) -> str:
-    """The condition of rows whose values fit their types."""
-    return _also(shape, where, shape.fits) if shape.fits else where
-
-
-def _misfitting(shape: _Shape, where: str) -> str:
-    """The condition of rows with a value that doesn't fit its type."""
-    return _also(shape, where, f"NOT ({shape.fits or 'true'})")
-
-
-def _also(shape: _Shape, where: str, fits: str) -> str:
-    """Both conditions. The server looks at them in any order; what may fail on a value is asked of no other rows."""
-    return f"(({where}) AS {WITHIN}) AND if({WITHIN}, {fits}, false)" if shape.casts else f"({where}) AND {fits}"
-
-
-def _without(tally: Tally, surplus: _Surplus) -> Tally:
-    """The tally without what repeated keys added. Its rows stay: they are all there."""
-    return replace(
-        tally,
-        keys=tally.rows - surplus.rows,
-        sum=(tally.sum - surplus.sum) & MASK,
-        conflicts=surplus.conflicts,
-        key_sum=((tally.key_sum or 0) - surplus.key_sum) & MASK,
-    )
-
-
-def either(conditions: Iterable[str]) -> str:
-    return " OR ".join(conditions) or "false"
-
-
-def same(column: str, text: str) -> str:
-    return f"{column} = {literal(text)}"
-
-
-def literal(text: str) -> str:
-    """A string of ClickHouse's SQL, whatever is in it: what comes from outside is written no other way."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
