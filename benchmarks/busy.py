@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks._measured import carry_out, ended
 from gameday import codec
 from gameday.model import Samples
 from gameday.sampling import sampler
@@ -127,7 +128,7 @@ def run(times: int, tests: Sequence[str]) -> list[Samples]:
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "r.json"
-            subprocess.run([COMMAND, "run", *tests, "--json", str(file)], stdout=subprocess.DEVNULL, check=False)
+            carry_out([COMMAND, "run", *tests, "--json", str(file)])
             for result in json.loads(file.read_text())["results"]:
                 why = "" if result["verdict"] == "pass" else f": {result['why']}"
                 print(f"  {result['test']} {result['verdict']}{why}", flush=True)
@@ -148,4 +149,4 @@ def tell(load: str, runs: Sequence[Samples]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

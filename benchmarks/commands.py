@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks._measured import ended, nothing
 from gameday.errors import GamedayError
 from gameday.stack.live import open_stack
 from gameday.undo import lease
@@ -47,8 +48,7 @@ def main() -> int:
     """Carry them out in turns."""
     times = int(sys.argv[1]) if len(sys.argv) > 1 else TIMES
     if why := _not_ready():
-        print(f"nothing was measured: {why}", file=sys.stderr)
-        return 3
+        return nothing(why)
     wall_s, processor_s, statuses = defaultdict(list), defaultdict(list), defaultdict(set)
     for _ in range(times):
         for name, command in COMMANDS.items():
@@ -89,4 +89,4 @@ def _children_s() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

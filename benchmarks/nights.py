@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks._measured import carry_out, ended
 from gameday import codec
 from gameday.drivers.prefect_api import Api
 from gameday.model import Evidence, Json
@@ -81,7 +82,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "r.json"
             began_s = time.time()
-            subprocess.run([COMMAND, "run", *tests, "--json", str(file)], stdout=subprocess.DEVNULL, check=False)
+            carry_out([COMMAND, "run", *tests, "--json", str(file)])
             ended_s = time.time()
             results = json.loads(file.read_text())["results"]
         told = ", ".join(f"{r['test']} {r['verdict']}" for r in results)
@@ -202,4 +203,4 @@ def _epoch_s(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from gameday.system.process import descendants
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import Lake, place
@@ -246,4 +246,4 @@ def peak_mib() -> Iterator[list[float]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from pathlib import Path
 import structlog
 
 import failpoints
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from pipelines.trades.offload import engine, maintenance
 from pipelines.trades.offload.settings import OffloadError, Settings
 from tests.offloadrig import Offload, Servers, fired, names, servers
@@ -173,4 +172,4 @@ def _run(environment: Mapping[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from compose import supervisor
 from gameday.errors import DriverError, GamedayError, NotUp
 from gameday.state import State
@@ -143,4 +142,4 @@ def additions_s() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL
 
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from benchmarks.rest import ADDITIONS, additions_s, cpu_s
 from compose.ports import free_ports
 from compose.servers import clickhouse, postgres
@@ -232,4 +231,4 @@ def _wakings(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from compose import supervisor
 from flows import catalogue
 from gameday import codec
@@ -562,4 +562,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -10,7 +10,6 @@ Exit code 3, when nothing was asked for. Not covered: a server on another machin
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ import reladiff
 from confluent_kafka import Producer
 from psycopg.sql import SQL
 
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from benchmarks.rest import ADDITIONS, additions_s
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka, postgres
@@ -347,4 +346,4 @@ def in_numpy(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

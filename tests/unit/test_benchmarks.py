@@ -1,8 +1,11 @@
-"""Benchmarks that have measured nothing: they say so, print no figures and exit with 3."""
+"""Benchmarks that have measured nothing: they say so, print no figures and exit with 3; with 130 after Ctrl-C."""
 
 from __future__ import annotations
 
 import importlib
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import rest
+from benchmarks._measured import ended
 from benchmarks.rest import Look, cpu_s, measure
 from benchmarks.sampler import answered
-from gameday.errors import NotUp
+from gameday.errors import GamedayError, NotUp
 from gameday.model import Sample
-from gameday.system.process import Process
+from gameday.state import ROOT
+from gameday.system.polling import until
+from gameday.system.process import Process, descendants
 
 ME = Process.me()
 ANOTHER = Process(ME.pid, ME.start_ticks - 1, ME.boot_id)
@@ -42,6 +48,74 @@ def test_a_benchmark_without_anything_to_measure_exits_with_3(
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("nothing was measured: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted: what is not printed above was not measured\n"),
+        (NotUp("no stack"), 3, "nothing was measured: no stack\n"),
+        (GamedayError("broken"), 3, "nothing was measured: broken\n"),
+        (
+            subprocess.CalledProcessError(3, ["gameday", "up"]),
+            3,
+            "nothing was measured: gameday up ended with exit code 3\n",
+        ),
+    ],
+    ids=repr,
+)
+def test_what_ends_a_benchmark_is_one_line(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, with the exit code that `gameday` has for it."""
+
+    def main() -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        ended(main)
+    assert left.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_every_benchmark_ends_so() -> None:
+    """In its last line."""
+    for path in (ROOT / "benchmarks").glob("[a-z]*.py"):
+        assert path.read_text().endswith('if __name__ == "__main__":\n    ended(main)\n'), path
+
+
+def test_ctrl_c_in_the_midst_of_a_measurement() -> None:
+    """The real one, beside its load: no traceback, and nobody who keeps the processor busy is left."""
+    command = [sys.executable, "-m", "benchmarks.busy", "--alone", "100", "--loads", "1", "--niceness", "19"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        load = until(lambda: descendants(process.pid), within_s=60, every_s=0.05, what="its load")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "interrupted: what is not printed above was not measured\n"
+    assert not any(one.alive for one in load)
+
+
+ORDERLY = (
+    "import signal, sys\n"
+    "def end(*_): open(sys.argv[1], 'a').write('undone'); sys.exit(130)\n"
+    "signal.signal(signal.SIGINT, end)\n"
+    "open(sys.argv[1], 'w').write('began ')\n"
+    "signal.pause()\n"
+)
+
+
+def test_a_run_that_a_benchmark_carries_out_may_undo_after_ctrl_c(tmp_path: Path) -> None:
+    """It is told, and its end is awaited."""
+    file = tmp_path / "said"
+    script = (
+        f"from benchmarks._measured import carry_out\ncarry_out([{sys.executable!r}, '-c', {ORDERLY!r}, {str(file)!r}])"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        until(lambda: file.exists() and file.read_text() == "began ", within_s=60, every_s=0.05, what="the run")
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert file.read_text() == "began undone"
 
 
 def test_ten_thousand_groups_are_not_compared_in_no_time(
