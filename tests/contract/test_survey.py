@@ -46,7 +46,9 @@ def test_a_look_asks_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for bound in ("queries.CONNECT_WITHIN_S", "hop.HEADS_WITHIN_S"):
         monkeypatch.setattr(f"gameday.drivers.clickhouse.{bound}", PATIENT_S)
     with meeting(len(ROLES) + 2) as (port, met):
-        survey(stack_at(tmp_path, port, PATIENT_S))
+        stack = stack_at(tmp_path, port, PATIENT_S)
+        assert all(stack.hops.values())  # their clients are imported before anybody waits for who is late
+        survey(stack)
         assert met.is_set()
 
 
