@@ -1,4 +1,5 @@
-"""What the one contract suite for hosts runs on: real processes under the supervisor, real containers of a real engine.
+"""What the one contract suite for hosts runs on: real processes, under the supervisor and under nobody, real containers
+of a real engine.
 
 Each rig has the same roles: web answers HTTP, family has children, stubborn ignores SIGTERM, bystander never opted in.
 """
@@ -7,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -30,7 +34,7 @@ from gameday.ports import Fault
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from gameday.system.polling import until
-from gameday.system.process import Process
+from gameday.system.process import Process, listening
 from tests.fakes import TOY, write_config
 
 ROLES = ("web", "family", "stubborn")
@@ -49,6 +53,8 @@ STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(1000)"
 )
 
+IDLE = "import time; time.sleep(1000)"
+
 ANSWER_S = 0.3
 PORT = 8080
 
@@ -58,6 +64,11 @@ class Rig(Protocol):
 
     @property
     def stack(self) -> Stack: ...
+
+    @property
+    def revives(self) -> bool:
+        """Whether somebody starts a component again that was killed."""
+        ...
 
     @property
     def port(self) -> int:
@@ -94,6 +105,8 @@ class Local:
 
     stack: Stack
     link: toxiproxy.Link
+
+    revives = True
 
     @property
     def port(self) -> int:
@@ -157,6 +170,76 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         until(lambda: supervisor.pid_of(state) is None, 15, what="the supervisor's end")
 
 
+# ---- processes that nobody supervises --------------------------------------------------------------------------------
+
+NOBODYS = (
+    TOY
+    + """
+[hosts.processes.commands]
+{commands}
+[hosts.toxiproxy]
+url = "http://127.0.0.1:{api}"
+[links]
+{link} = {{ host = "toxiproxy", between = ["bystander", "web"] }}
+"""
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsupervised(Local):
+    """Started by hand; web's client reaches it over a link."""
+
+    revives = False
+
+    def recreate(self, role: str) -> None:
+        """As a person would: it ends the one that runs, and starts the line again."""
+        host: Any = self.stack.host(role)
+        found = host.identity(role)
+        if found is not None:
+            os.kill(found["pid"], signal.SIGKILL)
+            until(lambda: Process.parse(found).state is None, 10, what="its end")
+        subprocess.run(["setsid", "--fork", "sh", "-c", host.commands[role]], check=True)
+        until(lambda: host.identity(role), 10, what=role)
+
+
+@contextmanager
+def unsupervised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("unsupervised")
+    state = State(folder)
+    toxiproxy.get(print)
+    api, listen, port = free_ports(3)
+    link = toxiproxy.Link("client-web", listen, port)
+    for name, text in {
+        "web": WEB,
+        "family": FAMILY,
+        "stubborn": STUBBORN,
+        BYSTANDER: "import time; time.sleep(1000)",
+    }.items():
+        (folder / f"{name}.py").write_text(text)
+    words = {name: f"{folder}/{name}.py" for name in (*ROLES, BYSTANDER)} | {"web": f"{folder}/web.py 127.0.0.1 {port}"}
+    lines = {name: f"exec {sys.executable} {its} > {folder}/{name}.log 2>&1" for name, its in words.items()}
+    text = NOBODYS.format(
+        commands="\n".join(f"{name} = {json.dumps(line)}" for name, line in lines.items()), api=api, link=link.name
+    )
+    for name, its in words.items():
+        text += COMPONENT.format(role=name).replace('"docker"', f'"processes"\nname = "{its}"')
+    path = folder / "gameday.toml"
+    path.write_text(text.replace(f'{BYSTANDER}.py"\nopt_in = true', f'{BYSTANDER}.py"\nopt_in = false'))
+    service = toxiproxy.process(folder / "toxiproxy", api, [link])
+    with subprocess.Popen(service.argv, env={**os.environ, **service.env}) as proxy:
+        stack = open_stack(path, state)
+        host: Any = stack.host("web")
+        try:
+            for name in words:
+                host.start(name)
+            until(lambda: Process.of(proxy.pid) and api in listening(), 15, what="toxiproxy")
+            yield Unsupervised(stack, link)
+        finally:
+            for name in words:
+                host.stop(name, 0.0)
+            proxy.terminate()
+
+
 # ---- containers ------------------------------------------------------------------------------------------------------
 
 PROJECT = "rig"
@@ -198,6 +281,8 @@ class Docker:
 
     stack: Stack
     engine: Engine
+
+    revives = True
 
     @property
     def port(self) -> int:
@@ -280,7 +365,11 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
             engine.down()
 
 
-RIGS: Mapping[str, Callable[[pytest.TempPathFactory], AbstractContextManager[Rig]]] = {"local": local, "docker": docker}
+RIGS: Mapping[str, Callable[[pytest.TempPathFactory], AbstractContextManager[Rig]]] = {
+    "local": local,
+    "processes": unsupervised,
+    "docker": docker,
+}
 
 
 def frozen(process: Process) -> bool:

@@ -6,7 +6,6 @@ Reviving, readiness and logs are the supervisor's.
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import threading
 import time
@@ -14,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
-from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.errors import ConfigError, DriverError
 from gameday.hosts._ports import Ports
+from gameday.hosts._signals import Signals
 from gameday.model import Json
-from gameday.system.polling import until
 from gameday.system.process import STOPPED, Process, boot_id, descendants, families, listening, sockets
 from gameday.system.unix import reachable
 
@@ -33,9 +32,6 @@ SHARED_WITHIN_S = 0.25
 
 ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace: the supervisor waits up to 10 s for a process to come or go."""
-
-FREEZE_WITHIN_S = 2.0
-"""Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
 
 
 @dataclass
@@ -67,7 +63,7 @@ class _Look(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(Signals):
     """socket: the supervisor's unix socket. names: role -> the supervisor's name for it. Offers Holds, Kill,
     Lives, Pause."""
 
@@ -137,55 +133,6 @@ class Host:
         status = self._status()["processes"].get(self._name(component), {})
         return status.get("want") is False and status.get("error") is None
 
-    # ---- Kill ------------------------------------------------------------------------------------------------
-
-    def kill(self, component: str, identity: Json) -> None:
-        wanted = Process.parse(identity)
-        found = self._process(component)
-        if found is None or found[0] != wanted:
-            now = "nobody" if found is None else f"pid {found[0].pid}"
-            raise DriverError(
-                f"{component} is not the process that was to be killed (pid {wanted.pid}): {now} runs now",
-                definite=True,
-            )
-        self._send(component, wanted, signal.SIGKILL)
-
-    # ---- Pause -----------------------------------------------------------------------------------------------
-
-    def pause(self, component: str) -> None:
-        """Freeze the component's process and all below it, and see that they are. Raises when nobody runs."""
-        found = self._process(component)
-        if found is None:
-            raise DriverError(f"{component} does not run, so it can't be paused", definite=True)
-        root = found[0]
-
-        def frozen() -> bool:
-            running = [p for p in self._tree(root) if not p.stopped]
-            for process in running:  # parents first: a frozen one starts no more children
-                self._send(component, process, signal.SIGSTOP)
-            return not running
-
-        self._await(frozen, f"all processes of {component} to freeze")
-
-    def resume(self, component: str) -> None:
-        found = self._process(component)
-        if found is None:
-            return
-        root = found[0]
-
-        def running() -> bool:
-            frozen = [p for p in self._tree(root) if p.stopped]
-            for process in reversed(frozen):
-                self._send(component, process, signal.SIGCONT)
-            return not frozen
-
-        self._await(running, f"all processes of {component} to run again")
-
-    def paused(self, component: str) -> bool:
-        """Whether any process of the component is frozen."""
-        found = self._process(component)
-        return found is not None and any(p.stopped for p in self._tree(found[0]))
-
     # ---- the supervisor --------------------------------------------------------------------------------------
 
     def _name(self, component: str) -> str:
@@ -213,6 +160,10 @@ class Host:
     def _status(self) -> Mapping[str, Json]:
         """What the supervisor says of all of its processes."""
         return self._look.get(lambda: self._ask({"op": "status", "ready": False}))
+
+    def _family(self, component: str) -> Callable[[], Sequence[Process]]:
+        found = self._process(component)
+        return list if found is None else lambda: self._tree(found[0])
 
     def _tree(self, root: Process) -> list[Process]:
         """The process and all below it (Postgres's backends), parents first."""
@@ -245,16 +196,3 @@ class Host:
         if not answer["ok"]:
             raise DriverError(f"the supervisor refused {order['op']}: {answer['error']}", definite=True)
         return answer
-
-    def _send(self, component: str, process: Process, number: signal.Signals) -> None:
-        """A signal to exactly this process; one that is gone meanwhile needs none."""
-        try:
-            process.send(number)
-        except GamedayError as e:
-            raise DriverError(f"{component}: {e}", definite=True) from e
-
-    def _await(self, condition: object, what: str) -> None:
-        try:
-            until(condition, FREEZE_WITHIN_S, every_s=0.002, what=what)  # type: ignore[arg-type]
-        except TooLate as e:
-            raise DriverError(str(e), definite=False) from e

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
+from gameday.errors import ConfigError, DriverError, TooLate
 from gameday.hosts._ports import Ports
+from gameday.hosts._signals import Signals
 from gameday.model import Json
 from gameday.system.polling import until
 from gameday.system.process import STOPPED, Process, listening, sockets
@@ -31,8 +31,6 @@ ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace."""
 
 POLL_S = 0.05
-FREEZE_WITHIN_S = 2.0
-"""Until every process of a unit is seen frozen (or running again); the kernel takes microseconds."""
 
 CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
 """Where systemd keeps which process belongs to which unit, by version: 2, 1, and both at once."""
@@ -45,7 +43,7 @@ DOWN = ("inactive", "failed")
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(Signals):
     """names: role -> its unit; one without a suffix is a service. manager: "system", or "user" for that of whoever runs
     gameday. runtime: where the user's manager has its socket, where neither XDG_RUNTIME_DIR nor /run/user/<uid> does.
     Offers Desires, Holds, Kill, Pause, Serves."""
@@ -74,7 +72,7 @@ class Host:
         ):  # of a unit that systemd has nothing in mind of there is nothing to forget
             self._order(component, "reset-failed")
         self._order(component, "start", "--no-block")
-        self._await(lambda: self._runs(component), ORDER_S, f"a process of {self._unit(component)}")
+        self._await(lambda: self._runs(component), f"a process of {self._unit(component)}")
 
     def stop(self, component: str, grace_s: float) -> None:
         """By systemd's own order, so that it revives nobody; who is left after the grace is killed, whatever the unit's
@@ -84,7 +82,7 @@ class Host:
             until(lambda: self._gone(component), grace_s, every_s=POLL_S, what="its end")
             return
         self._order(component, "kill", "--signal=SIGKILL")
-        self._await(lambda: self._gone(component), ORDER_S, f"the end of {self._unit(component)}")
+        self._await(lambda: self._gone(component), f"the end of {self._unit(component)}")
 
     # ---- Holds -----------------------------------------------------------------------------------------------
 
@@ -117,48 +115,6 @@ class Host:
         state = self._state(component)
         return state["ActiveState"] == "inactive" and state["Restart"] == "always"
 
-    # ---- Kill ------------------------------------------------------------------------------------------------
-
-    def kill(self, component: str, identity: Json) -> None:
-        """The main process; the others of the unit are systemd's to end, as its KillMode says."""
-        wanted, now = Process.parse(identity), self.identity(component)
-        if now is None or Process.parse(now) != wanted:
-            who = "nobody" if now is None else f"pid {now['pid']}"
-            raise DriverError(
-                f"{component} is not the process that was to be killed (pid {wanted.pid}): {who} runs now",
-                definite=True,
-            )
-        self._send(component, wanted, signal.SIGKILL)
-
-    # ---- Pause -----------------------------------------------------------------------------------------------
-
-    def pause(self, component: str) -> None:
-        """Freeze all processes of the unit, and see that they are. Raises when nobody runs. By signals: systemctl
-        freeze needs version 2 of cgroups, and is none of a user's manager's."""
-        if self.identity(component) is None:
-            raise DriverError(f"{component} does not run, so it can't be paused", definite=True)
-
-        def frozen() -> bool:
-            running = [p for p in self._processes(component) if not p.stopped]
-            for process in running:
-                self._send(component, process, signal.SIGSTOP)
-            return not running
-
-        self._await(frozen, FREEZE_WITHIN_S, f"all processes of {component} to freeze")
-
-    def resume(self, component: str) -> None:
-        def running() -> bool:
-            frozen = [p for p in self._processes(component) if p.stopped]
-            for process in frozen:
-                self._send(component, process, signal.SIGCONT)
-            return not frozen
-
-        self._await(running, FREEZE_WITHIN_S, f"all processes of {component} to run again")
-
-    def paused(self, component: str) -> bool:
-        """Whether any process of the unit is frozen."""
-        return any(p.stopped for p in self._processes(component))
-
     # ---- systemd ---------------------------------------------------------------------------------------------
 
     def _unit(self, component: str) -> str:
@@ -184,6 +140,10 @@ class Host:
         if state["ControlGroup"]:  # none while it is down
             self._groups[component] = state["ControlGroup"]
         return {name: state.get(name, "") for name in ASKED}
+
+    def _family(self, component: str) -> Callable[[], Sequence[Process]]:
+        """By its cgroup: systemctl freeze needs version 2 of cgroups, and is none of a user's manager's."""
+        return lambda: self._processes(component)
 
     def _processes(self, component: str) -> Sequence[Process]:
         """All live processes of the unit, of those below its cgroup too."""
@@ -244,15 +204,8 @@ class Host:
                 environment["XDG_RUNTIME_DIR"] = self.runtime
         return environment
 
-    def _send(self, component: str, process: Process, number: signal.Signals) -> None:
-        """A signal to exactly this process; one that is gone meanwhile needs none."""
+    def _await(self, condition: Callable[[], bool], what: str) -> None:
         try:
-            process.send(number)
-        except GamedayError as e:
-            raise DriverError(f"{component}: {e}", definite=True) from e
-
-    def _await(self, condition: object, within_s: float, what: str) -> None:
-        try:
-            until(condition, within_s, every_s=0.002 if within_s == FREEZE_WITHIN_S else POLL_S, what=what)  # type: ignore[arg-type]
+            until(condition, ORDER_S, every_s=POLL_S, what=what)
         except TooLate as e:
             raise DriverError(str(e), definite=False) from e

@@ -24,10 +24,13 @@ __all__ = [
     "Process",
     "boot_id",
     "boot_ns",
+    "command_of",
     "descendants",
     "families",
     "listening",
+    "owner_of",
     "sockets",
+    "started_us",
     "yield_cpu",
     "yield_session",
 ]
@@ -54,6 +57,8 @@ DIAG_BYTES = 1 << 16
 
 LISTENS = "0A"
 """A socket's state in /proc/net/tcp; proc(5)."""
+
+CLOCK_LOOKS = 5
 
 ROUNDS_MAX = 100_000
 """Of a walk through a process tree; far more than a machine has processes."""
@@ -163,6 +168,40 @@ class Process:
         It may be another's by now: look at `alive` after opening, for what the descriptor names can't change any more.
         """
         return os.pidfd_open(self.pid)
+
+
+def started_us(process: Process) -> int:
+    """When it started, wall clock, to a tenth of a second: the same from whichever process it is asked, unless somebody
+    sets the clock."""
+    return _booted_us() + process.start_ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@functools.cache
+def _booted_us() -> int:
+    """When this machine booted. Of some looks the quickest counts: between the two clocks a process may be put off."""
+    looks = []
+    for _ in range(CLOCK_LOOKS):
+        before_ns = boot_ns()
+        wall_ns = time.time_ns()
+        looks.append((boot_ns() - before_ns, wall_ns - before_ns))
+    return round(min(looks)[1] / 1e8) * 100_000
+
+
+def command_of(pid: int) -> list[str]:
+    """The words of a process's command line; none when it is gone, or the kernel's own."""
+    try:
+        data = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+    return [word.decode(errors="surrogateescape") for word in data.removesuffix(b"\0").split(b"\0")] if data else []
+
+
+def owner_of(pid: int) -> int | None:
+    """The user id that a process belongs to; None when it is gone."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def families() -> Mapping[int, Sequence[Process]]:
