@@ -1,4 +1,4 @@
-"""A failure test's steps, each a Prefect task, and what makes a flow of them."""
+"""The steps of a failure test, each a Prefect task, and the decorator that makes a flow of a failure test."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ __all__ = ["failure_test"]
 
 
 def failure_test(function: Callable[..., FailureTest]) -> Any:
-    """Make the Prefect flow of a failure test (see tasks.run.as_flow), or leave it the function while who imports it
-    only looks."""
+    """Make the Prefect flow of a failure test (see tasks.run.as_flow).
+
+    Inside of `tasks.definition.looking` the function stays as it is, because importing Prefect takes seconds.
+    """
     if only_looked_at.get():
         return function
     from tasks.run import as_flow

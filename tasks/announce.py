@@ -1,4 +1,4 @@
-"""Tell people what is about to be broken, before it is: once a night."""
+"""Tells people what is about to be broken, before it is: once a night."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,10 +13,12 @@ from tasks.telling import machine, now, tell
 
 @task(name="announce", cache_policy=NO_CACHE)
 def announce(run: Run) -> None:
-    """To every channel that takes it. Who can't be told keeps nothing from being tested: the run goes on within the
-    courier's bound."""
+    """Send the announcement to every channel that takes it.
+
+    A channel that can't be reached stops no test: the run goes on after the courier's bound.
+    """
     ahead = [Ahead(label, _breaks(test), ttl_s(test)) for label, test in run.ahead]
-    tell(  # by each run, and told once: its id is the night's
+    tell(  # each run calls it; it is sent once, because the message's id is the night's
         run.stack,
         run.say,
         run.night,
@@ -25,6 +27,6 @@ def announce(run: Run) -> None:
 
 
 def _breaks(test: FailureTest) -> tuple[str, ...]:
-    """What its plan does, in its order: "stop of broker"."""
+    """Return what the test's plan breaks, in its order, such as "stop of broker"."""
     faults = [step.fault for step in test.plan if isinstance(step, Inject)]
     return tuple(dict.fromkeys(f"{fault_kind(fault)} of {fault.component}" for fault in faults))

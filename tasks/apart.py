@@ -1,5 +1,5 @@
-"""Look at a stream's heads group by group, where its samples are of shards: one group that stands still among many does
-not show in their total."""
+"""Looks at a stream's heads group by group, where its samples are of shards: in a shard's total one group that stands
+still among many doesn't show."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ NAMED_MAX = 3
 
 
 def sharded(run: Run) -> list[str]:
-    """The streams that are sampled by shards."""
+    """Return the streams that are sampled by shards."""
     return [name for name, one in run.followed.items() if one.shards is not None]
 
 
 def look(run: Run, stream: str, bound_s: float) -> Look:
-    """Ask the ledger for every group's head, then the visible hop until it has them, for bound_s at most: so far behind
-    a group that is well may be. Of those groups that there were when the run began."""
-    one, live = run.followed[stream], run.stack.streams[stream]
+    """Ask the ledger for every group's head, then ask the visible hop until it has all of them.
+
+    Only groups count that there were when the run began. bound_s: how long to ask at most; a healthy group may be that
+    far behind.
+    """
+    followed, live = run.followed[stream], run.stack.streams[stream]
     asked_ns = time.monotonic_ns()
-    had = answer(live.ledger.heads, HEADS_WITHIN_S, f"the heads of {one.hops[0]}", run.lasts)
-    expected = {group: had[group] for group in one.groups if group in had}
+    heads = answer(live.ledger.heads, HEADS_WITHIN_S, f"the heads of {followed.hops[0]}", run.lasts)
+    expected = {group: heads[group] for group in followed.groups if group in heads}
     shown_ns = asked_ns
     shown: Mapping[Group, int] = {}
 
     def caught_up() -> bool:
         nonlocal shown_ns, shown
-        run.doing = f"waiting for {one.visible} to have every group of {stream}"
+        run.doing = f"waiting for {followed.visible} to have every group of {stream}"
         shown_ns = time.monotonic_ns()
-        shown = answer(live.visible.heads, HEADS_WITHIN_S, f"the heads of {one.visible}", run.lasts)
+        shown = answer(live.visible.heads, HEADS_WITHIN_S, f"the heads of {followed.visible}", run.lasts)
         return all(group in shown and shown[group] >= head for group, head in expected.items())
 
     try:
@@ -46,7 +49,7 @@ def look(run: Run, stream: str, bound_s: float) -> Look:
         return Look(stream, asked_ns, time.monotonic_ns())
     except TooLate:
         behind = [group for group, head in expected.items() if group not in shown or shown[group] < head]
-        before = run.healed.heads.get(one.visible) if run.healed else None
+        before = run.healed.heads.get(followed.visible) if run.healed else None
         risen = {g for g, head in shown.items() if before is not None and (g not in before or head > before[g])}
-        still = (set(behind) & set(one.affected)) - risen
+        still = (set(behind) & set(followed.affected)) - risen
         return Look(stream, asked_ns, shown_ns, len(behind), len(still), tuple(sorted(behind)[:NAMED_MAX]))

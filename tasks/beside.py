@@ -1,4 +1,4 @@
-"""Carry out a step beside the others: in a thread that belongs to the same flow run."""
+"""Runs a step at the same time as the others, in a thread that belongs to the same flow run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ T = TypeVar("T")
 
 
 def beside(function: Callable[..., T], *what: Any) -> Future[T]:
-    """Call it in a thread of its own that sees the caller's context, which is how Prefect knows the flow run. What it
-    raises the future's `result` raises."""
+    """Call the function in a thread of its own that has the caller's context: so Prefect knows the flow run.
+
+    The future's `result` raises what the function raises.
+    """
     pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
     future = pool.submit(copy_context().run, function, *what)
     pool.shutdown(wait=False)

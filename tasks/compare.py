@@ -1,4 +1,4 @@
-"""Hold a run against its own history, before it is recorded there and told."""
+"""Compares a run with its own history, before it is recorded there and reported."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ __all__ = ["compare"]
 
 @task(name="compare", cache_policy=NO_CACHE)
 def compare(run: Run, result: RunResult, runs: int) -> RunResult:
-    """The result with its trends. runs: how many the night has, for the rate of false alarms is the night's.
+    """Return the result with its trends.
 
-    While history is away the result stays as it is, and that is said. Results that are only in their folders yet are
-    copied to history first: they belong to it.
+    If history can't be reached, the result stays as it is and the user is told. Results that are only in their folders
+    so far are copied to history first, so that they count.
+
+    Args:
+        runs: how many runs the night has; the rate of false alarms is per night.
     """
     config = run.stack.config
     dsn = config.history.get_secret_value()
@@ -36,7 +39,7 @@ def compare(run: Run, result: RunResult, runs: int) -> RunResult:
 
 
 def _excused(result: RunResult, evidence: Evidence | None) -> RunResult:
-    """A slow-down is none of the platform's where the machine had no time left for about as long as it was slower."""
+    """Turn a slow-down into unknown where the machine was busy for about as long as the run was slower."""
     *others, last = result.findings or (None,)
     if evidence is None or last is None or (last.check, last.verdict) != (trend.CHECK, Verdict.FAIL):
         return result
@@ -44,5 +47,5 @@ def _excused(result: RunResult, evidence: Evidence | None) -> RunResult:
     end_ns = (evidence.inject_ns or 0) + int(max(high_s for high_s, _ in seen) * 1e9)
     over_s = max(high_s - median_s for high_s, median_s in seen)
     timed = None if evidence.inject_ns is None else Timed(evidence.inject_ns, end_ns, over_s)
-    found = machine.excused(replace(last, timed=timed), evidence.samples)
-    return replace(result, findings=(*(f for f in others if f), found), verdict=found.verdict, why=found.why)
+    finding = machine.excused(replace(last, timed=timed), evidence.samples)
+    return replace(result, findings=(*(f for f in others if f), finding), verdict=finding.verdict, why=finding.why)

@@ -1,5 +1,7 @@
-"""A failure test as it is written: a function that returns a FailureTest. Without Prefect, which takes longer to import
-than a command that only looks may last; making a flow of it is tasks/run.py's.
+"""Reads a failure test as it is written: a function that returns a FailureTest.
+
+This module imports no Prefect: that alone takes longer than a command may last that only lists tests. tasks/run.py
+makes the flow.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["STACK", "definition", "described", "looking", "only_looked_at", "parameter_sets", "question", "required"]
 
 STACK = "path of a gameday.toml; the default one's when left empty."
-"""What the parameter says that every failure test's flow has besides its own."""
+"""The description of the parameter `stack`, which every failure test's flow has besides its own parameters."""
 
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
-"""A parameter with what it says, in the section Args of a docstring that is dedented."""
+"""Matches one parameter with its description in the section Args of a dedented docstring."""
 
 only_looked_at: ContextVar[bool] = ContextVar("only_looked_at", default=False)
 
 
 @contextmanager
 def looking() -> Iterator[None]:
-    """Failure tests that are imported meanwhile stay functions: nobody here runs them."""
+    """Keep failure tests that are imported inside of this block plain functions: nobody runs them there."""
     token = only_looked_at.set(True)
     try:
         yield
@@ -39,19 +41,25 @@ def looking() -> Iterator[None]:
 
 
 def definition(test: Any) -> Callable[..., FailureTest]:
-    """The function that a failure test's flow was made of. test: the flow, or that function."""
+    """Return the function that a failure test's flow was made of. test: the flow, or that function."""
     return inspect.unwrap(getattr(test, "fn", test))
 
 
 def question(function: Callable[..., FailureTest]) -> str:
-    """What a failure test asks: the first line of its docstring."""
+    """Return what a failure test asks: the first line of its docstring."""
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 def parameter_sets(function: Callable[..., FailureTest], config: StackConfig | None) -> list[dict[str, Json]]:
-    """What a failure test is run with: what it says itself. A general one, which demands a component and maybe a link
-    or a cursor, is for each component that opted in, and for each link of such a one, or cursor that names it; for none
-    as long as the stack isn't known. Where a role has members, one of them is struck, and all."""
+    """Return the parameter sets that a failure test is run with.
+
+    A test whose parameters all have defaults names them itself (`nightly`). A general test demands a component, and
+    maybe a link or a cursor: it is run for each component that opted in, with each of its links, or with each cursor
+    that names it. Where a role has members, it is run once with one of them and once with all.
+
+    Args:
+        config: the stack; None while it isn't known, then a general test has no parameter set.
+    """
     demanded = required(function)
     if not demanded:
         return [dict(params) for params in function().nightly]
@@ -59,9 +67,12 @@ def parameter_sets(function: Callable[..., FailureTest], config: StackConfig | N
         return []
     roles = [role for role, component in config.components.items() if component.opt_in]
     if "cursor" in demanded:
-        places = [(name, cursor.component) for name, cursor in config.cursors.items()]
-        whose = [(name, one) for name, one in places if one is not None and set(config.members(one)) & set(roles)]
-        return [{"component": one, "cursor": name} for name, one in whose]
+        named = [(name, cursor.component) for name, cursor in config.cursors.items()]
+        return [
+            {"component": component, "cursor": name}
+            for name, component in named
+            if component is not None and set(config.members(component)) & set(roles)
+        ]
     if "link" in demanded:
         ends = [(name, end) for name, link in config.links.items() for end in link.between if end in roles]
         return [{"component": end, "link": name} for name, end in ends]
@@ -71,33 +82,35 @@ def parameter_sets(function: Callable[..., FailureTest], config: StackConfig | N
 
 
 def required(function: Callable[..., FailureTest]) -> list[str]:
-    """The parameters that a failure test can't do without: a general one's."""
+    """Return the parameters without a default; only general failure tests have any."""
     parameters = inspect.signature(function).parameters.values()
     return [one.name for one in parameters if one.default is inspect.Parameter.empty]
 
 
 def described(function: Callable[..., FailureTest]) -> dict[str, Json]:
-    """The parameters of a failure test's flow by name, each as JSON Schema with its title, description, default and
-    position: what Prefect shows of them."""
+    """Return the parameters of a failure test's flow as Prefect shows them.
+
+    Returns: name -> JSON Schema with title, description, default and position.
+    """
     from pydantic import TypeAdapter
 
-    told = _told(inspect.getdoc(function) or "")
-    found: dict[str, Json] = {}
+    descriptions = _descriptions(inspect.getdoc(function) or "")
+    schemas: dict[str, Json] = {}
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         schema = dict(TypeAdapter(parameter.annotation).json_schema())
         if parameter.default is not inspect.Parameter.empty:
             schema["default"] = parameter.default
-        if name in told:
-            schema["description"] = told[name]
-        found[name] = schema
-    found["stack"] = {"type": "string", "default": "", "description": STACK}
+        if name in descriptions:
+            schema["description"] = descriptions[name]
+        schemas[name] = schema
+    schemas["stack"] = {"type": "string", "default": "", "description": STACK}
     return {
         name: dict(sorted({**schema, "title": name, "position": position}.items()))
-        for position, (name, schema) in enumerate(found.items())
+        for position, (name, schema) in enumerate(schemas.items())
     }
 
 
-def _told(docstring: str) -> Mapping[str, str]:
-    """What the section Args says of each parameter; lines of one parameter stay lines."""
+def _descriptions(docstring: str) -> Mapping[str, str]:
+    """Return each parameter's description in the section Args, with its line breaks."""
     _, _, arguments = docstring.partition("\nArgs:\n")
     return {name: "\n".join(line.strip() for line in text.splitlines()) for name, text in ARGUMENT.findall(arguments)}

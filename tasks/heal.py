@@ -1,4 +1,4 @@
-"""Mend: one fault of the plan, or all of them, and prove that nothing is left."""
+"""Heals one fault of the plan, or all of them, and proves that nothing is left broken."""
 
 import dataclasses
 import time
@@ -19,9 +19,9 @@ GONE_WITHIN_S = 10.0
 
 @task(name="heal", cache_policy=NO_CACHE)
 def heal(run: Run, fault: Fault | None) -> None:
-    """Heal one fault, or (None) all that are held; the run's clock starts here.
+    """Heal one fault, or with None all faults that are held. The run's clock starts here.
 
-    What another hand has mended meanwhile, the guardian finds and the journal says.
+    If someone else has undone the fault meanwhile, the guardian sees it and the journal says so.
     """
     open_ = {a.id for a in run.acts if not a.undone}
     run.clock_ns = time.monotonic_ns()
@@ -36,7 +36,11 @@ def _same(act: Act, fault: Fault) -> bool:
 
 
 def _prove_traps(run: Run) -> None:
-    """Note in the journal how each armed failpoint struck; Halt(invalid) when one never did."""
+    """Note in the journal how each armed failpoint fired.
+
+    Raises:
+        Halt(invalid): a failpoint was armed and never fired.
+    """
     for act in run.acts:
         if isinstance(fault_from(act.fault, act.args), Trap):
             run.say(f"{run.name}: {run.held().prove(act.id, within_s=0.0).proof}")
@@ -46,7 +50,11 @@ def _prove_traps(run: Run) -> None:
 
 @task(name="prove nothing is left", cache_policy=NO_CACHE)
 def prove_nothing_left(run: Run) -> None:
-    """After the plan: heal what is still open and prove that nothing stays stopped, paused, cut or armed."""
+    """Heal what is still open after the plan, and prove that nothing stays stopped, paused, cut or armed.
+
+    Raises:
+        Halt(unknown): something is still broken after GONE_WITHIN_S.
+    """
     _prove_traps(run)
     run.held().heal(None, why="the end of the plan")
     left: list[str] = []

@@ -1,4 +1,4 @@
-"""Do one harm through the guardian, and prove that it bit."""
+"""Injects one fault through the guardian, and proves that it took effect."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,15 +14,20 @@ from gameday.stack.registry import fault_kind
 from gameday.system.polling import until
 
 BITES_WITHIN_S = 10.0
-"""Unless the fault says otherwise (`bites_within_s`)."""
+"""How long a fault may take to show its effect, unless it says otherwise (`bites_within_s`)."""
 
 LOOK_EVERY_S = 0.5
-"""A strike may wait long for its moment: so often the run looks whether it still sees anything."""
+"""How often the run checks that its sampler still works, while it waits for the proof. A strike may wait long for its
+moment."""
 
 
 @task(name="inject", cache_policy=NO_CACHE)
 def inject(run: Run, fault: Fault) -> None:
-    """Journal, act, proof. Halt(invalid) when the fault did not bite: a test without its fault proves nothing."""
+    """Write the fault to the journal, carry it out, and wait for its proof.
+
+    Raises:
+        Halt(invalid): the fault had no effect in time. A test without its fault proves nothing.
+    """
     if run.inject_ns is None:
         run.hush()
         until_when = datetime.now(UTC) + timedelta(seconds=run.ttl_s)

@@ -1,4 +1,4 @@
-"""A night: what its runs share, and what becomes of their results."""
+"""A night: what its runs share, and what is written and told of their results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Night", "Planned", "night"]
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that a night has still to make. params: all that its test has."""
+    """A run that a night still has to make. params: all parameters of its test, with their defaults."""
 
     name: str
     params: Mapping[str, Json]
@@ -56,7 +56,7 @@ class Night:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def tell(self, text: str) -> None:
-        """To whoever watches this night, and to Prefect. What goes wrong with that is nothing that a run could mend."""
+        """Show a line to the user and in Prefect's log. Errors are ignored: no run could mend them."""
         text = masked(text)
         for tell in (self.say, _to_prefect):
             try:
@@ -68,9 +68,11 @@ class Night:
                 continue
 
     def look_ahead(self, following: Planned, stack: str) -> None:
-        """Prepare a run that has not begun, and sample for it: while the checks are proved, or once the platform is
-        back from the run before it. What is seen from now on is its baseline. Where this can't be done the run prepares
-        when it begins."""
+        """Prepare the next run, and start sampling for it, before it begins.
+
+        This is called while the checks are proved, or once the platform is back from the run before. What is sampled
+        from now on is the next run's baseline. If it fails, the user is told, and the run prepares when it begins.
+        """
         opened = open_stack(Path(stack) if stack else None)
         try:
             if not opened.misses(following.test):
@@ -80,7 +82,7 @@ class Night:
             self.tell(f"{following.name}: not prepared ahead: {e}")
 
     def begin(self, name: str, params: Mapping[str, Json], test: FailureTest, stack: str) -> Run:
-        """A run of this test: the one that look_ahead has prepared, if it is that, and its processes live."""
+        """Return a run of this test: the one that look_ahead prepared, if it is the same and its processes live."""
         early, self.early = self.early, None
         if early is not None and (early.name, dict(early.params)) == (name, dict(params)) and early.prepared:
             early.begin(self.disturbed_ns)
@@ -90,18 +92,18 @@ class Night:
         return Run(open_stack(Path(stack) if stack else None), name, params, test, self.id, self.tell)
 
     def drop_early(self) -> None:
-        """End what was prepared for a run that will not come."""
+        """End the processes that were prepared for a run that will not come."""
         early, self.early = self.early, None
         if early is not None:
             early.close()
 
     @property
     def trusted(self) -> bool:
-        """Whether the selftest caught everything; if not, no verdict of this night means anything."""
+        """Whether the selftest caught every planted fault. If not, no verdict of this night can be believed."""
         return all(f.verdict is Verdict.PASS for f in self.findings if f.check == "selftest")
 
     def judged(self) -> list[RunResult]:
-        """The results as they are published: unknown, all of them, in a night whose checks missed a planted fault."""
+        """The results as they are published. All are unknown in a night whose checks missed a planted fault."""
         if self.trusted:
             return list(self.results)
         why = "the selftest missed a planted fault, so no check can be believed"
@@ -109,12 +111,14 @@ class Night:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the results and of the night's own findings; skipped when nothing was run at all."""
+        """The worst verdict of the results and of the night's own findings; skipped when nothing was run."""
         return results.verdict(self.judged(), self.findings)
 
     def write(self, stack: Stack) -> Path:
-        """results.json, junit.xml and report.html of this night, and the site's pages around it; the folder. A signal
-        that ends this process waits until they are there."""
+        """Write results.json, junit.xml and report.html of this night, and the site's pages around it.
+
+        A signal that ends this process waits until they are written. Returns: the night's folder.
+        """
         with signals.Gate():
             return self._write(stack)
 
@@ -129,8 +133,10 @@ class Night:
         return folder
 
     def close(self, stack: Stack) -> None:
-        """Write the night's files, then tell people; what could not be written or told is said, in the files too, and
-        changes no verdict."""
+        """Write the night's files, then send the night's message.
+
+        What could not be written or sent is said, in the files too. It changes no verdict.
+        """
         self._kept(stack)
         left = tell_night(stack, self.tell, self.id, self.judged(), self.findings)
         if left:
@@ -140,7 +146,7 @@ class Night:
     def _kept(self, stack: Stack) -> None:
         try:
             self.write(stack)
-        except Exception as e:  # noqa: BLE001 - each run's result is in its folder, and the night's verdict stands
+        except Exception as e:  # noqa: BLE001 - each run's result is in its folder; the night's verdict stays
             self.tell(f"{self.id}: no report: {e if isinstance(e, GamedayError) else repr(e)}")
 
     def _pages(self, stack: Stack, folder: Path, runs: list[RunResult]) -> None:
@@ -158,13 +164,13 @@ class Night:
 
 
 def _to_prefect(text: str) -> None:
-    """To the log of the flow run that is under way; nowhere outside one."""
+    """Write a line to the log of the present flow run; do nothing outside of one."""
     with suppress(MissingContextError):
         get_run_logger().info(text)
 
 
 def _evidence(stack: Stack, run_id: str) -> Evidence | None:
-    """What a run rests on; None where that could not be kept, and its verdict says so."""
+    """Return a run's evidence. None: it could not be kept, and the run's verdict says so."""
     try:
         return codec.load_evidence(stack.state.run(run_id))
     except GamedayError:
@@ -172,4 +178,4 @@ def _evidence(stack: Stack, run_id: str) -> Evidence | None:
 
 
 night: ContextVar[Night | None] = ContextVar("night", default=None)
-"""The night that flows of this process belong to; without one a run is a night of its own."""
+"""The night that this process' flows belong to. None: each run is a night of its own."""

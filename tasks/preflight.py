@@ -1,4 +1,4 @@
-"""Take the stack and make sure that it is well: nothing is injected into a stack that is not."""
+"""Takes the stack for this run, and makes sure that it is well. Nothing is injected into a stack that is not."""
 
 import time
 from contextlib import suppress
@@ -18,13 +18,13 @@ from gameday.undo import mending
 from gameday.verdict import ahead
 
 CLEAN_RUNS = 20
-"""How many intervals of the job's schedule are looked back for a clean run."""
+"""A clean run is looked for in this many past intervals of the job's schedule."""
 
 FIRST_RUN_S = 60.0
-"""What a first run may take, once it is due."""
+"""How long a job's first run may take, once it is due."""
 
 PASSES_WITHIN_S = 60.0
-"""How long a worker may take to be seen again after its start (Prefect asks it every 30 s), and a run to end."""
+"""How long a worker may take to be seen after its start (Prefect asks it every 30 s), or a job's run to end."""
 
 WELL_FOR_S = 3.0
 WELL_WITHIN_S = 45.0
@@ -32,7 +32,12 @@ WELL_WITHIN_S = 45.0
 
 @task(name="preflight", cache_policy=NO_CACHE)
 def preflight(run: Run) -> None:
-    """Halt(skipped) when the stack lacks what the plan needs, Halt(unknown) when it is not well."""
+    """Take the stack, and wait until it is well.
+
+    Raises:
+        Halt(skipped): the stack lacks what the plan needs.
+        Halt(unknown): the stack is not well.
+    """
     if misses := run.stack.misses(run.test):
         raise Halt(Verdict.SKIPPED, "; ".join(misses))
     for step in run.test.plan:
@@ -87,7 +92,7 @@ def preflight(run: Run) -> None:
 
 
 def _look_at_alert(run: Run) -> None:
-    """Note why the platform's alert can't be watched: its silence would prove nothing."""
+    """Note why the platform's alert can't be watched, if so: its silence would then prove nothing."""
     if run.alert is None or run.stack.alerts is None:
         return
     name, component = run.alert
@@ -98,29 +103,42 @@ def _look_at_alert(run: Run) -> None:
 
 
 def _look_at_jobs(run: Run) -> None:
-    """Halt(unknown) when a run of a job that the plan asks for, or waits for, would not start: nothing is broken for a
-    test that can only end with "not recovered"."""
+    """Make sure that the jobs would start whose runs the plan asks for or waits for.
+
+    Otherwise the test could only end with "not recovered", so nothing is broken for it.
+
+    Raises:
+        Halt(unknown): a job's run would not start.
+    """
     archive = run.stack.config.archive if run.test.archive else None
     asked = {step.fault.job for step in run.test.plan if isinstance(step, Inject) and isinstance(step.fault, Asks)}
     bound_s = max(run.test.mttr_max_s, run.test.drain_max_s)
     needs = {**dict.fromkeys(asked), **({archive.job: bound_s} if archive else {})}
-    found: list[Hindrance] = []
+    hindrances: list[Hindrance] = []
 
     def free() -> bool:
         run.lasts()
-        found[:] = [one for job, within_s in needs.items() for one in run.stack.job(job).hindrances(within_s)]
-        return not found or any(not one.passes for one in found)
+        hindrances[:] = [
+            hindrance for job, within_s in needs.items() for hindrance in run.stack.job(job).hindrances(within_s)
+        ]
+        return not hindrances or any(not hindrance.passes for hindrance in hindrances)
 
     with suppress(TooLate):
         until(free, within_s=PASSES_WITHIN_S, every_s=1.0, what="the job to be free")
-    if found:
+    if hindrances:
         raise Halt(
-            Verdict.UNKNOWN, f"nothing was broken, for the job would not run: {'; '.join(one.why for one in found)}"
+            Verdict.UNKNOWN,
+            f"nothing was broken, for the job would not run: {'; '.join(hindrance.why for hindrance in hindrances)}",
         )
 
 
 def _await_export(run: Run) -> None:
-    """The archive has a commit to go on from, and the job a clean run to be compared with: a new stack has neither."""
+    """Wait until the archive has a commit to go on from, and its job a clean run to compare with. A new stack has
+    neither.
+
+    Raises:
+        Halt(unknown): there is none after one interval of the job and FIRST_RUN_S.
+    """
     archive, job = run.stack.export()
     interval_s, began_ns = job.interval_s() or 0.0, time.monotonic_ns()
 

@@ -1,5 +1,5 @@
-"""What follows a night, or a single run: history set right, gameday's own metrics, and an end for what is older than it
-has to be."""
+"""Does what follows a night, or a single run: corrects history, publishes gameday's own metrics, removes what is older
+than `[retention]` keeps."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ __all__ = ["publish"]
 
 
 def publish(here: Night, stack: Stack) -> None:
-    """Never raises: no verdict hangs on it, so what goes wrong is said."""
+    """Correct history, publish metrics, remove old runs. Never raises: what goes wrong is said, and no verdict depends
+    on it."""
 
     def attempt(what: str, do: Callable[[], None]) -> None:
         try:
             do()
-        except Exception as e:  # noqa: BLE001 - whatever it is, what was found is kept, and judged
+        except Exception as e:  # noqa: BLE001 - whatever it is, the results are kept and judged already
             here.tell(f"{what}: {e if isinstance(e, GamedayError) else repr(e)}")
 
     if not here.trusted:
@@ -39,7 +40,7 @@ def publish(here: Night, stack: Stack) -> None:
 
 
 def _amend(here: Night, stack: Stack) -> None:
-    """The runs of a night whose checks missed a planted fault were recorded with a verdict that can't be believed."""
+    """Record the runs again, as unknown: the night's checks missed a planted fault, so no verdict can be believed."""
     for result in here.judged():
         codec.write_json(stack.state.run(result.id) / "result.json", result)
         history.record(stack.config.history.get_secret_value(), result)
@@ -53,7 +54,7 @@ def _metrics(here: Night, stack: Stack) -> None:
 def _forget(here: Night, stack: Stack) -> None:
     journal = Journal(stack.state.journal)
     if journal.damaged():
-        return  # an act that can't be read may be open: its run stays
+        return  # an act that can't be read may be open, so its run must stay
     keep_days = stack.config.retention.keep_days
     gone = history.forget(
         stack.config.history.get_secret_value(),

@@ -1,5 +1,4 @@
-"""Keep what a run found: its folder first, then history in gameday's Postgres, then artifacts that one sees in
-Prefect."""
+"""Keeps what a run found: in its folder first, then in history (gameday's Postgres), then as artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -20,17 +19,20 @@ __all__ = ["record", "store"]
 
 @task(name="record", cache_policy=NO_CACHE)
 def record(run: Run, result: RunResult) -> None:
-    """Store it, and show it in Prefect."""
+    """Store the result, and show it in Prefect."""
     store(run, result)
     if FlowRunContext.get() is not None:
         try:
             _artifacts(run, result)
-        except Exception as e:  # noqa: BLE001 - what Prefect doesn't show is in the folder and in history
+        except Exception as e:  # noqa: BLE001 - the folder and history have what Prefect doesn't show
             run.say(f"{run.name}: no artifacts in Prefect: {e!r}")
 
 
 def store(run: Run, result: RunResult) -> None:
-    """result.json in the run's folder is the truth; what can't be copied to history now is copied by a later run."""
+    """Write result.json in the run's folder, then copy it to history.
+
+    The file is what counts. A result that can't be copied now is copied by a later run.
+    """
     dsn = run.stack.config.history.get_secret_value()
     try:
         codec.write_json(run.folder / "result.json", codec.encode(result))
@@ -43,7 +45,7 @@ def store(run: Run, result: RunResult) -> None:
 
 
 def _artifacts(run: Run, result: RunResult) -> None:
-    """One table, one text and one link per run, under keys that stay the same from night to night."""
+    """Make a table, a text and a link for the run, under keys that stay the same from night to night."""
     key = run.name.replace("_", "-")
     create_table_artifact(
         key=f"{key}-findings",

@@ -1,7 +1,8 @@
-"""The one interpreter: takes a FailureTest through its steps. It knows the order, and nothing of how.
+"""Runs the steps of one failure test in order. Each step is a Prefect task in its own file; this file only decides
+which step comes next and what happens when one fails.
 
-`as_flow` makes a Prefect flow of a function that returns a FailureTest. The interpreter also runs with the steps'
-bare functions (`plain`), so its tests need no Prefect server.
+`as_flow` makes a Prefect flow of a function that returns a FailureTest. The interpreter can also call the steps as
+plain functions (`plain`), so its tests need no Prefect server.
 """
 
 from __future__ import annotations
@@ -54,14 +55,15 @@ __all__ = [
 ]
 
 STACK_DOC = f"    stack: {STACK}"
-"""Completes the section Args of a failure test's docstring, where Prefect takes its parameters' descriptions from."""
+"""The last line of the section Args in a failure test's docstring. Prefect takes the parameters' descriptions from that
+section."""
 
 Call = Callable[[Task[..., Any]], Callable[..., Any]]
 """How a step is called: `tracked` as a Prefect task, `plain` as the function it wraps."""
 
 
 def tracked(step: Task[..., Any]) -> Callable[..., Any]:
-    """Run the step as a Prefect task: one sees it in the UI."""
+    """Run the step as a Prefect task, so that Prefect's UI shows it."""
     return step
 
 
@@ -71,11 +73,11 @@ def plain(step: Task[..., Any]) -> Callable[..., Any]:
 
 
 def as_flow(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
-    """Make the Prefect flow of a failure test: the same name (dashed) and parameters, plus `stack`, the path of a
-    gameday.toml.
+    """Make the Prefect flow of a failure test.
 
-    The flow's state tells the verdict: pass is Completed, skipped is Completed named Skipped, the others are Failed
-    under their names.
+    The flow has the function's name (with dashes) and parameters, and one more: `stack`, the path of a gameday.toml.
+    Its state shows the verdict: pass is Completed, skipped is Completed with the name Skipped, every other verdict is
+    Failed with the verdict's name.
     """
     name = function.__name__
     signature = reflection.signature(function)
@@ -85,26 +87,26 @@ def as_flow(function: Callable[..., FailureTest]) -> Flow[..., State[Any]]:
     def body(*args: Any, stack: str = "", **kwargs: Any) -> State[Any]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return as_state(_one(name, function(**bound.arguments), bound.arguments, stack))
+        return as_state(_run_test(name, function(**bound.arguments), bound.arguments, stack))
 
     body.__signature__ = signature.replace(parameters=[*signature.parameters.values(), stack])  # type: ignore[attr-defined]
     body.__doc__ = f"{reflection.getdoc(function)}\n{STACK_DOC}"
     body.__annotations__ = {**function.__annotations__, "stack": str, "return": State}
-    made = flow(
+    prefect_flow = flow(
         name=name.replace("_", "-"), description=function.__doc__, validate_parameters=True, persist_result=False
     )(body)
-    return made
+    return prefect_flow
 
 
 def arguments(function: Callable[..., FailureTest], given: Mapping[str, Json]) -> dict[str, Json]:
-    """All arguments of a failure test: the given ones, and its defaults."""
-    bound = reflection.signature(function).bind(**given)
-    bound.apply_defaults()
-    return dict(bound.arguments)
+    """Return all arguments of a failure test: the given ones, and the defaults of the others."""
+    bound_arguments = reflection.signature(function).bind(**given)
+    bound_arguments.apply_defaults()
+    return dict(bound_arguments.arguments)
 
 
 def as_state(result: RunResult) -> State[Any]:
-    """The verdict as Prefect shows it."""
+    """Return the Prefect state that shows this verdict."""
     if result.verdict is Verdict.PASS:
         return Completed(message=result.why)
     if result.verdict is Verdict.SKIPPED:
@@ -112,32 +114,32 @@ def as_state(result: RunResult) -> State[Any]:
     return Failed(name=str(result.verdict).capitalize(), message=result.why)
 
 
-def _one(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -> RunResult:
-    """Run one test inside the present night, or as a night of its own."""
+def _run_test(name: str, test: FailureTest, params: Mapping[str, Json], stack: str) -> RunResult:
+    """Run one test, as part of the present night if there is one, else as a night of its own."""
     console.tolerate()
     signals.obey()
-    part = night.get()
-    here = part or Night(new_id(name))
-    run = here.begin(name, params, test, stack)
-    ahead = tuple((one.label, one.test) for one in here.ahead) or ((named(name, params), test),)
+    shared = night.get()
+    current = shared or Night(new_id(name))
+    run = current.begin(name, params, test, stack)
+    ahead = tuple((one.label, one.test) for one in current.ahead) or ((named(name, params), test),)
     run.ahead = tuple((label, run.stack.resolved(following)) for label, following in ahead)
-    run.trusted = here.trusted
+    run.trusted = current.trusted
 
-    for following in here.ahead[1:2]:
-        run.once_back = functools.partial(here.look_ahead, following, stack)
+    for following in current.ahead[1:2]:
+        run.once_back = functools.partial(current.look_ahead, following, stack)
     try:
-        return interpret(run, tracked, here.results.append, here.runs)
+        return interpret(run, tracked, current.results.append, current.runs)
     finally:
-        here.disturbed_ns = run.disturbs_ns
-        if part is None:
-            _end(here, run.stack)
+        current.disturbed_ns = run.disturbs_ns
+        if shared is None:
+            _end(current, run.stack)
 
 
-def _end(here: Night, opened: Stack) -> None:
-    """What the end of a run that is a night of its own leaves."""
-    if here.results:
-        here.close(opened)
-    publish(here, opened)
+def _end(own_night: Night, opened: Stack) -> None:
+    """Write and publish what a night leaves, for a run that was a night of its own."""
+    if own_night.results:
+        own_night.close(opened)
+    publish(own_night, opened)
 
 
 def interpret(
@@ -146,13 +148,21 @@ def interpret(
     keep: Callable[[RunResult], None],
     runs: int = 1,
 ) -> RunResult:
-    """Preflight, baseline, the plan, heal, recovery, evidence, verdict, history. Whatever happens, faults are healed
-    before anything is told, and the result is kept. The runbook's verification and the gathering of evidence only look,
-    and are done side by side. runs: how many the night has.
+    """Run a test from preflight to its recorded result: preflight, baseline, the plan, heal, recovery, evidence,
+    verdict, history.
 
-    Never raises for what gameday can explain: that becomes the verdict. Interrupts (Ctrl-C, a signal, cancellation)
-    heal, leave a result that says `unknown: aborted` unless it was judged already, and go on upwards. While it heals
-    and concludes they wait.
+    Whatever happens, faults are healed before anyone is told, and the result is kept. The runbook's verification and
+    the gathering of evidence only read, so they run at the same time.
+
+    Args:
+        call: how a step is called, `tracked` or `plain`.
+        keep: takes the result once there is a verdict.
+        runs: how many runs the night has.
+
+    Raises:
+        Only interrupts (Ctrl-C, a signal, cancellation). An interrupt waits while faults are healed and the verdict is
+        made. It then leaves a result, `unknown: aborted` unless the run was judged already, and is raised again.
+        An error that gameday can explain becomes the verdict.
     """
     findings: tuple[Finding, ...] = ()
     halted: tuple[Verdict, str] | None = None
@@ -164,7 +174,7 @@ def interpret(
         return call(step)(run, *what)
 
     def do_last(step: Task[..., Any], *what: Any) -> Any:
-        """What it returns; None when it could not be done: that is said, and the verdict stands."""
+        """Return the step's answer, or None if the step failed: the user is told, and the verdict stays."""
         try:
             return do(step, *what)
         except Exception as e:
@@ -185,42 +195,48 @@ def interpret(
             halted = e.verdict, str(e)
         except GamedayError as e:
             halted = Verdict.UNKNOWN, str(e)
-            if isinstance(e, DriverError) and not e.definite:  # it did not answer
+            if isinstance(e, DriverError) and not e.definite:  # a server did not answer
                 halted = Verdict.UNKNOWN, str(too_late(run, *halted, run.entered_ns))
         except BaseException as e:  # noqa: BLE001 - it becomes a verdict unknown; interrupts go on upwards below
             interrupted = signals.hidden(e)
             halted = Verdict.UNKNOWN, f"aborted: {signals.name_of(interrupted or e)}"
         try:
             run.close()
-        except Exception as e:  # noqa: BLE001 - what is left broken is the first thing to know, whatever kept it so
+        except Exception as e:  # noqa: BLE001 - whatever the error is, the user must first know what is still broken
             why = f"not everything could be mended: {e if isinstance(e, GamedayError) else repr(e)}"
             findings = (*findings, Finding("mended", Verdict.UNKNOWN, why)) if findings else ()
             halted = halted if findings else (Verdict.UNKNOWN, why)
-        futures.wait(looking)  # what it looks with ends when the run has given the stack back
+        futures.wait(looking)  # the runbook's commands end once the run has given the stack back
         result = conclude(run, findings, halted)
         if interrupted is None:
             try:
                 with gate.opened():
                     result = do_last(compare, result, runs) or result
-            except BaseException as e:  # noqa: BLE001 - told upwards below; the verdict stands, and is kept first
+            except BaseException as e:  # noqa: BLE001 - raised again below, once the verdict is kept
                 interrupted = e
         keep(result)
         for last in (record, notify) if interrupted is None else ():
             try:
                 with gate.opened():
                     do_last(last, result)
-            except BaseException as e:  # noqa: BLE001 - told upwards below, when the result is where it belongs
+            except BaseException as e:  # noqa: BLE001 - raised again below, once the result is stored
                 interrupted = e
                 break
         if interrupted is not None:
-            with suppress(Exception):  # the night's report has it all the same
+            with suppress(Exception):  # the night's report has the result anyway
                 store(run, result)
             raise interrupted
     return result
 
 
 def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) -> tuple[Finding, ...]:
-    """The steps up to the verdict; what the checks found. looking: what was begun beside them, and may last longer."""
+    """Run the steps up to the verdict.
+
+    Args:
+        looking: takes the steps that run in the background; they may last longer than this function.
+
+    Returns: what the checks found.
+    """
     do(preflight)
     do(baseline)
     do(announce)
@@ -256,9 +272,10 @@ def _carry_out(run: Run, do: Callable[..., Any], looking: list[Future[None]]) ->
 
 
 def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str] | None) -> RunResult:
-    """The verdict and the reason: the worst finding's, unless the run was halted or mended by another hand.
+    """Make the run's result, and save the evidence that it rests on.
 
-    Saves the evidence that it rests on. Never raises: without that evidence nothing but a fail stands.
+    Verdict and reason are those of the worst finding, unless the run was halted or someone else undid the fault. Never
+    raises. If the evidence can't be saved, only a fail stays; any other verdict becomes unknown.
     """
     verdict = merge([f.verdict for f in findings])
     why = "; ".join(f.why for f in findings if f.verdict is verdict and verdict is not Verdict.PASS) or "as promised"
@@ -266,7 +283,7 @@ def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str
         evidence = replace(run.gathered or run.evidence(), acts=run.acts)
         counts = checks.counts(evidence)
         codec.save_evidence(run.folder, evidence)
-    except Exception as e:  # noqa: BLE001 - whatever it is, there is a result, and it is no pass
+    except Exception as e:  # noqa: BLE001 - whatever the error is, there is a result, and it is not a pass
         reason = e if isinstance(e, GamedayError) else repr(e)
         lacks = f"what it rests on can't be kept: {reason}"
         halted = halted or ((verdict, f"{why}; {lacks}") if verdict is Verdict.FAIL else (Verdict.UNKNOWN, lacks))

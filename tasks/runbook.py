@@ -1,5 +1,7 @@
-"""Carry out the runbook's blocks on the real failure: diagnosis while it lasts, recovery in place of the plan's own
-heal, verify once the platform is back. What comes out is the run's `steps`, and never changes its verdict.
+"""Carries out the runbook's blocks on the real failure: diagnosis while it lasts, recovery in place of the plan's own
+heal, verification once the platform is back.
+
+The results are the run's `steps`. They never change its verdict.
 """
 
 from __future__ import annotations
@@ -34,34 +36,35 @@ from gameday.system.polling import until
 __all__ = ["diagnose", "environment", "moment", "recover", "verify"]
 
 LOOK_S = 15.0
-"""One block that only looks, with its repetitions: it is repeated until it shows what is expected."""
+"""How long a block that only looks may take. It is repeated until it shows what is expected."""
 
 REPEAT_EVERY_S = 1.0
-"""Looking costs the platform's own machine, here: `gameday status` most of a second of a core."""
+"""The time between two repetitions. Looking costs processor time on the platform's machine: `gameday status` takes most
+of a second of a core."""
 
 WHY_CHARS_MAX = 400
-"""The end of an output that was not as expected; all of it is in the run's runbook.log."""
+"""How much of the end of an unexpected output is shown; all of it is in the run's runbook.log."""
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
-"""What a block sees of the environment that gameday runs in."""
+"""The variables that a block inherits from gameday's environment."""
 
 COLUMNS = "250"
-"""So that tools print a row on a line."""
+"""The terminal's width for a block, so that tools print each row on one line."""
 
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|KEY")
 NOT_FOUND = re.compile(r"^sh: (?:line )?\d+: (\S+?):(?: command)? not found$", re.MULTILINE)
 
 
 def moment(plan: Sequence[Inject | Await | Heal]) -> int:
-    """Where in the plan the failure is looked at: before the heal that ends it, or, where nothing is held, at its
-    end."""
+    """Return the index in the plan at which the diagnosis runs: before the heal that ends the failure, or at the plan's
+    end where no fault is held."""
     acts = [at for at, step in enumerate(plan) if isinstance(step, Inject | Heal)]
     return acts[-1] if acts and isinstance(plan[acts[-1]], Heal) else len(plan)
 
 
 @task(name="diagnose", cache_policy=NO_CACHE)
 def diagnose(run: Run) -> None:
-    """Whether the runbook's diagnosis points at what was broken, while it is."""
+    """Run the runbook's diagnosis while the failure lasts, and note whether it shows what was broken."""
     began_ns = time.monotonic_ns()
     for block, left_s in _blocks(run, DIAGNOSIS):
         _note(run, _look(run, block, left_s, lasts=lambda: _lasts(run, began_ns)))
@@ -69,25 +72,27 @@ def diagnose(run: Run) -> None:
 
 @task(name="recover", cache_policy=NO_CACHE)
 def recover(run: Run) -> bool:
-    """Mend what is held by the runbook's own steps, each once; whether nothing is left for the plan's heal.
+    """Heal the held faults by the runbook's own steps, each run once.
 
-    A fault that was in effect before a step and is not after it counts as mended by this run: the run's clock starts
-    where that step began. What no step has mended the plan's heal mends, as if there were no runbook.
+    A fault that was in effect before a step and is not after it was healed by this run: the run's clock starts where
+    that step began. The plan's heal mends what no step has.
+
+    Returns: whether the runbook healed everything, so that nothing is left for the plan's heal.
     """
     mended = False
     for block, left_s in _blocks(run, RECOVERY):
-        held = _held(run)
-        if not held:
+        still_held = _held(run)
+        if not still_held:
             break
         began_ns = time.monotonic_ns()
         step = _once(run, block, left_s)
-        over = [act for act in held if not _holds(run, act)]
-        for act in over:
+        mended_acts = [act for act in still_held if not _holds(run, act)]
+        for act in mended_acts:
             run.held().settle(act.id, why=f"by the runbook: {block.title}")
             run.clock_ns, mended = began_ns, True
             run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')} by the runbook: {block.title}")
-        if step.ok and not over:
-            rest = ", ".join(f"{act.fault} of {act.args.get('component')}" for act in held)
+        if step.ok and not mended_acts:
+            rest = ", ".join(f"{act.fault} of {act.args.get('component')}" for act in still_held)
             step = replace(step, ok=False, why=f"came out as expected, and left {rest}")
         _note(run, step)
     return mended and not _held(run)
@@ -95,7 +100,7 @@ def recover(run: Run) -> bool:
 
 @task(name="verify by the runbook", cache_policy=NO_CACHE)
 def verify(run: Run) -> None:
-    """Whether the runbook's verification agrees that it is over."""
+    """Run the runbook's verification, and note whether it agrees that the platform is back."""
     for block, left_s in _blocks(run, VERIFY):
         if run.recovered:
             _note(run, _look(run, block, left_s, lasts=lambda: True))
@@ -107,7 +112,7 @@ def verify(run: Run) -> None:
 
 
 def _blocks(run: Run, kind: str) -> Iterator[tuple[Block, float]]:
-    """The blocks of this kind that are meant for this run, each with the seconds that are left for it."""
+    """Yield the blocks of this kind that are meant for this run, each with the seconds that are left for it."""
     if run.stack.config.runbook is None:
         return
     path = run.stack.runbook(run.name)
@@ -116,7 +121,7 @@ def _blocks(run: Run, kind: str) -> Iterator[tuple[Block, float]]:
             raise ConfigError(f"{path} leads out of its folder. Remedy: the file itself, not a link")
         blocks = runbook.read(path)
     except ConfigError as e:
-        if kind == DIAGNOSIS:  # told once
+        if kind == DIAGNOSIS:  # the first kind: the error is noted once
             _note(run, Step(kind, "Read the runbook", False, str(e), 0.0))
         return
     deadline = time.monotonic() + KIND_S
@@ -131,20 +136,20 @@ def _blocks(run: Run, kind: str) -> Iterator[tuple[Block, float]]:
 
 
 def _look(run: Run, block: Block, left_s: float, lasts: Callable[[], bool]) -> Step:
-    """Carry out what only looks, again and again until it shows what is expected, what it looks at is over, or its
-    time is."""
+    """Repeat a block that only looks until it shows what is expected, the failure is over, or its time is."""
     began = time.monotonic()
-    within_s = left_s if block.kind == VERIFY else min(LOOK_S, left_s)  # nothing is kept broken for a verification
+    # A verification may take longer: nothing is kept broken for it.
+    within_s = left_s if block.kind == VERIFY else min(LOOK_S, left_s)
     step = Step(block.kind, block.title, None, "", 0.0)
 
     def shown() -> bool:
         nonlocal step
         left_s = began + within_s - time.monotonic()
         if step.took_s > left_s:
-            return True  # another look would be cut off, and tell less than the last one
+            return True  # another look would be cut off, and show less than the last one
         looked = _once(run, block, left_s)
         if looked.ok is None and step.ok is False:
-            return True  # cut off all the same: the one before tells more
+            return True  # this look was cut off: the one before shows more
         step = looked
         if step.ok is False and not lasts():
             step = replace(step, ok=None, why=f"it was over before it could be looked at: {step.why}")
@@ -156,7 +161,7 @@ def _look(run: Run, block: Block, left_s: float, lasts: Callable[[], bool]) -> S
 
 
 def _once(run: Run, block: Block, within_s: float) -> Step:
-    """Carry it out once. Its text and all that it printed go to the run's runbook.log."""
+    """Carry out a block once, and log its text and output in the run's runbook.log."""
     env = environment(run)
     if lacks := sorted(block.variables - env.keys()):
         why = f"[runbook.env] in gameday.toml sets no {', '.join(lacks)}"
@@ -172,34 +177,35 @@ def _once(run: Run, block: Block, within_s: float) -> Step:
         return Step(block.kind, block.title, True, "", ended.took_s)
     if missing := NOT_FOUND.search(output):
         return Step(block.kind, block.title, None, f"{missing[1]} is not installed here", ended.took_s)
-    came = " ".join(output.split())[-WHY_CHARS_MAX:] or "nothing"
-    if ended.why == shell.LATE and block.kind != RECOVERY:  # a slow machine says nothing about the text
-        return Step(block.kind, block.title, None, f"{ended.why}: {within_s:.0f} s, after {came}", ended.took_s)
-    came = f"{ended.why}, after {came}" if ended.why else came
-    return Step(block.kind, block.title, False, f"{why}; came: {came}", ended.took_s)
+    output_end = " ".join(output.split())[-WHY_CHARS_MAX:] or "nothing"
+    if ended.why == shell.LATE and block.kind != RECOVERY:  # a slow machine doesn't make the runbook wrong
+        return Step(block.kind, block.title, None, f"{ended.why}: {within_s:.0f} s, after {output_end}", ended.took_s)
+    output_end = f"{ended.why}, after {output_end}" if ended.why else output_end
+    return Step(block.kind, block.title, False, f"{why}; came: {output_end}", ended.took_s)
 
 
 def environment(run: Run) -> dict[str, str]:
-    """What a block may read: [runbook.env], the run's parameters in capitals, and where gameday finds its stack."""
+    """Return a block's environment: [runbook.env], the run's parameters in capitals, and where gameday finds its
+    stack."""
     config = run.stack.config.runbook
     given = {} if config is None else {name: value.get_secret_value() for name, value in config.env.items()}
-    here = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    here["PATH"] = f"{Path(sys.executable).parent}:{here.get('PATH', os.defpath)}"
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    inherited["PATH"] = f"{Path(sys.executable).parent}:{inherited.get('PATH', os.defpath)}"
     gameday = {"GAMEDAY_CONFIG": str(run.stack.path), "GAMEDAY_STATE": str(run.stack.state.root), "COLUMNS": COLUMNS}
     params = {name.upper(): str(value) for name, value in run.params.items()}
-    if "component" in run.params and run.component is not None:  # of a role with members, the one that is struck
+    if "component" in run.params and run.component is not None:  # of a role with members, the member that is struck
         params["COMPONENT"] = run.component
-    return {**here, **gameday, **params, **given}
+    return {**inherited, **gameday, **params, **given}
 
 
 def _note(run: Run, step: Step) -> None:
     run.steps.append(step)
-    told = {True: "as it says", False: f"not as it says: {step.why}", None: f"not carried out: {step.why}"}
-    run.say(f"{run.name}: runbook, {step.kind}: {step.title}: {told[step.ok]}")
+    outcome = {True: "as it says", False: f"not as it says: {step.why}", None: f"not carried out: {step.why}"}
+    run.say(f"{run.name}: runbook, {step.kind}: {step.title}: {outcome[step.ok]}")
 
 
 def _log(run: Run, block: Block, output: str, ended: shell.Ended) -> None:
-    """A full disk keeps nothing from being looked at."""
+    """Append a block's output to runbook.log. Errors are ignored: a full disk must not stop the diagnosis."""
     path = run.folder / "runbook.log"
     with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         log.write(f"## {block.kind}: {block.title} ({ended.took_s:g} s, {ended.why or f'ended with {ended.status}'})\n")
@@ -210,10 +216,10 @@ def _log(run: Run, block: Block, output: str, ended: shell.Ended) -> None:
 
 
 def _lasts(run: Run, began_ns: int) -> bool:
-    """Whether what was broken can still be seen: a held fault holds, or a stream was not yet back throughout the last
-    second. What becomes of a run of a job its orchestrator goes on to tell.
+    """Return whether the failure can still be seen: a held fault is in effect, or a stream was not back throughout the
+    last second.
 
-    began_ns: what was answered before that says nothing.
+    The failed run of a job can always be seen: its orchestrator keeps it. Samples from before began_ns don't count.
     """
     if any(isinstance(fault_from(act.fault, act.args), Held) and not act.undone for act in run.acts):
         run.still_broken()
@@ -225,12 +231,13 @@ def _lasts(run: Run, began_ns: int) -> bool:
 
 
 def _held(run: Run) -> list[Act]:
-    """The acts of this run that were proved, and are in effect now."""
+    """Return the acts of this run that were proved and are in effect now."""
     return [act for act in run.acts if act.proof is not None and not act.undone and _holds(run, act)]
 
 
 def _holds(run: Run, act: Act) -> bool:
-    """Whether a held fault is in effect; one that can't be asked is taken to be, so that the plan's heal follows."""
+    """Return whether a held fault is in effect. If that can't be asked, it is taken to be: then the plan's heal
+    follows."""
     fault = fault_from(act.fault, act.args)
     if not isinstance(fault, Held):
         return False
@@ -244,15 +251,15 @@ def _holds(run: Run, act: Act) -> bool:
 
 
 def _secrets(stack: Stack) -> list[str]:
-    """What a block's output must not tell: the values of variables that are secrets by their names, and the passwords
-    in addresses."""
+    """Return what a block's output must not show: values of variables whose names mean a secret, and passwords in
+    addresses."""
     config = stack.config.runbook
     given = {} if config is None else {name: value.get_secret_value() for name, value in config.env.items()}
     drawn: Mapping[str, str] = read_env(stack.state.env)
     named = [value for name, value in {**drawn, **given}.items() if SECRET_NAME.search(name)]
-    found = {part for value in named for part in (value, value.partition(":")[2])}
+    secrets = {part for value in named for part in (value, value.partition(":")[2])}
     for text in (*given.values(), stack.config.history.get_secret_value()):
         with suppress(ValueError):
-            found.add(address.of(text).password or "")
-    found |= {address.encoded(secret) for secret in found}
-    return sorted(found - {""}, key=len, reverse=True)
+            secrets.add(address.of(text).password or "")
+    secrets |= {address.encoded(secret) for secret in secrets}
+    return sorted(secrets - {""}, key=len, reverse=True)

@@ -1,4 +1,4 @@
-"""Prove the checks against planted faults before anything is broken: one miss makes every verdict of the night
+"""Proves the checks against planted faults before anything is broken. One miss makes every verdict of the night
 unknown."""
 
 from prefect import task
@@ -10,11 +10,11 @@ from tasks.night import Night
 
 
 @task(name="selftest", cache_policy=NO_CACHE)
-def prove_checks(here: Night) -> None:
-    """Adds the finding `selftest` to the night."""
+def prove_checks(night: Night) -> None:
+    """Add the finding `selftest` to the night."""
     missed = [f for f in selftest.run() if f.verdict is not Verdict.PASS]
     why = (
         "; ".join(f"{f.check}: {f.why}" for f in missed)
         or "every planted fault was caught, and the clean history passed"
     )
-    here.findings.append(Finding("selftest", Verdict.UNKNOWN if missed else Verdict.PASS, why))
+    night.findings.append(Finding("selftest", Verdict.UNKNOWN if missed else Verdict.PASS, why))

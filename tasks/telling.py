@@ -1,7 +1,7 @@
-"""Telling people through the stack's channels, from the steps and from the night. Nothing here raises or changes a
-verdict.
+"""Sends messages to people through the stack's channels, for the steps and for the night. Nothing here raises or
+changes a verdict.
 
-What is told is gameday/telling/messages.py's, how it is delivered gameday/telling/courier.py's.
+gameday/telling/messages.py makes the messages, gameday/telling/courier.py delivers them.
 """
 
 from __future__ import annotations
@@ -35,34 +35,41 @@ def tell(
     wanted: Callable[[Sequence[Message]], Sequence[Message]],
     within_s: float = DELIVER_S,
 ) -> list[str]:
-    """Tell what is wanted, given what this night has told already, and try again what earlier runs could not tell.
+    """Send messages, and try again those that earlier runs could not send.
 
-    What is not delivered is said, and returned.
+    Args:
+        wanted: makes the messages, given those that this night has sent already.
+        within_s: how long the delivery may take.
+
+    Returns: why messages were not delivered, one line each; the user is told too.
     """
     if not stack.config.channels:
         return []
     try:
         courier = Courier(stack, secret)
         courier.post(*wanted(courier.told(night)))
-        left = courier.deliver(within_s)
-    except Exception as e:  # noqa: BLE001 - whatever keeps people from being told, what was found stands
-        left = [f"nobody was told: {e if isinstance(e, GamedayError) else type(e).__name__}"]
-    for line in left:
+        undelivered = courier.deliver(within_s)
+    except Exception as e:  # noqa: BLE001 - whatever goes wrong with a message, the verdict stays
+        undelivered = [f"nobody was told: {e if isinstance(e, GamedayError) else type(e).__name__}"]
+    for line in undelivered:
         say(line)
-    return left
+    return undelivered
 
 
 def tell_night(
     stack: Stack, say: Say, night: str, results: Sequence[RunResult], findings: Sequence[Finding]
 ) -> list[str]:
-    """The night's message, with its runs in the thread below. A lone run that was told at once is not told twice."""
+    """Send the night's message, with its runs in the thread below.
+
+    A night of one run whose fail was sent already sends nothing more.
+    """
 
     def wanted(told: Sequence[Message]) -> Sequence[Message]:
-        bad = [f for f in findings if f.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
-        if not results or (len(results) == 1 and not bad and any(m.kind == "fail" for m in told)):
+        bad_findings = [f for f in findings if f.verdict not in (Verdict.PASS, Verdict.SKIPPED)]
+        if not results or (len(results) == 1 and not bad_findings and any(m.kind == "fail" for m in told)):
             return []
-        lone = results[0].test if len(results) == 1 else None
-        summary = messages.night(night, stack.name, results, findings, places(stack, night, lone), now())
+        only_test = results[0].test if len(results) == 1 else None
+        summary = messages.night(night, stack.name, results, findings, places(stack, night, only_test), now())
         rows = [(r, _culprits(stack, r), places(stack, night, r.test, flow=False)) for r in results]
         return [summary, *messages.details(summary, rows, now())]
 
@@ -70,7 +77,12 @@ def tell_night(
 
 
 def places(stack: Stack, night: str, test: str | None, flow: bool = True) -> Places:
-    """Where the rest stands. flow: whether the flow run that is under way belongs to it."""
+    """Return where a message's reader finds the rest: report, runbook, flow run.
+
+    Args:
+        test: the test whose runbook is named; None: no runbook.
+        flow: whether the present flow run belongs to the message.
+    """
     public, state = stack.config.public, stack.state
     report = (
         f"{_folder(public.reports_url)}{night}/report.html"
@@ -88,11 +100,15 @@ def places(stack: Stack, night: str, test: str | None, flow: bool = True) -> Pla
 
 
 def secret(name: str) -> str:
-    """The value of a Secret block of Prefect's. ConfigError when there is none, or no Prefect: never with its value."""
+    """Return the value of a Secret block of Prefect.
+
+    Raises:
+        ConfigError: Prefect does not answer, or has no such block. The error never contains the value.
+    """
     try:
         with get_client(sync_client=True) as client:
             return str(client.read_block_document_by_name(name, "secret").data["value"])
-    except Exception as e:  # noqa: BLE001 - of what Prefect raises only the kind is told
+    except Exception as e:  # noqa: BLE001 - only the error's type is shown: its text might have the secret
         raise ConfigError(
             f"Prefect gives no Secret block {name!r} ({type(e).__name__}). Remedy: prefect block create secret, or the "
             f"page Blocks of its UI"
@@ -100,7 +116,7 @@ def secret(name: str) -> str:
 
 
 def machine() -> str:
-    """Where the run is, for who wants to stop it."""
+    """Return this machine's name, so that the reader of a message knows where to stop the run."""
     return socket.gethostname()
 
 
@@ -109,7 +125,7 @@ def now() -> datetime:
 
 
 def _culprits(stack: Stack, result: RunResult) -> list[str]:
-    """The guilty hops and ids of a run that failed, from what it left."""
+    """Return the hops and ids that a failed run found at fault, from the evidence in its folder."""
     if result.verdict is not Verdict.FAIL:
         return []
     try:

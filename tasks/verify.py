@@ -1,4 +1,4 @@
-"""Gather the evidence, then judge it: every hop's digests once all have passed the window, and the checks over them."""
+"""Gathers the evidence (every hop's digests, once all hops have passed the window), then runs the checks over it."""
 
 from __future__ import annotations
 
@@ -33,32 +33,37 @@ from tasks.preflight import CLEAN_RUNS
 __all__ = ["MARGIN_S", "archived", "digest_of", "gather", "judge", "touched", "window"]
 
 MARGIN_S = 30.0
-"""How far before its window a run looks: longer than a consumer, or a merge, holds what it has read."""
+"""A run looks this far before its window. That is longer than a consumer, or a merge, holds what it has read."""
 
 PASSED_WITHIN_S = 30.0
-"""How long a hop may take to pass the window's end after drain; gold is refreshed every few seconds."""
+"""How long a hop may take to pass the window's end after drain. A table that is refreshed every few seconds needs
+it."""
 
 ANSWER_WITHIN_S = 180.0
-"""For one question of the evidence to one server. A driver has bounds of its own, which a library or a server that
-drips may break; this one holds."""
+"""How long one question to one server may take. A driver has bounds of its own, but a library or a server that answers
+byte by byte can break those; this bound always holds."""
 
 LATE_NAMED = 3
 """How many records that the ledger doesn't know are named."""
 
 LOOK_EVERY_S = 1.0
-"""Between two looks at digests that differ."""
+"""The time between two looks at digests that differ."""
 
 T = TypeVar("T")
 
 
 @task(name="gather evidence", cache_policy=NO_CACHE)
 def gather(run: Run) -> None:
-    """Window, digests, symptoms, marks: all that a verdict rests on. What does not answer is missing, and says so in
-    symptoms. It stays with the run: Prefect would walk through every sample, twice. Halt(unknown) when the sampler
-    died before all of it was there.
+    """Gather all that a verdict rests on: windows, digests, symptoms, marks.
 
-    Hops and archive are asked side by side: each is a server of its own. What is made from other hops comes last, for
-    it passes the window's end last.
+    A hop that does not answer is left out, and run.symptoms["trouble"] says why. The evidence stays in the run object:
+    Prefect would walk through every sample twice if a task returned it.
+
+    Hops and archive are asked at the same time, since each is a server of its own. Hops that are derived from others
+    come last: they pass the window's end last.
+
+    Raises:
+        Halt(unknown): the sampler died before the evidence was complete.
     """
     trouble: dict[str, str] = {}
     every = run.stack.streams.values()
@@ -68,16 +73,16 @@ def gather(run: Run) -> None:
             run.followed[live.name] = replace(run.followed[live.name], window=window(run, live))
         except DriverError as e:
             trouble[live.stream.hops[0]] = str(e)
-    made = {live.name: [name for name, hop in live.hops.items() if not isinstance(hop, Hop)] for live in every}
+    derived = {live.name: [name for name, hop in live.hops.items() if not isinstance(hop, Hop)] for live in every}
     exported = beside(_exported, run) if run.test.archive else None
     for live in every:
-        _told(run, live, [name for name in live.hops if name not in made[live.name]], trouble)
+        _note_hops(run, live, [name for name in live.hops if name not in derived[live.name]], trouble)
     if exported is not None:
-        held, own = exported.result()
-        run.digests += held
-        trouble |= own
+        digests, unanswered = exported.result()
+        run.digests += digests
+        trouble |= unanswered
     for live in every:
-        _told(run, live, made[live.name], trouble)
+        _note_hops(run, live, derived[live.name], trouble)
     run.symptoms |= _lives(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
@@ -91,8 +96,10 @@ def gather(run: Run) -> None:
 
 @task(name="judge", cache_policy=NO_CACHE)
 def judge(run: Run) -> tuple[Finding, ...]:
-    """The test's checks, and that of its alert, over what was gathered, each of every stream; where the hops differ,
-    the differing rows are listed beside it."""
+    """Run the test's checks, and the check of its alert, over the evidence of every stream.
+
+    Where the hops differ, the differing rows are listed in run.symptoms["differences"].
+    """
     assert run.gathered is not None
     evidence = run.gathered
     differences = diagnose.wanted(evidence)
@@ -106,25 +113,27 @@ def judge(run: Run) -> tuple[Finding, ...]:
                 listed[f"{hop} {'/'.join(group)}"] = {"trouble": str(e)}
         run.symptoms["differences"] = listed
         run.gathered = evidence = replace(evidence, symptoms=dict(run.symptoms))
-    wanted = [*run.test.checks]
-    if evidence.role == BROKER and run.spared and checks.served not in wanted:
-        wanted.append(checks.served)
+    to_judge = [*run.test.checks]
+    if evidence.role == BROKER and run.spared and checks.served not in to_judge:
+        to_judge.append(checks.served)
     alert = run.test.alert
-    wanted += [] if alert is None or isinstance(alert, OfRole) else [checks.alert]
-    found = tuple(streams.judged(check, evidence, run.stack.untold) for check in wanted)
+    to_judge += [] if alert is None or isinstance(alert, OfRole) else [checks.alert]
+    findings = tuple(streams.judged(check, evidence, run.stack.untold) for check in to_judge)
     if not isinstance(alert, OfRole):
-        return found
+        return findings
     why = f'no alert is named for it. Remedy: [alerts.roles.{evidence.role}] {alert.done} = "…" in gameday.toml'
-    return (*found, Finding("alert", Verdict.SKIPPED, why))
+    return (*findings, Finding("alert", Verdict.SKIPPED, why))
 
 
 def window(run: Run, live: LiveStream) -> Window:
-    """(lowest head of any hop at baseline, the ledger's head now]; and MARGIN_S of records before it, where the ledger
-    knows them all: what a test harms need not be new. A log may have forgotten them, or begin with the window.
+    """Return the ids that this run judges: (lowest head of any hop at the baseline, the ledger's head now].
 
-    A hop that didn't know a group then, such as a log that looked back only so far, says nothing of where it stood. Of
-    a group that none of them knew all is new that the first hop has had since; of one that users couldn't see yet, all
-    that came MARGIN_S before.
+    Where the ledger knows every record, the window also has MARGIN_S of records before that: a fault may harm older
+    records too. A log may have forgotten them, or begin with the window.
+
+    A hop that had no head of a group at the baseline (a log reads back only so far) doesn't count for that group. If no
+    hop had one, the window begins with the first record that the first hop has had since. If only the visible hop had
+    none, the window begins with what came MARGIN_S before the baseline.
     """
     assert run.baseline is not None
     at_baseline = [heads for hop, heads in run.baseline.marks.heads.items() if hop in live.stream.hops]
@@ -134,15 +143,17 @@ def window(run: Run, live: LiveStream) -> Window:
     fresh = {g: hi[g] for g, heads in stood.items() if not heads and g in hi}
     known = _back(run, live, {g: min(heads) for g, heads in stood.items() if heads})
     known |= _unseen(run, live, known)
-    if isinstance(live.ledger, Attempts):  # a hop that is behind may have stood among an earlier run's records
+    if isinstance(live.ledger, Attempts):  # a hop that was behind may have stood at a record of an earlier run
         begun = _asked(run, "where the canary began", live.ledger.begun)
         known = {g: max(lo, begun.get(g, lo)) for g, lo in known.items()}
     return Window({**known, **(_firsts(run, live, fresh) if fresh else {})}, hi)
 
 
 def _unseen(run: Run, live: LiveStream, known: Mapping[Group, int]) -> dict[Group, int]:
-    """Where groups begin of which the log had a record at the baseline and the visible hop none yet: before what came
-    MARGIN_S earlier. Their first records may have been under way."""
+    """Return where groups begin that the log had at the baseline and the visible hop did not.
+
+    They begin before the records of the last MARGIN_S: their first records may have been under way.
+    """
     assert run.baseline is not None
     shown = run.baseline.marks.heads.get(live.stream.visible, {})
     unseen = {group: lo for group, lo in known.items() if group not in shown}
@@ -154,8 +165,8 @@ def _unseen(run: Run, live: LiveStream, known: Mapping[Group, int]) -> dict[Grou
 
 
 def _firsts(run: Run, live: LiveStream, fresh: Mapping[Group, int]) -> dict[Group, int]:
-    """Where groups begin that are new since the baseline: before the first record that the first hop has had since; at
-    the head where it tells of none."""
+    """Return where groups begin that are new since the baseline: just before the first record that the first hop has
+    had since, or at the head where it has none."""
     assert run.baseline is not None
     hop, since_us = live.ledger, run.baseline.marks.at_us
     if isinstance(hop, Log):
@@ -167,19 +178,22 @@ def _firsts(run: Run, live: LiveStream, fresh: Mapping[Group, int]) -> dict[Grou
 
 
 def archived(run: Run, commits: Sequence[Commit]) -> Window:
-    """What the commits of a run touched, and the same margin before it."""
+    """Return the ids that the commits of a run touched, and the same margin before them."""
     window = touched(commits)
     return Window(_back(run, run.stack.stream_of(ARCHIVE), window.lo), window.hi)
 
 
 def _back(run: Run, live: LiveStream, lo: Mapping[Group, int]) -> dict[Group, int]:
-    """MARGIN_S of records before these ids, where the ledger knows them all."""
+    """Return the ids MARGIN_S of records earlier, where the ledger knows every record; else the ids themselves."""
     margin_s, rates = MARGIN_S if isinstance(live.ledger, Ledger) else 0.0, run.followed[live.name].rates
     return {g: max(0, at - ceil(margin_s * rates.get(g, 0.0))) for g, at in lo.items()}
 
 
 def _surplus(run: Run, live: LiveStream) -> None:
-    """surplus: hop -> [[group, highest id, the ledger's]] of what it shows beyond the ledger; absent: nothing."""
+    """Note what hops show beyond the ledger as symptom `surplus`: hop -> [[group, highest id, the ledger's highest]].
+
+    The symptom is absent where there is no such record.
+    """
     beyond = _asked(
         run,
         f"the heads of the hops of {live.name}",
@@ -190,18 +204,20 @@ def _surplus(run: Run, live: LiveStream) -> None:
         run.symptoms["surplus"] = {**run.symptoms.get("surplus", {}), **listed}
 
 
-def _told(run: Run, live: LiveStream, names: Sequence[str], trouble: dict[str, str]) -> None:
-    """What these hops hold of the stream's window, and what only they can tell of it; one of kind state has no window:
-    it is right as of a position."""
+def _note_hops(run: Run, live: LiveStream, names: Sequence[str], trouble: dict[str, str]) -> None:
+    """Note the digests of these hops over the stream's window, and the symptoms that only they can tell.
+
+    A hop of kind state has no window: it is compared as of a position.
+    """
     window = run.followed[live.name].window
     if window is not None:
         windowed = [name for name in names if not states.is_state(live.hops[name])]
         _await_passed(run, window, windowed, trouble)
         run.digests += _agreed(run, live, window, windowed, trouble)
-        known = {name: hop for name, hop in live.hops.items() if name in names}
-        if any(map(states.is_state, known.values())):
+        hops = {name: hop for name, hop in live.hops.items() if name in names}
+        if any(map(states.is_state, hops.values())):
             ask = partial(_asked, run)
-            found, listed = states.compared(live.stream, known, run.stack.cursors, ask, trouble)
+            found, listed = states.compared(live.stream, hops, run.stack.cursors, ask, trouble)
             run.states += found
             if listed:
                 run.symptoms["differences"] = {**run.symptoms.get("differences", {}), **listed}
@@ -209,7 +225,7 @@ def _told(run: Run, live: LiveStream, names: Sequence[str], trouble: dict[str, s
 
 
 def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> None:
-    """Digests are taken when the hops have passed the window's end; one that does not get there is judged as it is."""
+    """Wait until these hops have passed the window's end. A hop that is late is judged by what it holds then."""
     behind: dict[str, list[str]] = {}
 
     def passed() -> bool:
@@ -239,32 +255,38 @@ def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[
 def _agreed(
     run: Run, live: LiveStream, window: Window, names: Sequence[str], trouble: dict[str, str]
 ) -> tuple[Digest, ...]:
-    """These hops' digests. Where a time tells the window, or attempts that are under way may pass each other, heads
-    don't tell whether all of it is there: records come out of order. Then what differs is looked at again, until
-    nothing does or PASSED_WITHIN_S are over."""
-    found = _righted(run, live, window, _digests(run, window, names, trouble), trouble)
+    """Return these hops' digests, asked again while they differ in a stream whose records come out of order.
+
+    There (the window is one of times, or the canary's attempts may overtake each other) a hop's head doesn't show that
+    every record below it has arrived. So digests that differ are taken again until they agree, for PASSED_WITHIN_S at
+    most.
+    """
+    digests = _righted(run, live, window, _digests(run, window, names, trouble), trouble)
     if live.ordered:
-        return found
-    own: dict[str, str] = {}
-    told = run.evidence().of(run.followed[live.name])  # once: of many groups it takes seconds to read all samples
+        return digests
+    unanswered: dict[str, str] = {}
+    evidence = run.evidence().of(run.followed[live.name])  # once: with many groups it takes seconds to read all samples
 
     def agree() -> bool:
-        nonlocal found
-        if not diagnose.wanted(replace(told, digests=found)):
+        nonlocal digests
+        if not diagnose.wanted(replace(evidence, digests=digests)):
             return True
-        own.clear()
-        found = _righted(run, live, window, _digests(run, window, names, own), own)
+        unanswered.clear()
+        digests = _righted(run, live, window, _digests(run, window, names, unanswered), unanswered)
         return False
 
     with suppress(TooLate):
         until(agree, within_s=PASSED_WITHIN_S, every_s=LOOK_EVERY_S, what="the digests to agree")
-    trouble |= own
-    return found
+    trouble |= unanswered
+    return digests
 
 
 def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> tuple[Digest, ...]:
-    """These hops' digests in the hops' order. The first hop's are there before the others are asked: they are the
-    reference. Two hops of one kind may be compared at once."""
+    """Return these hops' digests, in the hops' order.
+
+    The first hop is asked alone: its digests are the reference for the others. A pair of hops of one kind may be
+    compared in one question.
+    """
     if (pair := _paired(run, window, names)) is not None:
         return pair
 
@@ -279,30 +301,35 @@ def _digests(run: Run, window: Window, names: Sequence[str], trouble: dict[str, 
 
 
 def _paired(run: Run, window: Window, names: Sequence[str]) -> tuple[Digest, ...] | None:
-    """The digests of a ledger and the only other hop, where that can be compared with it; None: each is asked."""
+    """Return the digests of the ledger and the only other hop, where one question can compare them.
+
+    None: each hop has to be asked on its own.
+    """
     hops = [run.stack.hops[name] for name in names]
     if len(hops) != 2 or not isinstance(hops[0], Paired) or names[0] != run.stack.stream_of(names[0]).stream.hops[0]:
         return None
     ask = partial(hops[0].both, hops[1], window)
-    with suppress(DriverError):  # which of them it was, its own digest says
+    with suppress(DriverError):  # each hop's own digest then shows which of them failed
         return _asked(run, f"the digests of {' and '.join(names)}", ask)
     return None
 
 
 def _righted(
-    run: Run, live: LiveStream, window: Window, found: tuple[Digest, ...], trouble: dict[str, str]
+    run: Run, live: LiveStream, window: Window, digests: tuple[Digest, ...], trouble: dict[str, str]
 ) -> tuple[Digest, ...]:
-    """The digests, each beside what it is held against where the ledger has attempts of unknown outcome: one that a hop
-    has did arrive, so the hops behind it must have it too. Those of a hop that can't be asked are left out: it is in
-    trouble."""
+    """Return the digests, each with what its hop should hold, where the ledger has attempts of unknown outcome.
+
+    An attempt that some hop holds did arrive, so every later hop must hold it too. A hop whose rows can't be read is
+    left out and noted in `trouble`.
+    """
     ledger = live.ledger
-    must = next((d.groups for d in found if d.hop == live.stream.hops[0]), None)
+    must = next((d.groups for d in digests if d.hop == live.stream.hops[0]), None)
     if not isinstance(ledger, Attempts) or must is None:
-        return found
+        return digests
     doubtful = _asked(run, "the canary's attempts of unknown outcome", partial(ledger.doubtful, window))
     arrived: Mapping[Group, Columns] = {}
     right: dict[str, Mapping[Group, Tally]] = {}
-    for name in dict.fromkeys(d.hop for d in found if d.hop != live.stream.hops[0]):
+    for name in dict.fromkeys(d.hop for d in digests if d.hop != live.stream.hops[0]):
         hop = run.stack.hops[name]
         try:
             held = {
@@ -315,24 +342,27 @@ def _righted(
             continue
         arrived = run.arrived[name] = attempted.arrived(live.stream, doubtful, held, arrived)
         right[name] = attempted.right(live.stream, must, arrived)
-    told = [d for d in found if d.hop in right or d.hop == live.stream.hops[0]]
-    return tuple(replace(d, right=right.get(d.hop)) if d.stream == live.name else d for d in told)
+    kept = [d for d in digests if d.hop in right or d.hop == live.stream.hops[0]]
+    return tuple(replace(d, right=right.get(d.hop)) if d.stream == live.name else d for d in kept)
 
 
-def _side_by_side(asked: Mapping[str, Callable[[], T]], trouble: dict[str, str]) -> dict[str, T]:
-    """The answers by name, in this order; a question that got none is in trouble."""
-    under_way = {name: beside(ask) for name, ask in asked.items()}
-    found: dict[str, T] = {}
-    for name, answers in under_way.items():
+def _side_by_side(questions: Mapping[str, Callable[[], T]], trouble: dict[str, str]) -> dict[str, T]:
+    """Ask all questions at the same time, and return the answers by name, in this order.
+
+    A question without an answer is noted in `trouble`.
+    """
+    under_way = {name: beside(ask) for name, ask in questions.items()}
+    answered: dict[str, T] = {}
+    for name, answer_of in under_way.items():
         try:
-            found[name] = answers.result()
+            answered[name] = answer_of.result()
         except DriverError as e:
             trouble[name] = str(e)
-    return found
+    return answered
 
 
 def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[Digest]) -> list[Digest]:
-    """One hop's digests: its sums alone, where they are those of the hops before it; else key by key."""
+    """Return one hop's digests: by its sums alone where they equal those of the hops before it, else key by key."""
     if not isinstance(hop, Hop):
         return list(hop.derived(window, ledger))
     if isinstance(hop, Sums) and (proved := tallies.proved(hop.sums(window), before)) is not None:
@@ -341,13 +371,15 @@ def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[
 
 
 def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:
-    """What should be in a window."""
+    """Return what should be in a window."""
     return ledger.digest(window)[0].groups
 
 
 def _exported(run: Run) -> tuple[tuple[Digest, ...], dict[str, str]]:
-    """The archive's commits since the baseline, each beside what ledger and log say of it; and the job's runs, whether
-    or not the archive could be read. The digests of the commits' rows, and what didn't answer."""
+    """Note the archive's commits since the baseline, and the runs of its job, even if the archive can't be read.
+
+    Returns: the digests of the commits' rows, and what didn't answer (name -> why).
+    """
     assert run.baseline is not None
     _, job = run.stack.export()
     digests: tuple[Digest, ...] = ()
@@ -375,23 +407,26 @@ def _committed(run: Run) -> tuple[Digest, ...]:
     archive, _ = run.stack.export()
     live = run.stack.stream_of(ARCHIVE)
     ledger, name = live.ledger, live.stream.hops[0]
-    found: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
-    run.commits = tuple(found)
-    for number, (before, commit) in enumerate(pairwise(found), start=1):
-        own = Window(before.heads, commit.heads)
-        right = _asked(run, f"{name}'s digest of a commit", partial(_right, ledger, own))
+    commits: list[Commit] = list(_asked(run, "the archive's commits", lambda: archive.commits(run.commit)))
+    run.commits = tuple(commits)
+    for number, (before, commit) in enumerate(pairwise(commits), start=1):
+        added = Window(before.heads, commit.heads)
+        right = _asked(run, f"{name}'s digest of a commit", partial(_right, ledger, added))
         logged = _asked(run, "the log's heads before a commit", partial(_logged, run, commit))
-        found[number] = replace(commit, right=right, logged=logged)
-        run.commits = tuple(found)
-    window = archived(run, found)
+        commits[number] = replace(commit, right=right, logged=logged)
+        run.commits = tuple(commits)
+    window = archived(run, commits)
     right = _asked(run, f"{name}'s digest of the commits", partial(_right, ledger, window))
     held = _asked(run, "the archive's digest", lambda: archive.digest(window))
     return (Digest(ARCHIVE, name, "final", right), *held)
 
 
 def touched(commits: Sequence[Commit]) -> Window:
-    """The ids between the first commit's heads and the last one's, and down to the lowest that one in between added: a
-    row that the archive had already must not be doubled unseen."""
+    """Return the ids between the heads of the first and the last commit.
+
+    The window reaches down to the lowest id that any commit added, so that a row that the archive already had can't be
+    doubled unseen.
+    """
     lo = dict(commits[0].heads)
     for commit in commits[1:]:
         for group, tally in commit.added.items():
@@ -400,13 +435,13 @@ def touched(commits: Sequence[Commit]) -> Window:
 
 
 def _next(run: Run, commits: Sequence[Commit]) -> dict[str, Json]:
-    """archive.next_us: commit -> when the earliest record happened that the ledger has beyond its heads, where the
-    archive's mirror is a time."""
+    """Return the symptom archive.next_us: commit -> when the earliest record happened that the ledger has beyond that
+    commit's heads. Empty where the archive's mirror is no time."""
     live = run.stack.stream_of(ARCHIVE)
     stream = live.stream
     if stream.time is None or run.stack.mirror is None or "time_us" not in run.stack.mirror.position():
         return {}
-    found: dict[str, int] = {}
+    next_us: dict[str, int] = {}
     for group, end in live.ledger.heads().items():
         columns = live.ledger.rows(group, commits[0].heads.get(group, 0), end)
         order = np.argsort(columns[stream.sequence], kind="stable")
@@ -414,35 +449,38 @@ def _next(run: Run, commits: Sequence[Commit]) -> dict[str, Json]:
         for commit in commits:
             place = int(np.searchsorted(ids, commit.heads.get(group, 0), side="right"))
             if place < len(ids):
-                found[commit.id] = min(found.get(commit.id, int(times_us[place])), int(times_us[place]))
-    return {"archive.next_us": found}
+                next_us[commit.id] = min(next_us.get(commit.id, int(times_us[place])), int(times_us[place]))
+    return {"archive.next_us": next_us}
 
 
 def _logged(run: Run, commit: Commit) -> Mapping[Group, int] | None:
-    """What the broker has below a commit's position; None where no hop is a log, or the commit has none."""
+    """Return what the broker has below a commit's position. None: no hop is a log, or the commit has no position."""
     hops = run.stack.stream_of(ARCHIVE).hops.values()
     log = next((hop for hop in hops if isinstance(hop, Log)), None)
     return None if log is None or not commit.position else log.heads_before(commit.position)
 
 
 def _lives(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
-    """lives: component that was acted on -> every process of it that began since the baseline, as its host tells."""
+    """Return the symptom lives: each component that was acted on -> its processes that began since the baseline."""
     assert run.baseline is not None
-    found: dict[str, Json] = {}
+    processes: dict[str, Json] = {}
     for role in dict.fromkeys(str(act.args["component"]) for act in run.acts):
         host = run.stack.host(role)
         if isinstance(host, Lives):
             try:
-                found[role] = list(host.lives(role, run.baseline.marks.at_us))
+                processes[role] = list(host.lives(role, run.baseline.marks.at_us))
             except DriverError as e:
                 trouble[f"the processes of {role}"] = str(e)
-    return {"lives": found}
+    return {"lives": processes}
 
 
 def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> dict[str, Json]:
-    """What only one technology can tell; late rows are judged here, because only the ledger knows their hashes."""
+    """Return what only one technology can tell of these hops, as `hop.symptom` -> value.
+
+    Late rows are judged here, because only the ledger knows their hashes.
+    """
     assert run.baseline is not None
-    found: dict[str, Json] = {}
+    symptoms: dict[str, Json] = {}
     since_us = run.baseline.marks.at_us
     started_us = {}
     for role in run.stack.config.components:
@@ -450,29 +488,29 @@ def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str,
         if identity is not None and identity != run.baseline.marks.identities.get(role):
             started_us[role] = identity["started_us"]
     for act in run.acts:
-        if act.severs and act.healed_ns is not None:  # its process stayed; it went on when its link was whole
+        if act.severs and act.healed_ns is not None:  # its process stayed; it went on when its link was healed
             started_us.setdefault(act.args["component"], act.at_us + (act.healed_ns - act.at_ns) // 1000)
     telling = {name: hop for name in names if isinstance(hop := run.stack.hops[name], Symptoms)}
-    untold: dict[str, str] = {}
-    asked = {
+    unanswered: dict[str, str] = {}
+    questions = {
         name: partial(_asked, run, f"the symptoms of {name}", partial(hop.symptoms, window, since_us, started_us))
         for name, hop in telling.items()
     }
-    for name, told in _side_by_side(asked, untold).items():
+    for name, answered in _side_by_side(questions, unanswered).items():
         try:
-            late = {"late": _late(run, name, told["late"])} if "late" in told else {}
+            late = {"late": _late(run, name, answered["late"])} if "late" in answered else {}
         except DriverError as e:
-            untold[name] = str(e)
+            unanswered[name] = str(e)
             continue
-        found |= {f"{name}.{symptom}": value for symptom, value in {**told, **late}.items()}
-    if untold:
-        trouble |= untold
-        found["untold"] = [*run.symptoms.get("untold", []), *untold]
-    return found
+        symptoms |= {f"{name}.{symptom}": value for symptom, value in {**answered, **late}.items()}
+    if unanswered:
+        trouble |= unanswered
+        symptoms["untold"] = [*run.symptoms.get("untold", []), *unanswered]
+    return symptoms
 
 
 def _late(run: Run, hop: str, late: Json) -> Json:
-    """What was sent again from before the window, as the ledger judges it."""
+    """Return what was sent again from before the window, and which of it the ledger doesn't know."""
     sample, live = late["sample"], run.stack.stream_of(hop)
     unknown = _asked(run, "the ledger's rows of re-sent records", lambda: _unknown(live, sample))
     counted = {"rows": late["rows"], "looked_at": len(sample), "unknown": len(unknown)}
@@ -480,7 +518,11 @@ def _late(run: Run, hop: str, late: Json) -> Json:
 
 
 def _asked(run: Run, what: str, ask: Callable[[], T]) -> T:
-    """The answer to a question, for as long as this run lasts. DriverError when there is none in time."""
+    """Return the answer to a question.
+
+    Raises:
+        DriverError: there was none within ANSWER_WITHIN_S. What `run.lasts` raises ends the waiting sooner.
+    """
     run.doing = f"asking for {what}"
     began_s = time.monotonic()
     try:
@@ -490,7 +532,7 @@ def _asked(run: Run, what: str, ask: Callable[[], T]) -> T:
 
 
 def _unknown(live: LiveStream, sample: list[Json]) -> list[str]:
-    """Group and id of each re-sent row [*group, id, hash] that the ledger does not know with that hash."""
+    """Return group and id of each re-sent row [*group, id, hash] that the ledger does not have with that hash."""
     by_group: dict[Group, list[tuple[int, int]]] = {}
     for *group, key, value in sample:
         by_group.setdefault(tuple(group), []).append((key, value))
@@ -498,27 +540,27 @@ def _unknown(live: LiveStream, sample: list[Json]) -> list[str]:
     for group, rows in by_group.items():
         lo, hi = min(rows)[0] - 1, max(rows)[0]
         columns = live.ledger.rows(group, lo, hi)
-        if isinstance(live.ledger, Attempts):  # it knows nothing of earlier runs, and may not know what has arrived
+        if isinstance(live.ledger, Attempts):  # no records of earlier runs; some outcomes are unknown
             rows = [row for row in rows if row[0] > live.ledger.begun().get(group, hi)]
             columns = attempted.joined(columns, live.ledger.doubtful(Window({group: lo}, {group: hi})).get(group))
         ids, hashes = columns[live.stream.sequence], live.stream.row_hashes(columns)
         pairs = zip(ids[::-1].tolist(), hashes[::-1].tolist(), strict=True)
-        known = dict(pairs)  # where the ledger is a log, which may repeat one: as it was first
-        unknown += [f"{'/'.join(group)} {key}" for key, value in rows if known.get(key) != value]
+        right_hashes = dict(pairs)  # a log may repeat a record: the first copy counts
+        unknown += [f"{'/'.join(group)} {key}" for key, value in rows if right_hashes.get(key) != value]
     return unknown
 
 
 def _difference(run: Run, hop: str, group: Group, evidence: Evidence) -> Json:
-    """The rows in which a hop differs from the ledger, for one group."""
-    held: Hop
+    """Return the rows in which a hop differs from the ledger, for one group."""
+    compared: Hop
     live = run.stack.stream_of(hop)
     if hop == ARCHIVE:
-        held, _ = run.stack.export()
+        compared, _ = run.stack.export()
         window = archived(run, evidence.commits)
         lo, hi = window.lo.get(group, 0), window.hi[group]
     else:
-        of_it = run.followed[live.name].window
-        assert of_it is not None
-        held, lo, hi = run.stack.hops[hop], of_it.lo[group], of_it.hi[group]
+        stream_window = run.followed[live.name].window
+        assert stream_window is not None
+        compared, lo, hi = run.stack.hops[hop], stream_window.lo[group], stream_window.hi[group]
     right = attempted.joined(live.ledger.rows(group, lo, hi), run.arrived.get(hop, {}).get(group))
-    return diagnose.difference(right, held.rows(group, lo, hi), live.stream)
+    return diagnose.difference(right, compared.rows(group, lo, hi), live.stream)

@@ -1,4 +1,4 @@
-"""Wait for a state, bounded: for a condition of the plan, and for the platform to be back and drained."""
+"""Waits, within a bound, for a condition of the plan, and for the platform to be back and drained."""
 
 import time
 from collections.abc import Mapping
@@ -18,34 +18,41 @@ from tasks import apart
 AWAIT_EVERY_S = 0.2
 LOOK_EVERY_S = 0.5
 EXPORT_READ_EVERY_S = 2.0
-"""An archive that lacks something once its job has run waits for another run; each look reads all samples again."""
+"""The time between two looks at an archive. One that lacks something after its job ran needs another run of it, and
+each look reads all samples again."""
 SETTLE_S = 1.0
-"""What was good in time has to stay so, and to be sampled, before it can be judged."""
+"""How much longer recovery is awaited than the bounds: what was good in time must stay good, and be sampled, before it
+can be judged."""
 
 RESOLVES_WITHIN_S = 30.0
-"""Until an alert is over, beyond recovery: what its rule is judged by has to be looked at again."""
+"""How long an alert may stay after recovery: its rule has to be evaluated again."""
 
 
 @task(name="wait", cache_policy=NO_CACHE)
 def wait(run: Run, step: Await) -> None:
-    """When the state does not come: Halt(fail) where the bound is the platform's promise, Halt(invalid) when an armed
-    failpoint never fired, else Halt(unknown)."""
+    """Wait for a condition of the plan.
+
+    Raises (when the condition doesn't hold in time):
+        Halt(fail): the bound is the platform's promise.
+        Halt(invalid): an armed failpoint never fired.
+        Halt(unknown): otherwise.
+    """
     what = getattr(step.condition, "__name__", repr(step.condition))
     lacks = ""
 
     began_ns = time.monotonic_ns()
 
-    def come() -> bool:
+    def came() -> bool:
         nonlocal lacks
         run.doing = f"waiting for {what!r}" + (f" ({lacks})" if lacks else "")
         run.still_broken()
         now = run.now(at_least_s=conditions.looks_back_s(step.condition))
-        come = step.condition(now)
-        lacks = "" if come else conditions.lacks(step.condition, now)
-        return come
+        condition_met = step.condition(now)
+        lacks = "" if condition_met else conditions.lacks(step.condition, now)
+        return condition_met
 
     try:
-        until(come, within_s=step.within_s, every_s=AWAIT_EVERY_S, what=what)
+        until(came, within_s=step.within_s, every_s=AWAIT_EVERY_S, what=what)
     except TooLate as e:
         why = f"waited {step.within_s:g} s for {what!r}, which did not come" + (f": {lacks}" if lacks else "")
         verdict = Verdict.FAIL if step.promise else Verdict.UNKNOWN
@@ -57,12 +64,14 @@ def wait(run: Run, step: Await) -> None:
 
 @task(name="wait for the alert", cache_policy=NO_CACHE)
 def wait_alert(run: Run) -> None:
-    """Hold the fault until the platform's alert fires: that proves that it does. In vain, or when the alert can't be
-    seen, the run goes on; the check `alert` judges."""
-    told = run.test.alert
-    if run.alert is None or not isinstance(told, FiresWithin) or run.inject_ns is None:
+    """Keep the fault until the platform's alert fires, to prove that it does.
+
+    If it doesn't fire in time, or can't be seen, the run goes on: the check `alert` judges it.
+    """
+    promise = run.test.alert
+    if run.alert is None or not isinstance(promise, FiresWithin) or run.inject_ns is None:
         return
-    left_s = told.within_s - (run.now().at_ns - run.inject_ns) / 1e9
+    left_s = promise.within_s - (run.now().at_ns - run.inject_ns) / 1e9
 
     def over() -> str | None:
         run.still_broken()
@@ -71,16 +80,19 @@ def wait_alert(run: Run) -> None:
         return "can't be seen" if state is None else "fires" if state == FIRING else None
 
     try:
-        seen = until(over, within_s=max(0.0, left_s), every_s=AWAIT_EVERY_S, what=f"the alert {told.alert}")
+        outcome = until(over, within_s=max(0.0, left_s), every_s=AWAIT_EVERY_S, what=f"the alert {promise.alert}")
     except TooLate:
-        seen = f"did not fire within {told.within_s:g} s"
-    run.say(f"{run.name}: {told.alert} {seen}")
+        outcome = f"did not fire within {promise.within_s:g} s"
+    run.say(f"{run.name}: {promise.alert} {outcome}")
 
 
 @task(name="wait until recovered", cache_policy=NO_CACHE)
 def wait_recovered(run: Run) -> None:
-    """Wait until service is back and drained, or until it is too late for the targets; the check `recovered` judges
-    which. Not longer either where all is good and what was missed can't be measured any more."""
+    """Wait until service is back and drained, or until it is too late for the test's targets.
+
+    It also ends where all is good and a measure that is missing can't be taken any more. The check `recovered` judges
+    the outcome.
+    """
     behind_s = run.baseline.bound_s if run.baseline else timings.BOUND_BEFORE_BASELINE_S
     bound_s = max(run.test.mttr_max_s, run.test.drain_max_s) + timings.sustained_s(behind_s) + SETTLE_S
     began_ns = run.now().at_ns
@@ -99,13 +111,13 @@ def wait_recovered(run: Run) -> None:
             if not _every_group_there(run):
                 return None
         except DriverError:
-            return None  # a server that has just come back may be slow: asked again, within the same bound
-        run.seen_back()  # what is left is to see that it stays so
+            return None  # a server that has just come back may be slow: it is asked again, within the same bound
+        run.seen_back()  # from here on the run only watches that it stays so
         seen = run.evidence()
         measures = seen.measures
         known = measures["restore"].measured and measures["drain"].measured
         over = known or timings.settled(seen)
-        took_s = time.monotonic() - now_s  # seconds, of many groups: half of the time is the platform's
+        took_s = time.monotonic() - now_s  # seconds with many groups: half of the time is left to the platform
         due_s = now_s + took_s + max(read_every_s, took_s)
         if not over:
             return None
@@ -113,13 +125,13 @@ def wait_recovered(run: Run) -> None:
         return measures
 
     try:
-        found = until(back, within_s=bound_s, every_s=LOOK_EVERY_S, what="recovery")
+        recovery = until(back, within_s=bound_s, every_s=LOOK_EVERY_S, what="recovery")
     except TooLate:
         run.recovered = False
         run.say(f"{run.name}: not recovered within {bound_s:.0f} s")
         return
     run.recovered = True
-    mttr, drain = found["mttr"], found["drain"]
+    mttr, drain = recovery["mttr"], recovery["drain"]
     if mttr.measured and drain.measured:
         run.say(f"{run.name}: back after {mttr.low_s:.2f}–{mttr.high_s:.2f} s, drained")
     else:
@@ -128,8 +140,10 @@ def wait_recovered(run: Run) -> None:
 
 
 def _restored(run: Run, began_ns: int) -> bool:
-    """Whether service is back, and nothing is behind any more. began_ns: what was answered before the act's end says
-    nothing about after it."""
+    """Return whether service is back and nothing is behind any more.
+
+    began_ns: when the waiting began. Samples from before that say nothing about recovery.
+    """
     now = run.now()
     if run.healed is None and (now.at_ns - began_ns) / 1e9 > conditions.SECOND_S and conditions.restored(now):
         run.healed = marks(run.stack)
@@ -137,15 +151,18 @@ def _restored(run: Run, began_ns: int) -> bool:
 
 
 def _every_group_there(run: Run) -> bool:
-    """Look at each group of the streams that are sampled by shards, and note what is there: timings.py tells what that
-    makes of recovery. Of an export the archive's samples tell each group."""
-    found = [] if run.test.archive else [apart.look(run, n, run.followed[n].bound_s) for n in apart.sharded(run)]
-    run.looks += found
-    return not any(look.behind for look in found)
+    """Look at each group of the streams that are sampled by shards, and return whether none is behind.
+
+    The looks are noted: timings.py computes recovery from them. With an export no look is needed, since the archive's
+    samples show each group.
+    """
+    looks = [] if run.test.archive else [apart.look(run, n, run.followed[n].bound_s) for n in apart.sharded(run)]
+    run.looks += looks
+    return not any(look.behind for look in looks)
 
 
 def _await_resolved(run: Run) -> None:
-    """Until the alert that fired is over, or can't be seen; the measure `resolve` tells what came of it."""
+    """Wait until the alert that fired is over, or can't be seen. The measure `resolve` tells the outcome."""
 
     def resolved() -> bool:
         now = run.now()
@@ -158,13 +175,13 @@ def _await_resolved(run: Run) -> None:
 
 
 def _exported(run: Run) -> bool:
-    """Whether the first scheduled run that the fault could not meet, and every run that the test asked for, have
-    ended."""
+    """Return whether these runs of the job have ended: every run that the test asked for, and the first scheduled run
+    that began after the fault."""
     if any(one.ended_us is None for one in run.now().struck):
         return False
     _, job = run.stack.export()
     try:
         runs = schedule.after(job.runs(run.clock_us()), run.clock_us())
     except DriverError:
-        return False  # an orchestrator that is slow to answer is asked again, within the same bound
+        return False  # the orchestrator was slow to answer: it is asked again, within the same bound
     return bool(runs) and runs[0].ended_us is not None
