@@ -1,6 +1,6 @@
-"""The values that gameday speaks in: frozen, serialisable, without behaviour beyond what can be derived from them.
+"""The values that gameday's modules exchange. They are frozen and serialisable, and only derive values from themselves.
 
-Times are nanoseconds of CLOCK_MONOTONIC (`*_ns`) unless a name says wall clock (`*_us`, microseconds since 1970, UTC).
+Times named `*_ns` are nanoseconds of CLOCK_MONOTONIC; times named `*_us` are wall clock, microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Json: TypeAlias = Any
 """What json.dumps takes: None, bool, int, float, str, lists and string-keyed dicts of these."""
 
 Group: TypeAlias = tuple[str, ...]
-"""What a record's group is told by: the texts of the declared fields, or (topic, partition)."""
+"""Names a record's group: the texts of the declared fields, or (topic, partition)."""
 
 Position: TypeAlias = Mapping[str, int]
 """Slot -> next position. The slots of Kafka are "topic/partition", the positions offsets."""
@@ -29,12 +29,12 @@ Columns: TypeAlias = "Mapping[str, np.ndarray]"
 """Equally long numpy arrays by field, of canonical values (records/types.py)."""
 
 Totals: TypeAlias = Mapping[Group, tuple[int, int]]
-"""Shard -> (the sum of Shards.mark over its groups, which tells whether they are the same ones; the sum of their
-heads)."""
+"""Shard -> (the sum of Shards.mark over its groups, the sum of their heads). The first shows whether the shard still
+has the same groups."""
 
 
 class Verdict(IntEnum):
-    """Ordered by how much it matters: merging takes the highest. Skipped checks are shown, never merged."""
+    """What a check or a run says. Merging takes the highest. Skipped checks are shown, and never merged."""
 
     PASS = 0
     SKIPPED = 1
@@ -47,13 +47,14 @@ class Verdict(IntEnum):
 
 
 def merge(verdicts: Sequence[Verdict]) -> Verdict:
-    """The worst verdict, leaving out skipped ones; UNKNOWN when nothing was judged, for that is never a pass."""
+    """Return the worst verdict, without the skipped ones. If nothing was judged it is UNKNOWN, never a pass."""
     judged = [v for v in verdicts if v is not Verdict.SKIPPED]
     return max(judged, default=Verdict.UNKNOWN)
 
 
 class Outcome(StrEnum):
-    """How an attempt to write a record ended: the platform has taken it; it certainly has not; it may have."""
+    """How an attempt to write a record ended. DONE: the platform has it. REFUSED: it certainly has not. UNKNOWN: it may
+    have it."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -62,7 +63,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one attempt, and why where it is not done."""
+    """How one attempt ended, and why if it is not DONE."""
 
     outcome: Outcome
     why: str = ""
@@ -70,7 +71,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Window:
-    """The ids that a run is judged by, per group: (lo, hi], lo exclusive."""
+    """The ids that a run is judged by: in each group those with lo < id <= hi."""
 
     lo: Mapping[Group, int]
     hi: Mapping[Group, int]
@@ -80,10 +81,14 @@ class Window:
 class Tally:
     """One group's records at one hop, inside a window.
 
-    rows: records. keys: distinct ids. lo, hi: lowest and highest id (0 when rows is 0). sum: sum modulo 2^64 of the row
-    hash over the distinct (id, hash) pairs. conflicts: ids seen with more than one hash. back: first sightings out of
-    id order, None where the hop keeps no order. key_sum: sum modulo 2^64 of the key hash over the distinct keys, by
-    which as many keys are known to be the same ones; None: not told.
+    rows: how many records.
+    keys: how many distinct ids.
+    lo, hi: the lowest and highest id; 0 if rows is 0.
+    sum: the sum modulo 2^64 of the row hash over the distinct (id, hash) pairs.
+    conflicts: how many ids were seen with more than one hash.
+    back: how many ids were first seen after a higher one; None: the hop keeps no order.
+    key_sum: the sum modulo 2^64 of the key hash over the distinct keys. Two tallies with as many keys and the same
+        key_sum have the same keys. None: not computed.
     """
 
     rows: int
@@ -104,11 +109,13 @@ EMPTY = Tally(rows=0, keys=0, lo=0, hi=0, sum=0)
 class Digest:
     """What one hop holds of one stream.
 
-    stream: the declared one's name, or a derived one ("offsets": the log's positions; one that a hop makes of its own).
-    view: "log" and "raw" may repeat a record; "final" is what users query and promises each record exactly once. The
-    first digest of a stream is the reference for the others. right: what this one is held against instead, where the
-    first hop does not know of every record whether it was taken: those that were, and those that may have been and that
-    this hop, or one before it, has.
+    The first digest of a stream is the reference for the others.
+
+    stream: the declared stream's name, or a derived one: "offsets" (the log's positions), or one that a hop makes.
+    view: "log" and "raw" may repeat a record; "final" is what users query, and promises each record exactly once.
+    right: what this digest is compared with instead of the reference, where the first hop doesn't know of every record
+        whether the platform took it. It has the records that were taken, and those of unknown outcome that this hop, or
+        an earlier one, holds.
     """
 
     stream: str
@@ -125,9 +132,15 @@ class Digest:
 
 @dataclass(frozen=True)
 class Delta:
-    """In how many keys of one group a state differs from what should be there. keys: how many should be. lost: missing.
-    ghosts: there though deleted, or never made. repeated: rows of a key beyond its first. changed: with another row.
-    moving: that differ, and changed faster than could be looked at."""
+    """How many keys of one group differ from what should be there.
+
+    keys: how many keys there should be.
+    lost: how many are missing.
+    ghosts: how many are there though they were deleted, or never written.
+    repeated: how many rows there are of a key beyond its first.
+    changed: how many have another row than they should.
+    moving: how many differ, but changed faster than they could be looked at.
+    """
 
     keys: int
     lost: int = 0
@@ -139,11 +152,12 @@ class Delta:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a hop makes of rows that change and go, held against an earlier hop as of one position.
+    """How a hop whose rows change and are deleted compares with an earlier hop, as of one position.
 
-    position: slot -> up to where in the log; {}: none could be had, and the keys that differed were looked at again.
-    late: it had not come to the window's end: what it lacks may still come. untold: keys that it has and the log has
-    forgotten.
+    against: the earlier hop.
+    position: slot -> up to where in the log; {}: no position was known, so keys that differed were looked at again.
+    late: the hop had not come to the window's end, so what it lacks may still come.
+    untold: how many keys it has that the log has forgotten.
     """
 
     stream: str
@@ -157,36 +171,40 @@ class Compared:
 
 @dataclass(frozen=True)
 class Shards:
-    """How the groups of a stream that has many are sampled together: those of one shard take the same way.
+    """How the groups of a stream with many groups are sampled together. All groups of a shard take the same way through
+    the platform.
 
-    by: the places in a group of the fields that the stream's path names. buckets: into how many shards the groups of
-    one way are divided, by their marks.
+    by: the indices, in a group, of the fields that the stream's path names. They tell the way.
+    buckets: how many shards the groups of one way are divided into, by their marks.
     """
 
     by: tuple[int, ...]
     buckets: int
 
     def of(self, group: Group) -> Group:
-        """The shard of a group, as the group of a series: Shards((0,), 21).of(("west", "one")) is ("west", "#18")."""
+        """Return the shard of a group: Shards((0,), 21).of(("west", "one")) is ("west", "#18")."""
         return self.named([group[place] for place in self.by], self.mark(group) % self.buckets)
 
     def named(self, way: Iterable[str], bucket: int) -> Group:
-        """The shard of this bucket, of the groups that have these values in the fields of the path."""
+        """Return the shard of this bucket, among the groups with these values in the path's fields."""
         return (*way, f"#{bucket}")
 
     @staticmethod
     def mark(group: Group) -> int:
-        """32 bits that tell a group from others, which every engine can compute: an MD5's first."""
+        """Return a 32-bit hash of a group: the first bytes of its MD5, which every engine can compute."""
         return int.from_bytes(hashlib.md5("/".join(group).encode(), usedforsecurity=False).digest()[:4])
 
 
 @dataclass(frozen=True)
 class Look:
-    """One comparison of a stream's heads group by group, of which the samples of shards can't tell.
+    """One comparison of a stream's heads group by group, which samples of shards don't show.
 
-    asked_ns: when the ledger was asked. seen_ns: when the visible hop had answered; where something was missing still,
-    when it was asked last. behind: how many groups lacked what the ledger had at asked_ns. still: how many of these,
-    if the struck component carries them, have shown nothing new since service was back. named: some that are behind.
+    asked_ns: when the ledger was asked.
+    seen_ns: when the visible hop answered; if something was still missing, when it was asked last.
+    behind: how many groups lacked what the ledger had at asked_ns.
+    still: how many of these have shown nothing new since service was back. Only groups that the struck component
+        carries are counted.
+    named: some of the groups that are behind.
     """
 
     stream: str
@@ -201,10 +219,12 @@ class Look:
 class Excerpt:
     """A hop's newest records as it reads them, and what it can't read.
 
-    groups: the records by group; one that is there twice is here twice, where the hop tells. heads: group -> highest
-    id, as far as the hop was seen to have any. above: group -> the id above which, up to the highest asked for, none
-    was left out. read: how many messages or rows were looked at. malformed: how many of them are no record of the
-    stream though they should be; reasons: the first three, each with its place.
+    groups: the records by group. A record that the hop holds twice is here twice, if the hop can tell.
+    heads: group -> the highest id that was seen.
+    above: group -> an id: above it, up to the highest id asked for, no record was left out.
+    read: how many messages or rows were read.
+    malformed: how many of them should be a record of the stream and are not.
+    reasons: why, for the first three, each with its place.
     """
 
     groups: Mapping[Group, Columns]
@@ -217,7 +237,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer of one probe: sent at at_ns, answered took_ns later; value None: no answer within the deadline."""
+    """One answer of one probe, asked at at_ns and answered took_ns later. value None: no answer within the deadline."""
 
     at_ns: int
     took_ns: int
@@ -225,15 +245,15 @@ class Sample:
 
     @property
     def counts_ns(self) -> int:
-        """When this sample counts: a bad answer from when the probe was sent, a good one from when it was answered."""
+        """From when this sample counts: a good answer from when it came, a missing one from when it was asked for."""
         return self.at_ns if self.value is None else self.at_ns + self.took_ns
 
 
 INACTIVE, PENDING, FIRING = 0.0, 1.0, 2.0
-"""The states of an alert, as samples."""
+"""The states of an alert, as values of samples."""
 
 ELSEWHERE = ".elsewhere "
-"""Joins the series of an alert and the labels under which it is active, where those are not the configured ones."""
+"""Stands between an alert's series and its labels, where it is active under other labels than the configured ones."""
 
 NOT_WATCHED = (
     "the stack's alerts are not watched. Remedy: install Prometheus and Alertmanager (apt-get install prometheus "
@@ -263,7 +283,12 @@ machine/cpu, /memory, /io          for how many seconds, since this machine's st
 
 @dataclass(frozen=True)
 class Act:
-    """The journal's record of one fault. `before` holds all that heal and proof need; it was durable before the act."""
+    """The journal's record of one fault.
+
+    before: all that heal and proof need. It was on disk before the fault was carried out.
+    by: who injected it. healed_by, healed_why: who healed it, and on what occasion.
+    proof: the proof that it took effect; None: not proved yet.
+    """
 
     id: str
     run: str
@@ -284,18 +309,19 @@ class Act:
 
     @property
     def undone(self) -> bool:
-        """Whether the harm is over: its undo was carried out. What it struck may still be starting."""
+        """Whether the fault's undo was carried out. What it struck may still be starting."""
         return self.undone_ns is not None or self.healed_ns is not None
 
     @property
     def severs(self) -> bool:
-        """Whether it struck the component's ways to others, one link or all its networks, and not its process."""
+        """Whether the fault struck one link or all networks of the component, and not its process."""
         return "link" in self.args or self.fault == "isolate"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """An interval of seconds that holds the true value. Both None: not measured, which is not 0, and `why` says why."""
+    """An interval of seconds that contains the true value. Both None: not measured (which is not 0), and `why` says
+    why."""
 
     low_s: float | None
     high_s: float | None
@@ -308,9 +334,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Marks:
-    """The stack at one moment: hop -> group -> highest id, cursor -> position and end, component -> identity; hop ->
-    slot -> up to where it had taken in the log, asked after the positions; hop that is a log -> slot -> the lowest
-    offset that it has not deleted."""
+    """Where everything in the stack stood at one moment.
+
+    heads: hop -> group -> highest id.
+    positions, ends: cursor -> slot -> the consumer's position, the log's end.
+    identities: component -> its process.
+    delivered: hop -> slot -> up to where the hop had taken in the log; asked for after the positions.
+    starts: hop that is a log -> slot -> the lowest offset that it has not deleted.
+    """
 
     at_ns: int
     at_us: int
@@ -326,9 +357,12 @@ class Marks:
 class Kept:
     """What a log keeps for one consumer in one slot, at one moment.
 
-    position: the next offset that the consumer reads. start: the lowest that is not deleted. end: that of the next
-    record. expired: the first record that the log's retention does not end (position, where that is one). unread_s:
-    how old the oldest record is that the consumer has not read and the log still has; None: there is none.
+    position: the next offset that the consumer reads.
+    start: the lowest offset that is not deleted.
+    end: the offset that the next record will get.
+    expired: the first offset that the log's retention may not delete yet (position, if that may not be deleted).
+    unread_s: the age of the oldest record that the log has and the consumer has not read; None: there is none.
+    retention_s: how long the log keeps a record; None: without bound.
     """
 
     position: int
@@ -340,12 +374,13 @@ class Kept:
 
     @property
     def dropped(self) -> int:
-        """How many records are gone that the consumer never read."""
+        """How many records the log has deleted that the consumer never read."""
         return max(0, self.start - self.position)
 
     @property
     def share(self) -> float | None:
-        """How much of the retention the oldest unread record has lived through; None: there is none, or no bound."""
+        """The age of the oldest unread record as a share of the retention. None: there is no such record, or no
+        retention."""
         if self.unread_s is None or self.retention_s is None:
             return None
         return self.unread_s / self.retention_s if self.retention_s else math.inf
@@ -353,10 +388,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Normal, just before the plan. delay_p99_s: the visible hop behind the ledger, of several streams the slowest.
-    bound_s: the b of "good at t". rates: each group's ids a second. moves: how many times a second its ledger's head
-    was seen to move, of a stream that is sampled by shards each shard's. Both are of one stream; what each has is in
-    Followed."""
+    """What was normal just before the plan.
+
+    delay_p99_s: how far the visible hop is behind the ledger; with several streams, the slowest one's.
+    bound_s: how far behind the visible hop may be and still count as good.
+    rates: group -> ids a second.
+    moves: group (or shard, where the stream is sampled by shards) -> how often a second its head was seen to rise.
+    Rates and moves are of one stream. With several streams each has its own in Followed.
+    """
 
     marks: Marks
     delay_p99_s: float
@@ -367,12 +406,16 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Followed:
-    """One stream as a run follows it: what conditions and checks have of it alone.
+    """One stream as a run follows it: what conditions and checks know of this stream alone.
 
-    hops: in order, the first is the ledger; with the archive's if the stream is exported. topics: those that its logs
-    read. groups: those that there were when the run began. affected, knows, gapless: as in Evidence. delay_p99_s,
-    bound_s, rates, moves: its own baseline. still_s: as in Now. window: None: not told. shards: how its groups are
-    sampled together; None: each by itself.
+    hops: in order; the first is the ledger. If the stream is exported, the archive is the last.
+    topics: the topics that its logs read.
+    groups: the groups that there were when the run began.
+    affected, knows, gapless: as in Evidence.
+    delay_p99_s, bound_s, rates, moves: its own baseline.
+    still_s: as in Now.
+    window: None: not known.
+    shards: how its groups are sampled together; None: each on its own.
     """
 
     stream: str
@@ -393,42 +436,58 @@ class Followed:
 
     @cached_property
     def sampled(self) -> tuple[Group, ...]:
-        """What has samples: each group, or each shard."""
+        """The groups or shards that have samples."""
         return self.sampled_of(self.groups)
 
     @cached_property
     def sampled_affected(self) -> tuple[Group, ...]:
-        """The same of the affected groups. All groups of a shard take the same way."""
+        """The affected groups, or their shards. All groups of a shard take the same way."""
         return self.sampled_of(self.affected)
 
     def sampled_of(self, groups: Iterable[Group]) -> tuple[Group, ...]:
-        """What these groups are sampled as, each once."""
+        """Return the groups or shards that these groups are sampled as, each once."""
         return tuple(dict.fromkeys(groups if self.shards is None else map(self.shards.of, groups)))
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a verdict rests on. Saved with the run: checks, diagnose and a disputed verdict replay from it.
+    """Everything that a verdict rests on. It is saved with the run, so that checks and diagnosis can be repeated later.
 
-    followed: the streams. Where there are several `each` has the evidence of every one of them, which is what a
-    check judges; and what is one stream's alone (visible, ledger, knows, affected, window, stream, gapless) is empty
-    here.
+    A stack may have several streams. `each` then gives the evidence of one stream at a time, which is what a check
+    judges; the fields of one stream (visible, ledger, knows, affected, window, stream, gapless) are empty in the whole.
 
-    together: where the struck component is one of several of its role, the members that were struck, it among them;
-    spared: the others. role: its own.
-    inject_ns: the first act. clock_ns: the clock's start (when the plan's last Inject or Heal began). affected: the
-    groups whose configured path includes the struck component. ends: the marks after drain. measures: impact, restore,
-    drain (from inject), mttr (from clock_ns). archive: the hop at which recovery is judged, where the test is about the
-    job that fills it; then commits has the one before the first act and all since, jobs the job's runs, struck those
-    that the test itself has asked for. knows: whether the ledger tells what should exist without asking the platform:
-    then ids that it lacks never were; else none may be left out. alert: the platform's alert that the test is about; it
-    must fire within alert_within_s, or (None) stay silent. recovered: whether the run saw service back and drained
-    before it went on; None: it did not come to that. stream: the one under test; that of the first digest
-    where it isn't given. states: of a stream with versions, the hops that are right as of a position. gapless: whether
-    every id of the window exists, as declared. looks: the comparisons group by group of the streams that are sampled by
-    shards. at_clock: of the exported one among them what its ledger had just after the clock's start. symptoms: what
-    only one technology can tell, by name; a hop's is "<hop>.<name>", so that none overwrites another's. checks/ tell
-    who reads which.
+    Who was struck:
+    component: the component whose recovery is timed. role: its role.
+    together: the struck members of its role, if the role has several. spared: the members that were not struck.
+    affected: the groups whose configured path includes the struck component.
+    acts: the journal's acts of this run.
+
+    Times and measures:
+    inject_ns: when the first fault was injected.
+    clock_ns: the clock's start, when the plan's last Inject or Heal began.
+    measures: impact, restore and drain (from inject_ns), mttr (from clock_ns).
+    recovered: whether the run saw service back and drained; None: the run ended before recovery was awaited.
+    healed: the marks when service was seen back. ends: the marks after drain.
+    looks: the comparisons group by group of streams that are sampled by shards.
+
+    The stream's records:
+    stream: the stream under test; if it isn't given, the first digest's.
+    followed: the streams.
+    knows: whether the ledger knows what should exist without asking the platform. An id that it lacks then never
+        existed; otherwise no id may be missing.
+    gapless: whether every id of the window exists, as declared.
+    digests: what each hop holds. states: the same for hops that are right as of a position (streams with versions).
+
+    The archive, where the test is about the job that fills it:
+    archive: the hop at which recovery is judged.
+    commits: the last commit before the first act, and all since.
+    jobs: the job's runs. struck: the runs that the test itself has asked for.
+    at_clock: the heads of the exported stream's ledger just after the clock's start, if it is sampled by shards.
+
+    The rest:
+    alert: the platform's alert that the test is about. It must fire within alert_within_s; None: it must stay silent.
+    symptoms: what only one technology can tell, by name. A hop's symptom is "<hop>.<name>", so that no hop overwrites
+        another's. Each check says which symptoms it reads.
     """
 
     test: str
@@ -470,42 +529,45 @@ class Evidence:
     at_clock: Mapping[Group, int] = field(default_factory=dict)
 
     def each(self) -> tuple[Evidence, ...]:
-        """The evidence of each stream by itself: digests, symptoms and marks of its own hops, its groups, its window,
-        its baseline. What is about the platform as a whole (acts, samples, measures, commits) is in all of them."""
+        """Return the evidence of each stream alone: its groups, window and baseline, and the digests, symptoms and
+        marks of its hops.
+
+        What is about the whole platform (acts, samples, measures, commits) is in each of them.
+        """
         return tuple(map(self.of, self.followed)) if len(self.followed) > 1 else (self,)
 
     def exported(self) -> Evidence:
-        """The evidence of the stream that the archive's job exports."""
+        """Return the evidence of the stream that the archive's job exports."""
         return next((one for one in self.each() if one.followed and self.archive in one.followed[0].hops), self)
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Those that the logs of this one stream read; () where that isn't told."""
+        """The topics that the logs of this one stream read; (): not known."""
         return self.followed[0].topics if len(self.followed) == 1 else ()
 
-    def of(self, one: Followed) -> Evidence:
-        """The evidence of one of the streams by itself."""
-        foreign = frozenset(hop for other in self.followed for hop in other.hops) - set(one.hops)
+    def of(self, followed: Followed) -> Evidence:
+        """Return the evidence of one of the streams alone."""
+        foreign = frozenset(hop for other in self.followed for hop in other.hops) - set(followed.hops)
         baseline = self.baseline
         if baseline is not None:
             heads = {hop: groups for hop, groups in baseline.marks.heads.items() if hop not in foreign}
             marks = replace(baseline.marks, heads=heads)
-            baseline = Baseline(marks, one.delay_p99_s, one.bound_s, one.rates, one.moves)
+            baseline = Baseline(marks, followed.delay_p99_s, followed.bound_s, followed.rates, followed.moves)
         return replace(
             self,
-            followed=(one,),
-            affected=one.affected,
-            visible=one.visible,
-            ledger=one.hops[0],
-            knows=one.knows,
-            gapless=one.gapless,
-            stream=one.stream,
-            window=one.window,
+            followed=(followed,),
+            affected=followed.affected,
+            visible=followed.visible,
+            ledger=followed.hops[0],
+            knows=followed.knows,
+            gapless=followed.gapless,
+            stream=followed.stream,
+            window=followed.window,
             baseline=baseline,
             digests=tuple(digest for digest in self.digests if digest.hop not in foreign),
             states=tuple(state for state in self.states if state.hop not in foreign),
             symptoms=_without(self.symptoms, foreign),
-            looks=tuple(look for look in self.looks if look.stream == one.stream),
+            looks=tuple(look for look in self.looks if look.stream == followed.stream),
         )
 
     @property
@@ -514,7 +576,7 @@ class Evidence:
         return len(self.followed) == 1 and self.followed[0].shards is not None
 
     def sampled_of(self, groups: Iterable[Group]) -> tuple[Group, ...]:
-        """What these groups of this one stream are sampled as, each once."""
+        """Return the groups or shards that these groups of this one stream are sampled as, each once."""
         return self.followed[0].sampled_of(groups) if self.sharded else tuple(dict.fromkeys(groups))
 
     @property
@@ -523,7 +585,7 @@ class Evidence:
         return self.together or ((self.component,) if self.component else ())
 
     def by_hop(self, symptom: str) -> dict[str, Json]:
-        """Hop -> what it tells under this name; {}: none tells it."""
+        """Return hop -> its symptom of this name, for the hops that have one."""
         parts = {name: name.rpartition(".") for name in self.symptoms}
         return {hop: self.symptoms[name] for name, (hop, _, own) in parts.items() if own == symptom}
 
@@ -539,22 +601,25 @@ class Evidence:
 
 
 def _without(symptoms: Mapping[str, Json], hops: frozenset[str]) -> dict[str, Json]:
-    """The symptoms that none of these hops tells, or is named in."""
-    kept = {}
-    for name, told in symptoms.items():
+    """Return the symptoms without those of these hops, and without these hops' entries in the shared ones."""
+    others = {}
+    for name, value in symptoms.items():
         if name in ("surplus", "trouble"):
-            told = {hop: of_it for hop, of_it in told.items() if hop not in hops}
+            value = {hop: entry for hop, entry in value.items() if hop not in hops}
         elif name in ("not_passed", "untold"):
-            told = [hop for hop in told if hop not in hops]
+            value = [hop for hop in value if hop not in hops]
         if name.rpartition(".")[0] not in hops:
-            kept[name] = told
-    return kept
+            others[name] = value
+    return others
 
 
 @dataclass(frozen=True)
 class JobRun:
-    """One run of a job: state is the orchestrator's own word; ended_us None while it runs. due_us: when it was to
-    start. scheduled: by the job's own schedule."""
+    """One run of a job.
+
+    state: the orchestrator's own word. ended_us: None while the run lasts. due_us: when it was to start. scheduled:
+    whether the job's own schedule asked for it.
+    """
 
     id: str
     name: str
@@ -567,13 +632,13 @@ class JobRun:
 
     @property
     def waits(self) -> bool:
-        """Whether it has not started yet."""
+        """Whether the run has not started yet."""
         return self.started_us is None and self.ended_us is None
 
 
 @dataclass(frozen=True)
 class Hindrance:
-    """What keeps a job's runs from starting, in words, with its remedy. passes: it may be over by itself."""
+    """Why a job's runs can't start, in words, with a remedy. passes: whether that may end without help."""
 
     why: str
     passes: bool = False
@@ -581,12 +646,13 @@ class Hindrance:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of a job to the archive: what its summary claims, and what it is held against.
+    """One commit of a job to the archive: what its summary claims, and what that is compared with.
 
-    position, heads: where the log had been read to ({}: it doesn't say), and each group's highest id, after it. added:
-    what rows it added.
-    right: what the ledger has between the heads of the commit before and its own. logged: each group's highest id in
-    the log before the position, as the broker tells it. None: that could not be asked.
+    position: slot -> up to where the log was read after this commit; {}: the summary doesn't say.
+    heads: group -> the highest id after this commit.
+    added: group -> the rows that it added.
+    right: what the ledger has between the heads of the commit before and this one's; None: it could not be asked.
+    logged: group -> the highest id in the log before the position, as the broker tells it; None: it could not be asked.
     """
 
     id: str
@@ -600,8 +666,10 @@ class Commit:
 
 @dataclass(frozen=True)
 class Timed:
-    """That something came too late, or not for too long, between from_ns and to_ns. over_s: by how much; None: that
-    can't be told."""
+    """The span in which something came too late, or was missing for too long.
+
+    over_s: by how much it was too late; None: not known.
+    """
 
     from_ns: int
     to_ns: int
@@ -610,9 +678,11 @@ class Timed:
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's judgement. why: one sentence with the figures. evidence: the figures themselves, for the report.
+    """One check's judgement.
 
-    timed: of a fail that rests on nothing but time, on which: a machine that had none left then is the other suspect.
+    why: one sentence with the figures. evidence: the figures themselves, for the report.
+    timed: the span, if a fail rests on time alone. If the machine was busy then, it is as likely a cause as the
+        platform.
     """
 
     check: str
@@ -623,21 +693,26 @@ class Finding:
 
 
 Check: TypeAlias = Callable[[Evidence], Finding]
-"""Pure; one with nothing to judge is unknown."""
+"""Judges the evidence of one stream. A check is a pure function; with nothing to judge it says unknown."""
 
 
 @dataclass(frozen=True)
 class Now:
     """What a condition may look at: the last seconds of samples, newest last, and what the run knows.
 
-    followed: the streams. Where there are several `each` has what is to be seen of every one, and what is one stream's
-    alone (affected, groups, visible, ledger) is empty here. affected, groups: of a stream that is sampled by shards its
-    shards.
-    fired: failpoint -> how often it has fired since the run armed it. struck: the runs of a job that this test has
-    asked for. busy: before it asks for one, those under way or about to start; None: that can't be seen, for busy_why.
+    With several streams, `each` gives this for one stream at a time; the fields of one stream (affected, groups,
+    visible, ledger) are empty in the whole.
+
+    affected, groups: of a stream that is sampled by shards, the shards.
+    bound_s: how far behind the visible hop may be and still count as good.
+    fired: failpoint -> how often it has fired since the run armed it.
+    struck: the runs of a job that this test has asked for.
+    busy: before the test asks for a run, the job's runs that are under way or about to start; None: not known, and
+        busy_why says why.
     acted_ns: when the last act was done.
-    still_s: how long a visible head that lacks something may stand still, where that is longer than a condition asks.
-    together: as in Evidence. kept: slot -> what the log keeps for the consumer that the plan holds back.
+    still_s: how long a visible head that lacks something may stand still, if that is longer than a condition asks.
+    together: as in Evidence.
+    kept: slot -> what the log keeps for the consumer that the plan holds back.
     """
 
     at_ns: int
@@ -664,20 +739,20 @@ class Now:
         return self.together or ((self.component,) if self.component else ())
 
     def each(self) -> tuple[Now, ...]:
-        """What is to be seen of each stream by itself."""
+        """Return what there is to see of each stream alone."""
         return tuple(map(self.of, self.followed)) if len(self.followed) > 1 else (self,)
 
-    def of(self, one: Followed) -> Now:
-        """What is to be seen of one of the streams."""
+    def of(self, followed: Followed) -> Now:
+        """Return what there is to see of one of the streams."""
         return replace(
             self,
-            followed=(one,),
-            affected=one.sampled_affected,
-            groups=one.sampled,
-            visible=one.visible,
-            ledger=one.hops[0],
-            bound_s=one.bound_s,
-            still_s=one.still_s,
+            followed=(followed,),
+            affected=followed.sampled_affected,
+            groups=followed.sampled,
+            visible=followed.visible,
+            ledger=followed.hops[0],
+            bound_s=followed.bound_s,
+            still_s=followed.still_s,
         )
 
 
@@ -686,10 +761,11 @@ Condition: TypeAlias = Callable[[Now], bool]
 
 @dataclass(frozen=True)
 class Trend:
-    """A run's measure beside its own history: the last `runs` passes of the same test, parameters and stack.
+    """How a run's measure compares with the last `runs` passes of the same test, parameters and stack.
 
-    median_s, p95_s: of those. p: how likely a run as slow as this one is when nothing has changed; None: too few runs
-    to say so. worse: p is below the stated rate of false alarms.
+    median_s, p95_s: of those passes.
+    p: how likely a run as slow as this one is if nothing has changed; None: too few runs to say.
+    worse: whether p is below the stated rate of false alarms.
     """
 
     measure: str
@@ -702,8 +778,11 @@ class Trend:
 
 @dataclass(frozen=True)
 class Step:
-    """One block of a runbook as it was carried out. kind: diagnosis, recovery, verify. why: what came out instead, for
-    one that failed. ok None: not carried out."""
+    """How one block of a runbook was carried out.
+
+    kind: diagnosis, recovery or verify. ok: whether it did as it says; None: not carried out. why: what came out
+    instead, or why it was not carried out.
+    """
 
     kind: str
     title: str
@@ -714,13 +793,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Message:
-    """What people are told: plain text, which a channel escapes and cuts for itself. Without secrets: its text was
-    scrubbed when it was made.
+    """A message to people, in plain text; a channel escapes and shortens it as it needs. Secrets were removed when it
+    was made.
 
-    kind: announce (what will be broken), fail (at once), night (the summary), detail (one run, below its night), and
-    for pagers trigger and resolve. about: stack, test and parameters, the same from night to night. same: two fails of
-    a night that share it are told once. below: the id of the message whose thread it belongs to. *_us: wall clock;
-    after until_us it is not told any more. data: the figures, for programs.
+    kind: announce (what will be broken), fail (sent at once), night (the summary), detail (one run, below its night);
+        for pagers trigger and resolve.
+    about: stack, test and parameters; the same from night to night.
+    at_us, until_us: wall clock; after until_us the message is not sent any more.
+    data: the figures, for programs.
+    same: two fails of a night with the same value are sent once.
+    below: the id of the message whose thread this one belongs to.
     """
 
     id: str
@@ -742,7 +824,10 @@ class Message:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run leaves, and results.json publishes. counts: lost, doubled, changed -> hop -> number, where judged."""
+    """The result of a run, as results.json publishes it.
+
+    counts: "lost", "doubled" or "changed" -> hop -> number, where that was judged.
+    """
 
     id: str
     night: str

@@ -1,4 +1,4 @@
-"""A failure test as data: what is broken, what is waited for, what is healed, what is judged."""
+"""A failure test as data: what it breaks, what it waits for, what it heals, and how it is judged."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ __all__ = ["Await", "FailureTest", "FiresWithin", "Heal", "Inject", "OfRole", "S
 
 @dataclass(frozen=True)
 class Inject:
-    """Break something: journal, act, prove that it bit."""
+    """Break something: write it to the journal, carry it out, prove that it took effect."""
 
     fault: Fault
 
 
 @dataclass(frozen=True)
 class Await:
-    """Wait for a state. Too late is unknown, or fail where the bound is the platform's promise."""
+    """Wait for a state. If it comes too late the run is unknown, or a fail where the bound is the platform's
+    promise."""
 
     condition: Condition
     within_s: float
@@ -30,16 +31,17 @@ class Await:
 
 @dataclass(frozen=True)
 class Heal:
-    """Mend: one fault (the same value that was injected), or all that are open (None)."""
+    """Heal one fault (the same value that was injected), or with None all faults that are open."""
 
     fault: Fault | None = None
 
 
 @dataclass(frozen=True)
 class FiresWithin:
-    """The platform's own alert of this name is inactive at baseline, and firing so soon after its impact.
+    """Demand that the platform's own alert of this name is inactive at the baseline and fires within within_s of the
+    fault.
 
-    component: whose alert; None: the struck component's.
+    component: the component that the alert is about; None: the struck one.
     """
 
     alert: str
@@ -49,7 +51,10 @@ class FiresWithin:
 
 @dataclass(frozen=True)
 class StaysSilent:
-    """The platform's own alert of this name does not fire: what heals this soon pages nobody. component: as above."""
+    """Demand that the platform's own alert of this name does not fire: what heals this soon should page nobody.
+
+    component: as in FiresWithin.
+    """
 
     alert: str
     component: str | None = None
@@ -57,24 +62,30 @@ class StaysSilent:
 
 @dataclass(frozen=True)
 class OfRole:
-    """The alert that [alerts.roles] names for what is done to a component of the struck one's role, FiresWithin
-    FIRES_WITHIN_S; where it names none nothing is asked of alerts. done: the name of the general test."""
+    """Demand the alert that [alerts.roles] names for this fault and the struck component's role, FiresWithin
+    FIRES_WITHIN_S.
+
+    If [alerts.roles] names none, no alert is demanded. done: the name of the general test, which is the key there.
+    """
 
     done: str
 
 
 FIRES_WITHIN_S = 300.0
-"""For an alert of OfRole: rules wait, and are judged each minute."""
+"""How soon an alert of OfRole must fire. Alert rules have a waiting time of their own, and are evaluated each
+minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailureTest:
-    """A failure test as data. name and question come from the function that returned it (see tasks.run.failure_test).
+    """A failure test as data. Its name and question come from the function that returns it (see tasks.failure_test).
 
-    nightly: the parameter sets worth running, the canonical one first. archive: the test is about the job that fills
-    the stack's archive: recovered is when the archive has what existed at the clock's start. alert: a plan whose alert
-    must fire ends with a Heal, which waits for it, or strikes only once. members: whether one member is struck, or all,
-    where a fault names a role with several (Stack.resolved).
+    nightly: the parameter sets that a night runs, the most usual one first.
+    archive: the test is about the job that fills the stack's archive. The platform is then back when the archive has
+        what existed at the clock's start.
+    alert: what is demanded of the platform's alerts. A plan whose alert must fire ends with a Heal, which waits for it,
+        or strikes only once.
+    members: whether one member or all are struck, where a fault names a role with several (Stack.resolved).
     """
 
     plan: tuple[Inject | Await | Heal, ...]

@@ -1,7 +1,8 @@
-"""One run's handles: its folder, the guardian that holds the stack and does the harm, the sampler, and what is known so
-far.
+"""One run: its folder, its processes (the guardian that holds the stack and injects faults, the sampler, the canary),
+and what it has learned so far.
 
-A plain class on purpose: Prefect walks into dataclasses that it is handed. The order of the steps is tasks/run.py's.
+Run is a plain class because Prefect walks through every field of a dataclass that a task gets. tasks/run.py decides the
+order of the steps.
 """
 
 from __future__ import annotations
@@ -58,30 +59,28 @@ __all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "to
 TAIL_S = 15.0
 """How far back conditions look at least."""
 
-
 JOB_OLD_S = 1.0
-"""An orchestrator needs 20 ms for an answer, and a plan looks five times a second."""
+"""How old an orchestrator's answer may be. It needs 20 ms for one, and a plan looks five times a second."""
 
 KEPT_OLD_S = 1.0
-"""What a log keeps takes some requests to learn."""
+"""How old the answer about a log's retention may be. It takes several requests."""
 
 DUE_SOON_S = 5.0
-"""A run that is asked for so long before another is due has the work to itself: both need as long to start."""
+"""A job's run that is asked for this long before the next one is due runs alone: both need as long to start."""
 
 SPARE_S = 120.0
-"""Added to the time to live of a run's faults, beyond the bounds of its plan."""
-
+"""The reserve in the time to live of a run's faults, beyond the bounds of its plan."""
 
 HEADS_WITHIN_S = 30.0
-"""For a hop's heads, or a cursor's place, where nothing is measured by it: beyond what any driver allows itself."""
-
+"""How long a hop's heads, or a cursor's position, may take where nothing is measured by the answer. Every driver's own
+bound is shorter."""
 
 Span: TypeAlias = tuple[int, int]
 """From and to, in ns of the monotonic clock."""
 
 
 class Halt(GamedayError):
-    """The run can't go on, and this is what it is worth."""
+    """The run can't go on. `verdict` is the run's verdict, the text its reason."""
 
     def __init__(self, verdict: Verdict, why: str) -> None:
         super().__init__(why)
@@ -89,7 +88,7 @@ class Halt(GamedayError):
 
 
 def new_id(name: str) -> str:
-    """A name for a run or a night that sorts by time: 20261123T020000-broker_restart-1f2e."""
+    """Make an id for a run or a night that sorts by time: 20261123T020000-broker_restart-1f2e."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}-{uuid4().hex[:4]}"
 
 
@@ -116,18 +115,19 @@ class Run:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as e:
             raise GamedayError(
-                f"{self.folder} can't be made: {e.strerror}. Nothing is broken without a place for what is found. "
+                f"{self.folder} can't be made: {e.strerror}. Nothing is broken without a place for the results. "
                 f"Remedy: check space and rights there"
             ) from e
         self.begin()
         self.ahead: Sequence[tuple[str, FailureTest]] = ((name, self.test),)
-        """What its night has still to run, this test first: what people are told before anything is broken."""
+        """(label, test) of what its night still has to run, this test first. People are told of them before anything
+        is broken."""
         self.trusted = True
         """Whether the checks of its night caught every planted fault."""
         self.doing = "beginning"
-        """What it is at, in words that complete "while it was …"."""
+        """What the run does now, in words that complete "while it was …"."""
         self.once_back: Callable[[], None] | None = None
-        """What may begin beside this run once nothing of the platform's recovery is measured any more."""
+        """Called once, when the run no longer measures the platform's recovery: it prepares the next run."""
         self.guardian: Guardian | None = None
         self.sampler: Sampler | None = None
         self.canary: Flight | None = None
@@ -158,7 +158,7 @@ class Run:
         self.digests: tuple[Digest, ...] = ()
         self.states: tuple[Compared, ...] = ()
         self.arrived: dict[str, Mapping[Group, Columns]] = {}
-        """Hop -> the canary's records of unknown outcome that it, or one before it, was seen to have."""
+        """Hop -> the canary's records of unknown outcome that this hop, or an earlier one, was seen to have."""
         self.symptoms: dict[str, Json] = {}
         self.commit: str | None = None
         self.commits: tuple[Commit, ...] = ()
@@ -167,7 +167,7 @@ class Run:
         self.steps: list[Step] = []
         self.gathered: Evidence | None = None
         self.disturbs_ns: Span | None = None
-        """From when to when it asked for its evidence, which makes all else slower."""
+        """From when to when the run gathered its evidence, which makes everything else slower."""
         self.silence: Silence | None = None
         self._struck: tuple[JobRun, ...] = ()
         self._busy: tuple[JobRun, ...] | None = None
@@ -180,17 +180,17 @@ class Run:
         self._coming: Guardian | None = None
 
     def begin(self, disturbed_ns: Span | None = None) -> None:
-        """The run counts from now on. Of one that was made ahead only the sampler runs before.
+        """Begin the run: its time counts from now. Before that, only the sampler of a run made ahead works.
 
-        disturbed_ns: from when to when the run before it asked for its evidence. None: nothing tells, so what was
-        sampled before now is no baseline.
+        disturbed_ns: from when to when the run before gathered its evidence. None: unknown, so what was sampled before
+        now is no baseline.
         """
         self.started = datetime.now(UTC)
         self.began_ns = self.entered_ns = time.monotonic_ns()
         self.disturbed_ns: Span = disturbed_ns or (0, self.began_ns)
 
     def say(self, text: str) -> None:
-        """One line for whoever watches, and for the run's own log. Neither can keep the run from going on."""
+        """Show one line to the user and write it to the run's log. An error in either does not stop the run."""
         text = masked(text)
         self.log(text)
         try:
@@ -198,15 +198,15 @@ class Run:
         except signals.Stopped:
             raise
         except (Exception, SystemExit):  # noqa: BLE001 - SystemExit is how a console ends on a broken pipe
-            self.log("(not told: whoever watches failed)")
+            self.log("(not shown: the output failed)")
 
     def enter(self, step: str) -> None:
-        """Note in the run's own log that this step begins."""
+        """Note in the run's log that this step begins."""
         self.doing, self.entered_ns = f"at the step {step!r}", time.monotonic_ns()
         self.log(f"step: {step}")
 
     def log(self, text: str) -> None:
-        """Note it in the run's own log. A full disk keeps nothing from being mended, or told."""
+        """Write a line to the run's log. Errors are ignored: a full disk must not stop a heal or a message."""
         with suppress(OSError), (self.folder / "run.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
 
@@ -214,8 +214,10 @@ class Run:
 
     @property
     def component(self) -> str | None:
-        """The component that the plan strikes last: the one whose recovery is timed. Asking for a run harms nobody; in
-        a plan that does nothing else, what the run does is the harm."""
+        """The component that the plan strikes last; its recovery is timed.
+
+        Asking for a job's run strikes nobody, unless the plan does nothing else: then the run itself is the fault.
+        """
         faults = [step.fault for step in reversed(self.test.plan) if isinstance(step, Inject)]
         harm = [fault for fault in faults if not isinstance(fault, Ask)] or faults
         return harm[0].component if harm else None
@@ -227,16 +229,17 @@ class Run:
 
     @property
     def alert(self) -> tuple[str, str] | None:
-        """(name, component) of the platform's alert that the test is about; None: of none, or the stack has none."""
-        told = None if isinstance(self.test.alert, OfRole) else self.test.alert
-        component = self.component if told is None or told.component is None else told.component
-        if told is None or component is None or self.stack.alerts is None:
+        """(name, component) of the platform's alert that the test is about. None: it is about none, or the stack has no
+        alerts."""
+        demanded = None if isinstance(self.test.alert, OfRole) else self.test.alert
+        component = self.component if demanded is None or demanded.component is None else demanded.component
+        if demanded is None or component is None or self.stack.alerts is None:
             return None
-        return told.alert, component
+        return demanded.alert, component
 
     @property
     def together(self) -> tuple[str, ...]:
-        """The members of one role that the plan strikes, the one whose recovery is timed with them; () where it has no
+        """The members that the plan strikes of the timed component's role, that component included. (): the role has no
         members."""
         role = self.stack.config.together(self.component or "")
         struck = {step.fault.component for step in self.test.plan if isinstance(step, Inject)}
@@ -244,18 +247,20 @@ class Run:
 
     @property
     def spared(self) -> tuple[str, ...]:
-        """The other members of that role, which could serve in its place."""
+        """The members of that role that are not struck, and could serve instead."""
         role = self.stack.config.together(self.component or "")
         return () if role is None else tuple(o for o in self.stack.config.members(role) if o not in self.together)
 
     @property
     def role(self) -> str:
-        """The role of the struck component; "" where none is."""
+        """The role of the struck component; "" if no component is struck."""
         return self.stack.config.kind(self.component) if self.component else ""
 
     def follow(self, heads: Mapping[str, Mapping[Group, int]]) -> None:
-        """Note which groups each stream has, and which of them the struck component carries. heads: stream -> those of
-        its ledger now."""
+        """Note which groups each stream has, and which of them the struck component carries.
+
+        heads: stream -> the heads of its ledger now.
+        """
         self.stood, self.stood_ns = heads, time.monotonic_ns()
         role = self.stack.config.together(self.component or "")
         struck = [one for one in (self.component, role, *self.together) if one is not None]
@@ -273,25 +278,36 @@ class Run:
     # ---- handles -------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Start the sampler, which writes until close, and the guardian's process, which touches nothing before `take`.
-        Each needs a second to come up. Nothing happens when they were started ahead of the run."""
+        """Start the sampler, which works until `close`, and the guardian, which touches nothing before `take`.
+
+        Each needs a second to start. If they were started already, ahead of the run, nothing happens.
+        """
         if self.sampler is None:
-            with suppress(GamedayError):  # preflight asks again, and tells
+            with suppress(GamedayError):  # preflight asks again, and reports the error
                 self.shards = answer(self.stack.shards, HEADS_WITHIN_S, "the ledgers' heads")
             self.sampler = Sampler.launch(self.stack, self.id, self.test.archive, self.alert, self.shards)
         if self._coming is None:
             self._coming = Guardian.launch(self.stack, self.id, self.name, self.ttl_s)
 
     def take(self) -> None:
-        """Take the stack (Busy when another run holds it) and mend what earlier runs left."""
+        """Take the stack, and mend what earlier runs left broken.
+
+        Raises:
+            Busy: another run holds the stack.
+        """
         coming = self._coming or Guardian.launch(self.stack, self.id, self.name, self.ttl_s)
         self._coming = None
         coming.take()
         self.guardian = coming
 
     def let_fly(self) -> None:
-        """Start the canary, where the stack has one; return once the platform has taken a record of it. Only who holds
-        the stack does: two at once would see each other's records. Halt(unknown) when it takes none."""
+        """Start the canary, if the stack has one, and wait until the platform has taken one of its records.
+
+        The run must hold the stack: two canaries at once would see each other's records.
+
+        Raises:
+            Halt(unknown): the platform takes no record of it.
+        """
         if self.stack.config.canary is None:
             return
         self.canary = Flight.launch(self.stack, self.id)
@@ -301,25 +317,33 @@ class Run:
             raise Halt(Verdict.UNKNOWN, str(e)) from e
 
     def land(self) -> None:
-        """End the canary, with its clean-up: all evidence is here, and the stack is still this run's."""
+        """End the canary and clean up its records. The evidence is complete then, and the run still holds the stack."""
         canary, self.canary = self.canary, None
         if canary is not None and (left := canary.stop(clean_up=True)):
             self.say(f"{self.name}: {left}")
 
     @property
     def prepared(self) -> bool:
-        """Whether its sampler and its guardian's process run."""
+        """Whether the run's sampler and its guardian are alive."""
         runs = (self.sampler, self._coming)
-        return all(one is not None and one.alive for one in runs)
+        return all(process is not None and process.alive for process in runs)
 
     def await_samples(self) -> None:
-        """Return once every probe has been asked. Raises GamedayError when the sampler does not come up."""
+        """Wait until every probe has been asked once.
+
+        Raises:
+            GamedayError: the sampler does not start.
+        """
         assert self.sampler is not None
         self.sampler.await_begun()
         self._tail = Tail(self.stack.state.samples(self.id))
 
     def hush(self) -> None:
-        """Silence the platform's alert that the test is about. Halt(unknown) when that can't be done."""
+        """Silence the platform's alert that the test is about.
+
+        Raises:
+            Halt(unknown): the silence can't be made, so the test would page people.
+        """
         if self.alert is None or self.stack.alerts is None:
             return
         name, component = self.alert
@@ -331,7 +355,11 @@ class Run:
             raise Halt(Verdict.UNKNOWN, f"nothing was broken, for it would page people: no silence: {e}") from e
 
     def held(self) -> Guardian:
-        """The guardian, while this run still holds the stack: Halt(unknown) once it was aborted or displaced."""
+        """Return the guardian, through which this run acts and heals.
+
+        Raises:
+            Halt(unknown): the run no longer holds the stack, because it was aborted or another run took over.
+        """
         if self.guardian is None:
             raise Halt(Verdict.UNKNOWN, f"run {self.id} has not taken the stack")
         if not self.guardian.alive:
@@ -339,7 +367,7 @@ class Run:
         return self.guardian
 
     def _over(self, guardian: Guardian) -> str:
-        """Why this run no longer holds the stack; of one whose time ended, what had taken it."""
+        """Return why this run no longer holds the stack. If its time was over, also what it was doing."""
         if guardian.end != OUT_OF_TIME:
             return guardian.why
         took_s = (time.monotonic_ns() - self.began_ns) / 1e9
@@ -349,15 +377,18 @@ class Run:
         )
 
     def busy(self, since_ns: int) -> str | None:
-        """How short of time the machine was since then, in words, if it was for half of that time."""
+        """Return how busy the machine was since then, in words. None: it was so for less than half of that time."""
         samples = codec.read_samples(self.stack.state.samples(self.id))
         return machine.busy(samples, Timed(since_ns, time.monotonic_ns()))
 
     def still_broken(self) -> None:
-        """Halt(unknown) when a fault that this run holds is over: another hand mended it, so nothing can be proved.
+        """Make sure that the faults which this run holds are still in effect.
 
-        Not when its own guardian is mending it, because the run was aborted or its time ended: that one takes no order
-        any more, and the error says why.
+        If the run was aborted, or its time ended, its own guardian heals the fault. It then takes no order any more,
+        and its error says why.
+
+        Raises:
+            Halt(unknown): someone else undid a fault, so nothing can be proved.
         """
         for act in self.acts:
             fault = fault_from(act.fault, act.args)
@@ -369,20 +400,26 @@ class Run:
                 raise Halt(Verdict.UNKNOWN, f"{act.fault} of {where} was mended by another hand while the run held it")
 
     def fired(self) -> dict[str, int]:
-        """Failpoint -> how often it has fired since this run armed it; the fewest where several components have it."""
+        """Return failpoint -> how often it has fired since this run armed it.
+
+        Where several components have a failpoint of that name, the lowest count is taken.
+        """
         if not any(isinstance(step.fault, Trap) for step in self.test.plan if isinstance(step, Inject)):
-            return {}  # most plans: the journal need not be read for them again and again
-        found: dict[str, int] = {}
+            return {}  # as in most plans: saves reading the journal again and again
+        times_fired: dict[str, int] = {}
         for act in self.acts:
             fault = fault_from(act.fault, act.args)
             if isinstance(fault, Trap):
                 times = fault.fired(self.stack, act.before)
-                found[fault.point] = min(times, found.get(fault.point, times))
-        return found
+                times_fired[fault.point] = min(times, times_fired.get(fault.point, times))
+        return times_fired
 
     def watching(self) -> None:
-        """Halt(unknown) when the sampler or the canary died, or what the sampler writes was taken away: without them
-        nothing can be proved."""
+        """Make sure that the sampler and the canary work: without them nothing can be proved.
+
+        Raises:
+            Halt(unknown): the sampler or the canary died, or the sampler's file was removed or replaced.
+        """
         if self._tail is not None and (gone := self._tail.gone()) is not None:
             removed = f"{gone} was removed, or another was put in its place, while it was written"
             raise Halt(Verdict.UNKNOWN, f"{removed}, so nothing can be measured")
@@ -393,18 +430,26 @@ class Run:
             raise Halt(Verdict.UNKNOWN, f"the canary ended before the evidence was there: {self.canary.end}")
 
     def lasts(self) -> None:
-        """Halt(unknown) once it can prove nothing any more: the stack is lost, or the sampler died."""
+        """Make sure that this run can still prove something.
+
+        Raises:
+            Halt(unknown): the run no longer holds the stack, or its sampler or canary died.
+        """
         self.held()
         self.watching()
 
     def now(self, seconds: float | None = None, at_least_s: float = 0.0) -> Now:
-        """What conditions look at. seconds: how far back the samples go, at most KEEP_S of the sampler; None: longer
-        than any bound that holds now, and at_least_s."""
+        """Return what conditions look at.
+
+        Args:
+            seconds: how far back the samples go, at most the sampler's KEEP_S. None: longer than every present bound,
+                and than at_least_s.
+        """
         self.lasts()
         bound_s = max(one.bound_s for one in self.followed.values())
         seconds = max(TAIL_S, bound_s + conditions.BEYOND_S, at_least_s) if seconds is None else seconds
         samples = self._tail.recent(seconds) if self._tail else {}
-        known = Now(
+        now = Now(
             at_ns=time.monotonic_ns(),
             samples=samples,
             component=self.component,
@@ -422,22 +467,25 @@ class Run:
             followed=tuple(self.followed.values()),
             kept=self.kept(),
         )
-        return known.of(known.followed[0]) if len(self.followed) == 1 else known
+        return now.of(now.followed[0]) if len(self.followed) == 1 else now
 
     def kept(self) -> Mapping[str, Kept]:
-        """What the log keeps for the consumer that the plan holds back, as it was at most KEPT_OLD_S ago; {}: it holds
-        none back, or has not begun. The worst of each slot is a symptom."""
+        """Return what the log keeps for the consumer that the plan holds back, at most KEPT_OLD_S old.
+
+        {}: the plan holds none back, or nothing is injected yet. The worst answer for each slot is noted as the symptom
+        `retention`.
+        """
         waits = (step.condition for step in self.test.plan if isinstance(step, Await))
-        name = next((one.cursor for one in waits if hasattr(one, "cursor")), None)
+        name = next((condition.cursor for condition in waits if hasattr(condition, "cursor")), None)
         if name is None or self.inject_ns is None or time.monotonic() - self._kept_s < KEPT_OLD_S:
             return self._kept
         cursor = self.stack.cursors[name]
-        assert isinstance(cursor, Retains)  # misses() looked
-        with suppress(DriverError):  # then what was known stays; a wait for more has its own bound
+        assert isinstance(cursor, Retains)  # Stack.misses has checked it
+        with suppress(DriverError):  # the last answer stays; whoever waits for a newer one has a bound
             self._kept = answer(cursor.kept, HEADS_WITHIN_S, f"what the log keeps for {name}", self.lasts)
             worst = {**self.symptoms.get("retention", {}).get(name, {})}
-            for slot, one in self._kept.items():
-                seen = _retention(one)
+            for slot, slot_kept in self._kept.items():
+                seen = _retention(slot_kept)
                 if slot not in worst or _badness(seen) > _badness(worst[slot]):
                     worst[slot] = seen
             self.symptoms["retention"] = {name: worst}
@@ -445,12 +493,12 @@ class Run:
         return self._kept
 
     def struck(self) -> tuple[JobRun, ...]:
-        """The job's runs that this test has asked for, as they were at most JOB_OLD_S ago."""
+        """Return the job's runs that this test has asked for, as they were at most JOB_OLD_S ago."""
         self._look_at_job()
         return self._struck
 
     def _look_at_job(self) -> None:
-        """At the runs of the job that the plan asks for: the struck ones, or what stands in their way."""
+        """Look at the job that the plan asks to run: at the runs asked for, or before that at those in their way."""
         planned = (step.fault for step in self.test.plan if isinstance(step, Inject))
         strike = next((fault for fault in planned if isinstance(fault, Asks)), None)
         if strike is None or time.monotonic() - self._job_s < JOB_OLD_S:
@@ -460,23 +508,25 @@ class Run:
         try:
             keys = [act.before["key"] for act in self.acts if act.fault == kind]
             if keys:
-                found = [job.find(key) for key in keys]
-                self._struck = tuple(run for run in found if run is not None)
+                runs = [job.find(key) for key in keys]
+                self._struck = tuple(run for run in runs if run is not None)
             else:
                 self._busy = in_the_way(job)
             self._job_s = time.monotonic()
-        except DriverError as e:  # then what was known stays; a wait for more has its own bound
+        except DriverError as e:  # the last answer stays; whoever waits for a newer one has a bound
             self._busy_why = str(e)
 
     def clock_us(self) -> int:
-        """The clock's start by the wall clock, as an orchestrator tells its times."""
+        """Return the clock's start as wall clock time, which is what an orchestrator's times are."""
         if self.baseline is None or self.clock_ns is None:
             raise GamedayError(f"run {self.id} has injected nothing")
         return self.baseline.marks.at_us + (self.clock_ns - self.baseline.marks.at_ns) // 1000
 
     def note_at_clock(self) -> None:
-        """Note what the exported stream's ledger has now that the clock has started: samples of shards don't tell it of
-        each group, and only what was there is waited for."""
+        """Note the heads of the exported stream's ledger at the clock's start.
+
+        Recovery waits only for what was there then, and samples of shards don't show it for each group.
+        """
         if not self.test.archive:
             return
         live = self.stack.stream_of(ARCHIVE)
@@ -486,13 +536,14 @@ class Run:
                 self.at_clock = answer(live.ledger.heads, HEADS_WITHIN_S, f"the heads of {live.stream.hops[0]}")
 
     def seen_back(self) -> None:
-        """Begin what waited for the platform to be back: once."""
+        """Call `once_back`, the first time."""
         begin, self.once_back = self.once_back, None
         if begin is not None:
             begin()
 
     def close(self) -> None:
-        """Heal what is still open, give the stack back, stop sampling. Healing comes first, whatever else fails."""
+        """Heal what is still open, give the stack back, stop sampling. Healing comes first, and the rest is done even
+        if it fails."""
         try:
             if self.guardian is not None:
                 self.guardian.close()
@@ -501,13 +552,13 @@ class Run:
                 self._coming.dismiss()
             if self.silence is not None:
                 self._unhush(self.silence)
-            if self.canary is not None:  # not its clean-up: another run may have begun
+            if self.canary is not None:  # without clean-up: another run may have begun
                 self.canary.stop(clean_up=False)
             if self.sampler is not None:
                 self.sampler.stop()
 
     def _unhush(self, silence: Silence) -> None:
-        """End the silence if the alert is seen to be over; else it lapses, and what is still broken then pages."""
+        """End the silence if the alert is seen to be over; else let it lapse, so that what is still broken pages."""
         if absent := self._silence_symptom():
             self.say(f"{self.name}: its silence was absent for up to {absent['silence.absent_s']:g} s: see the pager")
         samples = self._tail.recent(TAIL_S) if self._tail else {}
@@ -517,7 +568,7 @@ class Run:
             silence.lapse()
 
     def _silence_symptom(self) -> dict[str, Json]:
-        """silence.absent_s: for how long, at most, people were paged after all."""
+        """Return the symptom silence.absent_s: for how long, at most, the alert was not silenced."""
         absent_s = self.silence.absent_s if self.silence is not None else 0.0
         return {"silence.absent_s": round(absent_s, 2)} if absent_s else {}
 
@@ -525,12 +576,12 @@ class Run:
 
     @property
     def acts(self) -> tuple[Act, ...]:
-        """This run's acts as the journal has them."""
+        """This run's acts, as the journal has them."""
         return self.guardian.acts() if self.guardian is not None else ()
 
     def evidence(self) -> Evidence:
-        """All that is known now."""
-        known = Evidence(
+        """Return all that is known now."""
+        evidence = Evidence(
             test=self.name,
             params=self.params,
             stack=self.stack.name,
@@ -563,18 +614,18 @@ class Run:
             looks=tuple(self.looks),
             at_clock=self.at_clock,
         )
-        known = known.of(known.followed[0]) if len(self.followed) == 1 else known
-        return replace(known, measures=timings.measure(known))
+        evidence = evidence.of(evidence.followed[0]) if len(self.followed) == 1 else evidence
+        return replace(evidence, measures=timings.measure(evidence))
 
 
-def _retention(one: Kept) -> dict[str, Json]:
-    """A look at what a log keeps, as a symptom."""
+def _retention(kept: Kept) -> dict[str, Json]:
+    """Return what a log keeps of one slot, as a symptom."""
     return {
-        "dropped": one.dropped,
-        "expired": max(0, one.expired - max(one.position, one.start)),
-        "waiting": one.end - max(one.position, one.start),
-        "unread_s": one.unread_s,
-        "retention_s": one.retention_s,
+        "dropped": kept.dropped,
+        "expired": max(0, kept.expired - max(kept.position, kept.start)),
+        "waiting": kept.end - max(kept.position, kept.start),
+        "unread_s": kept.unread_s,
+        "retention_s": kept.retention_s,
     }
 
 
@@ -583,27 +634,30 @@ def _badness(seen: Mapping[str, Json]) -> tuple[int, float]:
 
 
 def _hops(stack: Stack, stream: str) -> tuple[str, ...]:
-    """A stream's hops in order, with the archive's where it is exported."""
+    """Return a stream's hops in order, with the archive at the end if the stream is exported."""
     exported = (ARCHIVE,) if stack.config.archived == stream else ()
     return (*stack.config.declared[stream].hops, *exported)
 
 
 def ttl_s(test: FailureTest) -> float:
-    """How long a test's faults may live: the bounds of its plan and runbook, its targets, and some to spare."""
+    """Return how long a test's faults may live: the bounds of its plan and runbook, its targets, and SPARE_S."""
     waits = sum(getattr(step, "within_s", 0.0) for step in test.plan)
     alert_s = test.alert.within_s if isinstance(test.alert, FiresWithin) else 0.0
     return waits + alert_s + CARRY_OUT_S + max(test.mttr_max_s, test.drain_max_s) + SPARE_S
 
 
 def too_late(run: Run, verdict: Verdict, why: str, since_ns: int) -> Halt:
-    """What ends a run whose state did not come in its time: this verdict, or `unknown` where the machine has had no
-    time since then, for that says nothing about the platform."""
+    """Make the Halt of a run that waited for a state in vain.
+
+    Its verdict is the given one, or unknown if the machine was busy since since_ns: then the delay says nothing about
+    the platform.
+    """
     busy = run.busy(since_ns)
     return Halt(Verdict.UNKNOWN, f"the machine was busy ({busy}): {why}") if busy else Halt(verdict, why)
 
 
 def marks(stack: Stack) -> Marks:
-    """The stack at this moment. A hop or cursor that doesn't answer is left out, not zero."""
+    """Ask where everything in the stack stands now. A hop or cursor that doesn't answer is left out, not zero."""
     at_ns, at_us = time.monotonic_ns(), time.time_ns() // 1000
     heads: dict[str, Mapping[Group, int]] = {}
     positions: dict[str, Mapping[str, int]] = {}
@@ -634,7 +688,7 @@ def marks(stack: Stack) -> Marks:
 
 
 def in_the_way(job: Job) -> tuple[JobRun, ...]:
-    """The runs that are under way, or due within DUE_SOON_S."""
+    """Return the job's runs that are under way, or due within DUE_SOON_S."""
     now_us = time.time_ns() // 1000
     runs = job.runs(now_us - int(UNDER_WAY_MAX_S * 1e6))
     return tuple(r for r in runs if r.ended_us is None and (r.due_us or now_us) < now_us + DUE_SOON_S * 1e6)
