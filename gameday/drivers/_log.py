@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -550,37 +550,54 @@ class LogHop(ABC):
         return fold
 
     def _change(self, fold: _Fold, messages: Sequence[Any]) -> int:
-        """Messages of one partition, into its changes; how many there were."""
+        """Messages of one partition, into its changes; how many there were. Each is decoded once, for the row that it
+        leaves or for what it deletes."""
         slot, version = f"{messages[0].topic()}/{messages[0].partition()}", self.stream.version or ""
-        piece = self._parse(messages)
+        bodies = self._bodies(messages)
+        piece = self._piece(messages, bodies)
         if len(piece):
             keys, rows = self.stream.state_hashes(piece.columns)
             numbers = np.array([fold.changes.number(group) for group in self._numbers], dtype=np.int64)
             groups = numbers[piece.places["group"]]
             fold.changes.add(slot, piece.places["offset"], keys, groups, piece.columns[version], rows)
-        deletions = self._deletions(fold, messages)
-        if deletions:
-            offsets, (gone, versions) = [at for at, _ in deletions], zip(*(one for _, one in deletions), strict=True)
-            fold.changes.add(slot, offsets, self._key_hashes(gone), UNTOLD, versions, 0, gone=True)
+        offsets, gone, versions = self._deletions(fold, messages, bodies)
+        if len(offsets):
+            fold.changes.add(slot, offsets, gone, UNTOLD, versions, 0, gone=True)
         return len(messages)
 
-    def _deletions(self, fold: _Fold, messages: Sequence[Any]) -> list[tuple[int, Deletion]]:
-        """With the offset of each."""
+    def _bodies(self, messages: Sequence[Any]) -> Sequence[Any] | None:
+        """What messages of one partition hold, None each that has no value. None: one of them can't be read."""
+        values = [message.value() for message in messages]
+        found = self._readers[messages[0].topic()].bodies([value for value in values if value is not None])
+        if found is None or None not in values:
+            return found
+        told = iter(found)
+        return [None if value is None else next(told) for value in values]
+
+    def _deletions(
+        self, fold: _Fold, messages: Sequence[Any], bodies: Sequence[Any] | None
+    ) -> tuple[Sequence[int], U64, Sequence[int | None]]:
+        """Of each deletion its offset, the hash of its key, and its version. bodies: as _bodies."""
         reader = self._readers[messages[0].topic()]
-        found = []
-        for message in messages:
-            if (value := message.value()) is None or reader.may_delete(value):
-                one = message_of(message)
-                try:
-                    found += [(one.offset, deletion) for deletion in reader.deletions(one)]
-                except Malformed as e:
-                    fold.unread += 1
-                    if len(fold.reasons) < REASONS_MAX:
-                        fold.reasons.append(f"{one.topic}/{one.partition} offset {one.offset}: {e}")
-        return found
+        asked = [message_of(message) for message in messages]
+        found = None if bodies is None else reader.deletions_of(asked, bodies)
+        if found is not None:
+            of, columns = found
+            versions = columns[self.stream.version].tolist() if self.stream.version in columns else [None] * len(of)
+            return [asked[n].offset for n in of], self.stream.whole_key_hashes(columns), versions
+        listed: list[tuple[int, Deletion]] = []
+        for one in asked:
+            try:
+                listed += [(one.offset, deletion) for deletion in reader.deletions(one)]
+            except Malformed as e:
+                fold.unread += 1
+                if len(fold.reasons) < REASONS_MAX:
+                    fold.reasons.append(f"{one.topic}/{one.partition} offset {one.offset}: {e}")
+        keys = [key for _, (key, _) in listed]
+        return [at for at, _ in listed], self._key_hashes(keys), [version for _, (_, version) in listed]
 
     def _key_hashes(self, keys: Sequence[tuple[Canonical, ...]]) -> U64:
-        columns = zip(self.stream.key, zip(*keys, strict=True), strict=True)
+        columns = zip(self.stream.key, zip(*keys, strict=True) if keys else [()] * len(self.stream.key), strict=True)
         return row_hash([word for name, values in columns for word in words(self.stream.types[name], values)])
 
     def _records(self, window: Window) -> dict[Slot, _Piece]:
@@ -674,24 +691,28 @@ class LogHop(ABC):
 
     def _parse(self, messages: Sequence[Any]) -> _Piece:
         """Messages of one partition to columns. One without a value deletes, and is no record."""
-        values = [message.value() for message in messages]
-        if None in values:
-            messages = [message for message, value in zip(messages, values, strict=True) if value is not None]
-            values = [value for value in values if value is not None]
-        found = self._at_once(messages, values) if values else None
-        return replace(found if found is not None else self._one_by_one(messages), read=len(values))
+        return self._piece(messages, self._bodies(messages))
 
-    def _at_once(self, messages: Sequence[Any], values: Sequence[bytes]) -> _Piece | None:
-        """All of them, where all can be read."""
+    def _piece(self, messages: Sequence[Any], bodies: Sequence[Any] | None) -> _Piece:
+        """The same of messages that are decoded. bodies: as _bodies."""
+        there = [message.value() is not None for message in messages]
+        if bodies is not None:
+            bodies = list(compress(bodies, there))
+        messages = list(compress(messages, there))
+        found = self._at_once(messages, bodies) if messages and bodies is not None else None
+        return replace(found if found is not None else self._one_by_one(messages), read=len(messages))
+
+    def _at_once(self, messages: Sequence[Any], bodies: Sequence[Any]) -> _Piece | None:
+        """All of them, where all can be read. bodies: what they hold."""
         reader = self._readers[messages[0].topic()]
-        asked = [message_of(message) for message in messages] if reader.places else [None] * len(values)
-        table = reader.columns(asked, values)
+        asked = [message_of(message) for message in messages] if reader.places else [None] * len(messages)
+        table = reader.columns_of(asked, bodies)
         if table is None:
             return None
         of, columns = table
-        offsets = np.fromiter([message.offset() for message in messages], np.int64, len(values))
+        offsets = np.fromiter([message.offset() for message in messages], np.int64, len(messages))
         stamps = chain.from_iterable([message.timestamp() for message in messages])
-        kinds, stamps_ms = np.fromiter(stamps, np.int64, 2 * len(values)).reshape(-1, 2).T
+        kinds, stamps_ms = np.fromiter(stamps, np.int64, 2 * len(messages)).reshape(-1, 2).T
         stamps_us = np.where(kinds != 0, stamps_ms * 1000, INT64_MAX)
         groups, place = self.stream.groups_of(columns)
         numbers = np.array([self._numbers.setdefault(g, len(self._numbers)) for g in groups], dtype=np.int64)

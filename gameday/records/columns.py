@@ -7,6 +7,9 @@ itself, and so is the reason of one that doesn't fit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import compress
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,9 @@ __all__ = ["array", "canonical"]
 
 Array = npt.NDArray[Any]
 
+COMPARED = (str, bytes, datetime)
+"""Of these, two that are equal have the same canonical form."""
+
 DIGITS_MAX = 18
 """A number of so many fits 64 bits."""
 
@@ -28,15 +34,31 @@ POWERS = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
 def canonical(kind: Type, values: Sequence[Any]) -> Array | None:
     """The canonical values of a field, as JSON has them; None: one of them is malformed."""
     forms = set(map(type, values))
-    if len(forms) == 1:
-        short = _SHORT.get((kind.name, forms.pop()))
-        found = short(kind, values) if short else None
-        if found is not None:
-            return found
+    if NoneType in forms:
+        return _with_gaps(kind, values)
+    form = forms.pop() if len(forms) == 1 else None
+    short = _SHORT.get((kind.name, form))
+    found = short(kind, values) if short else None
+    if found is not None:
+        return found
     try:
+        if form in COMPARED:  # a row's changes mostly bring its values again
+            known = {value: kind.canonical(value) for value in set(values)}
+            return array(kind, [known[value] for value in values])
         return array(kind, [kind.canonical(value) for value in values])
     except Malformed:
         return None
+
+
+def _with_gaps(kind: Type, values: Sequence[Any]) -> Array | None:
+    """The same, where some values are missing."""
+    there = np.array([value is not None for value in values])
+    column = np.full(len(values), None, dtype=object)
+    found = canonical(kind, list(compress(values, there)))
+    if found is None:
+        return None
+    column[there] = found.tolist() if kind.whole else found
+    return column
 
 
 def array(kind: Type, values: Sequence[Canonical]) -> Array:

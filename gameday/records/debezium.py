@@ -24,12 +24,18 @@ WRITES = ("c", "u", "r")
 """The operations that leave a row: created, updated, read in a snapshot."""
 
 DELETE = "d"
-DELETE_MARK = b'"d"'
-"""What an event that deletes has in its JSON."""
 
 NOT_SENT = b"__debezium_unavailable_value"
 """Stands for a large value of Postgres' that an update has not changed: the log doesn't have it."""
 NOT_SENT_FORMS = (NOT_SENT.decode(), base64.b64encode(NOT_SENT).decode(), NOT_SENT)
+NOT_SENT_MARKS = (NOT_SENT, base64.b64encode(NOT_SENT), b"\\u00")
+"""One of them is in the bytes of each message that has such a value: letters may be written as numbers in JSON."""
+
+SCHEMA, PAYLOAD = b'{"schema":', b',"payload":'
+"""How Kafka Connect writes what is around a payload, without spaces."""
+
+REMEMBERED_MAX = 16
+"""Schemas of a topic in turn: a table's versions, and those of its keys."""
 
 PLACES_MAX = 100
 """More than any database has; without a bound one message could fill the memory with zeros."""
@@ -131,13 +137,52 @@ DECIMAL = "org.apache.kafka.connect.data.Decimal"
 
 
 class Envelopes:
-    """Reads change events and their keys from JSON, with or without a schema in each message."""
+    """Reads change events and their keys from JSON, with or without a schema in each message.
+
+    Nine tenths of a message are its schema, byte for byte the same in all messages of one version of a table. So the
+    bytes up to the payload are parsed once, and remembered; of a message that begins with them only the payload is.
+    """
 
     def __init__(self) -> None:
         self._converted: dict[str, tuple[Any, Convert | None]] = {}
+        self._before_payload: list[tuple[bytes, Convert | None]] = []
 
     def __call__(self, raw: bytes) -> Any:
         """The envelope, or a key's row, without what Kafka Connect wraps around it. Raises ValueError for no JSON."""
+        known = self._known(raw)
+        if known is None:
+            return self._whole(raw)
+        before, convert = known
+        payload_raw = raw[len(before) : -1]
+        try:
+            payload = orjson.loads(payload_raw) if raw.endswith(b"}") else None
+        except orjson.JSONDecodeError:  # there are more keys behind it
+            payload = None
+        if not isinstance(payload, dict):
+            return self._whole(raw)
+        return sent(payload if convert is None else convert(payload), payload_raw)
+
+    def _known(self, raw: bytes) -> tuple[bytes, Convert | None] | None:
+        """What stands before a message's payload, and what makes its values what they stand for. None: the message has
+        another form than Kafka Connect's own."""
+        for place, known in enumerate(self._before_payload):
+            if raw.startswith(known[0]):
+                if place:
+                    self._before_payload.insert(0, self._before_payload.pop(place))
+                return known
+        if not raw.startswith(SCHEMA) or (end := raw.find(PAYLOAD)) < 0:
+            return None
+        try:
+            schema = orjson.loads(raw[len(SCHEMA) : end])
+            convert = self._of(schema) if isinstance(schema, dict) else None
+        except (orjson.JSONDecodeError, Malformed):  # no end of the schema, or none of Kafka Connect's
+            return None
+        known = raw[: end + len(PAYLOAD)], convert
+        self._before_payload = [known, *self._before_payload[: REMEMBERED_MAX - 1]]
+        return known
+
+    def _whole(self, raw: bytes) -> Any:
+        """The same of a message of any form, all of which is parsed."""
         told = orjson.loads(raw)
         if not isinstance(told, dict) or "op" in told or not isinstance(payload := told.get("payload"), dict):
             return sent(told, raw)
@@ -160,7 +205,8 @@ class Envelopes:
 
 def sent(event: Any, raw: bytes) -> Any:
     """The event with a value that no type takes in the place of each that was not sent. raw: the message."""
-    return _without(event) if any(form in raw for form in (NOT_SENT, NOT_SENT_FORMS[1].encode())) else event
+    first, second, third = NOT_SENT_MARKS
+    return _without(event) if first in raw or second in raw or third in raw else event
 
 
 def _without(value: Any) -> Any:
@@ -189,10 +235,14 @@ def _convert(schema: Any) -> Convert | None:
 
 
 def _of_fields(fields: Mapping[Any, Convert]) -> Convert:
+    """A struct's, in its place: nobody else has it."""
+
     def convert(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        changed = {key: one(value[key]) for key, one in fields.items() if value.get(key) is not None}
-        return {**value, **changed} if changed else value
+        for key, one in fields.items():
+            if (held := value.get(key)) is not None:
+                value[key] = one(held)
+        return value
 
     return convert

@@ -36,8 +36,7 @@ class Format:
     """decode: a message's value. key: its key. raw: the value is the record itself, and no path leads into it.
 
     row: from what a message holds to what paths begin at; None: at the message. It gives None where there is no row.
-    deletes: whether a message says that its row, which `row` gives as it was, is gone; None: no message does. mark:
-    what the bytes of every such message have in them; None: not known.
+    deletes: whether a message says that its row, which `row` gives as it was, is gone; None: no message does.
     """
 
     decode: Decode = orjson.loads
@@ -45,7 +44,6 @@ class Format:
     raw: bool = False
     row: Callable[[Any], Any] | None = None
     deletes: Callable[[Any], bool] | None = None
-    mark: bytes | None = None
 
 
 def format_of(shape: Mapping[str, Any], at: str, mistakes: list[str]) -> Format:
@@ -88,8 +86,7 @@ def format_of(shape: Mapping[str, Any], at: str, mistakes: list[str]) -> Format:
             )
         key = _key(decode, key) if schemas is not None else key
     if name == "debezium":
-        mark = None if encoded else debezium.DELETE_MARK
-        return Format(decode, key, row=debezium.row, deletes=debezium.deletes, mark=mark)
+        return Format(decode, key, row=debezium.row, deletes=debezium.deletes)
     return Format(decode, key)
 
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -40,8 +40,7 @@ NOT = "not "
 ROOTS = ("$key", "$headers", "$topic", "$partition", "$offset", "$time", "$value", "$message")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One message of a log. time_us: when it was produced, as the log has it; None: it doesn't say."""
 
     topic: str
@@ -66,7 +65,7 @@ Field: TypeAlias = tuple[str, Type, Get, str | None]
 """Name, type as it lies there, what gets it, and its key where it lies right in the item."""
 
 Table: TypeAlias = tuple[Sequence[int], Columns]
-"""Of each record the number of its message, and the canonical values by field."""
+"""Of each record, or deletion, the number of its message, and the canonical values by field."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +88,52 @@ class Reader:
         """Whether a message with a value may delete."""
         return bool(self.deleted) or self.format.deletes is not None
 
+    def bodies(self, values: Sequence[bytes]) -> Sequence[Any] | None:
+        """What all these messages hold; None each, where no path leads there. None: one of them can't be read."""
+        if not self.parses:
+            return [None] * len(values)
+        decode = self.format.decode
+        try:
+            return _parsed(values) if decode is orjson.loads else [decode(value) for value in values]
+        except (orjson.JSONDecodeError, Malformed):
+            return None
+
     def columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
         """The records of all these messages, as columns. None where one of them can't be read: `records` tells which.
 
         messages: None each, where no path leads there (see places). values: their bytes.
         """
+        bodies = self.bodies(values)
+        return None if bodies is None else self.columns_of(messages, bodies)
+
+    def columns_of(self, messages: Sequence[Message | None], bodies: Sequence[Any]) -> Table | None:
+        """The same of messages that are decoded. bodies: what they hold."""
         try:
-            return self._columns(messages, values)
+            return self._columns(messages, bodies)
         except (orjson.JSONDecodeError, Malformed):
             return None
 
-    def _columns(self, messages: Sequence[Message | None], values: Sequence[bytes]) -> Table | None:
+    def deletions_of(self, messages: Sequence[Message], bodies: Sequence[Any]) -> Table | None:
+        """What all these messages delete: key, and version where the stream has one, as columns. None where one of them
+        can't be read: `deletions` tells which. bodies: what they hold; None for one without a value."""
+        listed = [
+            (number, item, self._by_format(message, body))
+            for number, (message, body) in enumerate(zip(messages, bodies, strict=True))
+            for item in self._deleted(message, body)
+        ]
+        found: dict[str, Any] = {}
+        for name, kind, get, _ in self.fields:
+            if name in self.stream.key or name == self.stream.version:
+                sure = name in self.stream.key
+                held = [get(messages[n], bodies[n], item if sure or not gone else None) for n, item, gone in listed]
+                column = canonical(kind, held)
+                if column is None or (sure and None in held):
+                    return None
+                found[name] = column
+        return [number for number, *_ in listed], found
+
+    def _columns(self, messages: Sequence[Message | None], bodies: Sequence[Any]) -> Table | None:
         row = self.format.row
-        bodies = self._bodies(values) if self.parses else [None] * len(values)
-        if bodies is None:
-            return None
         of: Sequence[int] = range(len(bodies))
         items: list[Any] = bodies if row is None else [row(body) for body in bodies]
         if self.each is not None:
@@ -133,11 +163,6 @@ class Reader:
             found[name] = column
         return of, found
 
-    def _bodies(self, values: Sequence[bytes]) -> list[Any] | None:
-        """What all these messages hold. None: one of them can't be read."""
-        decode = self.format.decode
-        return _parsed(values) if decode is orjson.loads else [decode(value) for value in values]
-
     def _right_there(self, items: Sequence[Any]) -> Mapping[str | None, Sequence[Any]]:
         """Key -> what all the items have there, of the fields that lie right in them; {} where an item is no object."""
         keys = list(dict.fromkeys(key for *_, key in self.fields if key is not None))
@@ -150,30 +175,38 @@ class Reader:
 
     def records(self, message: Message) -> Iterator[Record]:
         """The stream's records in a message. Raises Malformed for one that should be one and can't be read."""
-        for body, item in self._items(message):
+        body = self._body(message)
+        for item in self._items(message, body):
             if not self._deletes(message, body, item):
                 yield self._record(message, body, item)
-
-    def may_delete(self, raw: bytes) -> bool:
-        """Whether a message may be one that deletes: told before it is decoded, for most are none. Letters may also be
-        written as numbers in JSON."""
-        mark = self.format.mark
-        return bool(self.deleted) or (self.deleting and (mark is None or mark in raw or b"\\u" in raw))
 
     def deletions(self, message: Message) -> Iterator[Deletion]:
         """What a message deletes: nothing, where it can't be told to be one. Raises Malformed where the key, or the
         version it has, can't be read."""
         try:
-            listed = list(self._items(message)) if message.value is not None else [(None, None)]
+            body = self._body(message) if message.value is not None else None
         except Malformed:
             return  # told by `records`
-        for body, item in listed:
-            if message.value is None or self._deletes(message, body, item):
-                yield self._deletion(message, body, item)
+        for item in self._deleted(message, body):
+            yield self._deletion(message, body, item)
 
-    def _items(self, message: Message) -> Iterator[tuple[Any, Any]]:
-        """What may be records, each with what its message holds."""
-        body = decoded(self.format.decode, message.value or b"") if self.parses else None
+    def _deleted(self, message: Message, body: Any) -> Sequence[Any]:
+        """The items of a message that delete; nothing, where it is malformed."""
+        if message.value is None:
+            return [None]
+        if not self.deleted and not self._by_format(message, body):
+            return ()
+        try:
+            return [item for item in self._items(message, body) if self._deletes(message, body, item)]
+        except Malformed:
+            return ()
+
+    def _body(self, message: Message) -> Any:
+        """What a message holds; None, where no path leads there."""
+        return decoded(self.format.decode, message.value or b"") if self.parses else None
+
+    def _items(self, message: Message, body: Any) -> Iterator[Any]:
+        """What may be records."""
         row = body if self.format.row is None else self.format.row(body)
         items = [row]
         if self.each is not None:
@@ -190,7 +223,7 @@ class Reader:
             if item is None and self.format.row is not None and not self._deletes(message, body, item):
                 op = body.get("op") if isinstance(body, dict) else None
                 raise Malformed(f"is no change event of Debezium's with a row (op {op!r})")
-            yield body, item
+            yield item
 
     def _deletes(self, message: Any, body: Any, item: Any) -> bool:
         if self._by_format(message, body):

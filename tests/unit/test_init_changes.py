@@ -198,7 +198,7 @@ def test_changes_that_are_in_no_table_are_a_stream_all_the_same(tmp_path: Path) 
     assert seen.broker is not None
     again = [
         *messages(),
-        replace(messages()[-3], offset=200, value=(messages()[-3].value or b"").replace(b"240", b"241")),
+        messages()[-3]._replace(offset=200, value=(messages()[-3].value or b"").replace(b"240", b"241")),
     ]
     topic = replace(seen.broker.topics[0], messages=again)
     text, config, raw = made(replace(seen, broker=replace(seen.broker, topics=[topic])), tmp_path)
@@ -268,8 +268,8 @@ def test_a_version_that_does_not_grow_is_asked_about(tmp_path: Path) -> None:
     seen = shop()
     assert seen.broker is not None
     made_at = [
-        replace(
-            one, value=(one.value or b"").replace(iso(START_S + change * 100 + n).encode(), iso(START_S + n).encode())
+        one._replace(
+            value=(one.value or b"").replace(iso(START_S + change * 100 + n).encode(), iso(START_S + n).encode())
         )
         for change in range(CHANGES)
         for n, one in enumerate(messages()[change * KEYS : (change + 1) * KEYS])

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from gameday.errors import DriverError
 from gameday.records.avro import Avro
+from gameday.records.debezium import REMEMBERED_MAX, Envelopes
 from gameday.records.declaration import Stream, stream
 from gameday.records.paths import Message, Reader, Record, reader
 from gameday.records.protobuf import Protobuf
@@ -122,14 +123,12 @@ def test_which_event_deletes_and_what_it_deletes_is_told() -> None:
     assert not made.format.deletes(made.format.decode(plain("u", {"id": 9}, {"id": 9})))
 
 
-def test_a_message_that_surely_deletes_nothing_need_not_be_decoded_for_that() -> None:
-    """However an event is written that does delete, it may be one."""
+def test_a_deletion_is_told_however_it_is_written() -> None:
+    """With spaces, and with letters written as numbers."""
     made, gone = opened(declared(), {"format": "debezium"}), plain("d", {"id": 9})
     for raw in (gone, gone.replace(b'"d"', b' "d" '), gone.replace(b'"d"', b'"\\u0064"')):
-        assert made.format.decode(raw)["op"] == "d"
-        assert made.may_delete(raw)
-    assert not made.may_delete(plain("u", {"id": 9}, {"id": 9}))
-    assert not opened(declared(), {"format": "json"}).may_delete(gone)
+        assert list(made.deletions(message(raw))) == [((9,), None)]
+    assert list(made.deletions(message(plain("u", {"id": 9}, {"id": 9})))) == []
 
 
 @pytest.mark.parametrize(
@@ -296,6 +295,72 @@ def test_what_cant_be_told_exactly_is_malformed(change: dict[str, Any], why: str
     refused(opened(of, {"format": "debezium"}), described(change), why)
     left = declared(**{name: kind for name, (_, _, kind, _) in COLUMNS.items() if name not in change})
     read(opened(left, {"format": "debezium"}), described(change))
+
+
+def named(kind: str, **more: Any) -> bytes:
+    """A schema of one column, which stays the same schema by its name alone."""
+    fields = [{"field": "at", "type": "int64", "name": f"io.debezium.time.{kind}", **more}]
+    row = {"type": "struct", "fields": fields}
+    inner = [{**row, "field": "before"}, {**row, "field": "after"}]
+    return orjson.dumps({"type": "struct", "name": "s.orders.Envelope", "fields": inner})
+
+
+SCHEMAS = (
+    named("Timestamp"),
+    named("MicroTimestamp"),
+    named("Timestamp", doc='},"payload":{"op":"d"}'),
+    named("Timestamp", payload={"op": "d"}),
+    named("Timestamp", doc=FLAG),
+    named("Timestamp").replace(b",", b" ,\n"),
+    b'{"name":"s.orders.Envelope","fields":7}',
+    b"null",
+    b'{"type":"struct"',
+)
+PAYLOADS = (
+    *(orjson.dumps(event("u", {"id": 1, "at": 3}, {"id": 1, "at": at})) for at in (5, None, FLAG)),
+    orjson.dumps(event("d", {"id": 1, "at": 3})),
+    orjson.dumps(event("c", None, {"id": 1, "note": '"}\\",payload":{}', "at": 0})),
+    orjson.dumps(event("c", None, {"id": 1, "at": 4, "note": FLAG})).replace(b"__d", b"_\\u005fd"),
+    orjson.dumps({"id": 1, "at": 5}),
+    *(b"null", b"7", b"[]", b'"{}"', b"{", b'{"op":"c"}}', b'{"op":"c"},"payload":{"op":"d"}'),
+)
+
+
+@st.composite
+def wrapped(draw: st.DrawFn) -> bytes:
+    """A message as Kafka Connect writes it, or nearly so."""
+    parts = [(b"schema", draw(st.sampled_from(SCHEMAS))), (b"payload", draw(st.sampled_from(PAYLOADS)))]
+    more = st.sampled_from([*parts, (b"payload", PAYLOADS[0]), (b"schema", SCHEMAS[1]), (b"op", b'"c"')])
+    parts += draw(st.lists(more, max_size=1))
+    space = draw(st.sampled_from([b"", b"", b"", b" ", b"\n"]))
+    body = (b"," + space).join(b'"%b":%b%b' % (key, space, value) for key, value in draw(st.permutations(parts)))
+    if draw(st.booleans()):
+        body = b",".join(b'"%b":%b' % part for part in parts)
+    raw = b"{%b}" % body + draw(st.sampled_from([b"", b"", b"", b" ", b"}", b",", b"{}"]))
+    return raw[: draw(st.sampled_from([len(raw)] * 4 + [len(raw) - 1, len(raw) // 2]))]
+
+
+def told(decode: Any, raw: bytes) -> Any:
+    """What a message is decoded to, as text, for what was not sent equals nothing; or that it can't be."""
+    try:
+        return repr(decode(raw))
+    except (orjson.JSONDecodeError, Malformed) as e:
+        return type(e)
+
+
+@given(st.lists(wrapped(), min_size=1, max_size=40))
+def test_a_schema_that_is_remembered_changes_no_message(messages: Sequence[bytes]) -> None:
+    """Whatever came before, a message is decoded as if it were the first and all of it were parsed."""
+    remembers = Envelopes()
+    assert [told(remembers, raw) for raw in messages] == [told(Envelopes()._whole, raw) for raw in messages]
+
+
+def test_only_so_many_schemas_are_remembered() -> None:
+    """A log in which each message has another one fills no memory."""
+    remembers = Envelopes()
+    for number in range(100):
+        remembers(b'{"schema":%b,"payload":%b}' % (named("Timestamp", doc=str(number)), PAYLOADS[0]))
+    assert len(remembers._before_payload) == REMEMBERED_MAX
 
 
 # ---- Avro ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -34,7 +33,7 @@ FIELDS = {"exchange_time": "exchange_us"}
 
 def message(value: Any, **changes: Any) -> Message:
     raw = value if isinstance(value, bytes) else orjson.dumps(value)
-    return replace(Message("topic.a", 3, 42, 1_790_000_000_000_000, b'{"id":"k"}', raw), **changes)
+    return Message("topic.a", 3, 42, 1_790_000_000_000_000, b'{"id":"k"}', raw)._replace(**changes)
 
 
 def read(value: Any, shape: Mapping[str, Any], of: Stream = TRADES, **changes: Any) -> Sequence[Record]:
@@ -228,11 +227,26 @@ DEBEZIUM = {
 
 
 def gone(value: Any, shape: Mapping[str, Any], **changes: Any) -> Sequence[Any]:
+    """What a message deletes; and it is seen that all at once says the same."""
     mistakes: list[str] = []
     made = reader(ORDERS, shape, "hops.log", mistakes)
     assert mistakes == []
     one = message(value, **{"key": b'{"id":5}', **changes})
-    return list(made.deletions(one if value is not None else replace(one, value=None)))
+    one = one if value is not None else one._replace(value=None)
+    bodies = [None] if value is None else made.bodies([one.value or b""])
+    table = None if bodies is None else made.deletions_of([one] * 3, [*bodies] * 3)
+    try:
+        found = list(made.deletions(one))
+    except Malformed:
+        assert table is None
+        raise
+    if bodies is not None:
+        assert table is not None
+        of, columns = table
+        assert list(of) == [number for number in range(3) for _ in found]
+        versions = columns["v"].tolist()
+        assert list(zip(zip(columns["id"].tolist(), strict=True), versions, strict=True)) == found * 3
+    return found
 
 
 @pytest.mark.parametrize(
