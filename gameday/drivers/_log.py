@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -77,6 +78,13 @@ CLOCKS_APART_US = 10_000_000
 CAME_MAX = 500_000
 """Of so many keys it is kept when they came, in some 70 MB; of a longer log its end alone."""
 
+KEPT_MESSAGES_MAX = 300_000
+"""So many of a log's newest messages are kept as columns, in some 100 MB: the window's digest, the fold and the
+symptoms are made of the same ones."""
+
+KEPT_WITHIN_S = 300.0
+"""For so long: what is asked much later may concern another log, which has the same name."""
+
 SAMPLE_ROWS_MAX = 10_000
 """Late rows that are handed on with their hashes."""
 
@@ -86,6 +94,29 @@ VIEWS: Mapping[str, str] = {"log": "log", "once": KINDS["once"]}
 """What a log promises -> the view of its digests."""
 REASONS_MAX = 3
 """Of malformed messages, how many are told with their place and reason."""
+
+
+@dataclass(frozen=True)
+class _Deletions:
+    """What messages of a stream with versions delete: of each its offset, the hash of its key, and its version.
+    unread: how many messages that delete can't be read; reasons: of the first."""
+
+    offsets: Sequence[int] = ()
+    keys: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    versions: Sequence[int | None] = ()
+    unread: int = 0
+    reasons: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What was read of a partition at once: all of its messages [start, stop), of which there were so many."""
+
+    start: int
+    stop: int
+    messages: int
+    piece: _Piece
+    deletions: _Deletions
 
 
 @dataclass(frozen=True)
@@ -202,6 +233,8 @@ class LogHop(ABC):
         self._numbers: dict[Group, int] = {}
         self._looked_ns = -1
         self._fold: _Fold | None = None
+        self._kept: dict[Slot, deque[_Batch]] = {}
+        self._kept_since_s = 0.0
         self._arrived: _Arrived | None = None
         self._lock = threading.RLock()
 
@@ -507,7 +540,9 @@ class LogHop(ABC):
 
     def _since(self, since_us: int) -> _Piece:
         """Every record that was produced since then."""
-        return _Piece.join(self.stream, [*self._read(self._spans_since(since_us)).values()])
+        spans = self._spans_since(since_us)
+        self._forget(spans)
+        return _Piece.join(self.stream, [*self._evidence(spans).values()])
 
     def _versions_back(self, since_us: int) -> Json:
         with self._lock, self._asking():
@@ -537,33 +572,104 @@ class LogHop(ABC):
 
     def _folded(self, bounds: Mapping[Slot, Span]) -> _Fold:
         """All changes up to the log's ends."""
+        self._forget(bounds)
         fold = self._fold
         if fold is None or any(end < fold.next.get(slot, 0) for slot, (_, end) in bounds.items()):  # it was made anew
             fold = _Fold(Changes(self.name))
         self._fold = None  # a reading that breaks off leaves nothing half-read
         spans = {slot: (min(max(low, fold.next.get(slot, 0)), end), end) for slot, (low, end) in bounds.items()}
         fold.whole &= all(start == fold.next.get(slot, 0) for slot, (start, _) in spans.items())
-        read = self._gathered(spans, lambda messages: self._change(fold, messages))
+        read = self._batches(spans, lambda slot, batch: self._change(fold, slot, batch))
         fold.left_out += self._left_out(spans, {slot: sum(counts) for slot, counts in read.items()})
         fold.next = {slot: end for slot, (_, end) in spans.items()}
         self._fold = fold
         return fold
 
-    def _change(self, fold: _Fold, messages: Sequence[Any]) -> int:
-        """Messages of one partition, into its changes; how many there were. Each is decoded once, for the row that it
-        leaves or for what it deletes."""
-        slot, version = f"{messages[0].topic()}/{messages[0].partition()}", self.stream.version or ""
-        bodies = self._bodies(messages)
-        piece = self._piece(messages, bodies)
+    def _change(self, fold: _Fold, slot: Slot, batch: _Batch) -> int:
+        """A batch's changes into the fold; how many messages it had."""
+        place, piece, deletions = f"{slot[0]}/{slot[1]}", batch.piece, batch.deletions
         if len(piece):
             keys, rows = self.stream.state_hashes(piece.columns)
             numbers = np.array([fold.changes.number(group) for group in self._numbers], dtype=np.int64)
-            groups = numbers[piece.places["group"]]
-            fold.changes.add(slot, piece.places["offset"], keys, groups, piece.columns[version], rows)
-        offsets, gone, versions = self._deletions(fold, messages, bodies)
-        if len(offsets):
-            fold.changes.add(slot, offsets, gone, UNTOLD, versions, 0, gone=True)
-        return len(messages)
+            groups, versions = numbers[piece.places["group"]], piece.columns[str(self.stream.version)]
+            fold.changes.add(place, piece.places["offset"], keys, groups, versions, rows)
+        if len(deletions.offsets):
+            fold.changes.add(place, deletions.offsets, deletions.keys, UNTOLD, deletions.versions, 0, gone=True)
+        fold.unread += deletions.unread
+        fold.reasons = [*fold.reasons, *deletions.reasons][:REASONS_MAX]
+        return batch.messages
+
+    def _batches(self, spans: Mapping[Slot, Span], use: Callable[[Slot, _Batch], T]) -> dict[Slot, list[T]]:
+        """What is made of the batches of each span, in its order. Those that were read lately are not read again.
+
+        Only evidence is asked for in this way, never a log's heads: nothing that was read before a failure is taken for
+        what the log has behind it.
+        """
+        known = {slot: self._inside(slot, span) for slot, span in spans.items()}
+        ends = {slot: (kept[0].start, kept[-1].stop) if kept else spans[slot][1:] * 2 for slot, kept in known.items()}
+        found: dict[Slot, list[T]] = {}
+        earlier = self._read_anew({slot: (start, ends[slot][0]) for slot, (start, _) in spans.items()}, use)
+        for slot, kept in known.items():
+            found[slot] = [*earlier[slot], *(use(slot, batch) for batch in kept)]
+        later = self._read_anew({slot: (ends[slot][1], stop) for slot, (_, stop) in spans.items()}, use)
+        return {slot: [*made, *later[slot]] for slot, made in found.items()}
+
+    def _forget(self, bounds: Mapping[Slot, Span]) -> None:
+        """Drop what was kept too long ago, and of a partition that ends before it: that one was made anew."""
+        late = time.monotonic() > self._kept_since_s + KEPT_WITHIN_S
+        self._kept = {
+            slot: kept
+            for slot, kept in self._kept.items()
+            if kept and not late and kept[-1].stop <= bounds.get(slot, (0, 0))[1]
+        }
+
+    def _inside(self, slot: Slot, span: Span) -> Sequence[_Batch]:
+        """The kept batches that lie in a span."""
+        return [one for one in self._kept.get(slot, ()) if span[0] <= one.start and one.stop <= span[1]]
+
+    def _read_anew(self, spans: Mapping[Slot, Span], use: Callable[[Slot, _Batch], T]) -> dict[Slot, list[T]]:
+        """What is made of the batches of each span, which are read, and kept beside those that they adjoin."""
+        fresh: dict[Slot, deque[_Batch]] = {slot: deque() for slot in spans}
+        began, most = {slot: start for slot, (start, _) in spans.items()}, KEPT_MESSAGES_MAX // max(1, len(spans))
+
+        def parse(messages: Sequence[Any]) -> T:
+            slot = (messages[0].topic(), messages[0].partition())
+            batch = self._batch(began[slot], messages)
+            began[slot] = batch.stop
+            fresh[slot].append(batch)
+            _trim(fresh[slot], most)
+            return use(slot, batch)
+
+        asked = {slot: (start, stop) for slot, (start, stop) in spans.items() if start < stop}
+        found = self._gathered(asked, parse) if asked else {}
+        for slot, (_, stop) in asked.items():
+            if fresh[slot]:  # the offsets behind its last message have none, and are known too
+                fresh[slot].append(replace(fresh[slot].pop(), stop=stop))
+                self._keep(slot, fresh[slot], most)
+        return {slot: found.get(slot, []) for slot in spans}
+
+    def _keep(self, slot: Slot, fresh: deque[_Batch], most: int) -> None:
+        """Batches that have just been read, beside those before or behind them; where they adjoin none, the newest
+        stay."""
+        if not self._kept:
+            self._kept_since_s = time.monotonic()
+        kept = self._kept.get(slot)
+        if kept and kept[-1].stop == fresh[0].start:
+            fresh = deque([*kept, *fresh])
+        elif kept and fresh[-1].stop == kept[0].start:
+            fresh = deque([*fresh, *kept])
+        elif kept and fresh[-1].stop <= kept[-1].stop:
+            return
+        _trim(fresh, most)
+        self._kept[slot] = fresh
+
+    def _batch(self, start: int, messages: Sequence[Any]) -> _Batch:
+        """Messages of one partition. Each is decoded once, for the row that it leaves or for what it deletes. start:
+        the place behind the message before them."""
+        bodies = self._bodies(messages)
+        piece = self._piece(messages, bodies)
+        deletions = _Deletions() if self.stream.version is None else self._deletions(messages, bodies)
+        return _Batch(start, messages[-1].offset() + 1, len(messages), piece, deletions)
 
     def _bodies(self, messages: Sequence[Any]) -> Sequence[Any] | None:
         """What messages of one partition hold, None each that has no value. None: one of them can't be read."""
@@ -574,27 +680,24 @@ class LogHop(ABC):
         told = iter(found)
         return [None if value is None else next(told) for value in values]
 
-    def _deletions(
-        self, fold: _Fold, messages: Sequence[Any], bodies: Sequence[Any] | None
-    ) -> tuple[Sequence[int], U64, Sequence[int | None]]:
-        """Of each deletion its offset, the hash of its key, and its version. bodies: as _bodies."""
-        reader = self._readers[messages[0].topic()]
+    def _deletions(self, messages: Sequence[Any], bodies: Sequence[Any] | None) -> _Deletions:
+        """What messages of one partition delete. bodies: as _bodies."""
+        reader, version = self._readers[messages[0].topic()], str(self.stream.version)
         asked = [message_of(message) for message in messages]
         found = None if bodies is None else reader.deletions_of(asked, bodies)
         if found is not None:
             of, columns = found
-            versions = columns[self.stream.version].tolist() if self.stream.version in columns else [None] * len(of)
-            return [asked[n].offset for n in of], self.stream.whole_key_hashes(columns), versions
+            offsets = [asked[number].offset for number in of]
+            return _Deletions(offsets, self.stream.whole_key_hashes(columns), columns[version].tolist())
         listed: list[tuple[int, Deletion]] = []
+        reasons: list[str] = []
         for one in asked:
             try:
                 listed += [(one.offset, deletion) for deletion in reader.deletions(one)]
             except Malformed as e:
-                fold.unread += 1
-                if len(fold.reasons) < REASONS_MAX:
-                    fold.reasons.append(f"{one.topic}/{one.partition} offset {one.offset}: {e}")
-        keys = [key for _, (key, _) in listed]
-        return [at for at, _ in listed], self._key_hashes(keys), [version for _, (_, version) in listed]
+                reasons.append(f"{one.topic}/{one.partition} offset {one.offset}: {e}")
+        offsets, keys = [at for at, _ in listed], self._key_hashes([key for _, (key, _) in listed])
+        return _Deletions(offsets, keys, [own for _, (_, own) in listed], len(reasons), reasons[:REASONS_MAX])
 
     def _key_hashes(self, keys: Sequence[tuple[Canonical, ...]]) -> U64:
         columns = zip(self.stream.key, zip(*keys, strict=True) if keys else [()] * len(self.stream.key), strict=True)
@@ -611,8 +714,11 @@ class LogHop(ABC):
         """
         if self.arrivals is not None:
             since_us = min((window.lo.get(group, 0) for group in window.hi), default=INT64_MAX)
-            return self._read(self._spans_since(max(0, since_us - CLOCKS_APART_US)), window)
+            later = self._spans_since(max(0, since_us - CLOCKS_APART_US))
+            self._forget(later)
+            return self._evidence(later, window)
         bounds = self._bounds()
+        self._forget(bounds)
         if self.stream.placed:
             bounds = {slot: (max(low, self._lowest(window, slot)), end) for slot, (low, end) in bounds.items()}
         starts = {slot: end for slot, (_, end) in bounds.items()}
@@ -624,7 +730,7 @@ class LogHop(ABC):
             for slot, start in starts.items()
             if start > bounds[slot][0] and not self._far_enough(found, before, slot)
         }:
-            for slot, piece in self._read(spans).items():
+            for slot, piece in self._evidence(spans).items():
                 found[slot].insert(0, piece)
                 starts[slot] = spans[slot][0]
                 for group in window.hi:
@@ -675,9 +781,17 @@ class LogHop(ABC):
         with self._asking():
             return {f"{topic}/{partition}": low for (topic, partition), (low, _) in self._bounds().items()}
 
-    def _read(self, spans: Mapping[Slot, Span], window: Window | None = None) -> dict[Slot, _Piece]:
-        """The records of each span. window: for which a later hop asks for their times."""
-        read = {slot: _Piece.join(self.stream, found) for slot, found in self._gathered(spans, self._parse).items()}
+    def _read(self, spans: Mapping[Slot, Span]) -> dict[Slot, _Piece]:
+        """The records of each span, as the log has them now."""
+        return self._dated(self._gathered(spans, self._parse))
+
+    def _evidence(self, spans: Mapping[Slot, Span], window: Window | None = None) -> dict[Slot, _Piece]:
+        """The same, of which no part is read that was read lately. window: for which a later hop asks for times."""
+        return self._dated(self._batches(spans, lambda _, batch: batch.piece), window)
+
+    def _dated(self, pieces: Mapping[Slot, Sequence[_Piece]], window: Window | None = None) -> dict[Slot, _Piece]:
+        """Those of each partition as one; of a later log, with the times when its records came to the first one."""
+        read = {slot: _Piece.join(self.stream, found) for slot, found in pieces.items()}
         if self.arrivals is None or not any(map(len, read.values())):
             return read
         came = self.arrivals.arrived(window)  # asked for after they were read: by now the log has all of them
@@ -811,6 +925,13 @@ def message_of(message: Any) -> Message:
 def _stamp_us(kind: int, stamp_ms: int) -> int:
     """When a message was produced; without stamps a log is read from its start."""
     return stamp_ms * 1000 if kind else INT64_MAX
+
+
+def _trim(batches: deque[_Batch], most: int) -> None:
+    """A partition's newest messages stay, so many at most."""
+    messages = sum(batch.messages for batch in batches)
+    while messages > most and batches:
+        messages -= batches.popleft().messages
 
 
 def _since_us(piece: _Piece) -> int:

@@ -37,7 +37,7 @@ def canonical(kind: Type, values: Sequence[Any]) -> Array | None:
     if NoneType in forms:
         return _with_gaps(kind, values)
     form = forms.pop() if len(forms) == 1 else None
-    short = _SHORT.get((kind.name, form))
+    short = _SHORT.get((kind.name, form)) if form else None
     found = short(kind, values) if short else None
     if found is not None:
         return found

@@ -135,7 +135,7 @@ class Reader:
     def _columns(self, messages: Sequence[Message | None], bodies: Sequence[Any]) -> Table | None:
         row = self.format.row
         of: Sequence[int] = range(len(bodies))
-        items: list[Any] = bodies if row is None else [row(body) for body in bodies]
+        items = list(bodies) if row is None else [row(body) for body in bodies]
         if self.each is not None:
             lists = [self.each(*one) for one in zip(messages, bodies, items, strict=True)]
             if not all(isinstance(one, list) for one in lists):

@@ -6,15 +6,20 @@ Records that have only a key: the first log says when each came, a later one sta
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gameday.drivers import _log
 from gameday.drivers._log import Slot, Span
 from gameday.drivers.kafka import log
-from gameday.errors import ConfigError
+from gameday.errors import ConfigError, DriverError
 from gameday.model import Window
 from gameday.records.declaration import Stream, stream
 
@@ -35,6 +40,17 @@ def requests() -> Stream:
 REQUESTS = requests()
 
 
+def orders() -> Stream:
+    mistakes: list[str] = []
+    given = {"key": ["id"], "version": "v", "time": "at", "fields": {"id": "int", "at": "time(us)"}}
+    made = stream("orders", {**given, "hops": ["t"], "visible": "t", "path": ["web"]}, ["t"], mistakes)
+    assert made is not None, mistakes
+    return made
+
+
+ORDERS = orders()
+
+
 @dataclass
 class Message:
     """As librdkafka hands it out."""
@@ -45,6 +61,7 @@ class Message:
     note: str = ""
     event: bytes | None = None
     """In place of a request."""
+    empty: bool = False
 
     def topic(self) -> str:
         return "t"
@@ -64,7 +81,9 @@ class Message:
     def headers(self) -> None:
         return None
 
-    def value(self) -> bytes:
+    def value(self) -> bytes | None:
+        if self.empty:
+            return None
         if self.event is not None:
             return self.event
         return json.dumps({"id": self.number, "tenant": "ab"[self.number % 2], "note": self.note}).encode()
@@ -178,11 +197,7 @@ def test_a_log_may_promise_each_record_once() -> None:
 
 def test_a_change_event_that_deletes_needs_no_message_without_a_value_behind_it() -> None:
     """A connector may be told to write none (tombstones.on.delete)."""
-    mistakes: list[str] = []
-    given = {"key": ["id"], "version": "v", "time": "at", "fields": {"id": "int", "at": "time(us)"}}
-    orders = stream("orders", {**given, "hops": ["t"], "visible": "t", "path": ["web"]}, ["t"], mistakes)
-    assert orders is not None, mistakes
-    held = Held("127.0.0.1:1", orders, ["t"], fields={"id": "$key.id"}, format="debezium", name="log")
+    held = Held("127.0.0.1:1", ORDERS, ["t"], fields={"id": "$key.id"}, format="debezium", name="log")
     for place, (number, op) in enumerate([(1, "c"), (2, "c"), (1, "d")]):
         row = {"id": number, "v": place, "at": START_US}
         rows = {"before": row, "after": None} if op == "d" else {"before": None, "after": row}
@@ -190,3 +205,104 @@ def test_a_change_event_that_deletes_needs_no_message_without_a_value_behind_it(
         held.messages.append(Message(place, number, START_US, event=event))
     assert held.state().gone.tolist().count(True) == 1
     assert len(held.state()) == 2
+
+
+@dataclass
+class Counted(Held):
+    """One that counts what is read of it, and hands it out in batches of so many."""
+
+    batch: int = 2_000
+    read: int = 0
+
+    def _gathered(self, spans: Mapping[Slot, Span], parse: Callable[[Sequence[Any]], Any]) -> dict[Slot, list[Any]]:
+        found = {slot: self.messages[start:stop] for slot, (start, stop) in spans.items()}
+        self.read += sum(map(len, found.values()))
+        return {
+            slot: [parse(messages[at : at + self.batch]) for at in range(0, len(messages), self.batch)]
+            for slot, messages in found.items()
+        }
+
+
+def changes(batch: int, sent: Sequence[bytes | None]) -> Counted:
+    held = Counted("127.0.0.1:1", ORDERS, ["t"], fields={"id": "$key.id"}, format="debezium", name="log", batch=batch)
+    for place, event in enumerate(sent):
+        told = re.search(rb'"id":(\d)', event or b"")
+        number = int(told[1]) if told else place % 5
+        held.messages.append(Message(place, number, START_US + place * SECOND_US, event=event, empty=event is None))
+    return held
+
+
+def change(number: int, v: int, op: str = "u", schema: bytes = b'{"type":"struct"}', space: bytes = b"") -> bytes:
+    row = {"id": number, "v": v, "at": START_US + v}
+    rows = {"before": row, "after": None} if op == "d" else {"before": None, "after": row}
+    return b'{"schema":%b,%b"payload":%b}' % (schema, space, orjson.dumps({"op": op, **rows}))
+
+
+SENT = st.one_of(
+    st.builds(
+        change,
+        st.integers(0, 4),
+        st.integers(0, 9),
+        st.sampled_from(["c", "u", "u", "d", "t"]),
+        st.sampled_from([b"null", b'{"type":"struct"}', b'{"type":"struct","doc":",\\"payload\\":"}']),
+        st.sampled_from([b"", b"", b" "]),
+    ),
+    st.none(),
+    st.sampled_from([b"{", b"null", b'{"schema":null,"payload":null}']),
+)
+
+
+def told(held: Counted) -> Any:
+    """All that a log says of its changes; or why it says nothing."""
+    since_us = START_US + 7 * SECOND_US
+    symptoms = held.symptoms(Window({}, {}), since_us, {})
+    try:
+        state = held.state()
+    except DriverError as e:
+        return symptoms, str(e)
+    columns = (state.keys, state.rows, state.versions, state.gone, state.had)
+    return symptoms, [column.tolist() for column in columns], held.heads()
+
+
+@given(sent=st.lists(SENT, max_size=30))
+def test_a_log_that_is_read_at_once_is_what_its_messages_are_one_by_one(sent: Sequence[bytes | None]) -> None:
+    """Whatever is among them: schemas in turn, deletions, messages without a value, and such as can't be read."""
+    assert told(changes(2_000, sent)) == told(changes(1, sent)) == told(changes(7, sent))
+
+
+def test_each_message_is_read_once_for_all_evidence() -> None:
+    """By the digest, the fold and the symptoms; later looks read what came since. Heads are always asked for anew."""
+    held = changes(10, [change(number % 5, number) for number in range(100)])
+    window = Window({(): START_US + 20}, {(): START_US + 99})
+    digest = held.digest(window)
+    assert (digest[0].groups[()].rows, held.read) == (79, 100)
+    assert len(held.state()) == 5
+    held.symptoms(window, START_US + 50 * SECOND_US, {})
+    assert held.read == 100
+    held.messages += changes(10, [change(7, 200)] * 3).messages
+    for place, message in enumerate(held.messages):
+        message.place = place
+    assert len(held.state()) == 6
+    assert held.read == 103
+    held.symptoms(window, START_US + 55 * SECOND_US, {})  # which begins inside a batch
+    assert held.read == 103 + 5
+    assert held.heads()
+    assert held.read == 103 + 5 + 103
+
+
+def test_a_log_that_was_made_anew_is_read_anew() -> None:
+    """It ends before what was read of it."""
+    held = changes(10, [change(number % 5, number) for number in range(100)])
+    before = held.state()
+    held.messages = changes(10, [change(9, number) for number in range(50)]).messages
+    assert (len(before), len(held.state())) == (5, 1)
+    assert held.symptoms(Window({}, {}), START_US, {})["versions_back"]["changes"] == 50
+
+
+def test_only_the_newest_messages_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is older is read again."""
+    monkeypatch.setattr(_log, "KEPT_MESSAGES_MAX", 25)
+    held = changes(10, [change(number % 5, number) for number in range(100)])
+    held.state()
+    held.digest(Window({(): START_US + 20}, {(): START_US + 99}))
+    assert held.read == 100 + 80
