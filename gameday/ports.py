@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNDER_WAY_MAX_S",
+    "Account",
     "Alerts",
     "Archive",
     "Arrivals",
@@ -394,6 +395,15 @@ class Job(Protocol):
 
         scheduled_within_s: None: no scheduled run is needed. []: nothing is known to stand in the way.
         """
+        ...
+
+
+@runtime_checkable
+class Account(Protocol):
+    """What somebody has noted of a run, such as a broker of what it has handed out: Evidence.symptoms["accounts"]."""
+
+    def told(self, since_us: int) -> Json:
+        """Of the time since then, wall clock. What its keys mean, the checks that read it say."""
         ...
 
 

@@ -83,7 +83,7 @@ def gather(run: Run) -> None:
         trouble |= unanswered
     for live in every:
         _note_hops(run, live, derived[live.name], trouble)
-    run.symptoms |= _lives(run, trouble)
+    run.symptoms |= _lives(run, trouble) | _accounts(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
         run.symptoms["trouble"] = trouble
@@ -472,6 +472,20 @@ def _lives(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
             except DriverError as e:
                 trouble[f"the processes of {role}"] = str(e)
     return {"lives": processes}
+
+
+def _accounts(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
+    """accounts: name -> what it tells of the time since the baseline; contract: that of the platform's own metrics."""
+    assert run.baseline is not None
+    since_us = run.baseline.marks.at_us
+    asked = {
+        f"the account {name}": partial(_asked, run, f"the account {name}", partial(one.told, since_us))
+        for name, one in run.stack.accounts.items()
+    }
+    told = _side_by_side(asked, trouble)
+    found = {"accounts": {name.removeprefix("the account "): one for name, one in told.items()}} if asked else {}
+    contract = run.stack.contract
+    return found if contract is None else {**found, "contract": contract.model_dump(mode="json", by_alias=True)}
 
 
 def _symptoms(run: Run, window: Window, names: Sequence[str], trouble: dict[str, str]) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""A component that answers HTTP, and a front door that takes records by it.
+"""A component that answers HTTP, a front door that takes records by it, and what somebody tells of a run.
 
 The probe makes one connection a reading, for a kept one would go on answering for a server that takes no new ones. It
 works by hand, because it is asked twenty times a second: httpx takes six times as long for it.
@@ -16,11 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from gameday.errors import DriverError
-from gameday.model import Outcome, Sent
+from gameday.model import Json, Outcome, Sent
 from gameday.records.attempts import filled
 from gameday.stack.config import Http
 from gameday.system import address
@@ -28,7 +29,7 @@ from gameday.system.asking import connected, give_up
 from gameday.system.http import Unanswered, ask
 from gameday.system.tls import PLAIN, Tls, context, said
 
-__all__ = ["Canary", "Probe"]
+__all__ = ["Account", "Canary", "Probe"]
 
 ANSWER_MAX_BYTES = 4 << 20
 PIECE_BYTES = 1 << 16
@@ -70,6 +71,29 @@ class Canary:
         why = f"{self.method} {url} answered {answer.status}: {answer.body[:SHOWN_BYTES].decode(errors='replace')}"
         definite = 400 <= answer.status < 500 and answer.status not in UNSURE
         return Sent(Outcome.REFUSED if definite else Outcome.UNKNOWN, why)
+
+
+@dataclass(frozen=True)
+class Account:
+    """GET url?since_us=… answers with an object in JSON. known: what is added to it, and no server tells."""
+
+    url: Http
+    known: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = 10.0
+    tls: Tls = PLAIN
+
+    def told(self, since_us: int) -> Json:
+        """Raises DriverError for any other answer."""
+        url = f"{self.url}?since_us={since_us}"
+        try:
+            answer = ask("GET", url, self.timeout_s, tls=self.tls)
+            told = json.loads(answer.body)
+        except (Unanswered, ValueError) as e:
+            raise DriverError(f"GET {url}: {e}", definite=True) from e
+        if answer.status != HTTPStatus.OK or not isinstance(told, dict):
+            shown = answer.body[:SHOWN_BYTES].decode(errors="replace")
+            raise DriverError(f"GET {url} answered {answer.status}: {shown}", definite=True)
+        return {**told, **self.known}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ __all__ = [
     "CanaryConfig",
     "ChannelConfig",
     "ComponentConfig",
+    "ContractConfig",
     "CursorConfig",
     "DriverConfig",
     "HostConfig",
@@ -51,6 +52,7 @@ __all__ = [
     "StackConfig",
     "StopConfig",
     "StreamConfig",
+    "Strict",
     "TestsConfig",
     "TrendConfig",
 ]
@@ -364,6 +366,19 @@ class MetricsConfig(Strict):
         return url
 
 
+class ContractConfig(Strict):
+    """The contract of the platform's own metrics, against which the check metrics_true holds each run:
+    docs/metrics-contract.md.
+
+    file: relative to gameday.toml. scrapes: program -> where it tells its metrics in Prometheus' text format.
+    """
+
+    file: Path
+    scrapes: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Http] = Field(min_length=1)
+    rate_hz: float = Field(2.0, gt=0, le=20)
+    timeout_s: float = Field(2.0, gt=0, le=30)
+
+
 class TestsConfig(Strict):
     """The stack's failure tests. folder: where its own lie, NAME.py with a function NAME each, relative to
     gameday.toml; the reference platform's when left out. general: which of flows/any a night has besides, each for
@@ -424,6 +439,11 @@ class StackConfig(Strict):
     metrics: MetricsConfig = MetricsConfig()
     watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
     """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
+    contract: ContractConfig | None = None
+    accounts: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], DriverConfig] = Field(
+        default_factory=dict
+    )
+    """What others know of a run and only checks read, each a driver that offers Account."""
     tests: TestsConfig = TestsConfig()
     runbook: RunbookConfig | None = None
 

@@ -13,6 +13,7 @@ from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.model import Check, Group, Shards
 from gameday.plan import FIRES_WITHIN_S, Await, FailureTest, FiresWithin, Heal, Inject, OfRole
 from gameday.ports import (
+    Account,
     Alerts,
     Archive,
     Arrivals,
@@ -43,6 +44,8 @@ from gameday.ports import (
 from gameday.records.declaration import Stream
 from gameday.stack import config as configuration
 from gameday.stack.config import StackConfig
+from gameday.stack.contract import Contract
+from gameday.stack.contract import read as read_contract
 from gameday.stack.probes import AlertState, Heads, OfItsOwn, OrInside, ProbeSpec, Slots, port_of
 from gameday.stack.reading import default_path, load, placed
 from gameday.stack.registry import build, driver_class, importable, near, offered
@@ -60,6 +63,8 @@ ARCHIVE = configuration.ARCHIVED
 
 ARCHIVE_RATE_HZ = 4.0
 """A commit is made every few seconds at most, and looking costs a query and an object."""
+
+NO_ACCOUNT = "nobody tells of it: accounts.{}"
 
 MIRROR_RATE_HZ = 1.0
 """Each look is a connection to a database of the platform's."""
@@ -291,6 +296,14 @@ class Stack:
                 "no host tells which processes it has started",
             ),
             "served": ("serving" in config.watches, "nothing fetches from the topics' leaders: watches.serving"),
+            "metrics_true": (
+                config.contract is not None,
+                "no contract of the platform's own metrics is named: contract",
+            ),
+            "delivered_at_most": ("deliveries" in config.accounts, NO_ACCOUNT.format("deliveries")),
+            "redelivered": ("deliveries" in config.accounts, NO_ACCOUNT.format("deliveries")),
+            "dead_lettered": ("letters" in config.accounts, NO_ACCOUNT.format("letters")),
+            "position_sane": (bool(config.cursors), "the log's ends are not known: cursors"),
             "watermark": (not silent, "the archive's commits have no position, and it has no mirror: archive.mirror"),
         }
         return {check: why for check, (can, why) in means.items() if not can}
@@ -314,7 +327,7 @@ class Stack:
         for role, component in config.components.items():
             parts += [partial(self.points, role)] if component.points else []
             parts += [partial(self.rights, role)] if component.rights else []
-        parts += [partial(getattr, self, name) for name in ("archive", "mirror", "alerts")]
+        parts += [partial(getattr, self, name) for name in ("archive", "mirror", "alerts", "accounts", "contract")]
         parts += [partial(self._check, name) for name in config.tests.checks]
         parts += [partial(self.channel_takes, name) for name in config.channels]
         found: list[str] = []
@@ -454,6 +467,17 @@ class Stack:
         return self.jobs[name]
 
     @cached_property
+    def accounts(self) -> Mapping[str, Account]:
+        """What others know of a run, by name."""
+        return {name: self._driver("accounts", name, c, "Account") for name, c in self.config.accounts.items()}
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        """The contract of the platform's own metrics; None: it has none."""
+        config = self.config.contract
+        return None if config is None else read_contract(placed(config.file, self.path, ""))
+
+    @cached_property
     def archive(self) -> Archive | None:
         """The table that a stream is exported to; None: there is none. Its hop's name is "archive"."""
         config, exported = self.config.archive, self.config.archived
@@ -554,10 +578,21 @@ class Stack:
             name, role = alert
             asked = AlertState(self.alerts, self.alert_name(name), self.alert_labels(role))
             yield ProbeSpec(f"alert/{name}", asked, self.config.alerts.rate_hz, self.config.alerts.timeout_s)
+        yield from self._scrapes()
         for name, p in self.config.watches.items():
             yield ProbeSpec(
                 name, self._driver("watches", name, p, "Probe", timeout_s=p.timeout_s), p.rate_hz, p.timeout_s
             )
+
+    def _scrapes(self) -> Iterator[ProbeSpec]:
+        """What the platform's programs tell of themselves, where a contract says what that must be."""
+        config, contract = self.config.contract, self.contract
+        if config is None or contract is None:
+            return
+        for name, url in config.scrapes.items():
+            told = configuration.DriverConfig(driver="openmetrics", url=url, prefixes=contract.prefixes)  # type: ignore[call-arg]
+            probe = self._driver("contract.scrapes", name, told, "Probe", timeout_s=config.timeout_s)
+            yield ProbeSpec(f"metrics/{name}", probe, config.rate_hz, config.timeout_s)
 
     def component_probes(self, role: str) -> Iterator[ProbeSpec]:
         """The probes of one component."""

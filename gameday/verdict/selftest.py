@@ -38,8 +38,9 @@ from gameday.records.hashing import row_hash
 from gameday.records.tallies import tally
 from gameday.records.types import Type
 from gameday.sampling import timings
-from gameday.verdict import attempted, checks, machine
+from gameday.verdict import attempted, checks, counting, machine
 from gameday.verdict.changing import LOG, PLANTED, Changing
+from gameday.verdict.counting import Counting
 
 __all__ = ["AFFECTED", "PLANTS", "TRUTH_S", "History", "Plant", "Timeline", "clean", "run"]
 
@@ -85,6 +86,11 @@ EVERY_CHECK: tuple[Check, ...] = (
     checks.job_failed_cleanly,
     checks.resumed_on_schedule,
     checks.alert,
+    checks.delivered_at_most,
+    checks.redelivered,
+    checks.dead_lettered,
+    checks.metrics_true,
+    checks.position_sane,
 )
 
 CUTS = (60, 140, RECORDS)
@@ -126,7 +132,8 @@ class Timeline:
     gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
     end. alert: when it fires; judged: whether its rule is looked at. mirror_late_s: how long after a commit the mirror
     tells it. archive_back: the archive shows an older commit. busy: the machine has no time left. moved: by how much
-    another hand moves the first slot's committed offset while the component is down.
+    another hand moves the first slot's committed offset while the component is down. log_lost: how many of the log's
+    newest records go.
     """
 
     down: tuple[float, float] = (0.02, 2.0)
@@ -144,6 +151,7 @@ class Timeline:
     busy: tuple[float, float] = (0.0, 0.0)
     archive_back: tuple[float, float] = (0.0, 0.0)
     moved: int = 0
+    log_lost: int = 0
 
 
 TRUTH_S: Mapping[str, float] = {"impact": 0.02, "restore": 2.4, "mttr": 2.4, "drain": 2.96}
@@ -178,6 +186,7 @@ class History:
     struck: JobRun = STRUCK
     alert_within_s: float | None = ALERT_WITHIN_S
     changing: Changing = field(default_factory=Changing)
+    counting: Counting = field(default_factory=Counting)
 
     def evidence(self) -> Evidence:
         """What a run would have gathered."""
@@ -226,7 +235,7 @@ class History:
             mttr_max_s=MTTR_MAX_S,
             drain_max_s=DRAIN_MAX_S,
             acts=(act,),
-            samples=_samples(self.timeline),
+            samples={**_samples(self.timeline), **_counted(self.counting)},
             baseline=Baseline(before, DELAY_S, timings.bound_s(DELAY_S), dict.fromkeys(GROUPS, RATE)),
             inject_ns=act.at_ns,
             clock_ns=act.at_ns,
@@ -263,6 +272,7 @@ class History:
                 f"{LOG}.versions_back": self.changing.back(),
                 "retention": {"ch": {_SLOTS[0]: dict(KEPT)}},
                 "lives": {"writer-east": [{"pid": 9, "started_us": STARTED_US + 100_000}]},
+                **self.counting.symptoms(),
                 **self.symptoms,
             },
         )
@@ -566,6 +576,8 @@ def _plants() -> tuple[Plant, ...]:
     timed("the other streams stalled", {"isolation": fail}, others_frozen=(0.5, 2.0))
     timed("the other handler reconnected", {"isolation": fail}, connects_at_end=2.0)
     timed("the log took nothing", {"upstream_flows": fail}, log_frozen=(0.0, 2.5))
+    timed("a log that gives places anew", {"position_sane": fail}, log_lost=2_000)
+    timed("a consumer beyond the log's end", {"position_sane": fail}, moved=1_000_000)
     never_fires = (2 * END_S, 3 * END_S)
     timed("an outage that alerts nobody", {"alert": fail}, alert=never_fires)
     timed("an alert that comes too late", {"alert": fail}, alert=(9.0, 11.0))
@@ -616,6 +628,9 @@ def _plants() -> tuple[Plant, ...]:
         found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
     for name, (spoil, failing, hop) in PLANTED.items():
         found.append(Plant(name, lambda h, s=spoil: s(h.changing), dict.fromkeys(failing, fail), hop))  # type: ignore[misc]
+    for name, (miscount, judging, word) in counting.PLANTED.items():
+        says = dict.fromkeys(judging, Verdict[word.upper()])
+        found.append(Plant(name, lambda h, s=miscount: s(h.counting), says))  # type: ignore[misc]
     made = {"surplus": {"silver": [[["east", "none"], 7, None]]}}
     found.append(
         Plant("a record that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")
@@ -739,7 +754,11 @@ def _samples(timeline: Timeline) -> Samples:
         return lambda t: committed + by * (t > sum(timeline.down) / 2)
 
     def log(start: int) -> Callable[[float], float]:
-        return lambda t: float(int(start + RATE * (_frozen(t, timeline.log_frozen) + INJECT_S)))
+        def value(t: float) -> float:
+            lost = timeline.log_lost if t > 1.0 else 0
+            return float(int(start + RATE * (_frozen(t, timeline.log_frozen) + INJECT_S)) - lost)
+
+        return value
 
     def told(slot: str, late_s: float) -> Callable[[float], float]:
         """The position of the newest commit that is known, late_s after it was made."""
@@ -766,11 +785,22 @@ def _samples(timeline: Timeline) -> Samples:
         stall = timeline.frozen if group in AFFECTED else timeline.others_frozen
         sample(timings.series_of("head", "exchange", group), 20, ledger)
         sample(timings.series_of("head", "silver", group), 20, visible(stall))
-    for slot, start, committed in zip(_SLOTS, (100, 300), (500, 700), strict=True):
+    for slot, start, committed in zip(_SLOTS, (600, 800), (500, 700), strict=True):
         sample(f"end/ch/{slot}", 10, log(start))
         sample(f"position/ch/{slot}", 10, place(committed, timeline.moved if slot == _SLOTS[0] else 0))
         sample(f"serving/{slot}", 2, lambda t: None if _within(t, timeline.unserved) else 1.0)
     return found
+
+
+def _counted(counting: Counting) -> Samples:
+    """What was sampled of the metrics, twice a second; a series begins with the first answer that has it."""
+    times = np.arange(0.013, INJECT_S + END_S, 0.5)
+    return {
+        series: [
+            Sample(START_NS + _ns(t), TOOK_NS, told) for t in times if (told := value(float(t) - INJECT_S)) is not None
+        ]
+        for series, value in counting.series().items()
+    }
 
 
 def _within(t: float, span: tuple[float, float]) -> bool:

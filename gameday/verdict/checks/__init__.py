@@ -5,15 +5,20 @@ pass.
 from gameday.verdict.checks._damage import counts, guilty
 from gameday.verdict.checks.alert import alert
 from gameday.verdict.checks.continuous import continuous
+from gameday.verdict.checks.dead_lettered import dead_lettered
+from gameday.verdict.checks.delivered_at_most import delivered_at_most
 from gameday.verdict.checks.first_kept import first_kept
 from gameday.verdict.checks.isolation import isolation
 from gameday.verdict.checks.job_failed_cleanly import job_failed_cleanly
+from gameday.verdict.checks.metrics_true import metrics_true
 from gameday.verdict.checks.no_duplicates import no_duplicates
 from gameday.verdict.checks.no_loss import no_loss
 from gameday.verdict.checks.offsets_advance import offsets_advance
 from gameday.verdict.checks.order import order
+from gameday.verdict.checks.position_sane import position_sane
 from gameday.verdict.checks.reconnected import reconnected
 from gameday.verdict.checks.recovered import recovered
+from gameday.verdict.checks.redelivered import redelivered
 from gameday.verdict.checks.resumed import resumed
 from gameday.verdict.checks.resumed_on_schedule import resumed_on_schedule
 from gameday.verdict.checks.retained import retained
@@ -31,16 +36,21 @@ __all__ = [
     "alert",
     "continuous",
     "counts",
+    "dead_lettered",
+    "delivered_at_most",
     "first_kept",
     "guilty",
     "isolation",
     "job_failed_cleanly",
+    "metrics_true",
     "no_duplicates",
     "no_loss",
     "offsets_advance",
     "order",
+    "position_sane",
     "reconnected",
     "recovered",
+    "redelivered",
     "resumed",
     "resumed_on_schedule",
     "retained",

@@ -1,0 +1,62 @@
+"""A program's own metrics, in Prometheus' text format, as a probe: each series of theirs is one of the samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from gameday.errors import DriverError
+from gameday.stack.config import Http
+from gameday.system.http import Unanswered, ask
+from gameday.system.tls import PLAIN, Tls
+
+__all__ = ["SERIES_MAX", "Probe"]
+
+SERIES_MAX = 2_000
+"""So many of a program's series are sampled; one that has more has a label without bound, and is told by their
+number."""
+
+LEFT_OUT = ("_created", "_bucket")
+"""When a series began, and the buckets of a histogram, of which sum and count tell enough here."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """prefixes: of the names that are read."""
+
+    url: Http
+    timeout_s: float
+    prefixes: Sequence[str]
+    tls: Tls = PLAIN
+
+    def read(self) -> Mapping[str, float]:
+        """ "": 1.0. 'NAME{"LABEL": "VALUE", …}': each series. "# TYPE NAME": 1.0, of each metric. ".series": how many
+        series there are."""
+        try:
+            answer = ask("GET", self.url, self.timeout_s, tls=self.tls)
+        except Unanswered as e:
+            raise DriverError(f"GET {self.url}: {e}", definite=True) from e
+        if answer.status != HTTPStatus.OK:
+            raise DriverError(f"GET {self.url} answered {answer.status}", definite=True)
+        try:
+            return self._series(answer.body.decode())
+        except ValueError as e:
+            raise DriverError(f"GET {self.url} is not in Prometheus' text format: {e}", definite=True) from e
+
+    def _series(self, text: str) -> dict[str, float]:
+        types: dict[str, float] = {}
+        values: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            if not name.startswith(tuple(self.prefixes)) or name.endswith(LEFT_OUT):
+                continue
+            types[f"# {family.type} {name}"] = 1.0
+            for sample in family.samples:
+                if not sample.name.endswith(LEFT_OUT):
+                    values[f"{sample.name}{json.dumps(sample.labels, sort_keys=True)}"] = float(sample.value)
+        kept = dict(list(values.items())[:SERIES_MAX])
+        return {"": 1.0, ".series": float(len(values)), **types, **kept}

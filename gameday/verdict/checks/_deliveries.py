@@ -1,0 +1,60 @@
+"""What the checks of deliveries share: the broker's account of what it has handed out more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gameday.model import Evidence, Json
+
+__all__ = ["Deliveries", "deliveries"]
+
+ENDS = ("kill", "restart", "stop")
+"""The faults that end a process."""
+
+NAMED_MAX = 3
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """again: message -> how often it was handed out, of those that were more than once. most: how often one may be.
+    ended: how often the broker was ended during the run, where its count does not outlive that."""
+
+    again: Mapping[str, int]
+    most: int
+    ended: int
+
+    @property
+    def count(self) -> int:
+        """How many deliveries there were beyond each message's first."""
+        return sum(self.again.values()) - len(self.again)
+
+    @property
+    def beyond(self) -> str:
+        """The messages that were handed out more often than they may be, in words; "": none was."""
+        most = self.most + self.ended
+        over = sorted(((n, one) for one, n in self.again.items() if n > most), reverse=True)
+        if not over:
+            return ""
+        named = ", ".join(f"{one} {n} times" for n, one in over[:NAMED_MAX])
+        more = f", and {len(over) - NAMED_MAX} more" if len(over) > NAMED_MAX else ""
+        spared = f" (and once more for each of the {self.ended} times that the broker ended)" if self.ended else ""
+        return f"handed out more than {self.most} times{spared}: {named}{more}"
+
+    @property
+    def told(self) -> str:
+        """What is to be said of a right account."""
+        often = max(self.again.values(), default=1)
+        told = f"{len(self.again)} messages came again, {self.count} times in all"
+        return f"{told}; {often} deliveries at most, of {self.most}"
+
+
+def deliveries(evidence: Evidence) -> Deliveries | str:
+    """The account "deliveries"; why there is none, in words."""
+    told: Json = (evidence.symptoms.get("accounts") or {}).get("deliveries")
+    if told is None:
+        trouble = (evidence.symptoms.get("trouble") or {}).get("the account deliveries") or "none is configured"
+        return f"there is no account of deliveries: {trouble}"
+    ended = [act for act in evidence.acts if act.fault in ENDS and act.args.get("component") == told.get("broker")]
+    again = {str(one["id"]): int(one["deliveries"]) for one in told["redelivered"]}
+    return Deliveries(again, int(told["most"]), 0 if told.get("counted", True) else len(ended))
