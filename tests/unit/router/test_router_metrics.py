@@ -1,0 +1,194 @@
+"""The router's metrics are those of their contract, and so are its page and its rules."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gameday.drivers.openmetrics import Probe
+from gameday.errors import ConfigError
+from gameday.model import Evidence, Finding, Sample, Verdict
+from gameday.samplelog import series_name
+from gameday.stack.contract import Contract, read
+from gameday.state import ROOT
+from gameday.verdict.checks import metrics_true
+from pipelines.router.metrics import CONTRACT, DEFECTS, Metrics
+from pipelines.router.metrics_page import page
+
+BACKENDS = ("jetstream", "kafka", "valkey")
+S = 1_000_000_000
+RULES = ROOT / "compose" / "router" / "alerts.yml"
+METRIC = re.compile(r"\b(router_\w+?)(?:\{([^}]*)\})?(?=[\s)\[]|$)")
+CONTRACTED = read(CONTRACT)
+
+
+def test_the_page_is_made_of_the_contract() -> None:
+    """Remedy: python -m pipelines.router.metrics_page > docs/metrics-router.md."""
+    assert (ROOT / "docs" / "metrics-router.md").read_text() == page()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_series_is_there_before_its_first_event(backend: str) -> None:
+    """Those of the contract, and no others."""
+    told = _scraped(Metrics(backend))
+    expected = {
+        f"{name}{series}"
+        for name, metric in CONTRACTED.metrics.items()
+        if backend not in metric.absent
+        for series in (_labels({"backend": backend, **one}) for one in metric.series(backend))
+    }
+    assert {name for name in told if "{" in name} == expected
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        lambda m: m.delivered("id-7", 1, "id-7"),
+        lambda m: m.published("requests", "perhaps"),
+        lambda m: m.dead("requests", "exhausted"),  # over Kafka the broker does that
+    ],
+)
+def test_a_value_outside_of_its_set_is_refused(count: Any) -> None:
+    """Where it is counted: nothing else could keep an id out of the series."""
+    with pytest.raises(ValueError, match="is not in the contract"):
+        count(Metrics("kafka"))
+
+
+def test_rules_ask_for_nothing_that_the_contract_has_not() -> None:
+    """A rule on a metric that nobody tells never fires."""
+    if not RULES.exists():
+        pytest.skip("the platform has no rules yet")
+    asked = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    wrong = []
+    for expression in asked:
+        for name, matchers in METRIC.findall(expression):
+            metric = CONTRACTED.metrics.get(name)
+            labels = {"backend", *(metric.labels if metric else ())}
+            used = set(re.findall(r"(\w+)\s*(?:=|!=|=~|!~)\"", matchers))
+            wrong += [expression] if metric is None or used - labels else []
+    assert wrong == []
+
+
+# ---- held against what happened --------------------------------------------------------------------------------------
+
+
+def _labels(labels: dict[str, str]) -> str:
+    import json
+
+    return json.dumps(labels, sort_keys=True)
+
+
+def _scraped(metrics: Metrics) -> dict[str, float]:
+    """What the sampler's probe makes of what a program answers."""
+    return Probe("http://127.0.0.1:1", 1.0, ("router_",))._series(metrics.text().decode())
+
+
+def _run(defect: str = "", killed: bool = False, counted: int = 8, struck: str = "router-a") -> Finding:
+    """Forty seconds of a router, sampled twice a second: at 15 s a request comes five times, which is answered each
+    time, at 20 s four come again that nobody had answered. killed: then it ends, and begins anew. counted: how many
+    deliveries beyond the first the observer tells."""
+    metrics = Metrics("jetstream", defect)
+    samples: dict[str, list[Sample]] = {}
+
+    def note(series: str, at_ns: int, value: float) -> None:
+        samples.setdefault(series, []).append(Sample(at_ns, 1, value))
+
+    for half in range(81):
+        if half == 30:
+            for attempt in range(1, 6):
+                metrics.delivered("requests", attempt, "poison")
+                metrics.answered("requests", "nak" if attempt < 5 else "dead", True, "poison")
+        if half == 40:
+            for one in "abcd":
+                metrics.delivered("requests", 2, one)
+                metrics.answered("requests", "ack", True, one)
+        if half == 44 and killed:
+            metrics = Metrics("jetstream", defect)
+        at_ns = half * S // 2
+        for suffix, value in _scraped(metrics).items():
+            note(series_name("metrics/router-a", suffix), at_ns, value)
+        note("account.redeliveries", at_ns, min(4.0, counted) * (half >= 31) + max(0.0, counted - 4) * (half >= 41))
+    symptoms = {"contract": CONTRACTED.model_dump(mode="json", by_alias=True)}
+    return metrics_true(Evidence("t", {}, "s", component=struck, samples=samples, symptoms=symptoms))
+
+
+def test_eight_redeliveries_are_eight() -> None:
+    """Also where the process that had counted them is gone."""
+    for killed in (False, True):
+        found = _run(killed=killed)
+        assert (found.verdict, "redelivered_total rose by 8" in found.why) == (Verdict.PASS, True), found.why
+
+
+@pytest.mark.parametrize("counted", [0, 7, 9, 16])
+def test_an_account_that_tells_another_number_is_a_fail(counted: int) -> None:
+    """One too many, or one too few."""
+    found = _run(counted=counted)
+    assert (found.verdict, f"rose by 8, and account.redeliveries by {counted}" in found.why) == (Verdict.FAIL, True)
+
+
+def test_an_account_that_may_have_fallen_back_judges_nothing() -> None:
+    """Its broker was struck, and counts anew."""
+    found = _run(counted=3, struck="broker")
+    assert (found.verdict, "may fall back with broker" in found.why) == (Verdict.PASS, True)
+
+
+@pytest.mark.parametrize(
+    ("defect", "told"),
+    [
+        ("counts_twice", "rose by 16, and account.redeliveries by 8"),
+        ("counts_nak", "rose by 4, and account.redeliveries by 8"),
+        ("label_missing", "has no label stream"),
+        ("label_ids", "has the label id, which the contract has not"),
+        ("never_told", "only since its first event"),
+    ],
+)
+def test_each_defect_of_the_metrics_is_found(defect: str, told: str) -> None:
+    """And said in words that tell which it is."""
+    found = _run(defect)
+    assert found.verdict is Verdict.FAIL
+    assert told in "; ".join(found.evidence)
+    assert defect in DEFECTS
+
+
+def test_no_defect_is_left_out() -> None:
+    """Each that there is has a row above."""
+    (mark,) = test_each_defect_of_the_metrics_is_found.pytestmark  # type: ignore[attr-defined]
+    assert {row[0] for row in mark.args[1]} == set(DEFECTS)
+
+
+def test_what_was_not_sampled_is_unknown() -> None:
+    """No answer is no proof."""
+    symptoms = {"contract": CONTRACTED.model_dump(mode="json", by_alias=True)}
+    nothing = Evidence("t", {}, "s", symptoms=symptoms)
+    mute = replace(nothing, samples={"metrics/router-a": [Sample(0, 1, None)]})
+    assert [metrics_true(one).verdict for one in (nothing, mute, Evidence("t", {}, "s"))] == [Verdict.UNKNOWN] * 3
+
+
+# ---- the contract itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"prefixes": ["worker_"]}, "none of the prefixes"),
+        ({"rises": [{"metric": "router_pending", "as": "x"}]}, "is no counter"),
+        ({"rises": [{"metric": "router_connects_total", "where": {"stream": "x"}, "as": "x"}]}, "labels has not"),
+        ({"variants": {"label": "backend", "values": ["kafka"], "more": 1}}, "extra inputs"),
+        ({"variants": {"label": "backend", "values": ["redis"]}}, "variants.values has not"),
+    ],
+)
+def test_a_contract_that_contradicts_itself_is_refused(change: dict[str, Any], why: str, tmp_path: Path) -> None:
+    """With the key that is wrong."""
+    whole = CONTRACTED.model_dump(mode="json", by_alias=True)
+    with pytest.raises(ValidationError, match=re.compile(why, re.IGNORECASE)):
+        Contract.model_validate({**whole, **change})
+    wrong = tmp_path / "contract.toml"
+    wrong.write_text('prefixes = ["a_"]\n[metrics.b]\ntype = "counter"\nhelp = "b"\n')
+    with pytest.raises(ConfigError, match=r"contract.file: .*none of the prefixes"):
+        read(wrong)
