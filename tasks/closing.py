@@ -19,8 +19,8 @@ from gameday.stack.live import ARCHIVE, LiveStream, Stack
 from gameday.state import State
 from gameday.system.asking import answer
 from gameday.verdict import ahead, checks, streams
+from tasks.digests import evidence_of, held
 from tasks.night import Night
-from tasks.verify import digest_of
 
 ANSWER_WITHIN_S = 600.0
 """For one server's digest of all that there ever was; minutes are an archive of a year."""
@@ -140,14 +140,7 @@ def _from_the_first(stack: Stack, live: LiveStream, name: str, heads: Mapping[st
 
 def _held(stack: Stack, live: LiveStream, name: str, window: Window) -> Evidence:
     """One hop's digests of a window, the ledger's first."""
-    ledger = live.stream.hops[0]
-    hop: Hop | Derived = live.hops[name]
-    if not isinstance(hop, Hop):
-        return _evidence(stack, live, window, _asked(name, partial(hop.derived, window, live.ledger)))
-    right = _asked(ledger, partial(live.ledger.digest, window))[0]
-    held = _asked(name, partial(digest_of, live.ledger, hop, window, [right]))
-    digests = [right, *(d for d in held if d.stream == right.stream)]
-    return _evidence(stack, live, window, digests)
+    return held(stack.name, live, name, window, _asked)
 
 
 def _archived(stack: Stack, live: LiveStream, archive: Archive) -> Evidence:
@@ -156,26 +149,8 @@ def _archived(stack: Stack, live: LiveStream, archive: Archive) -> Evidence:
     heads = answer(archive.heads, HEADS_WITHIN_S, "the heads of the archive")
     window = Window(dict.fromkeys(heads, BELOW), heads)
     right = _asked(ledger, partial(live.ledger.digest, window))[0]
-    held = _asked("the archive", partial(archive.digest, window))
-    return _evidence(stack, live, window, [Digest(ARCHIVE, ledger, "final", right.groups), *held])
-
-
-def _evidence(stack: Stack, live: LiveStream, window: Window, digests: Sequence[Digest]) -> Evidence:
-    """For the checks. No id below 1 should exist, so none is expected there."""
-    expected = Window({g: max(0, lo) for g, lo in window.lo.items()}, window.hi)
-    stream = live.stream
-    return Evidence(
-        "history",
-        {},
-        stack.name,
-        visible=stream.visible,
-        ledger=stream.hops[0],
-        knows=True,
-        window=expected,
-        stream=stream.name,
-        gapless=stream.gapless,
-        digests=tuple(digests),
-    )
+    shown = _asked("the archive", partial(archive.digest, window))
+    return evidence_of(stack.name, live, window, [Digest(ARCHIVE, ledger, "final", right.groups), *shown])
 
 
 # ---- since the last night ----------------------------------------------------------------------------------

@@ -18,8 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from gameday.errors import DriverError, RolledBack, TooLate
 from gameday.model import Columns, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.plan import OfRole
-from gameday.ports import Attempts, Derived, Hop, Ledger, Lives, Log, Paired, Sums, Symptoms
-from gameday.records import tallies
+from gameday.ports import Attempts, Hop, Ledger, Lives, Log, Paired, Symptoms
 from gameday.run import HEADS_WITHIN_S, Run, marks
 from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
@@ -28,6 +27,7 @@ from gameday.verdict import ahead, attempted, checks, diagnose, streams
 from gameday.verdict.checks.served import BROKER
 from tasks import states
 from tasks.beside import beside
+from tasks.digests import digest_of
 from tasks.preflight import CLEAN_RUNS
 
 __all__ = ["MARGIN_S", "archived", "digest_of", "gather", "judge", "touched", "window"]
@@ -359,15 +359,6 @@ def _side_by_side(questions: Mapping[str, Callable[[], T]], trouble: dict[str, s
         except DriverError as e:
             trouble[name] = str(e)
     return answered
-
-
-def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[Digest]) -> list[Digest]:
-    """Return one hop's digests: by its sums alone where they equal those of the hops before it, else key by key."""
-    if not isinstance(hop, Hop):
-        return list(hop.derived(window, ledger))
-    if isinstance(hop, Sums) and (proved := tallies.proved(hop.sums(window), before)) is not None:
-        return proved
-    return list(hop.digest(window))
 
 
 def _right(ledger: Hop, window: Window) -> Mapping[Group, Tally]:
