@@ -1,7 +1,8 @@
-"""The lease's row in gameday's Postgres, where several machines may run gameday against one stack (`several_machines`).
+"""Keeps which machine's run holds the stack, as a row in gameday's Postgres, where `several_machines` is set.
 
-On one machine the lock says all (lease.py). An owner on another machine is never displaced by itself: whether it lives
-can't be known from here, so a person says that it is gone, and `token` tells the owner if it comes back.
+On one machine the lock alone decides (lease.py). This machine can't tell whether a process on another one lives, so
+gameday never displaces an owner there by itself: a person says that the machine is gone. If it comes back, its `token`
+no longer matches, so that owner knows that it was displaced.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ class Claim:
     token: int
 
     def holds(self) -> bool:
-        """Whether nobody has displaced it. Raises NotUp when Postgres doesn't tell."""
+        """Say whether the row is still this process's. Raises NotUp when Postgres doesn't answer."""
         with connected(self.dsn) as connection:
             return self.token in _tokens(connection, self.stack)
 
     def release(self) -> None:
-        """Give the stack back, if it is still this owner's."""
+        """Give the stack back, unless another owner has it by now."""
         with connected(self.dsn) as connection:
             connection.execute(
                 "UPDATE claims SET run = NULL WHERE stack = %s AND token = %s",
@@ -47,9 +48,9 @@ class Claim:
 
 
 def take(dsn: str, stack: str, holder: Holder) -> Claim:
-    """Take the stack for a run whose guardian has the lock here.
+    """Take the stack for a run whose guardian has the lock on this machine.
 
-    Raises Busy, naming who holds it where since when; NotUp when Postgres doesn't tell.
+    Raises Busy when another run holds it, with its machine and since when; NotUp when Postgres doesn't answer.
     """
     with connected(dsn) as connection:
         connection.execute("INSERT INTO claims (stack, token) VALUES (%s, 0) ON CONFLICT DO NOTHING", (stack,))
@@ -70,27 +71,36 @@ def take(dsn: str, stack: str, holder: Holder) -> Claim:
 
 
 def elsewhere(dsn: str, stack: str) -> str | None:
-    """Who holds the stack and is not known to be dead, in words; None: nobody. Raises NotUp like take."""
+    """Describe the run that holds the stack, for an error message. None: no run does, or its guardian is dead.
+
+    Raises NotUp when Postgres doesn't answer.
+    """
     with connected(dsn) as connection:
         return _owner(connection, stack)
 
 
 def displace(dsn: str, stack: str, machine: str) -> str:
-    """Take the stack from a run on a machine that is gone for good; the run's id. ConfigError: it holds nothing."""
+    """Take the stack from a run on a machine that is gone for good. Returns the run's id.
+
+    Raises ConfigError when no run on that machine holds the stack.
+    """
     with connected(dsn) as connection:
-        found = connection.execute(
+        row = connection.execute(
             "SELECT run, place ->> 'machine' FROM claims WHERE stack = %s AND run IS NOT NULL FOR UPDATE", (stack,)
         ).fetchone()
-        if found is None or found[1] != machine:
-            owner = "nobody does" if found is None else f"run {found[0]} on machine {found[1]} does"
+        if row is None or row[1] != machine:
+            owner = "nobody does" if row is None else f"run {row[0]} on machine {row[1]} does"
             raise ConfigError(f"no run on machine {machine!r} holds stack {stack}: {owner}. Remedy: gameday status")
         connection.execute("UPDATE claims SET token = token + 1, run = NULL WHERE stack = %s", (stack,))
-    return str(found[0])
+    return str(row[0])
 
 
 def place() -> dict[str, Json]:
-    """Where this process runs. Two that share machine, boot_id and pids see each other's processes by the same numbers,
-    also when one is in a container that has no machine_id; that one tells a machine after it has booted again."""
+    """Describe where this process runs: machine (host name), machine_id, boot_id, pids (its namespace of processes).
+
+    Two places with the same machine, boot_id and pids see the same processes under the same numbers. That holds in a
+    container without a machine_id too. The machine_id recognizes a machine that has booted again.
+    """
     try:
         machine_id = Path("/etc/machine-id").read_text().strip()
     except OSError:
@@ -104,17 +114,17 @@ def place() -> dict[str, Json]:
 
 
 def _owner(connection: psycopg.Connection[Any], stack: str) -> str | None:
-    """The living owner in words, with its row locked until the transaction's end; None when it is certainly gone."""
-    found = connection.execute(
+    """Describe the owner, and lock its row until the transaction's end. None when it is certainly gone."""
+    row = connection.execute(
         "SELECT run, test, place, guardian, since, until FROM claims WHERE stack = %s AND run IS NOT NULL FOR UPDATE",
         (stack,),
     ).fetchone()
-    if found is None:
+    if row is None:
         return None
-    run, test, where, guardian, since, until = found
-    if _gone(where, Process.parse(guardian)):
+    run, test, its_place, guardian, since, until = row
+    if _gone(its_place, Process.parse(guardian)):
         return None
-    machine = where["machine"]
+    machine = its_place["machine"]
     return (
         f"the stack is held by run {run} ({test}) on machine {machine} since {since:%Y-%m-%d %H:%M:%S %Z}, until "
         f"{until:%Y-%m-%d %H:%M:%S %Z}. Remedy: wait, or on that machine: gameday abort. If it is gone for good: "
@@ -122,13 +132,15 @@ def _owner(connection: psycopg.Connection[Any], stack: str) -> str | None:
     )
 
 
-def _gone(where: Json, guardian: Process) -> bool:
-    """Whether the guardian is certainly dead: looked for among the same processes, or its machine has booted since."""
-    here = place()
-    if all(where[name] == here[name] for name in ("machine", "boot_id", "pids")):
+def _gone(its_place: Json, guardian: Process) -> bool:
+    """Say whether the guardian is certainly dead: this process would see it, or its machine has booted since."""
+    this_place = place()
+    if all(its_place[name] == this_place[name] for name in ("machine", "boot_id", "pids")):
         return not guardian.alive
-    same = here["machine_id"] and all(where[name] == here[name] for name in ("machine", "machine_id"))
-    return bool(same and where["boot_id"] != here["boot_id"])
+    same_machine = this_place["machine_id"] and all(
+        its_place[name] == this_place[name] for name in ("machine", "machine_id")
+    )
+    return bool(same_machine and its_place["boot_id"] != this_place["boot_id"])
 
 
 def _tokens(connection: psycopg.Connection[Any], stack: str) -> set[int]:

@@ -1,10 +1,10 @@
-"""The guardian: a detached process per run that does every act and undo, so that nothing stays broken when a run dies.
+"""Does every act and undo of one run, in a detached process, so that nothing stays broken when the run dies.
 
 `python -m gameday.undo.guardian --config C --state S --run R --test T --ttl-s N --owner PID` holds the stack's lock for
-its life and obeys one JSON order a line on stdin (inject, prove, heal, close), answering on stdout. It heals everything
-and ends when told to, when stdin closes or its owner dies, at the end of its time to live, and on SIGTERM or SIGINT. It
-heals first and logs after. What can be done is faults/'s, and how it is mended mending.py's; when a guardian dies too,
-the rest is reconciler.py's.
+as long as it lives. It reads one JSON order a line from stdin (inject, prove, heal, close) and answers on stdout. It
+heals everything and ends when it is told to, when stdin closes, when its owner dies, at the end of its time to live,
+and on SIGTERM, SIGINT or SIGQUIT. It heals first and logs afterwards. The faults are in faults/, the mending is in
+mending.py. When a guardian dies too, reconciler.py mends.
 """
 
 from __future__ import annotations
@@ -44,59 +44,60 @@ from gameday.undo.mending import HEAL_WITHIN_S, LOOK_EVERY_S, Mended, heal_now, 
 __all__ = ["ABORTED", "OUT_OF_TIME", "Guardian"]
 
 START_WITHIN_S = 60.0
-"""Until a guardian is ready: it may have to displace a dead run's and to mend what that left."""
+"""How long a guardian may take to be ready: it may have to kill a dead run's guardian, and mend what that left."""
 
 ORDER_WITHIN_S = 60.0
-"""Until an order is answered, beyond its own bound. Longer than any host waits for its server."""
+"""How long an answer may take beyond the order's own bound. Longer than any host waits for its server."""
 
 CLOSE_WITHIN_S = 45.0
-"""Until a guardian that was told to close has healed and ended; after that it goes on without its run."""
+"""How long a run waits for a guardian that it told to close. After that the guardian goes on without its run."""
 
 ACT_PATIENCE_S = 1.0
-"""How long a heal waits for an act under way; then it heals anyway, and once more when the act has returned."""
+"""How long `close` waits for an act under way. Then it heals anyway, and once more when the act has returned."""
 
 ACT_HANGS_S = 30.0
-"""An act that hasn't returned this long after its heal never will; the guardian's end is its end."""
+"""How long `close` waits, after that first heal, for an act that hangs. The guardian's end then ends the act."""
 
 TICK_S = 1.0
-"""How often the time to live is looked at, at least: a machine's suspend stretches waits, but not CLOCK_BOOTTIME."""
+"""How often a guardian checks its time to live, at least. While a machine sleeps, waits stop but CLOCK_BOOTTIME goes
+on."""
 
 ORDER_HEALS_S = 10.0
-"""How long a heal that the plan asks for is tried again before the run gives up; its guardian goes on."""
+"""How long a heal that the plan asks for is tried again before the run gives up. The guardian heals again later."""
 
 SERVES_WITHIN_S = 20.0
-"""How long a guardian that ends waits for what it has undone to serve. Less than the 30 s that Prefect leaves to a
-cancelled run, which waits for its guardian; what starts slower stays open, and the reconciler goes on."""
+"""How long a guardian that ends waits for what it undid to serve. Prefect gives a cancelled run 30 s, and the run waits
+for its guardian, so this is less. What starts more slowly stays open, and the reconciler goes on."""
 
 EXIT_WITHIN_S = 1.0
-"""From a guardian's closing its pipe to its end."""
+"""How long a guardian may live after it has closed its pipe."""
 
 TAKE = b'{"op":"take"}\n'
-"""The first order, and the first that it obeys."""
+"""The first order: before it a guardian does nothing."""
 
 PIPE_BYTES = 1 << 16
 LINE_BYTES_MAX = 1 << 20
 
 ABORTED = "aborted"
-"""Why a guardian ended that was told to from elsewhere."""
+"""Why a guardian ended: another process told it to."""
 
 OUT_OF_TIME = "its time to live ended"
-"""Why a guardian ended whose run was still under way."""
+"""Why a guardian ended: its run took too long."""
 
 DISPLACED = "the stack was taken over from another machine"
 
 CLAIM_EVERY_S, CLAIM_OLD_S = 1.0, 3.0
-"""How often the claim is looked at, and how old the last look may be for a heal."""
+"""How often a guardian asks whether the claim is still its own, and how old that answer may be at a heal."""
 
-ANOTHER_HAND = "another hand"
-"""Who healed a held fault that was no longer in effect when its run came to heal it."""
+SOMEONE_ELSE = "someone else"
+"""What the journal says, as `by`, of a lasting fault that was over before its run came to heal it."""
 
 
 # ---- the run's side ----------------------------------------------------------------------------------------
 
 
 class Guardian:
-    """A run's handle on its guardian. Every method raises GamedayError; none is answered by a guardian that is gone."""
+    """A run's handle on its guardian. Its methods raise GamedayError when the guardian is gone or refuses."""
 
     def __init__(self, stack: Stack, run_id: str, process: subprocess.Popen[bytes]) -> None:
         self._stack = stack
@@ -110,17 +111,16 @@ class Guardian:
 
     @classmethod
     def start(cls, stack: Stack, run_id: str, test: str, ttl_s: float) -> Guardian:
-        """Take the stack for a run of this process: see launch and take."""
+        """Start a guardian for a run of this process, and take the stack: `launch`, then `take`."""
         guardian = cls.launch(stack, run_id, test, ttl_s)
         guardian.take()
         return guardian
 
     @classmethod
     def launch(cls, stack: Stack, run_id: str, test: str, ttl_s: float) -> Guardian:
-        """Start its process and return at once: it needs a second to come up, and touches nothing until it is told to
-        take the stack.
+        """Start the guardian's process and return at once. It needs a second to come up, and does nothing until `take`.
 
-        ttl_s: so long after it was taken whatever is broken is healed at the latest, and the run is over.
+        ttl_s: the time to live, in seconds after `take`. At its end the guardian heals everything and the run is over.
         """
         log = stack.state.guardian_log(run_id)
         command = [sys.executable, "-m", "gameday.undo.guardian"]
@@ -139,7 +139,7 @@ class Guardian:
         return cls(stack, run_id, process)
 
     def take(self) -> None:
-        """Take the stack, and mend what earlier runs left. Raises Busy when another run holds it."""
+        """Have it take the stack and mend what earlier runs left. Raises Busy when another run holds the stack."""
         with self._lock, contextlib.suppress(BrokenPipeError):
             self._stdin.write(TAKE)
             self._stdin.flush()
@@ -150,13 +150,13 @@ class Guardian:
             raise
 
     def dismiss(self) -> None:
-        """End one that was never told to take the stack."""
+        """End a guardian that was never told to take the stack."""
         self._closed = True
         self._kill()
 
     @property
     def alive(self) -> bool:
-        """Whether it still holds the stack for this run. A frozen one can't undo anything, so it counts as dead."""
+        """Whether it still holds the stack for this run. A frozen guardian can't undo anything: it counts as dead."""
         if self._closed or self._process.poll() is not None:
             return False
         process = Process.of(self._process.pid)
@@ -164,12 +164,12 @@ class Guardian:
 
     @property
     def why(self) -> str:
-        """What its end means for its run: aborted, and the reason, where there is one more to tell."""
+        """What its end means for its run: "aborted", or "aborted: " and the reason."""
         return _aborted(self.end)
 
     @property
     def end(self) -> str | None:
-        """Why it isn't alive: aborted, its time to live ended, its run ended, its death, frozen. None: it is alive."""
+        """Why it isn't alive: aborted, its time to live or its run ended, it died, it is frozen. None: it is alive."""
         if self.alive:
             return None
         try:
@@ -182,21 +182,24 @@ class Guardian:
         return self._end or f"its guardian died with exit code {self._process.returncode}"
 
     def inject(self, fault: Fault) -> Act:
-        """Journal, then act. Raises when it can't be done; what was journalled by then is healed like the rest."""
+        """Journal a fault, then do it. When this raises, an act that is in the journal then is healed like others."""
         args = dataclasses.asdict(fault)  # type: ignore[call-overload]  # a fault is a dataclass; no Protocol says so
         return Act(**self._order({"op": "inject", "kind": fault_kind(fault), "args": args}, 0.0)["act"])
 
     def prove(self, act_id: str, within_s: float) -> Act:
-        """The act with its proof, once it is seen to have taken effect; without one when it wasn't within within_s."""
+        """Wait for the fault's effect. Returns the act, with its proof if one was seen within within_s."""
         return Act(**self._order({"op": "prove", "id": act_id, "within_s": within_s}, within_s)["act"])
 
     def heal(self, act_id: str | None, why: str) -> list[Act]:
-        """Heal one act, or (None) every act that is held; what strikes once is the platform's to repair until close."""
+        """Heal one act, or (None) every act that lasts until it is healed.
+
+        A fault that strikes once (a kill, a restart) is not healed before `close`: the platform has to repair it.
+        """
         order = {"op": "heal", "id": act_id, "why": why, "mended": False}
         return [Act(**a) for a in self._order(order, HEAL_WITHIN_S)["acts"]]
 
     def settle(self, act_id: str, why: str) -> list[Act]:
-        """Note as this run's own mending what the run itself has just mended; what may be left of it is undone."""
+        """Note that this run has just mended an act itself (a runbook's step did). Undoes what may be left of it."""
         order = {"op": "heal", "id": act_id, "why": why, "mended": True}
         return [Act(**a) for a in self._order(order, HEAL_WITHIN_S)["acts"]]
 
@@ -205,9 +208,10 @@ class Guardian:
         return Journal(self._stack.state.journal).acts(self._run)
 
     def close(self) -> list[Act]:
-        """Heal what is open and give the stack back. Idempotent; heals by itself when the guardian is dead or frozen.
+        """Have it heal what is open, and give the stack back. Idempotent.
 
-        Returns what was healed here. Raises GamedayError when something stays open, naming it.
+        Heals in this process when the guardian is dead or frozen. Returns the acts that were healed here. Raises
+        GamedayError when an act stays open, naming it.
         """
         if self._closed:
             return []
@@ -252,14 +256,14 @@ class Guardian:
                 raise GamedayError(
                     f"aborted: the guardian of run {self._run} is gone: {self.end or 'frozen or silent'}"
                 )
-            self._silent = True  # until it has answered: an answer that nobody waited for would be taken for the next
-            with contextlib.suppress(BrokenPipeError):  # then its last word is read below
+            self._silent = True  # until it has answered: a late answer would be taken for the next order's
+            with contextlib.suppress(BrokenPipeError):  # the reason for its end is read below
                 self._stdin.write(json.dumps(order).encode() + b"\n")
                 self._stdin.flush()
             return self._answer(within_s + ORDER_WITHIN_S, str(order["op"]))
 
     def _answer(self, within_s: float, what: str) -> Json:
-        """The next answer; what the guardian refused is raised as the error that it met there."""
+        """Read the next answer. Raises the guardian's own error where it refused the order."""
         answer = self._read(within_s)
         if answer is None and self._end is not None:
             raise GamedayError(_aborted(self._end))
@@ -274,7 +278,7 @@ class Guardian:
         return answer
 
     def _read(self, within_s: float) -> Json | None:
-        """The next line; None at the end, after noting its last word, or when there was none in time."""
+        """Read the next answer. None when none came in time, or at the end, after noting the reason that it gave."""
         deadline = time.monotonic() + within_s
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
@@ -294,7 +298,7 @@ class Guardian:
                 return None
 
     def _await_end(self) -> None:
-        """Until it has ended, or was found frozen and killed."""
+        """Wait until it has ended, or is frozen; a frozen one is killed."""
         process = Process.of(self._process.pid)
 
         def ended() -> bool:
@@ -312,7 +316,7 @@ class Guardian:
         self._kill()
 
     def _kill(self) -> None:
-        """End it, if it hasn't ended. Our child, not reaped before `wait`: its pid is nobody else's."""
+        """End it, if it hasn't ended. It is our child and `wait` reaps it, so the pid can't be another process's."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -327,7 +331,7 @@ class Guardian:
 
 
 class _Keeper:
-    """What the process does: one thread listens, and heals at the end; another carries out orders."""
+    """Serves a run's orders. One thread listens, and heals at the end; another one carries out orders."""
 
     def __init__(self, stack: Stack, holder: lease.Holder, tenure: _Tenure | None) -> None:
         self._stack = stack
@@ -342,7 +346,7 @@ class _Keeper:
         self._acts = 0
 
     def serve(self, stop: _Stop) -> str:
-        """Obey until there is a reason to end."""
+        """Take orders until there is a reason to end. Returns the reason."""
         threading.Thread(target=self._work, name="orders", daemon=True).start()
         os.set_blocking(0, False)
         poll = select.poll()
@@ -371,7 +375,7 @@ class _Keeper:
                 return "its run's process died"
 
     def _watch_owner(self, poll: select.poll) -> int:
-        """The owner's end is seen even when a child of its own keeps the pipe open."""
+        """Watch the owner's process: a child of it may keep the pipe open after its death. Returns the descriptor."""
         try:
             owner = self._holder.owner.pidfd()
         except ProcessLookupError:
@@ -380,7 +384,7 @@ class _Keeper:
         return owner
 
     def close(self, why: str) -> Mended:
-        """Heal everything. An act under way is waited for, but not for long."""
+        """Heal everything. Waits for an act under way: ACT_PATIENCE_S, then ACT_HANGS_S after a first heal."""
         with self._mutex:
             self._closing = True
         if not self._idle.wait(ACT_PATIENCE_S):
@@ -396,7 +400,7 @@ class _Keeper:
 
     @property
     def displaced(self) -> bool:
-        """Whether the stack is another machine's by now: then this one must not even heal."""
+        """Whether another machine holds the stack by now: then this process must not even heal."""
         return self._tenure is not None and self._tenure.lost
 
     # ---- orders ------------------------------------------------------------------------------------------------
@@ -463,17 +467,20 @@ class _Keeper:
 
         def seen() -> str | None:
             proof = fault.proof(self._stack, act.before)
-            if self._closing:  # what was seen may be the undo
+            if self._closing:  # the effect may be the undo's
                 raise GamedayError(f"{act_id} was not proved: the run is ending")
             return proof
 
         with contextlib.suppress(TooLate):
-            self._journal.bit(act_id, until(seen, within_s, what="the fault's effect"))
+            self._journal.proved(act_id, until(seen, within_s, what="the fault's effect"))
         return self._find(act_id)
 
     def _heal(self, act_id: str | None, why: str, mended: bool) -> list[Act]:
-        """Heal one act, or all that are held. One that was proved and is no longer in effect was healed by another,
-        unless the run says that it has mended it. How long what is undone takes to serve is the run's to measure."""
+        """Undo one act, or (None) all that last until they are healed. Returns them.
+
+        An act that was proved and is no longer in effect was undone by someone else, unless `mended`: the run has
+        mended it itself. This does not wait until what was undone serves: the run measures how long that takes.
+        """
         if self.displaced:
             raise GamedayError(DISPLACED)
         wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if is_held(a)]
@@ -481,7 +488,7 @@ class _Keeper:
         gone = {a.id for a in open_ if self._is_gone(a)}
         rest = {a.id for a in wanted} - gone
         over = "no longer in effect when its run came to heal it"
-        self._follow(mend(self._stack, ANOTHER_HAND, over, 0.0, lambda e: e.act.id in gone), ANOTHER_HAND, over)
+        self._follow(mend(self._stack, SOMEONE_ELSE, over, 0.0, lambda e: e.act.id in gone), SOMEONE_ELSE, over)
         run = self._holder.run
         mended_now = mend(self._stack, run, why, ORDER_HEALS_S, lambda e: e.act.id in rest, serves_within_s=0.0)
         self._follow(mended_now, run, why)
@@ -489,8 +496,10 @@ class _Keeper:
         return [self._find(a.id) for a in wanted]
 
     def _follow(self, mended: Mended, by: str, why: str) -> None:
-        """Note each act that is undone as healed once what it struck serves, in a thread of its own. What doesn't by
-        the end of the run, `close` undoes again."""
+        """Note each undone act as healed once what it struck serves, in a thread of its own.
+
+        `close` undoes again what doesn't serve at the run's end.
+        """
         left = [act for act, _ in mended.starting]
 
         def over() -> bool:
@@ -520,24 +529,26 @@ class _Keeper:
 
 
 class _Tenure:
-    """What this guardian knows of its claim (claim.py): asked again and again, so that a heal need not wait for it."""
+    """Asks again and again whether the claim (claim.py) is still this run's, so that a heal need not wait for it."""
 
-    def __init__(self, held: claim.Claim) -> None:
-        self.claim = held
+    def __init__(self, own: claim.Claim) -> None:
+        self.claim = own
         self._known = True
         self._asked_ns = boot_ns()
 
     @property
     def lost(self) -> bool:
-        """Whether another machine has the stack. Asked only where the last answer is old, as after a long sleep; when
-        Postgres doesn't tell, it counts as kept: healing is the smaller harm."""
+        """Whether another machine has the stack. Asks only when the last answer is old, as after a machine's sleep.
+
+        When Postgres doesn't answer, the claim counts as kept: to heal does less harm than not to.
+        """
         if self._known and boot_ns() - self._asked_ns > CLAIM_OLD_S * 1e9:
             with contextlib.suppress(GamedayError):
                 self.check()
         return not self._known
 
     def check(self) -> None:
-        """Raise unless the stack is certainly still this run's."""
+        """Ask. Raises GamedayError unless the stack is certainly still this run's."""
         asked_ns = boot_ns()
         if self._known:
             self._known, self._asked_ns = self.claim.holds(), asked_ns
@@ -545,7 +556,7 @@ class _Tenure:
             raise GamedayError(DISPLACED)
 
     def watch(self, tell: Callable[[str], None]) -> None:
-        """Ask for as long as the process lives, in a thread of its own; tell when it is lost."""
+        """Ask every CLAIM_EVERY_S, in a thread of its own. Calls `tell` with the reason when the claim is lost."""
 
         def gone() -> bool:
             with contextlib.suppress(GamedayError):
@@ -560,9 +571,9 @@ class _Tenure:
 
 
 class _Stop:
-    """The first reason to end before its run does, and a descriptor that turns readable with it.
+    """Keeps the first reason to end before the run does. Its descriptor turns readable then.
 
-    SIGTERM, SIGINT and SIGQUIT are one; the others come from threads.
+    SIGTERM, SIGINT and SIGQUIT are such a reason; threads report others with `ask`.
     """
 
     def __init__(self) -> None:
@@ -581,7 +592,7 @@ class _Stop:
 
 
 def _told_to_take(stop: _Stop) -> bool:
-    """Wait for the word to take the stack; False: there will be none."""
+    """Wait for the order to take the stack. False: it won't come."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     poll.register(stop.descriptor, select.POLLIN)
@@ -590,7 +601,7 @@ def _told_to_take(stop: _Stop) -> bool:
 
 
 def main() -> NoReturn:
-    """The guardian's process: once told to, take the stack, mend what is left, say so, serve, heal, end."""
+    """Run the guardian's process: wait for the order, take the stack, mend what is left, serve, heal, end."""
     parser = argparse.ArgumentParser(prog="gameday.undo.guardian", description=__doc__.partition("\n")[0])
     for option, kind in (
         ("config", Path),
@@ -601,22 +612,22 @@ def main() -> NoReturn:
         ("owner", int),
     ):
         parser.add_argument(f"--{option}", type=kind, required=True)
-    wanted = parser.parse_args()
+    options = parser.parse_args()
     stop = _Stop()
     os.set_blocking(1, False)
     if not _told_to_take(stop):
-        sys.exit(0)  # its run never came to it
+        sys.exit(0)  # its run ended before it needed a guardian
     try:
-        owner = Process.of(wanted.owner)
-        if owner is None or os.getppid() != wanted.owner:
-            raise GamedayError(f"process {wanted.owner} started a guardian and is gone")
-        stack = open_stack(wanted.config, State(wanted.state))
-        held, holder = lease.take(stack.state, wanted.run, wanted.test, owner, wanted.ttl_s)
+        owner = Process.of(options.owner)
+        if owner is None or os.getppid() != options.owner:
+            raise GamedayError(f"process {options.owner} started a guardian and is gone")
+        stack = open_stack(options.config, State(options.state))
+        lock, holder = lease.take(stack.state, options.run, options.test, owner, options.ttl_s)
         tenure = None
         if stack.config.several_machines:
             tenure = _Tenure(claim.take(stack.config.history.get_secret_value(), stack.name, holder))
         journal = Journal(stack.state.journal)
-        left = mend(stack, by=wanted.run, why="left by an earlier run", within_s=HEAL_WITHIN_S).check()
+        left = mend(stack, by=options.run, why="left by an earlier run", within_s=HEAL_WITHIN_S).check()
         journal.rotate(stack.state.journal_old)
     except GamedayError as e:
         _reply(_of_error(e))
@@ -635,7 +646,7 @@ def main() -> NoReturn:
     if tenure is not None:
         with contextlib.suppress(GamedayError):  # then the next owner finds this process dead
             tenure.claim.release()
-    held.release()
+    lock.release()
     _reply({"end": why})
     rest = {a.id: e for a, e in (*mended.failed, *mended.starting)}
     _log("ended", why=why, healed=[a.id for a in mended.acts], not_healed=rest)
@@ -643,21 +654,21 @@ def main() -> NoReturn:
 
 
 def _reply(answer: Json) -> None:
-    """One line to the run. It may be dead, or frozen with a full pipe: nobody hears it then, and nothing is held up."""
+    """Write one line to the run. When the run is dead, or frozen with a full pipe, the line is lost; nothing waits."""
     with contextlib.suppress(OSError):
         os.write(1, json.dumps(answer).encode() + b"\n")
 
 
 def _log(event: str, **fields: Json) -> None:
-    """One JSON line on stderr. A full disk must not keep a guardian from healing."""
-    told = {name: masked(value) if isinstance(value, str) else value for name, value in fields.items()}
-    line = json.dumps({"event": event, "timestamp": time.time(), "pid": os.getpid(), **told}, default=str)
+    """Write one JSON line to stderr. A full disk must not keep a guardian from healing."""
+    shown = {name: masked(value) if isinstance(value, str) else value for name, value in fields.items()}
+    line = json.dumps({"event": event, "timestamp": time.time(), "pid": os.getpid(), **shown}, default=str)
     with contextlib.suppress(OSError):
         os.write(2, line.encode() + b"\n")
 
 
 def _of_error(error: Exception) -> Json:
-    """An error as an answer; see _as_error."""
+    """Turn an error into an answer. `_as_error` turns it back."""
     return {
         "error": masked(str(error) or repr(error)),
         "type": type(error).__name__,

@@ -1,13 +1,13 @@
-"""Every act and every undo, fsynced: an act that isn't durable here does not happen. Who mends is mending.py's.
+"""Writes down every act and every undo, durably. gameday does no act whose record isn't on disk. mending.py reads it.
 
-state.journal holds one JSON object a line; every record has "rec" and "id" (of the act), and times by CLOCK_MONOTONIC:
+state.journal holds one JSON object a line. Every record has "rec" and "id" (of the act); times are CLOCK_MONOTONIC:
   act     the fields of model.Act up to "by"; owner, guardian {pid, start_ticks, boot_id}; until_ns by CLOCK_BOOTTIME
   done    at_ns                 the act returned
-  bit     proof                 it took effect
-  undone  at_ns                 its undo was carried out, and what it struck does not serve yet
-  healed  at_ns, by, why        its undo was carried out then, and what it struck serves; by: the run's own id when its
-                                guardian did it, else who
-A last line without its newline was never acknowledged and is ignored, and cut off by the next write.
+  proof   proof                 the proof that it took effect ("bit" in journals of earlier versions)
+  undone  at_ns, by, why        it was undone, and what it struck does not serve yet
+  healed  at_ns, by, why        it was undone at at_ns, and what it struck serves; by: the run's id when the run's own
+                                guardian undid it, else the name of what did
+A last line without its newline was never acknowledged: readers ignore it, and the next write cuts it off.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from gameday.system.process import Process, boot_id, boot_ns
 __all__ = ["Entry", "Journal"]
 
 LOCK_WITHIN_S = 2.0
-"""Writers hold the folder's lock for one fsync; longer means that one of them is frozen."""
+"""How long a writer waits for the folder's lock. Others hold it for one fsync; longer means that one is frozen."""
 
 ROTATE_BYTES = 1 << 20
-"""About 2,000 acts: larger, every reading would cost more than 10 ms."""
+"""About 2,000 acts. Reading a larger journal would take more than 10 ms."""
 
 NOTED = ("id", "run", "at_ns", "at_us", "kind", "fault", "args", "before", "by")
 """The fields of model.Act that are known before the act."""
@@ -39,7 +39,7 @@ NOTED = ("id", "run", "at_ns", "at_us", "kind", "fault", "args", "before", "by")
 
 @dataclass(frozen=True)
 class Entry:
-    """One act with what decides who may mend it. until_ns: the end of its time to live, by CLOCK_BOOTTIME."""
+    """One act, and what decides which process may mend it. until_ns: the end of its time to live, by CLOCK_BOOTTIME."""
 
     act: Act
     owner: Process
@@ -64,16 +64,16 @@ class Journal:
     # ---- writing -------------------------------------------------------------------------------------------
 
     def begin(self, entry: Entry) -> None:
-        """Note an act before it is done. Raises GamedayError when it isn't durable: then it must not be done."""
+        """Note an act before it is done. Raises GamedayError when the record isn't durable: the act must not follow."""
         noted = {k: v for k, v in asdict(entry.act).items() if k in NOTED}
-        who = {"owner": entry.owner.json(), "guardian": entry.guardian.json(), "until_ns": entry.until_ns}
-        self._append({"rec": "act", **noted, **who})
+        processes = {"owner": entry.owner.json(), "guardian": entry.guardian.json(), "until_ns": entry.until_ns}
+        self._append({"rec": "act", **noted, **processes})
 
     def done(self, act_id: str, at_ns: int) -> None:
         self._append({"rec": "done", "id": act_id, "at_ns": at_ns})
 
-    def bit(self, act_id: str, proof: str) -> None:
-        self._append({"rec": "bit", "id": act_id, "proof": proof})
+    def proved(self, act_id: str, proof: str) -> None:
+        self._append({"rec": "proof", "id": act_id, "proof": proof})
 
     def undone(self, act_id: str, at_ns: int, by: str, why: str) -> None:
         self._append({"rec": "undone", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
@@ -82,7 +82,10 @@ class Journal:
         self._append({"rec": "healed", "id": act_id, "at_ns": at_ns, "by": by, "why": why})
 
     def rotate(self, aside: Path) -> bool:
-        """Put a large journal aside, unless something is open: for who holds the stack. One old journal is kept."""
+        """Move a large journal aside, unless an act is open. Says whether it did. Only the stack's holder may call it.
+
+        One old journal is kept.
+        """
         try:
             if self._path.stat().st_size < ROTATE_BYTES:
                 return False
@@ -99,18 +102,18 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """Every act since the last rotation, oldest first."""
-        found: dict[str, Entry] = {}
+        by_act: dict[str, Entry] = {}
         for _, record in self._records():
             if record is not None:
-                _apply(record, found)
-        return list(found.values())
+                _apply(record, by_act)
+        return list(by_act.values())
 
     def open_entries(self) -> list[Entry]:
-        """The acts that nobody has mended yet, oldest first."""
+        """The acts that are not healed yet, oldest first."""
         return [e for e in self.entries() if e.open]
 
     def open_acts(self) -> list[Act]:
-        """The same, without who may mend them."""
+        """The same, without their processes."""
         return [e.act for e in self.open_entries()]
 
     def acts(self, run: str) -> tuple[Act, ...]:
@@ -118,7 +121,7 @@ class Journal:
         return tuple(e.act for e in self.entries() if e.act.run == run)
 
     def damaged(self) -> list[int]:
-        """The numbers of lines that can't be read: what they held, possibly an open act, is not known."""
+        """The numbers of the lines that can't be read. Each may have held an open act."""
         return [number for number, record in self._records() if record is None]
 
     # ---- the file ------------------------------------------------------------------------------------------
@@ -130,14 +133,14 @@ class Journal:
             return
         except OSError as e:
             raise GamedayError(
-                f"the journal {self._path} can't be read: {e.strerror}. Remedy: check its owner and mode; "
-                f"what is broken and not yet mended is only known from it"
+                f"the journal {self._path} can't be read: {e.strerror}. Only the journal knows what is still broken. "
+                f"Remedy: check its owner and mode"
             ) from e
         for number, line in enumerate(data.split(b"\n")[:-1], start=1):
             yield number, _parse(line)
 
     def _append(self, record: Mapping[str, Json]) -> None:
-        """One record, durable on return: all or nothing, also when the disk fills up in the middle of it."""
+        """Write one record, durably. When the disk fills up in the middle, nothing of it stays."""
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
             with self._locked() as folder:
@@ -164,7 +167,7 @@ class Journal:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The folder's lock: one writer at a time, and none while the file is put aside. Its descriptor, for fsync."""
+        """Hold the folder's lock: one writer at a time, and none while it rotates. Yields its descriptor, for fsync."""
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             until(lambda: _locks(folder), LOCK_WITHIN_S, every_s=0.002, what=f"the lock of {self._path.parent}")
@@ -173,21 +176,21 @@ class Journal:
             os.close(folder)
 
 
-def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
-    """Take one record into the entries found so far. The first healing counts; what belongs to no act is left out.
+def _apply(record: Mapping[str, Json], by_act: dict[str, Entry]) -> None:
+    """Add one record to the entries, in place. The first "healed" counts; a record of an unknown act is ignored.
 
-    Who sees that what was undone serves may be another than who undid it: by and why stay the undo's.
+    One process may undo an act, and another see later that it serves. by and why then stay those of the undo.
     """
     if record["rec"] == "act":
         act = Act(**{name: record[name] for name in NOTED})
         owner, guardian = Process.parse(record["owner"]), Process.parse(record["guardian"])
-        found[act.id] = Entry(act, owner, guardian, int(record["until_ns"]))
-    elif (entry := found.get(record["id"])) is not None:
+        by_act[act.id] = Entry(act, owner, guardian, int(record["until_ns"]))
+    elif (entry := by_act.get(record["id"])) is not None:
         act = entry.act
         match record["rec"]:
             case "done":
                 act = replace(act, done_ns=record["at_ns"])
-            case "bit":
+            case "proof" | "bit":
                 act = replace(act, proof=record["proof"])
             case "undone" if act.undone_ns is None:
                 by, why = record.get("by"), record.get("why")
@@ -196,11 +199,11 @@ def _apply(record: Mapping[str, Json], found: dict[str, Entry]) -> None:
                 known = act.healed_by is not None and act.undone_ns == record["at_ns"]
                 by, why = (act.healed_by, act.healed_why) if known else (record["by"], record["why"])
                 act = replace(act, healed_ns=record["at_ns"], healed_by=by, healed_why=why)
-        found[act.id] = replace(entry, act=act)
+        by_act[act.id] = replace(entry, act=act)
 
 
 def _parse(line: bytes) -> Mapping[str, Json] | None:
-    """A record that _apply can take; None when the line is damaged."""
+    """Read one line as a record that _apply can take. None when the line is damaged."""
     try:
         record = json.loads(line)
         _apply(record, {record["id"]: _SPECIMEN})
@@ -222,7 +225,7 @@ def _locks(descriptor: int) -> bool:
 
 
 def _whole(file: int) -> int:
-    """Cut off a torn last line; the size that is left."""
+    """Cut off a torn last line. Returns the size that is left, in bytes."""
     size = os.fstat(file).st_size
     if size == 0 or os.pread(file, 1, size - 1) == b"\n":
         return size

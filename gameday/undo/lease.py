@@ -1,7 +1,7 @@
-"""Who holds the stack: a flock that its holder keeps for its life, and owner.json that says who that is.
+"""Decides which run holds the stack on this machine, and whether scheduled nights may start.
 
-The lock is the truth, owner.json explains it. What a holder does with the stack is guardian.py's. Also the hold on
-scheduled nights.
+The holder keeps a flock for as long as its process lives; owner.json says which run that is. Only the lock decides:
+owner.json is for people and messages. guardian.py is the holder.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from gameday.system.process import Process, boot_ns
 __all__ = ["Hold", "Holder", "Lease", "hold", "hold_reason", "holder", "release", "take", "take_to_mend"]
 
 PATIENCE_S = 10.0
-"""How long a taker waits for one who isn't named in owner.json: just taking the stack, or mending after a dead run."""
+"""How long a process waits for a holder that owner.json doesn't name: one that is just taking the stack, or mending
+what a dead run left."""
 
 ORPHAN_S = 3.0
-"""How long the guardian of a dead run may go on mending before it is displaced; a frozen one is displaced at once."""
+"""How long the guardian of a dead run may go on mending before it is killed. A frozen guardian is killed at once."""
 
 EXPIRED_S = 15.0
-"""How long a guardian may outlive its time to live, mending, before it is displaced."""
+"""How long a guardian may go on mending after its time to live before it is killed."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The run that holds the stack. *_us: wall clock, to be shown; until_ns: CLOCK_BOOTTIME, to be judged."""
+    """The run that holds the stack. *_us: wall clock, for messages; until_ns: CLOCK_BOOTTIME, for decisions."""
 
     run: str
     test: str
@@ -51,28 +52,28 @@ class Holder:
 
     @property
     def since(self) -> str:
-        """When it took the stack, to be shown."""
+        """When it took the stack, as text."""
         return _clock(self.since_us)
 
     @property
     def orphaned(self) -> bool:
-        """Whether nobody waits for its guardian any more: its owner is dead, or its time is long over."""
+        """Whether no run needs its guardian any more: its owner is dead, or its time to live ended EXPIRED_S ago."""
         return not self.owner.alive or boot_ns() > self.until_ns + EXPIRED_S * 1e9
 
 
 def holder(state: State) -> Holder | None:
-    """Who holds the stack; None: no run does (or its guardian is dead, which frees the stack)."""
+    """Return the run that holds the stack. None: no run does; a dead guardian's lock is free too."""
     try:
-        found = codec.decode(Holder, codec.read_json(state.owner), str(state.owner))
+        signed = codec.decode(Holder, codec.read_json(state.owner), str(state.owner))
     except GamedayError:
         if state.owner.exists():
             raise
         return None
-    return found if found.guardian.alive else None
+    return signed if signed.guardian.alive else None
 
 
 class Lease:
-    """The lock, held until `release` or this process's end, whatever ends it. Not inherited by children."""
+    """The lock. The kernel frees it at `release`, or when this process ends. Children don't inherit it."""
 
     def __init__(self, state: State, descriptor: int) -> None:
         self._state = state
@@ -80,7 +81,7 @@ class Lease:
         self._signed = False
 
     def sign(self, run: str, test: str, owner: Process, ttl_s: float) -> Holder:
-        """Say in owner.json who holds the stack: this process, as the guardian of a run."""
+        """Write into owner.json that this process holds the stack, as the guardian of a run."""
         now_us = time.time_ns() // 1000
         until_ns = boot_ns() + int(ttl_s * 1e9)
         signed = Holder(run, test, owner, Process.me(), now_us, now_us + int(ttl_s * 1e6), until_ns)
@@ -107,9 +108,10 @@ class Lease:
 
 
 def take(state: State, run: str, test: str, owner: Process, ttl_s: float) -> tuple[Lease, Holder]:
-    """Take the stack for a run; the caller is its guardian, and first mends what a dead run left.
+    """Take the stack for a run. The caller is the run's guardian, and has to mend what a dead run left first.
 
-    Raises Busy, naming who holds it since when. A dead run's guardian that isn't done within ORPHAN_S is killed.
+    Raises Busy when a living run holds it, with its name and since when. Kills a dead run's guardian that goes on for
+    longer than ORPHAN_S.
     """
     lease = take_to_mend(state)
     try:
@@ -120,7 +122,7 @@ def take(state: State, run: str, test: str, owner: Process, ttl_s: float) -> tup
 
 
 def take_to_mend(state: State) -> Lease:
-    """Take the stack for a moment, unnamed in owner.json: that works on a full disk too. Raises Busy like take."""
+    """Take the stack for a moment. Writes no owner.json, so this works on a full disk too. Raises Busy like take."""
     state.ensure()
     try:
         descriptor = os.open(state.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -135,7 +137,8 @@ def take_to_mend(state: State) -> Lease:
 
 
 def _wait(state: State, descriptor: int) -> None:
-    """Lock, displacing the guardian of a dead run, waiting for a nameless holder, refusing when a run lives."""
+    """Wait for the lock. Kills the guardian of a dead run; raises Busy at once when a living run holds the stack, and
+    after PATIENCE_S when the holder has no name."""
     began = time.monotonic()
 
     def locked() -> bool:
@@ -158,8 +161,9 @@ def _wait(state: State, descriptor: int) -> None:
         until(locked, PATIENCE_S, what="the lock")
     except TooLate as e:
         raise Busy(
-            f"{state.lock} is locked by someone who isn't named in {state.owner}, or can't be seen from here. "
-            f"Remedy: try again; if it stays so, look for who has that file open (another container or machine?)"
+            f"{state.lock} is locked by a process that {state.owner} doesn't name, or that can't be seen from here. "
+            f"Remedy: try again; if it stays locked, find out which process has that file open "
+            f"(in another container, or on another machine?)"
         ) from e
 
 
@@ -168,7 +172,7 @@ def _wait(state: State, descriptor: int) -> None:
 
 @dataclass(frozen=True)
 class Hold:
-    """No scheduled night runs until then. Wall clock; until_us None: until it is released."""
+    """Keeps scheduled nights from starting. since_us, until_us: wall clock; until_us None: until `gameday release`."""
 
     by: str
     since_us: int
@@ -176,22 +180,22 @@ class Hold:
 
 
 def hold(state: State, until: datetime | None) -> Hold:
-    """Hold scheduled nights from now on, until then, or (None) until `release`."""
+    """Keep scheduled nights from starting until a time, or (None) until `release`."""
     end_us = None if until is None else int(until.timestamp() * 1e6)
-    made = Hold(os.environ.get("USER") or f"uid {os.getuid()}", time.time_ns() // 1000, end_us)
-    codec.write_json(state.ensure().hold, made)
-    return made
+    written = Hold(os.environ.get("USER") or f"uid {os.getuid()}", time.time_ns() // 1000, end_us)
+    codec.write_json(state.ensure().hold, written)
+    return written
 
 
 def hold_reason(state: State) -> str | None:
-    """Why no scheduled night may start; None: it may. A damaged hold.json is an error, never read as "may start"."""
+    """Say why no scheduled night may start. None: it may. A damaged hold.json is an error, never "it may"."""
     if not state.hold.exists():
         return None
-    found = codec.decode(Hold, codec.read_json(state.hold), str(state.hold))
-    if found.until_us is not None and found.until_us <= time.time_ns() // 1000:
+    written = codec.decode(Hold, codec.read_json(state.hold), str(state.hold))
+    if written.until_us is not None and written.until_us <= time.time_ns() // 1000:
         return None
-    end = "gameday release" if found.until_us is None else _clock(found.until_us)
-    return f"nights are held by {found.by} since {_clock(found.since_us)}, until {end}"
+    end = "gameday release" if written.until_us is None else _clock(written.until_us)
+    return f"nights are held by {written.by} since {_clock(written.since_us)}, until {end}"
 
 
 def release(state: State) -> None:

@@ -1,6 +1,6 @@
-"""Mending: the undo of what the journal has open, by whoever holds the lock; and the look at what is left.
+"""Undoes what the journal has open, for the process that holds the lock, and looks at what is still broken.
 
-A guardian mends its run's faults with this; the reconciler and the command line what the dead have left.
+A guardian mends its own run's faults with this; the reconciler and the command line mend what dead runs left.
 """
 
 from __future__ import annotations
@@ -27,35 +27,37 @@ from gameday.undo.journal import Entry, Journal
 __all__ = ["Mended", "abort", "heal_now", "heal_open", "is_held", "mend", "nothing_left", "take_to_mend", "unserved"]
 
 HEAL_WITHIN_S = 30.0
-"""How long a heal is tried again, at least; a guardian goes on until the time to live ends."""
+"""How long a heal is tried again, at least. A guardian goes on until its time to live ends."""
 
 ABORT_WITHIN_S = 45.0
-"""Until a guardian that is told to abort has healed and ended. A second is usual, even if an act is under way."""
+"""How long a guardian that is told to abort may take to heal and end. A second is usual, even during an act."""
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
 
 LOOK_EVERY_S = 0.1
-"""How often it is looked whether what was undone serves."""
+"""How often a mending process asks whether what it undid serves."""
 
 NOTE_WITHIN_S = 5.0
-"""How long the journal is tried again for what is healed already."""
+"""How long a mending process tries to journal an act that is healed already."""
 
 
 @dataclass(frozen=True)
 class Mended:
-    """What was healed, and what could not be: act -> the last error. starting: act -> what it lacks, for what was
-    undone and has not been seen to serve."""
+    """The acts that were healed, and those that were not.
+
+    failed: act, last error. starting: acts that were undone and were not seen to serve; act, what still keeps it.
+    """
 
     acts: tuple[Act, ...]
     failed: tuple[tuple[Act, str], ...]
     starting: tuple[tuple[Act, str], ...] = ()
 
     def check(self) -> tuple[Act, ...]:
-        """The healed acts; a GamedayError naming what is still open."""
+        """Return the healed acts. Raises GamedayError when an act is still open, naming each."""
         return self._checked((*self.failed, *self.starting))
 
     def check_undone(self) -> tuple[Act, ...]:
-        """The same, where what is undone may take its time to serve."""
+        """Return the healed acts. Raises only for acts that could not be undone: the others may still be starting."""
         return self._checked(self.failed)
 
     def _checked(self, still_open: tuple[tuple[Act, str], ...]) -> tuple[Act, ...]:
@@ -75,10 +77,12 @@ def mend(
 ) -> Mended:
     """Heal every wanted open act of the journal, latest first, each again with backoff until within_s is over.
 
-    All are undone before any is looked at. One is healed when what it struck serves; its time is the undo's. What is
-    undone is given up after serves_within_s (at least one look), and stays open.
-    Only for who holds the lock. A healing that can't be journalled (for NOTE_WITHIN_S) leaves its act open: whoever
-    looks next repeats it, which does no harm.
+    Args: by, why: what the journal says of each heal. wanted: which open acts. serves_within_s: how long to wait for
+    what was undone to serve (at least one look); after that its act stays open.
+
+    Undoes all acts before it looks at any. An act is healed when what it struck serves; its time is the undo's.
+    Only the holder of the lock may call this. An act whose healing can't be journalled for NOTE_WITHIN_S stays open:
+    the next process that looks heals it again, which does no harm.
     """
     journal = Journal(stack.state.journal)
     entries = reversed(journal.open_entries())
@@ -107,7 +111,7 @@ def mend(
 
 
 def heal_now(stack: Stack, act: Act) -> None:
-    """Undo one act, whatever became of it, without noting it."""
+    """Undo one act, done or not, without noting it in the journal."""
     fault = fault_from(act.fault, act.args)
     if isinstance(fault, Settles) and act.done_ns is not None and fault.settled(stack, act.before):
         return
@@ -115,15 +119,18 @@ def heal_now(stack: Stack, act: Act) -> None:
 
 
 def unserved(stack: Stack, act: Act) -> str | None:
-    """What still keeps from serving what an undone act had struck, in words; None: it is mended."""
+    """Say what still keeps the component of an undone act from serving. None: it serves."""
     fault = fault_from(act.fault, act.args)
     return fault.unserved(stack, act.before) if isinstance(fault, UntilServed) else None
 
 
 @dataclass
 class _Pending:
-    """One heal that isn't done, seen or noted, yet. due_s: when it is undone again, look_s: when it is looked at again,
-    served_s: when it was seen to serve, by time.monotonic."""
+    """One act that is not undone, not seen to serve, or not noted yet.
+
+    By time.monotonic: due_s: when to undo it again. look_s: when to look at it again. served_s: when it was seen to
+    serve.
+    """
 
     act: Act
     undone_ns: int | None = None
@@ -135,7 +142,7 @@ class _Pending:
     error: str = "never tried"
 
     def undo(self, stack: Stack, now_s: float) -> None:
-        """Undo it, unless it serves; again now and then, for what was started may have ended."""
+        """Undo it, unless it serves. Repeats that every RETRY_MAX_S, because what was started may have ended again."""
         if self.served_s is not None or now_s < self.due_s:
             return
         try:
@@ -147,7 +154,7 @@ class _Pending:
             self.due_s = time.monotonic() + RETRY_MAX_S
 
     def look(self, stack: Stack, journal: Journal, by: str, why: str) -> bool:
-        """Whether it serves, and is noted as healed."""
+        """Look whether it serves, and note it as healed then. Says whether both are done."""
         now_s = time.monotonic()
         if self.undone_ns is None or now_s < self.look_s:
             return False
@@ -173,7 +180,7 @@ class _Pending:
         return self.undone_ns is not None and now_s >= serves_until_s
 
     def _note_undone(self, journal: Journal, by: str, why: str) -> None:
-        """Once; where it can't be noted, whoever looks next undoes it again, which does no harm."""
+        """Note once that it is undone. If that fails, whoever looks next undoes it again, which does no harm."""
         if not self.noted and self.act.undone_ns is None and self.undone_ns is not None:
             with contextlib.suppress(GamedayError):
                 journal.undone(self.act.id, self.undone_ns, by, why)
@@ -186,9 +193,10 @@ class _Pending:
 
 
 def abort(state: State) -> list[Act]:
-    """End the run that holds the stack, from any process: its guardian heals everything and ends. What was healed.
+    """End the run that holds the stack, from any process: its guardian heals everything and ends.
 
-    [] when no run holds the stack. Raises GamedayError when the guardian doesn't end, or left something open.
+    Returns the acts that were healed; [] when no run holds the stack. Raises GamedayError when the guardian doesn't
+    end, or left an act open.
     """
     current = lease.holder(state)
     if current is None:
@@ -196,7 +204,7 @@ def abort(state: State) -> list[Act]:
     journal = Journal(state.journal)
     before = {a.id for a in journal.open_acts()}
     current.guardian.send(signal.SIGTERM)
-    current.guardian.send(signal.SIGCONT)  # a frozen one would sit on the signal
+    current.guardian.send(signal.SIGCONT)  # a frozen process doesn't handle the other signal
     try:
         until(lambda: not current.guardian.alive, ABORT_WITHIN_S, every_s=0.005, what="its guardian's end")
     except TooLate as e:
@@ -211,10 +219,12 @@ def abort(state: State) -> list[Act]:
 
 
 def take_to_mend(stack: Stack) -> lease.Lease:
-    """Take the stack for a moment. Raises Busy also when a run on another machine holds it: what is open here is mended
-    once that one is over. A Postgres that doesn't tell holds up no mending."""
+    """Take the stack for a moment. Raises Busy also when a run on another machine holds it.
+
+    What is open on this machine is mended once that run is over. When Postgres doesn't answer, mending goes on.
+    """
     if stack.config.several_machines:
-        from gameday.undo import claim  # which needs a client of Postgres
+        from gameday.undo import claim  # imports a client of Postgres
 
         with contextlib.suppress(NotUp):
             if owner := claim.elsewhere(stack.config.history.get_secret_value(), stack.name):
@@ -223,9 +233,9 @@ def take_to_mend(stack: Stack) -> lease.Lease:
 
 
 def heal_open(stack: Stack, by: str, why: str) -> list[Act]:
-    """Heal whatever the journal has open; a run that holds the stack is aborted first. What was healed.
+    """Heal every open act of the journal. Aborts the run that holds the stack first.
 
-    Raises GamedayError naming what could not be healed.
+    Returns the acts that were healed. Raises GamedayError when an act could not be healed, naming each.
     """
     journal = Journal(stack.state.journal)
     before = {a.id for a in journal.open_acts()}
@@ -243,12 +253,13 @@ def heal_open(stack: Stack, by: str, why: str) -> list[Act]:
 
 
 def nothing_left(stack: Stack) -> list[str]:
-    """What is stopped, paused, armed, cut or slowed though nothing should be, and what can't be told; []: all is well.
+    """List what is stopped, paused, armed, cut or slowed and should not be, and what could not be asked.
 
-    A component that an open act struck once (killed, restarted) may be down: that is the platform's to repair.
+    Returns one sentence each; [] when all is well. A component that an open act killed or restarted may be down: the
+    platform has to repair that.
     """
     journal = Journal(stack.state.journal)
-    found = [
+    damaged = [
         f"line {n} of {stack.state.journal} is damaged: see what it held, and delete it" for n in journal.damaged()
     ]
     struck = {a.args.get("component") for a in journal.open_acts() if not is_held(a)}
@@ -257,31 +268,31 @@ def nothing_left(stack: Stack) -> list[str]:
         *(partial(_of_component, stack, stack.host(role), role, role in struck) for role in opted_in),
         *(partial(_of_links, stack, name) for name in dict.fromkeys(link.host for link in stack.config.links.values())),
     ]
-    with ThreadPoolExecutor(len(looks) or 1) as pool:  # side by side: who doesn't answer keeps nobody else waiting
+    with ThreadPoolExecutor(len(looks) or 1) as pool:  # in parallel: a host that doesn't answer delays no other
         answers = [pool.submit(look) for look in looks]
-    return found + [line for answer in answers for line in answer.result()]
+    return damaged + [line for answer in answers for line in answer.result()]
 
 
 def _of_component(stack: Stack, host: Host, role: str, struck: bool) -> list[str]:
-    """What is wrong with a component. struck: it may be down."""
-    found = []
+    """List what is wrong with a component. struck: an open act killed or restarted it, so it may be down."""
+    wrong = []
     try:
         if isinstance(host, Pause) and host.paused(role):
-            found.append(f"{role} is paused")
+            wrong.append(f"{role} is paused")
         elif not struck and host.identity(role) is None:
-            found.append(f"{role} is not running")
+            wrong.append(f"{role} is not running")
         if isinstance(host, Isolate) and host.adrift(role):
-            found.append(f"{role} is cut off from its network")
+            wrong.append(f"{role} is cut off from its network")
         if stack.component(role).points is not None:
             listed = stack.points(role).listed()
-            found += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
+            wrong += [f"{role} has {n} armed: {p['term']}" for n, p in listed.items() if p["term"] is not None]
     except GamedayError as e:
-        found.append(f"{role}: {e}")
-    return found
+        wrong.append(f"{role}: {e}")
+    return wrong
 
 
 def _of_links(stack: Stack, name: str) -> list[str]:
-    """What is wrong with the links that gameday.toml puts on this host. What else it has is other people's."""
+    """List what is wrong with the links that gameday.toml puts on this host. Other links there are not gameday's."""
     host = stack.named_host(name)
     if not isinstance(host, Links):
         return []
@@ -289,16 +300,16 @@ def _of_links(stack: Stack, name: str) -> list[str]:
         links = host.links()
     except GamedayError as e:
         return [f"links of {name}: {e}"]
-    found = []
+    wrong = []
     for link in (link for link, config in stack.config.links.items() if config.host == name):
         state = links.get(link)
         if state is None:
-            found.append(f"link {link} is not there: its host {name} has {', '.join(sorted(links)) or 'none'}")
+            wrong.append(f"link {link} is not there: its host {name} has {', '.join(sorted(links)) or 'none'}")
             continue
         if not state["enabled"]:
-            found.append(f"link {link} is cut")
-        found += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
-    return found
+            wrong.append(f"link {link} is cut")
+        wrong += [f"link {link} has the toxic {toxic['name']}" for toxic in state["toxics"]]
+    return wrong
 
 
 def is_held(act: Act) -> bool:

@@ -1,7 +1,7 @@
-"""The watchman: heals what is broken when both the run and its guardian are gone. Never a live run's faults.
+"""Heals what is still broken when both a run and its guardian are gone. It never touches a living run's faults.
 
-`python -m gameday.undo.reconciler --config C --state S`, supervised. How to heal is mending.py's, and a run's own
-healing guardian.py's.
+The stack's supervisor runs `python -m gameday.undo.reconciler --config C --state S`. mending.py does the healing;
+guardian.py does a living run's.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["Reconciler", "main"]
 
 TICK_S = 0.5
 HEAL_WITHIN_S = 5.0
-"""One look's worth of trying; the next look tries again."""
+"""How long one look tries to heal. The next look tries again."""
 
 log = structlog.get_logger()
 
 
 class Reconciler:
-    """Looks at the journal again and again. The lock is what tells a live run: who can take it, may heal."""
+    """Looks at the journal again and again. A living run's guardian has the lock; who can take it may heal."""
 
     def __init__(self, config: Path, state: State) -> None:
         self._config = config
@@ -41,24 +41,27 @@ class Reconciler:
         self._spared: set[str] = set()
 
     def look(self) -> list[Act]:
-        """One look: what was healed. When only the guardian is dead, its run has until the next look to heal."""
-        found = Journal(self._state.journal).open_entries()
+        """Look once, and heal. Returns the acts that were healed.
+
+        When only the guardian is dead, its run may heal until the next look.
+        """
+        entries = Journal(self._state.journal).open_entries()
         holder = lease.holder(self._state)
-        if not found or (holder is not None and not holder.orphaned):
+        if not entries or (holder is not None and not holder.orphaned):
             self._spared = set()
             return []
-        if holder is not None and not holder.guardian.stopped and all(e.act.undone and not e.expired for e in found):
-            return []  # a dead run's guardian has undone all, and ends once it serves, or soon
-        fresh = {e.act.id for e in found if e.owner.alive and not e.expired} - self._spared
+        if holder is not None and not holder.guardian.stopped and all(e.act.undone and not e.expired for e in entries):
+            return []  # a dead run's guardian has undone all, and ends once everything serves, or soon
+        fresh = {e.act.id for e in entries if e.owner.alive and not e.expired} - self._spared
         self._spared |= fresh
         if fresh:
             return []
         try:
             stack = open_stack(self._config, self._state)
             with take_to_mend(stack):
-                mended = mend(stack, "the reconciler", _why(found), HEAL_WITHIN_S)
+                mended = mend(stack, "the reconciler", _why(entries), HEAL_WITHIN_S)
         except Busy:
-            return []  # a run was quicker, and heals before it begins; or one of another machine has the stack
+            return []  # a new run took the stack first, and heals before it begins; or another machine's run has it
         for act in mended.acts:
             log.info("healed", act=act.id, fault=act.fault, component=act.args.get("component"))
         for act, error in (*mended.failed, *mended.starting):
@@ -66,33 +69,33 @@ class Reconciler:
         return list(mended.acts)
 
 
-def _why(found: list[Entry]) -> str:
-    """Why these were nobody's any more."""
-    if any(not e.owner.alive for e in found):
+def _why(entries: list[Entry]) -> str:
+    """Say why no run could heal these acts any more."""
+    if any(not e.owner.alive for e in entries):
         return "its run's process and its guardian were gone"
-    return "its time to live ended" if any(e.expired for e in found) else "its guardian was gone"
+    return "its time to live ended" if any(e.expired for e in entries) else "its guardian was gone"
 
 
 def main() -> None:
-    """Look every TICK_S until SIGTERM or SIGINT. That its log can't be written ends nothing."""
+    """Look every TICK_S until SIGTERM or SIGINT. Goes on when its log can't be written."""
     console.tolerate()
     parser = argparse.ArgumentParser(prog="gameday.undo.reconciler", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--state", type=Path, required=True)
-    wanted = parser.parse_args()
-    told: list[int] = []
+    options = parser.parse_args()
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: told.append(n))
-    reconciler = Reconciler(wanted.config, State(wanted.state))
+        signal.signal(number, lambda n, _: signals.append(n))
+    reconciler = Reconciler(options.config, State(options.state))
 
     def over() -> bool:
         try:
             reconciler.look()
         except GamedayError as e:
             log.error("can't look", error=str(e))
-        return bool(told)
+        return bool(signals)
 
-    log.info("watching", journal=str(State(wanted.state).journal))
+    log.info("watching", journal=str(State(options.state).journal))
     until(over, math.inf, every_s=TICK_S, what="the end")
 
 

@@ -30,7 +30,7 @@ from gameday.state import State
 from gameday.system.polling import until
 from gameday.system.process import Process
 from gameday.undo import guardian, lease, mending
-from gameday.undo.guardian import ANOTHER_HAND, PIPE_BYTES, Guardian
+from gameday.undo.guardian import PIPE_BYTES, SOMEONE_ELSE, Guardian
 from gameday.undo.journal import Journal
 from gameday.undo.reconciler import Reconciler
 from tests.contract.sockets import Answering
@@ -172,8 +172,8 @@ def test_what_is_held_lasts_until_the_heal(supervisor: Supervisor, fault: Fault)
 
 
 def test_the_plans_heal_waits_for_nothing_to_serve(supervisor: Supervisor) -> None:
-    """How long the component takes is the run's to measure: its act is undone at once, and healed when it serves; its
-    time is the undo's. Nobody takes it for another hand's mending meanwhile."""
+    """The run measures how long the component takes: its act is undone at once, and healed when it serves, with the
+    undo's time. Meanwhile nothing takes it for someone else's undo."""
     supervisor.serves = False
     with guarded(supervisor.stack) as held:
         act = held.inject(Stop("web"))
@@ -640,7 +640,7 @@ def test_a_fault_that_another_hand_healed_is_told(supervisor: Supervisor) -> Non
     with guarded(supervisor.stack) as held:
         held.prove(held.inject(Stop("web")).id, 5)
         supervisor.obey({"op": "start", "name": "web"})
-        assert [a.healed_by for a in held.heal(None, "the end of the plan")] == [ANOTHER_HAND]
+        assert [a.healed_by for a in held.heal(None, "the end of the plan")] == [SOMEONE_ELSE]
 
 
 # ---- heals and acts that go wrong ----------------------------------------------------------------------------

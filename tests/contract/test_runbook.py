@@ -23,7 +23,7 @@ from gameday.stack.live import open_stack
 from gameday.system.polling import until
 from gameday.system.process import Process
 from gameday.undo import mending
-from gameday.undo.guardian import ANOTHER_HAND
+from gameday.undo.guardian import SOMEONE_ELSE
 from tasks import runbook
 from tests.fakes import Supervisor, write_config
 
@@ -118,7 +118,7 @@ def test_a_fault_that_another_hand_has_mended_is_not_the_runbook_s(make: Make) -
     assert runbook.recover.fn(run) is False
     assert run.steps == []
     run.held().heal(None, "the plan's heal")
-    assert act(run).healed_by == ANOTHER_HAND
+    assert act(run).healed_by == SOMEONE_ELSE
 
 
 def test_steps_after_the_one_that_mends_are_not_needed(make: Make) -> None:

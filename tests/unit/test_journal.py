@@ -40,7 +40,7 @@ def test_an_act_is_open_until_healed(journal: Journal) -> None:
     journal.begin(entry())
     assert journal.open_acts() == [entry().act]
     journal.done("r1-1", 7)
-    journal.bit("r1-1", "pid 1 is gone")
+    journal.proved("r1-1", "pid 1 is gone")
     journal.healed("r1-1", 9, "r1", "the plan's heal")
     healed = dataclasses.replace(
         entry().act,
@@ -53,6 +53,14 @@ def test_an_act_is_open_until_healed(journal: Journal) -> None:
     assert journal.open_acts() == []
     assert journal.acts("r1") == (healed,)
     assert journal.acts("r2") == ()
+
+
+def test_a_proof_of_an_earlier_version_is_read(journal: Journal, tmp_path: Path) -> None:
+    """Its record was called "bit". A run of that version may have left an open act, which is mended all the same."""
+    journal.begin(entry())
+    with (tmp_path / "journal.jsonl").open("a") as file:
+        file.write('{"rec":"bit","id":"r1-1","proof":"pid 1 is gone"}\n')
+    assert [act.proof for act in journal.open_acts()] == ["pid 1 is gone"]
 
 
 def test_owner_guardian_and_deadline_come_back(journal: Journal) -> None:
@@ -71,14 +79,14 @@ def test_the_first_healing_counts(journal: Journal) -> None:
 
 
 def test_who_undid_it_has_mended_it(journal: Journal) -> None:
-    """Whoever sees first that it serves, and says so: another hand's mending never becomes the run's own."""
+    """Whoever sees first that it serves, and says so: someone else's undo never becomes the run's own."""
     journal.begin(entry())
-    journal.undone("r1-1", 9, "another hand", "no longer in effect")
+    journal.undone("r1-1", 9, "someone else", "no longer in effect")
     assert [a.healed_ns for a in journal.open_acts()] == [None]
     journal.healed("r1-1", 9, "r1", "the end of the plan")
-    journal.healed("r1-1", 9, "another hand", "no longer in effect")
+    journal.healed("r1-1", 9, "someone else", "no longer in effect")
     (act,) = journal.acts("r1")
-    assert (act.healed_ns, act.healed_by, act.healed_why) == (9, "another hand", "no longer in effect")
+    assert (act.healed_ns, act.healed_by, act.healed_why) == (9, "someone else", "no longer in effect")
 
 
 def test_who_undid_it_once_more_has_mended_it(journal: Journal) -> None:

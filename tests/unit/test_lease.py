@@ -196,7 +196,7 @@ def test_a_nameless_holder_is_waited_for(state: State) -> None:
 def test_a_nameless_holder_that_stays_is_told(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait is bounded, and the error names the file that is locked."""
     monkeypatch.setattr(lease, "PATIENCE_S", 0.1)
-    with lease.take_to_mend(state), pytest.raises(Busy, match="lock is locked by someone"):
+    with lease.take_to_mend(state), pytest.raises(Busy, match="lock is locked by a process that"):
         lease.take(state, "r1", "noop", ME, 60)
 
 
