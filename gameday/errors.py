@@ -1,4 +1,4 @@
-"""The errors that gameday raises on purpose. Each names the thing, its value and the remedy; none tells a password."""
+"""The errors that gameday raises on purpose. Each names the thing, its value and the remedy, and hides passwords."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NAMED = re.compile(r"\b((?:ssl)?password|passwd)=(?:'(?:[^'\\]|\\.)*'|[^\s&]*)",
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """The text as it may be shown: without the passwords in its addresses, and without these secrets.
+    """Return the text without the passwords in its addresses, and without these secrets.
 
-    The only place that hides them: every GamedayError goes through it, and so does what is logged of other errors.
+    No other function hides them: every GamedayError goes through this one, and so do logged texts of other errors.
     """
     for secret in secrets:
         if secret:
@@ -39,7 +39,7 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _without_login(word: str) -> str:
-    """Up to its last @: what may be a password is rather hidden too far than not far enough."""
+    """Hide the password up to the last @ of the word: to hide too much does less harm than to hide too little."""
     before, _, rest = word.partition("://")
     login, at, host = rest.rpartition("@")
     if not at:
@@ -49,7 +49,7 @@ def _without_login(word: str) -> str:
 
 
 class GamedayError(Exception):
-    """Anything gameday can explain. `exit_code` is what the command line ends with (design: 2 usage, 3 no verdict)."""
+    """An error that gameday can explain. The command line ends with its `exit_code`: 2 bad usage, 3 no verdict."""
 
     exit_code = 3
 
@@ -88,13 +88,14 @@ class DriverError(GamedayError):
 
 
 class RolledBack(DriverError):
-    """A table no longer leads to a commit that was its newest one: somebody has taken back what was committed."""
+    """A table no longer leads to a commit that once was its newest: somebody has rolled it back."""
 
 
 class Undelivered(GamedayError):
-    """A channel did not take a message, as far as can be told: it may be there all the same.
+    """A channel did not take a message, or did not confirm it; the message may have arrived all the same.
 
-    again_s: when the channel asks to be tried again. refused: it will never take this message, but perhaps another.
+    again_s: after how many seconds the channel wants the next try. refused: it will never take this message, but may
+    take another.
     """
 
     def __init__(self, message: str, *, again_s: float | None = None, refused: bool = False) -> None:

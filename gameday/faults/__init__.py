@@ -1,6 +1,7 @@
-"""One fault a file: what it needs, what it notes before, act, proof that it bit, heal. What they share is here.
+"""The faults, one a file: what a fault needs, what it notes before, its act, the proof of its effect, its heal.
 
-Acts run in the guardian, and a fault's value is all that its journal entry needs to be mended by another process.
+This module has what they share. The guardian carries out the acts. A fault's fields and what it noted before are in
+the journal, and any process can heal it from these alone.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ GRACE_S = 10.0
 
 
 def one_of(fault: str, value: str, right: Sequence[str]) -> None:
-    """ConfigError unless the fault's `how` is one of the right ones."""
+    """Raise ConfigError unless `value`, the fault's `how`, is one of `right`."""
     if value not in right:
         raise ConfigError(f"{fault}: how={value!r} is unknown. Remedy: one of {', '.join(right)}")
 
 
 def running(stack: Reach, component: str) -> Json:
-    """The identity of who runs now; an error when nobody does, for then there is nothing to break."""
+    """Return the identity of the component's process. Raises GamedayError when it does not run: nothing can break."""
     identity = stack.host(component).identity(component)
     if identity is None:
         raise GamedayError(f"{component} does not run, so it can't be broken. Remedy: gameday status, gameday up")
@@ -32,20 +33,22 @@ def running(stack: Reach, component: str) -> Json:
 
 
 def stopped(stack: Reach, component: str) -> bool:
-    """Whether somebody stopped the component, as far as its host can tell."""
+    """Say whether a person stopped the component, as far as its host knows."""
     host = stack.host(component)
     return isinstance(host, Desires) and host.stopped(component)
 
 
 def revive(stack: Reach, component: str) -> None:
-    """Start it, unless it runs or somebody stopped it: a fault that only kills has left what is wanted as it was."""
+    """Start the component, unless it runs or a person stopped it. (A fault that only kills doesn't stop it.)"""
     if not stopped(stack, component):
         stack.host(component).start(component)
 
 
 def unserved(stack: Reach, component: str) -> str | None:
-    """What keeps the component from serving, in words: nobody runs, its host speaks against it, or a probe gets no
-    answer. None: it serves."""
+    """Say what keeps the component from serving: it does not run, its host says so, or a probe gets no answer.
+
+    None: it serves.
+    """
     host = stack.host(component)
     identity = host.identity(component)
     if identity is None:
@@ -61,5 +64,5 @@ def unserved(stack: Reach, component: str) -> str | None:
 
 
 def who(identity: Json) -> str:
-    """An identity in words."""
+    """Name an identity in a message: "pid 4500", or a container's id."""
     return f"pid {identity['pid']}" if "pid" in identity else str(identity.get("id", identity))

@@ -1,7 +1,7 @@
-"""What the faults of a link share: they are known by what the link's host shows, and proved from the victim's side.
+"""Has what the faults of a link share. The link's host shows whether a fault is in force; a proof asks as the victim.
 
-A proof compares two ways to the same server: through the link, as the victim goes, and past it (vantage.py). Before the
-act the two are alike: a link through which nobody was reached proves nothing.
+A proof compares two ways to the same server: through the link, as the victim connects, and directly (vantage.py).
+Before the act both must reach the server: else the proof could not tell the fault from what was there before.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from gameday.system.vantage import ANSWERS, HANGS_UP, REFUSES, RESETS
 __all__ = ["Distortion", "LinkFault"]
 
 REACHED_WITHIN_S = 3.0
-"""Until a server that is reached reacts, on a machine that has other things to do too."""
+"""How long a server may take to react through the link, on a busy machine."""
 
 REACTIONS = (ANSWERS, HANGS_UP, RESETS)
-"""What a server does that was reached, to noise."""
+"""How a server that was reached reacts to bytes that it doesn't understand."""
 
 
 @dataclass(frozen=True)
 class LinkFault:
-    """component: the end that is struck. link: its name in gameday.toml."""
+    """component: the end of the link that is struck. link: the link's name in gameday.toml."""
 
     component: str
     link: str
@@ -39,7 +39,7 @@ class LinkFault:
         return stack.link_host(self.link)  # type: ignore[return-value]  # needs: Shape
 
     def state(self, stack: Reach) -> Mapping[str, Json]:
-        """What the host shows of the link now."""
+        """Return what the host shows of the link now. Raises GamedayError when the host doesn't have it."""
         links = self.host(stack).links()
         if self.link not in links:
             raise GamedayError(f"there is no link {self.link!r}. Its host has {', '.join(sorted(links)) or 'none'}")
@@ -47,38 +47,44 @@ class LinkFault:
         return state
 
     def reaction_s(self, stack: Reach, address: str) -> float | None:
-        """As Shape has it."""
+        """The same as `Shape.reaction_s`."""
         return self.host(stack).reaction_s(address)
 
     def before(self, stack: Reach) -> Json:
-        """Where the link leads. Raises when it isn't whole, or nobody is reached through it: then what follows could
-        not be told from what was there."""
+        """Note where the link leads.
+
+        Raises GamedayError when the link is cut or distorted already, or no server is reached through it: then the
+        fault's effect could not be told from what was there before.
+        """
         state = self.state(stack)
         if not state["enabled"] or state["toxics"]:
             raise GamedayError(f"link {self.link} is cut or distorted already. Remedy: gameday heal, gameday status")
         listen, upstream = state["listen"], state["upstream"]
-        host, seen = self.host(stack), ["", ""]
+        host, through, past = self.host(stack), "", ""
 
         def reached() -> bool:
-            seen[0] = host.manner(listen)
-            if seen[0] == ANSWERS:
+            nonlocal through, past
+            through = host.manner(listen)
+            if through == ANSWERS:
                 return True
-            seen[1] = host.manner(upstream)  # it may be the link itself that hangs up
-            return seen[0] in REACTIONS and seen[1] in REACTIONS and seen[1] != ANSWERS
+            past = host.manner(upstream)  # it may be the link itself that hangs up
+            return through in REACTIONS and past in REACTIONS and past != ANSWERS
 
         try:
             until(reached, REACHED_WITHIN_S, every_s=0.1, what="a reaction through the link")
         except TooLate:
             raise GamedayError(
                 f"nobody is reached through link {self.link} as it is, so its harm could not be told from that: "
-                f"through it {listen} {seen[0]}, past it {upstream} {seen[1]}. Remedy: gameday status; where only the "
+                f"through it {listen} {through}, past it {upstream} {past}. Remedy: gameday status; where only the "
                 f"link's clients reach it, a vantage point (hosts.*.vantage)"
             ) from None
-        return {"listen": listen, "upstream": upstream, "manner": seen[0], "key": uuid.uuid4().hex[:8]}
+        return {"listen": listen, "upstream": upstream, "manner": through, "key": uuid.uuid4().hex[:8]}
 
     def unserved(self, stack: Reach, before: Json) -> str | None:
-        """Whether the server that reacts past the link is reached through it again. A link that somebody else cut,
-        distorted or removed meanwhile is not this undo's."""
+        """Say when a server that is reached directly is not reached through the link. None: it is reached again.
+
+        None too when somebody else has cut, distorted or removed the link meanwhile: this undo did not do that.
+        """
         state = self.host(stack).links().get(self.link)
         if state is None or not state["enabled"] or state["toxics"]:
             return None
@@ -91,7 +97,7 @@ class LinkFault:
 
 @dataclass(frozen=True)
 class Distortion(LinkFault):
-    """A fault that is one toxic in each of `streams`, under names that are this act's own: its undo takes no other."""
+    """A fault that is one toxic in each of `streams`. Their names are this act's alone: its undo removes no other."""
 
     toxic: ClassVar[str]
     streams: ClassVar[tuple[str, ...]] = ("upstream", "downstream")
@@ -106,13 +112,13 @@ class Distortion(LinkFault):
 
     def holds(self, stack: Reach, before: Json) -> bool:
         """Whether all its toxics are there."""
-        there = {t["name"] for t in self.state(stack)["toxics"]}
-        return there >= {self._name(stream, before) for stream in self.streams}
+        toxics = {t["name"] for t in self.state(stack)["toxics"]}
+        return toxics >= {self._name(stream, before) for stream in self.streams}
 
     def heal(self, stack: Reach, before: Json) -> None:
         for stream in self.streams:
             self.host(stack).restore(self.link, self._name(stream, before))
 
     def _name(self, stream: str, before: Json) -> str:
-        """Without a key: of an act that was journalled before names had one."""
+        """Name the toxic. An act that an earlier version journalled has no key in its name."""
         return "-".join(filter(None, ("gameday", self.toxic, stream, before.get("key"))))

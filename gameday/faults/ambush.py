@@ -1,4 +1,7 @@
-"""A run of a job is asked for, and its engine is killed once the store shows how far it got: needs no failpoints."""
+"""Asks for a run of a job, and kills the engine once the object store shows how far the run has got.
+
+It needs no failpoints in the job's code.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ __all__ = ["Ambush"]
 
 @dataclass(frozen=True)
 class Ambush:
-    """component: the engine, which dies by SIGKILL; the run itself lives on, elsewhere. job: its name under [jobs].
-    moment: "written", a new data file is there that no commit names; "committed", one is there that a commit names.
+    """component: the engine, which is killed by SIGKILL; the run's own process lives on. job: its name under [jobs].
+    moment: "written": a new data file is there that no commit names; "committed": one that a commit names.
 
-    The strike comes with the proof, for that is when the run gets there; between looking and killing it goes on, so the
-    proof says what was there when it had died. For what may be another run's nothing is struck.
+    The kill is part of `proof`, because only then the run has got that far. The run goes on between the look and the
+    kill, so the proof says what was there after the engine's death. Nothing is killed while another run is under way:
+    the new files could be that run's.
     """
 
     component: str
@@ -31,13 +35,13 @@ class Ambush:
     needs: ClassVar[tuple[type, ...]] = (Host, Kill, Store)
     undo: ClassVar[str] = "withdraw the run, or start the engine, unless the platform did"
     bites_within_s: ClassVar[float] = 300.0
-    """A run has to be picked up, to start, to read its batch and to write it."""
+    """How long the proof may take: a worker picks the run up, the run starts, reads its batch and writes it."""
 
     def __post_init__(self) -> None:
         one_of("ambush", self.moment, ("written", "committed"))
 
     def before(self, stack: Reach) -> Json:
-        """The key under which the run is asked for, and a folder with what is stored already."""
+        """Note the key under which the run will be asked for, and a folder with the list of what is stored already."""
         identity, key = running(stack, self.component), uuid.uuid4().hex
         stack.job(self.job)
         folder = stack.state.points(key)
@@ -51,7 +55,7 @@ class Ambush:
     def proof(self, stack: Reach, before: Json) -> str | None:
         host, folder, archive = stack.host(self.component), Path(before["folder"]), cast("Store", stack.export()[0])
         known, stored = folder / "known.json", set(archive.stored())
-        if not self._alone(stack, before["key"]):  # asked after the store: all that was there is another's
+        if not self._alone(stack, before["key"]):  # asked after the store: all stored files may be another run's
             known.write_text(json.dumps(sorted(stored)))
             return None
         fresh = stored - set(json.loads(known.read_text()))
@@ -63,7 +67,7 @@ class Ambush:
         (folder / "struck").write_text(str(time.monotonic_ns()))
         run = stack.job(self.job).find(before["key"])
         if run is None or run.state == "Completed":
-            return None  # too late: its work was done. One that failed is what the kill made of it
+            return None  # too late: its work was done. A run that has failed did so because of the kill
         what = f"{'' if seen <= set(archive.named()) else 'not '}committed {min(seen).rpartition('/')[2]}"
         return f"{self.component}: {who(before['identity'])} was killed in run {run.name}, which had {what}"
 
@@ -78,10 +82,10 @@ class Ambush:
         return None if stopped(stack, self.component) else unserved(stack, self.component)
 
     def _alone(self, stack: Reach, key: str) -> bool:
-        """Whether the run that was asked for is under way, and no other."""
+        """Say whether the run that was asked for is the only one under way."""
         job = stack.job(self.job)
         run = job.find(key)
         if run is None or run.started_us is None or run.ended_us is not None:
             return False
         runs = job.runs(run.started_us - int(UNDER_WAY_MAX_S * 1e6))
-        return all(one.id == run.id or one.waits or one.ended_us is not None for one in runs)
+        return all(other.id == run.id or other.waits or other.ended_us is not None for other in runs)

@@ -1,4 +1,4 @@
-"""A run of a job is asked for, and nothing is done to it: what it meets is another fault's doing."""
+"""Asks for a run of a job and does nothing to it, so that a plan can harm it with other faults."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Ask:
     needs: ClassVar[tuple[type, ...]] = ()
     undo: ClassVar[str] = "withdraw the run, if it hasn't started"
     bites_within_s: ClassVar[float] = 120.0
-    """A run has to be picked up, and to start."""
+    """How long the proof may take: a worker picks the run up, and the run starts."""
 
     def before(self, stack: Reach) -> Json:
-        """The key under which the run is asked for."""
+        """Note the key under which the run will be asked for."""
         stack.job(self.job)
         return {"key": uuid.uuid4().hex}
 
@@ -32,7 +32,7 @@ class Ask:
         stack.job(self.job).trigger(before["key"], {})
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """That it has started."""
+        """Say that the run has started."""
         run = stack.job(self.job).find(before["key"])
         return None if run is None or run.waits else f"{self.component}: run {run.name} ({run.id}) has started"
 

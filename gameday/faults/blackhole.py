@@ -1,4 +1,4 @@
-"""A link swallows everything in both directions: connections stay, and nobody is told that nothing arrives."""
+"""Makes a link swallow everything in both directions: connections stay open, and neither end learns of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Blackhole"]
 
 @dataclass(frozen=True)
 class Blackhole(Distortion):
-    """Held connections are closed when it is healed: Toxiproxy does not resume what it has swallowed."""
+    """Its heal closes the open connections: Toxiproxy can't deliver what it has swallowed."""
 
     toxic: ClassVar[str] = "timeout"
 
@@ -25,7 +25,7 @@ class Blackhole(Distortion):
         return {"timeout": 0}
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """The server reacts to noise when it is asked past the link, and does not through it."""
+        """The server reacts to a direct connection, and not to one through the link."""
         past = self.reaction_s(stack, before["upstream"])
         if past is None or self.reaction_s(stack, before["listen"]) is not None:
             return None

@@ -1,4 +1,4 @@
-"""A fault inside the component's own code: a failpoint is armed, and strikes when the code comes by."""
+"""Arms a failpoint inside the component's own code. It strikes when the code reaches it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gameday.ports import Points, Reach
 __all__ = ["Failpoint"]
 
 TTL_S = 300.0
-"""The point disarms itself by then, whatever has become of gameday."""
+"""After so long the point disarms itself, even when gameday is dead."""
 
 
 @dataclass(frozen=True)
 class Failpoint:
-    """term: what is to happen at which hits, such as "3@kill" (failpoints/README.md).
+    """term: what happens at which hits, such as "3@kill" (failpoints/README.md).
 
-    Its proof at once is that it is armed; that it fired, a plan waits for with fired(point). A run in which it never
-    did is invalid. A process that the point has ended is the platform's to revive, unarmed.
+    The first proof is that the point is armed. A plan waits for its firing with fired(point); a run in which it never
+    fires is invalid. When the point ends its process, the platform has to revive it; the new process has it unarmed.
     """
 
     component: str
@@ -49,7 +49,7 @@ class Failpoint:
         stack.points(self.component).arm(self.point, self.term, self.ttl_s, act_id)
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """That it fired, when, where; until then, that it is armed."""
+        """Say how often it fired, at which hit, in which process. Before its first firing: that it is armed."""
         firings = stack.points(self.component).firings(self.point)[before["fired"] :]
         if firings:
             first = firings[0]
@@ -63,13 +63,13 @@ class Failpoint:
         return len(stack.points(self.component).firings(self.point)) - int(before["fired"])
 
     def holds(self, stack: Reach, before: Json) -> bool:
-        """Whether it is still armed; in a process that it has ended, it has had all its effect."""
+        """Whether it is still armed. When it has ended its process, its effect is complete: that counts as held."""
         if stack.host(self.component).identity(self.component) == before["identity"]:
             return self._armed(stack)
         return self.fired(stack, before) > 0
 
     def heal(self, stack: Reach, before: Json) -> None:
-        """Disarm it, and let go who is paused there. A process that is gone, or has come anew, has nothing armed."""
+        """Disarm it, and let threads go on that are paused at it. A dead or a new process has nothing armed."""
         if self._armed(stack):
             stack.points(self.component).disarm(self.point)
 

@@ -1,4 +1,4 @@
-"""A component is cut off from its networks: it reaches nobody, and nobody reaches it, until it is healed."""
+"""Cuts a component off from its networks, in both directions, until it is healed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Isolate"]
 
 @dataclass(frozen=True)
 class Isolate:
-    """All its connections hang or end at once, for hosts whose links can't be cut one by one. The process runs on."""
+    """All its connections hang or end. The process runs on. Made for hosts whose links can't be cut one by one."""
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (CanIsolate,)
     undo: ClassVar[str] = "connect it to its networks again"
 
     def before(self, stack: Reach) -> Json:
-        """How it is connected, and which neighbours answer it now: without any, nothing could be proved."""
+        """Note its networks and which neighbours answer it now. Raises when none does: the cut could not be proved."""
         host, identity = self._host(stack), running(stack, self.component)
         attached = host.attached(self.component)
         reached = list(host.reached(self.component, attached))
@@ -38,21 +38,21 @@ class Isolate:
         self._host(stack).isolate(self.component, before["attached"])
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """Seen from inside the component, none of the neighbours answers any more."""
+        """From inside the component no neighbour answers any more."""
         host, attached = self._host(stack), before["attached"]
         if not self.holds(stack, before) or host.reached(self.component, attached):
             return None
         return f"{self.component}: off {_names(attached)}, where it reached {', '.join(before['reached'])} before"
 
     def holds(self, stack: Reach, before: Json) -> bool:
-        """Whether that very container is cut off now."""
+        """Whether the same container is cut off now."""
         return self._host(stack).isolated(self.component, before["attached"])
 
     def heal(self, stack: Reach, before: Json) -> None:
         self._host(stack).rejoin(self.component, before["attached"])
 
     def unserved(self, stack: Reach, before: Json) -> str | None:
-        """A container that was made anew, or ended, meanwhile is not this undo's."""
+        """None also when the container has ended or was made anew meanwhile: this undo did not do that."""
         if self._host(stack).identity(self.component) != before["identity"]:  # type: ignore[attr-defined]  # a Host too
             return None
         return unserved(stack, self.component)
@@ -62,4 +62,4 @@ class Isolate:
 
 
 def _names(attached: Json) -> str:
-    return ", ".join(one["name"] for one in attached["networks"])
+    return ", ".join(network["name"] for network in attached["networks"])

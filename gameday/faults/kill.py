@@ -1,4 +1,4 @@
-"""A component is killed behind its supervisor's back: reviving it is left to the platform."""
+"""Kills a component without telling its supervisor. The platform has to revive it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Kill"]
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL, once. Nothing holds the component down: who revives it, and how fast, is what a test wants to know."""
+    """SIGKILL, once. gameday does not keep the component down: the test measures whether and how fast it is revived."""
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (Host, CanKill)
@@ -28,12 +28,12 @@ class Kill:
         stack.host(self.component).kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """That very identity is gone; whether another runs already is the platform's business."""
+        """The process that ran before is gone. A new one may run already."""
         now = stack.host(self.component).identity(self.component)
         return None if now == before["identity"] else f"{self.component}: {who(before['identity'])} is gone"
 
     def heal(self, stack: Reach, before: Json) -> None:
-        """Start it, if the platform didn't. What somebody has stopped meanwhile stays so."""
+        """Start it, unless the platform did. A component that a person has stopped meanwhile stays stopped."""
         revive(stack, self.component)
 
     def unserved(self, stack: Reach, before: Json) -> str | None:

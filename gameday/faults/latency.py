@@ -1,4 +1,4 @@
-"""A link is slow: what passes it towards the client arrives late."""
+"""Makes a link slow: what passes it towards the client arrives late."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Latency"]
 
 @dataclass(frozen=True)
 class Latency(Distortion):
-    """latency_ms is added to every answer, on connections that are open already too."""
+    """Adds latency_ms to every answer, also on connections that are open already."""
 
     latency_ms: int = 500
     toxic: ClassVar[str] = "latency"
@@ -32,7 +32,7 @@ class Latency(Distortion):
         return {"latency": self.latency_ms}
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """Through the link a reaction takes at least that much longer than past it."""
+        """Through the link a reaction takes longer than directly, by 0.9 of latency_ms (at most half of PATIENCE_S)."""
         past = self.reaction_s(stack, before["upstream"])
         through = self.reaction_s(stack, before["listen"])
         late_s = PATIENCE_S if through is None else through

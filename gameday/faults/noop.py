@@ -1,4 +1,4 @@
-"""Nothing at all: the machinery's own test, and the yardstick for what a run costs without harm."""
+"""Does nothing. It tests gameday itself, and shows what a run costs without any harm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Noop"]
 
 @dataclass(frozen=True)
 class Noop:
-    """Does nothing, and its proof says so: it bites as soon as it was called."""
+    """Does nothing, and its proof says so at once."""
 
     component: str
     needs: ClassVar[tuple[type, ...]] = ()

@@ -1,4 +1,4 @@
-"""A link is cut: connections over it end, new ones are refused, until it is healed."""
+"""Cuts a link: open connections end and new ones are refused, until it is healed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Partition"]
 
 @dataclass(frozen=True)
 class Partition(LinkFault):
-    """Both directions at once: what was in flight is lost, and both ends learn of it."""
+    """Cuts both directions at once. What was in flight is lost, and both ends learn of it."""
 
     undo: ClassVar[str] = "join the link"
 
@@ -22,7 +22,7 @@ class Partition(LinkFault):
         self.host(stack).cut(self.link)
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """Connecting as the victim does is refused."""
+        """A connection through the link, as the victim makes it, is refused."""
         try:
             self.reaction_s(stack, before["listen"])
         except ConnectionRefusedError:

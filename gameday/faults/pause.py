@@ -1,4 +1,4 @@
-"""A component is frozen: it keeps its sockets and answers nothing."""
+"""Freezes a component: it keeps its sockets and answers nothing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ __all__ = ["Pause"]
 
 @dataclass(frozen=True)
 class Pause:
-    """Every process of the component is frozen until the heal lets them go on where they were."""
+    """Freezes every process of the component. The heal lets them go on where they were."""
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (CanPause,)
     undo: ClassVar[str] = "let it go on"
 
     def before(self, stack: Reach) -> Json:
-        """Raises when it is frozen already: that would prove the fault, and its undo would end what another did."""
+        """Raises GamedayError when it is frozen already: the proof would be false, and the undo would end what somebody
+        else did."""
         identity = running(stack, self.component)
         if stack.host(self.component).paused(self.component):  # type: ignore[attr-defined]  # needs: Pause
             raise GamedayError(f"{self.component} is paused already. Remedy: gameday heal, gameday status")
@@ -36,7 +37,7 @@ class Pause:
         return f"{self.component}: {who(before['identity'])} is frozen" if self.holds(stack, before) else None
 
     def holds(self, stack: Reach, before: Json) -> bool:
-        """Whether that very process is frozen now."""
+        """Whether the same process is frozen now."""
         host = stack.host(self.component)
         same = host.identity(self.component) == before["identity"]
         return same and bool(host.paused(self.component))  # type: ignore[attr-defined]  # needs: Pause
@@ -45,7 +46,7 @@ class Pause:
         stack.host(self.component).resume(self.component)  # type: ignore[attr-defined]  # needs: Pause
 
     def unserved(self, stack: Reach, before: Json) -> str | None:
-        """Another process than the one that was frozen is not this undo's."""
+        """None also when another process runs than the one that was frozen: this undo did not start that one."""
         if stack.host(self.component).identity(self.component) != before["identity"]:
             return None
         return unserved(stack, self.component)

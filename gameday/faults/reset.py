@@ -1,4 +1,4 @@
-"""A link breaks every connection: new ones are reset, open ones end at once."""
+"""Makes a link break every connection: new ones are reset, open ones end at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Reset"]
 
 @dataclass(frozen=True)
 class Reset(Distortion):
-    """The server is reached by nobody, although somebody listens."""
+    """No client reaches the server, although the link's port still listens."""
 
     toxic: ClassVar[str] = "reset_peer"
     streams: ClassVar[tuple[str, ...]] = ("upstream",)
@@ -27,7 +27,8 @@ class Reset(Distortion):
         return {"timeout": 0}
 
     def before(self, stack: Reach) -> Json:
-        """As for every link. Raises also when the server itself resets connections: it would prove the fault."""
+        """Note the same as for every link. Raises also when the server itself resets connections: that would look like
+        the fault."""
         noted: Json = super().before(stack)
         if noted["manner"] == RESETS:
             raise GamedayError(
@@ -37,7 +38,7 @@ class Reset(Distortion):
         return noted
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """Connecting as the victim does is reset."""
+        """A connection through the link, as the victim makes it, is reset."""
         try:
             self.reaction_s(stack, before["listen"])
         except ConnectionResetError:

@@ -1,4 +1,4 @@
-"""A component is stopped, or killed, and started again by the fault itself."""
+"""Stops or kills a component, and starts it again at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Restart:
         host.start(self.component)
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """The old identity is gone, and a later one runs."""
+        """The process that ran before is gone, and one that was started later runs."""
         old, new = before["identity"], stack.host(self.component).identity(self.component)
         if new is None or new == old or new["started_us"] <= old["started_us"]:
             return None
@@ -46,7 +46,7 @@ class Restart:
         stack.host(self.component).start(self.component)
 
     def settled(self, stack: Reach, before: Json) -> bool:
-        """The act has started it again: one that is stopped now was stopped by somebody else, and stays so."""
+        """Whether there is nothing to undo: the act has started it again, so a person stopped what is stopped now."""
         return stopped(stack, self.component)
 
     def unserved(self, stack: Reach, before: Json) -> str | None:

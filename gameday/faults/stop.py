@@ -1,4 +1,4 @@
-"""A component is taken down and held down until it is healed."""
+"""Stops or kills a component, and keeps it down until it is healed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gameday.system.polling import until
 __all__ = ["Stop"]
 
 STAYS_S = 0.3
-"""How long it must stay down to be believed: three times the supervisor's first revival."""
+"""How long it must stay down to count as down: three times the supervisor's wait before its first revival."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stop:
         host.stop(self.component, self.grace_s if self.how == "graceful" else 0.0)
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """Nobody runs, and for STAYS_S nobody takes its place."""
+        """No process of it runs, and none is started within STAYS_S."""
         end = time.monotonic() + STAYS_S
 
         def verdict() -> str | None:

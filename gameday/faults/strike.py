@@ -1,4 +1,4 @@
-"""A run of a job is started with a failpoint armed in its own environment, and in no other run's."""
+"""Asks for a run of a job with a failpoint armed in its environment alone. No other run is harmed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from gameday.ports import Reach
 __all__ = ["Strike"]
 
 ENTRIES = "entries"
-"""In the run's folder: what its process arms, read when it is about to listen. Gone: nothing."""
+"""A file in the run's folder: what the run's process arms when it begins to listen. Without it, it arms nothing."""
 
 
 @dataclass(frozen=True)
 class Strike:
     """component: the worker that runs the job. job: its name under [jobs]. point, term: as the failpoints library takes
-    them; the scope is [global], which spares a retry of the same run. Its proof is the run's own line of evidence."""
+    them. The scope is [global], so that a retry of the same run is not struck again. The proof is the line of evidence
+    that the run itself wrote."""
 
     component: str
     job: str
@@ -29,10 +30,10 @@ class Strike:
     needs: ClassVar[tuple[type, ...]] = ()
     undo: ClassVar[str] = "withdraw the run, or disarm its point"
     bites_within_s: ClassVar[float] = 120.0
-    """A run has to be picked up, to start and to get there."""
+    """How long the proof may take: a worker picks the run up, and the run starts and reaches the point."""
 
     def before(self, stack: Reach) -> Json:
-        """The key under which the run is asked for, and the folder of its socket and its evidence."""
+        """Note the key under which the run will be asked for, and the folder for its socket and its evidence."""
         stack.job(self.job)
         key = uuid.uuid4().hex
         folder = stack.state.points(key)
@@ -53,9 +54,9 @@ class Strike:
         stack.job(self.job).trigger(before["key"], environment)
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """That it fired, in which run's process."""
+        """Say that it fired, and in which run's process."""
         firings = stack.run_points(before["folder"]).firings(self.point)
-        run = stack.job(self.job).find(before["key"]) if firings else None  # else it were asked many times a second
+        run = stack.job(self.job).find(before["key"]) if firings else None  # a proof is asked many times a second
         if run is None:
             return None
         first = firings[0]
@@ -68,13 +69,13 @@ class Strike:
         return time.monotonic_ns() - (time.time_ns() - int(at_us) * 1000)
 
     def holds(self, stack: Reach, before: Json) -> bool:
-        """Whether it has fired, and may have ended the run's process by that, or is armed there still."""
+        """Whether it has fired (which may have ended the run's process), or is still armed."""
         points = stack.run_points(before["folder"])
         return bool(points.firings(self.point)) or points.listed().get(self.point, {}).get("term") is not None
 
     def heal(self, stack: Reach, before: Json) -> None:
-        """A run that hasn't started never does; one that is about to listen arms nothing; one that listens is disarmed,
-        and goes on if it was paused."""
+        """Withdraw the run, so that it never starts if it hasn't yet. A process that begins to listen now arms nothing.
+        One that listens already is disarmed, and goes on if it was paused."""
         (Path(before["folder"]) / ENTRIES).unlink(missing_ok=True)
         stack.job(self.job).withdraw(before["key"])
         points = stack.run_points(before["folder"])

@@ -1,4 +1,4 @@
-"""A link breaks off in the middle: each connection ends after so many bytes towards the server."""
+"""Makes a link end each connection after a number of bytes towards the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Truncate"]
 
 @dataclass(frozen=True)
 class Truncate(Distortion):
-    """after_bytes: what a connection may still send; an upload that is larger never arrives whole."""
+    """after_bytes: how much a connection may send. A larger upload never arrives whole."""
 
     after_bytes: int = 2048
     toxic: ClassVar[str] = "limit_data"
@@ -31,7 +31,7 @@ class Truncate(Distortion):
         return {"bytes": self.after_bytes}
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """The link's host has the limit in force; what it broke off is seen in the victim's own failure."""
+        """The link's host has the limit in force. What it broke off shows as the victim's own failure."""
         if not self.holds(stack, before):
             return None
         return f"{self.component}: link {self.link} ends each connection after {self.after_bytes} bytes"

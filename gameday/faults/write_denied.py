@@ -1,4 +1,4 @@
-"""A user of an object store may no longer write: it reads as before, and every write is refused."""
+"""Takes the right to write from a user of an object store. The user reads as before; every write is refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ OK, FORBIDDEN = 200, 403
 
 @dataclass(frozen=True)
 class WriteDenied:
-    """The right is withdrawn by the bucket's policy while the store runs. Its undo takes away only what the act put
-    there: what others make of the policy meanwhile stays."""
+    """Changes the bucket's policy while the store runs. The undo removes only the act's own statement: what others
+    change in the policy meanwhile stays."""
 
     component: str
     needs: ClassVar[tuple[type, ...]] = (Rights,)
@@ -27,11 +27,11 @@ class WriteDenied:
         rights = stack.rights(self.component)
         if rights.denied():
             raise GamedayError(f"{self.component}: the right to write is withdrawn already. Remedy: gameday heal")
-        met = rights.refusals()
-        if (met["read"], met["write"]) != (OK, OK):
+        status = rights.refusals()
+        if (status["read"], status["write"]) != (OK, OK):
             raise GamedayError(
-                f"{self.component}: its user's reads answer {met['read']}, its writes {met['write']} as it is, so a "
-                f"right that is withdrawn could not be told from that. Remedy: components.{self.component}.rights"
+                f"{self.component}: its user's reads answer {status['read']}, its writes {status['write']} as it is, so "
+                f"a right that is withdrawn could not be told from that. Remedy: components.{self.component}.rights"
             )
         return {"policy": rights.policy()}
 
@@ -39,11 +39,11 @@ class WriteDenied:
         stack.rights(self.component).deny_writes()
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """The user itself may read, and may not write."""
-        met = stack.rights(self.component).refusals()
-        if (met["read"], met["write"]) != (OK, FORBIDDEN):
+        """Asked as that user, the store allows a read and refuses a write."""
+        status = stack.rights(self.component).refusals()
+        if (status["read"], status["write"]) != (OK, FORBIDDEN):
             return None
-        return f"{self.component}: its user's reads answer {met['read']}, its writes {met['write']}"
+        return f"{self.component}: its user's reads answer {status['read']}, its writes {status['write']}"
 
     def holds(self, stack: Reach, before: Json) -> bool:
         """Whether the right is withdrawn now."""
