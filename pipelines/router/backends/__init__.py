@@ -6,16 +6,37 @@ for it. Every call ends in its time. A Delivery is handled, and answered with ac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-__all__ = ["ATTEMPTS", "ID", "REASON", "WITHIN_S", "Backend", "Caps", "Delivery", "Info", "Names", "Unpublished"]
+__all__ = [
+    "ATTEMPTS",
+    "ID",
+    "KEPT_S",
+    "REASON",
+    "WITHIN_S",
+    "Backend",
+    "Caps",
+    "Delivery",
+    "Info",
+    "Names",
+    "Unconnected",
+    "Unpublished",
+]
 
 WITHIN_S = 5.0
 """For one call, but a fetch that is told how long."""
 
+KEPT_S = 600
+"""How long a broker keeps a message, handled or not."""
+
 ID, REASON, ATTEMPTS = "Request-Id", "Dead-Reason", "Dead-Attempts"
 """Headers: of each message, and of dead letters."""
+
+
+class Unconnected(Exception):
+    """The broker is away, or refuses; trying again may help."""
 
 
 class Unpublished(Exception):
@@ -53,12 +74,14 @@ class Names:
 
 @dataclass(frozen=True)
 class Delivery:
-    """attempt: how often it has been handed out by now, as the broker counts. held: the broker's own."""
+    """attempt: how often it has been handed out by now, as the broker counts. held: the broker's own. about: the
+    message's headers, of a dead letter why it is one."""
 
     id: str
     payload: bytes
     attempt: int
     held: Any = field(repr=False, compare=False)
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +99,8 @@ class Backend(Protocol):
     caps: Caps
 
     def connect(self) -> None:
-        """Make what is missing of streams and group, and begin. From then on it connects again by itself."""
+        """Make what is missing of streams and group, and begin. From then on it connects again by itself. Raises
+        Unconnected; who only publishes never fetches."""
         ...
 
     def publish(self, to: str, id: str, payload: bytes) -> None:

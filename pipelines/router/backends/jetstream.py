@@ -13,11 +13,26 @@ from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import APIError, NotFoundError
 
-from pipelines.router.backends import ATTEMPTS, ID, REASON, WITHIN_S, Caps, Delivery, Info, Names, Unpublished
+from pipelines.router.backends import (
+    ATTEMPTS,
+    ID,
+    KEPT_S,
+    REASON,
+    WITHIN_S,
+    Caps,
+    Delivery,
+    Info,
+    Names,
+    Unconnected,
+    Unpublished,
+)
 
 __all__ = ["JetStream", "stream_of"]
 
 T = TypeVar("T")
+
+ALL = "100"
+"""Of so many acknowledgements in a hundred the server tells on a subject of its own: its account of deliveries."""
 
 WINDOW_S = 120.0
 """How long an id is remembered. A retry that comes later doubles; so does one after a purge and a restart."""
@@ -35,7 +50,10 @@ class JetStream:
         threading.Thread(target=self._loop.run_forever, name="nats", daemon=True).start()
 
     def connect(self) -> None:
-        self._run(self._connected(), WITHIN_S)
+        try:
+            self._run(self._connected(), WITHIN_S)
+        except (Error, OSError) as e:
+            raise Unconnected(repr(e)) from e
 
     def publish(self, to: str, id: str, payload: bytes) -> None:
         try:
@@ -52,7 +70,8 @@ class JetStream:
             return []
         found = []
         for message in messages:
-            one = Delivery((message.headers or {})[ID], message.data, message.metadata.num_delivered, message)
+            headers = dict(message.headers or {})
+            one = Delivery(headers[ID], message.data, message.metadata.num_delivered, message, headers)
             if one.attempt > self._most:
                 self.dead(one, f"handed out {self._most} times")
             else:
@@ -93,11 +112,14 @@ class JetStream:
             try:
                 await self._stream.stream_info(stream_of(name))
             except NotFoundError:
-                await self._stream.add_stream(name=stream_of(name), subjects=[name], duplicate_window=WINDOW_S)
-        config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=self._wait_s, max_deliver=-1)
+                config: dict[str, Any] = {"duplicate_window": WINDOW_S, "max_age": KEPT_S}
+                await self._stream.add_stream(name=stream_of(name), subjects=[name], **config)
+        group_config = ConsumerConfig(
+            ack_policy=AckPolicy.EXPLICIT, ack_wait=self._wait_s, max_deliver=-1, sample_freq=ALL
+        )
         requests, group = self._names.requests, self._names.group
         self._requests = await self._stream.pull_subscribe(
-            requests, durable=group, stream=stream_of(requests), config=config
+            requests, durable=group, stream=stream_of(requests), config=group_config
         )
 
     async def _published(self, to: str, id: str, payload: bytes, more: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from pipelines.router.backends import ID, WITHIN_S, Caps, Delivery, Info, Names, Unpublished
+from pipelines.router.backends import ID, KEPT_S, WITHIN_S, Caps, Delivery, Info, Names, Unconnected, Unpublished
 
 __all__ = ["Kafka"]
 
@@ -40,12 +40,14 @@ REFUSED = (
 )
 """What a broker answers, or the client finds, before anything is appended."""
 
+KEPT = {"retention.ms": str(KEPT_S * 1000), "segment.ms": str(KEPT_S * 100)}
+
 POLL_S = 0.1
 
 
 class Kafka:
-    """brokers: host:port,… The lock of a delivery is as long as the broker's group.share.record.lock.duration.ms says,
-    and the bound on deliveries is its group.share.delivery.count.limit: what is asked of this class must be that."""
+    """brokers: host:port,… The bound on deliveries is the broker's group.share.delivery.count.limit: what is asked of
+    this class must be that."""
 
     caps = Caps(once="session", delay=False, dead="broker", counted=True)
 
@@ -63,16 +65,27 @@ class Kafka:
         self._producer = Producer({**CLIENT, **self._brokers, **settings})
         group = {"group.id": names.group, "share.acknowledgement.mode": "explicit"}
         self._consumer: Any = ShareConsumer({**CLIENT, **self._brokers, **group})
+        self._lock_ms = int(ack_wait_s * 1000)
+        self._subscribed = False
 
     def connect(self) -> None:
+        """Who only publishes is no member of the group: one that is given requests and does not handle them holds them
+        up."""
+        try:
+            self._prepare()
+        except (KafkaException, OSError) as e:
+            raise Unconnected(str(e)) from e
+
+    def _prepare(self) -> None:
         known = self._admin.list_topics(timeout=WITHIN_S).topics
-        letters = {"errors.deadletterqueue.group.enable": "true"}
-        topics = [NewTopic(self._names.requests, 1, 1), NewTopic(self._names.dead, 1, 1, config=letters)]
+        letters = {**KEPT, "errors.deadletterqueue.group.enable": "true"}
+        topics = [NewTopic(self._names.requests, 1, 1, config=KEPT), NewTopic(self._names.dead, 1, 1, config=letters)]
         new = [topic for topic in topics if topic.topic not in known]
         for future in self._admin.create_topics(new).values() if new else ():
             future.result(WITHIN_S)
         wanted = {
             "share.auto.offset.reset": "earliest",
+            "share.record.lock.duration.ms": str(self._lock_ms),
             "errors.deadletterqueue.topic.name": self._names.dead,
             "errors.deadletterqueue.copy.record.enable": "true",
         }
@@ -82,7 +95,6 @@ class Kafka:
         resource = ConfigResource(ResourceType.GROUP, self._names.group, incremental_configs=entries)
         for future in self._admin.incremental_alter_configs([resource]).values():
             future.result(WITHIN_S)
-        self._consumer.subscribe([self._names.requests])
 
     def publish(self, to: str, id: str, payload: bytes) -> None:
         told: list[Any] = []
@@ -102,6 +114,9 @@ class Kafka:
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
         """As many as the broker gives at once: `most` is its own to keep."""
+        if not self._subscribed:
+            self._consumer.subscribe([self._names.requests])
+            self._subscribed = True
         deadline = time.monotonic() + within_s
         while (left_s := deadline - time.monotonic()) > 0:
             try:
@@ -109,7 +124,7 @@ class Kafka:
             except KafkaException:
                 continue
             if messages:
-                return [Delivery(one.key().decode(), one.value(), one.delivery_count(), one) for one in messages]
+                return [_delivery(one) for one in messages]
         return []
 
     def ack(self, delivery: Delivery) -> bool:
@@ -135,3 +150,8 @@ class Kafka:
             return all(error is None for error in (self._consumer.commit_sync(WITHIN_S) or {}).values())
         except KafkaException:
             return False
+
+
+def _delivery(message: Any) -> Delivery:
+    about = {name: (value or b"").decode() for name, value in message.headers() or ()}
+    return Delivery(message.key().decode(), message.value(), message.delivery_count(), message, about)

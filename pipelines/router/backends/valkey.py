@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from pipelines.router.backends import ATTEMPTS, ID, REASON, WITHIN_S, Caps, Delivery, Info, Names, Unpublished
+from pipelines.router.backends import (
+    ATTEMPTS,
+    ID,
+    KEPT_S,
+    REASON,
+    WITHIN_S,
+    Caps,
+    Delivery,
+    Info,
+    Names,
+    Unconnected,
+    Unpublished,
+)
 
 __all__ = ["Valkey"]
 
@@ -20,10 +33,11 @@ WINDOW_S = 120
 
 ADD = """
 if redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[1]) then
-  return redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
+  return redis.call('XADD', KEYS[1], 'MINID', '~', ARGV[2], '*', unpack(ARGV, 3))
 end
 """
-"""Adds an entry unless its id is remembered. A script's effects are one entry in the file: all of them or none."""
+"""Adds an entry unless its id is remembered, and drops what is too old. A script's effects are one entry in the file:
+all of them or none."""
 
 
 class Valkey:
@@ -40,13 +54,14 @@ class Valkey:
     def connect(self) -> None:
         try:
             self._client.xgroup_create(self._names.requests, self._names.group, "0", mkstream=True)
-        except ResponseError as e:
+        except RedisError as e:
             if "BUSYGROUP" not in str(e):
-                raise
+                raise Unconnected(str(e)) from e
 
     def publish(self, to: str, id: str, payload: bytes) -> None:
         try:
-            self._client.eval(ADD, 2, to, _remembered(to, id), WINDOW_S, ID, id, "data", payload)
+            kept = int((time.time() - KEPT_S) * 1000)
+            self._client.eval(ADD, 2, to, _remembered(to, id), WINDOW_S, kept, ID, id, "data", payload)
         except ResponseError as e:
             raise Unpublished(str(e), definite=True) from e
         except RedisError as e:
@@ -65,7 +80,9 @@ class Valkey:
             return []
         found = []
         for place, fields in [*due, *(new[0][1] if new else [])]:
-            one = Delivery(fields[ID.encode()].decode(), fields[b"data"], counts.get(place, 1), place)
+            payload = fields.pop(b"data")
+            headers = {name.decode(): text.decode() for name, text in fields.items()}
+            one = Delivery(headers[ID], payload, counts.get(place, 1), place, headers)
             if one.attempt > self._most:
                 self.dead(one, f"handed out {self._most} times")
             else:

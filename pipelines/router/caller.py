@@ -1,0 +1,283 @@
+"""The outside world of the router: python -m pipelines.router.caller --backend jetstream --port P --state DIR
+[--rate 25] [--seed 1], and the environment's BROKER_URL; ROUTER_DEFECT is one of defects.py.
+
+It publishes each tenant's requests one after the other, over a connection of its own, each until the broker has it: so
+a request that has begun will exist. What got no answer, or a refusal, is published again under the same id.
+
+GET /tape is all that a ledger needs. POST /poison {"kind"} publishes a request that can't be handled; with a "key" only
+once, and GET /asked/KEY tells whether it is published. POST /burst {"requests"} publishes so many of each tenant
+without a pause; /hold {"s"} begins no request for so long, at most HOLD_MAX_S. /poison takes a "count" too, and answers
+with the last of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from aiohttp import web
+
+from pipelines.router import tape as tapes
+from pipelines.router.backends import Unpublished
+from pipelines.router.kept import Kept, TapeError
+from pipelines.router.metrics import Metrics
+from pipelines.router.serving import Handler, Program, run
+from pipelines.router.settings import ADDRESS, REQUESTS, backend, common, defect
+from pipelines.router.tape import KINDS, POISON, TENANTS
+from pipelines.router.wire import Wire
+from pipelines.trades.lines import log_json
+
+__all__ = ["Caller", "main"]
+
+LATE_MAX_S = 1.0
+"""A tenant that is later than that goes on from now: what could not be published meanwhile was never asked for."""
+
+SAVE_EVERY_S = 1.0
+LOOK_EVERY_S = 0.02
+BACKOFF_S = (0.05, 1.0)
+"""The first and the longest wait before a request is published again."""
+
+BURST_MAX = 10_000
+POISON_MAX = 200
+HOLD_MAX_S = 60.0
+
+log = structlog.get_logger()
+
+Add = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Caller:
+    """The tape, and what carries it out. rate: requests a second of each tenant."""
+
+    def __init__(
+        self, kept: Kept, connected: Callable[[], Wire], rate: float, program: Program, defect: str = ""
+    ) -> None:
+        self._kept, self._connected, self._rate = kept, connected, rate
+        self._program, self._defect = program, defect
+        self._writing = threading.Lock()  # who changes the tape, or writes it to the disk
+        self._begun = dict(kept.tape["done"])
+        self._hold_until_s = 0.0
+        self._unpaced = dict.fromkeys(TENANTS, 0)
+
+    def work(self) -> dict[str, Callable[[], None]]:
+        """What a thread each does."""
+        tenants: dict[str, Callable[[], None]] = {tenant: self._tenant(tenant) for tenant in TENANTS}
+        return {**tenants, POISON: self._asked_for, "tape": self._save}
+
+    def routes(self) -> dict[tuple[str, str], Handler]:
+        """What is answered besides health and metrics."""
+        return {
+            ("GET", "/tape"): self._tape_json,
+            ("GET", "/asked/{key}"): self._asked,
+            ("POST", "/poison"): _told(self._poison),
+            ("POST", "/burst"): _told(self._burst),
+            ("POST", "/hold"): _told(self._hold),
+        }
+
+    # ---- publishing ----------------------------------------------------------------------------------------
+
+    def _tenant(self, tenant: str) -> Callable[[], None]:
+        seed = self._kept.tape["seed"]
+
+        def publish() -> None:
+            wire = self._joined(tenant)
+            due_s = time.monotonic()
+            while not self._program.ended.is_set():
+                n = self._kept.tape["done"][tenant] + 1
+                due_s = self._due(tenant, due_s)
+                if self._program.ended.is_set():
+                    return
+                self._begun[tenant] = n
+                self._carry_out(wire, tenant, tapes.request(seed, tenant, n))
+
+        return publish
+
+    def _asked_for(self) -> None:
+        """What is asked for besides, as it comes."""
+        tape, wire = self._kept.tape, self._joined(POISON)
+        while not self._program.ended.wait(LOOK_EVERY_S):
+            n = tape["done"][POISON] + 1
+            if n <= len(tape["poison"]):
+                self._begun[POISON] = n
+                self._carry_out(wire, POISON, tapes.asked(tape["seed"], n, tape["poison"][n - 1]["kind"]))
+
+    def _joined(self, tenant: str) -> Wire:
+        wire = self._connected()
+        self._program.trouble[tenant] = "not connected yet"
+        wire.connect(self._program.ended.is_set)
+        self._program.trouble.pop(tenant, None)
+        return wire
+
+    def _due(self, tenant: str, due_s: float) -> float:
+        """Wait for the next request's time; when the one after it is due."""
+        now_s = time.monotonic()
+        if due_s < now_s - LATE_MAX_S:
+            due_s = now_s
+        while not self._program.ended.is_set():
+            now_s = time.monotonic()
+            wait_s = due_s - now_s
+            if self._hold_until_s > now_s:
+                due_s = now_s
+            elif self._unpaced[tenant]:
+                self._unpaced[tenant] -= 1
+                return due_s
+            elif wait_s <= 0:
+                break
+            self._program.ended.wait(min(max(wait_s, 0.001), LOOK_EVERY_S))
+        return due_s + 1 / self._rate
+
+    def _carry_out(self, wire: Wire, tenant: str, request: tapes.Request) -> None:
+        """Publish until the broker has it."""
+        id_, wait_s = request["id"], BACKOFF_S[0]
+        while True:
+            outcome = "done"
+            try:
+                wire.publish(REQUESTS.requests, id_, tapes.message({**request, "id": id_}))
+            except Unpublished as e:
+                outcome = "refused" if e.definite else "unknown"
+                self._program.trouble[tenant] = f"request {request['n']} is not published: {e}"
+                log.warning("not_published", tenant=tenant, n=request["n"], outcome=outcome, why=str(e))
+            with self._writing:
+                self._kept.tape["outcomes"][outcome] += 1
+                if outcome == "done":
+                    self._kept.tape["done"][tenant] = request["n"]
+                    self._program.trouble.pop(tenant, None)
+            if outcome == "done" or self._program.ended.wait(wait_s):
+                return
+            wait_s = min(2 * wait_s, BACKOFF_S[1])
+            if self._defect == "new_id":
+                id_ = str(uuid4())
+
+    def _save(self) -> None:
+        """Note what is done."""
+        while True:
+            over = self._program.ended.wait(SAVE_EVERY_S)
+            try:
+                with self._writing:
+                    self._kept.save()
+                self._program.trouble.pop("tape", None)
+            except OSError as e:
+                self._program.trouble["tape"] = f"it can't be made durable: {e}"
+            if over:
+                return
+
+    # ---- being asked ---------------------------------------------------------------------------------------
+
+    def _poison(self, given: dict[str, Any]) -> dict[str, Any]:
+        kind, count, tape = _kind(given, KINDS), int(_number(given, "count", 1, POISON_MAX)), self._kept.tape
+        with self._writing:
+            key, known = ({"key": str(given["key"])} if "key" in given else {}), len(tape["poison"])
+            if not key or (found := self._last(key["key"])) is None:
+                tape["poison"] += [{"n": n, "kind": kind, **key} for n in range(known + 1, known + count + 1)]
+                found = tape["poison"][-1]
+                try:
+                    self._kept.save()
+                except OSError:
+                    del tape["poison"][known:]
+                    raise
+        return self._whole(found)
+
+    def _last(self, key: str) -> dict[str, Any] | None:
+        """The last one that was asked for under this key."""
+        return next((one for one in reversed(self._kept.tape["poison"]) if one.get("key") == key), None)
+
+    def _burst(self, given: dict[str, Any]) -> dict[str, Any]:
+        requests = int(_number(given, "requests", 1, BURST_MAX))
+        with self._writing:
+            self._unpaced = dict.fromkeys(TENANTS, requests)
+        return {"requests": requests}
+
+    def _hold(self, given: dict[str, Any]) -> dict[str, Any]:
+        seconds = _number(given, "s", 0, HOLD_MAX_S)
+        self._hold_until_s = time.monotonic() + seconds
+        return {"held_s": seconds}
+
+    def _whole(self, one: dict[str, Any]) -> dict[str, Any]:
+        """What was asked for besides, with its id, and whether it is published."""
+        made = tapes.asked(self._kept.tape["seed"], one["n"], one["kind"])
+        return {**one, "id": made["id"], "done": self._kept.tape["done"][POISON] >= one["n"]}
+
+    async def _asked(self, request: web.Request) -> web.Response:
+        found = self._last(request.match_info["key"])
+        if found is None:
+            return web.json_response({"error": "nothing was asked for under this key"}, status=404)
+        return web.json_response(self._whole(found))
+
+    async def _tape_json(self, _: web.Request) -> web.Response:
+        """The tape; heads: tenant -> the request that is being published, or was last."""
+        with self._writing:
+            tape = self._kept.tape
+            body = {
+                **tape,
+                "heads": {tenant: self._begun[tenant] for tenant in TENANTS},
+                "poison": [self._whole(one) for one in tape["poison"]],
+            }
+            told = orjson.dumps(body)
+        return web.Response(body=told, content_type="application/json")
+
+
+def _told(add: Add) -> Handler:
+    """400 says what is wrong with the question, 503 that the disk refuses."""
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            given = await request.json()
+            if not isinstance(given, dict):
+                raise ValueError(f"the body is {given!r}. Remedy: a JSON object")
+            return web.json_response(add(given))
+        except ValueError as e:
+            return web.json_response({"error": str(e)}, status=400)
+        except OSError as e:
+            return web.json_response({"error": f"the tape can't be made durable: {e}"}, status=503)
+
+    return handle
+
+
+def _number(given: dict[str, Any], name: str, least: float, most: float) -> float:
+    value = given.get(name, least)
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r}. Remedy: a number from {least:g} to {most:g}")
+    return float(value)
+
+
+def _kind(given: dict[str, Any], known: Collection[str]) -> str:
+    if given.get("kind") not in known:
+        raise ValueError(f"kind is {given.get('kind')!r}. Remedy: one of {', '.join(known)}")
+    return str(given["kind"])
+
+
+def main() -> int:
+    """Run until SIGTERM. Exit 2: the port or the state folder can't be used."""
+    parser = common("Publishes requests, and knows what should exist.")
+    parser.add_argument("--state", type=Path, required=True, help="folder that keeps the tape")
+    parser.add_argument("--rate", type=float, default=25.0, help="requests a second of each tenant (default 25)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    if options.rate <= 0:
+        parser.error(f"--rate is {options.rate:g}, but must be above 0")
+    planted, address = defect(parser), os.environ[ADDRESS]
+    log_json()
+    try:
+        kept = Kept(options.state, options.seed)
+    except TapeError as e:
+        log.error("caller_cannot_start", error=str(e))
+        return 2
+    program, metrics = Program(), Metrics(options.backend, planted)
+
+    def connected() -> Wire:
+        return Wire(backend(options.backend, address, REQUESTS), REQUESTS, metrics, planted)
+
+    caller = Caller(kept, connected, options.rate, program, planted)
+    return run("caller", program, caller.work(), metrics.text, options.host, options.port, caller.routes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The names and the numbers that all programs of the router share, and which backend is meant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+
+from pipelines.router.backends import Backend, Names
+from pipelines.router.defects import DEFECTS
+
+__all__ = [
+    "ACK_WAIT_S",
+    "ADDRESS",
+    "BACKENDS",
+    "DECISIONS",
+    "LABELS",
+    "LETTERS",
+    "MAX_DELIVER",
+    "REQUESTS",
+    "backend",
+    "common",
+    "defect",
+]
+
+REQUESTS = Names("requests", "dlq.requests", "routers")
+DECISIONS = Names("decisions", "dlq.decisions", "workers")
+LETTERS = Names(REQUESTS.dead, "dlq.letters", "clerks")
+"""What routers decide, what workers carry out, and the dead letters, which a worker notes too."""
+
+LABELS: Mapping[str, str] = {
+    REQUESTS.requests: "requests",
+    DECISIONS.requests: "decisions",
+    REQUESTS.dead: "letters",
+}
+"""Stream or topic -> what metrics call it."""
+
+ACK_WAIT_S = 10.0
+"""How long a broker waits for an answer to what it has handed out."""
+
+MAX_DELIVER = 5
+"""How often a message is handed out at most."""
+
+UNBOUNDED = 10**9
+
+ADDRESS = "BROKER_URL"
+"""The environment's: nats://user:password@host:port, redis://user:password@host:port, or host:port,… of Kafka's."""
+
+BACKENDS = ("jetstream", "kafka", "valkey")
+
+
+def backend(kind: str, address: str, names: Names, ack_wait_s: float = ACK_WAIT_S) -> Backend:
+    """One of a kind, not connected. Only its own client is imported. How often a message may be handed out is the
+    broker's matter (Kafka's settings), else Wire's."""
+    if kind == "jetstream":
+        from pipelines.router.backends.jetstream import JetStream
+
+        return JetStream(address, names, ack_wait_s, UNBOUNDED)
+    if kind == "kafka":
+        from pipelines.router.backends.kafka import Kafka
+
+        return Kafka(address, names, ack_wait_s, MAX_DELIVER)
+    from pipelines.router.backends.valkey import Valkey
+
+    return Valkey(address, names, ack_wait_s, UNBOUNDED)
+
+
+def common(about: str) -> argparse.ArgumentParser:
+    """What each program's command line has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--backend", choices=BACKENDS, required=True)
+    parser.add_argument("--port", type=int, required=True, help="for /healthz and /metrics")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    return parser
+
+
+def defect(parser: argparse.ArgumentParser) -> str:
+    """The defect that is planted; "" as a rule."""
+    found = os.environ.get("ROUTER_DEFECT", "")
+    if found and found not in DEFECTS:
+        parser.error(f"ROUTER_DEFECT is {found!r}. Remedy: one of {', '.join(DEFECTS)}, or none")
+    return found
