@@ -1,1 +1,1 @@
-"""What a run is worth."""
+"""Judges a run: the checks and their selftest, diagnosis, trends, and whether the machine was busy."""

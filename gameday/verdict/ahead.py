@@ -1,6 +1,7 @@
-"""Which hops show what their stream's ledger never had: records that nobody made, or a ledger that began anew.
+"""Finds hops that show ids which their stream's ledger never had: records that nobody made, or a ledger that began
+anew.
 
-Every comparison with the ledger has two sides: what is behind it may still come, what is ahead of it can't be right.
+What a hop lacks may still come. What it shows beyond the ledger can't be right.
 """
 
 from __future__ import annotations
@@ -25,29 +26,34 @@ NAMED_MAX = 3
 
 
 def beyond(stack: Stack, heads: Mapping[str, Mapping[Group, int]]) -> Ahead:
-    """What these heads show beyond the ledger's.
+    """Return what these heads show beyond the ledgers' heads.
 
-    Args: heads: hop -> group -> highest id, all asked before now: the ledgers are asked here, so that what it has
-    gained meanwhile is not taken for what it lacks. Raises DriverError when one does not answer. A first hop on the
-    platform's side may have forgotten a group: one that it doesn't know is judged only by a Ledger.
+    The ledgers are asked here, after the hops: so a record that came in between is not taken for surplus. A first hop
+    inside the platform may have forgotten a group, so a group that it doesn't know counts only if it is a Ledger.
+
+    Args:
+        heads: hop -> group -> highest id.
+
+    Raises:
+        DriverError: a ledger does not answer.
     """
-    found: dict[str, Mapping[Group, tuple[int, int | None]]] = {}
+    surplus: dict[str, Mapping[Group, tuple[int, int | None]]] = {}
     for live in stack.streams.values():
-        mine = [hop for hop in heads if hop != live.stream.hops[0] and stack.stream_of(hop) is live]
+        own_hops = [hop for hop in heads if hop != live.stream.hops[0] and stack.stream_of(hop) is live]
         if getattr(live.ledger, "kind", None) == STATE:
-            continue  # its newest row may be deleted, and then its head goes back
-        known, whole = live.ledger.heads() if mine else {}, isinstance(live.ledger, Ledger)
-        for hop in mine:
-            found[hop] = {
+            continue  # when its newest row is deleted, its head goes back
+        known, whole = live.ledger.heads() if own_hops else {}, isinstance(live.ledger, Ledger)
+        for hop in own_hops:
+            surplus[hop] = {
                 group: (head, known.get(group))
                 for group, head in heads[hop].items()
                 if (head > known[group] if group in known else whole)
             }
-    return {hop: groups for hop, groups in found.items() if groups}
+    return {hop: groups for hop, groups in surplus.items() if groups}
 
 
 def told(stack: Stack, ahead: Ahead) -> list[str]:
-    """One sentence a hop: what it shows, and what its stream's ledger has had."""
+    """Return one sentence for each hop: what it shows, and what its stream's ledger has had."""
     return [_sentence(hop, groups, stack.stream_of(hop).stream.hops[0]) for hop, groups in ahead.items()]
 
 
@@ -61,13 +67,18 @@ def _sentence(hop: str, groups: Mapping[Group, tuple[int, int | None]], ledger: 
 
 
 def heads_of(stack: Stack, archive: bool, of: LiveStream | None = None) -> dict[str, Mapping[Group, int]]:
-    """The heads of every hop that answers, or of one stream's, and on demand of the archive, which is dear to read."""
+    """Return the heads of every hop that answers.
+
+    Args:
+        archive: whether to ask the archive too, which takes long.
+        of: only this stream's hops; None: all hops.
+    """
     archives = {"archive": stack.archive} if archive and stack.archive is not None else {}
     hops = {hop: held for hop, held in {**stack.hops, **archives}.items() if of in (None, stack.stream_of(hop))}
-    found: dict[str, Mapping[Group, int]] = {}
+    heads: dict[str, Mapping[Group, int]] = {}
     for name, hop in hops.items():
         try:
-            found[name] = hop.heads()
+            heads[name] = hop.heads()
         except DriverError:
             continue
-    return found
+    return heads

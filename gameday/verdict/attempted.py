@@ -1,7 +1,7 @@
-"""What a hop must have where it is not known of every record whether the platform has taken it: acknowledged records,
-and of the attempts without a known outcome those that were seen to have arrived. So acknowledged ⊆ held ⊆ attempted.
+"""Computes what a hop must hold when the outcome of some attempts to write is unknown: every acknowledged record, and
+those attempts of unknown outcome that were seen to have arrived. So acknowledged ⊆ held ⊆ attempted.
 
-Pure: what is attempted the ledger tells (drivers/canary.py), and rows the hops.
+All functions are pure. The ledger (drivers/canary.py) tells the attempts, the hops tell their rows.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ def arrived(
     held: Mapping[Group, Columns],
     before: Mapping[Group, Columns],
 ) -> dict[Group, Columns]:
-    """The doubtful records that a hop has, or a hop before it had; as they were attempted, whatever the hop made of
-    them. Groups of which none has arrived are left out.
+    """Return the doubtful records that a hop has, or that an earlier hop had, as they were attempted.
 
-    held: the hop's rows. before: what this gave of the hop before it.
+    Groups of which no record has arrived are left out.
+
+    Args:
+        held: the hop's rows.
+        before: what this function returned for the hop before it.
     """
-    found: dict[Group, Columns] = {}
+    arrived_records: dict[Group, Columns] = {}
     for group, columns in doubtful.items():
         keys = stream.told_apart(columns)
         seen = np.zeros(len(keys), dtype=bool)
@@ -36,12 +39,12 @@ def arrived(
             if rows is not None and len(rows[stream.sequence]):
                 seen |= np.isin(keys, stream.told_apart(rows))
         if seen.any():
-            found[group] = {name: column[seen] for name, column in columns.items()}
-    return found
+            arrived_records[group] = {name: column[seen] for name, column in columns.items()}
+    return arrived_records
 
 
 def right(stream: Stream, must: Mapping[Group, Tally], came: Mapping[Group, Columns]) -> dict[Group, Tally]:
-    """What a hop is held against. must: of the acknowledged records. came: what `arrived` gave."""
+    """Return what a hop must hold. must: the tallies of acknowledged records. came: what `arrived` returned."""
     groups = dict.fromkeys([*must, *came])
     return {
         group: add(must.get(group, EMPTY), stream.tally(came[group])) if group in came else must[group]
@@ -50,7 +53,7 @@ def right(stream: Stream, must: Mapping[Group, Tally], came: Mapping[Group, Colu
 
 
 def joined(rows: Columns, more: Columns | None) -> Columns:
-    """Both together."""
+    """Return both sets of rows as one."""
     if more is None:
         return rows
     return {name: np.concatenate([column, more[name]]) for name, column in rows.items()}

@@ -1,7 +1,7 @@
-"""The selftest's rows that change and go: a table, a log of its changes, and a copy made of that log, to be spoiled.
+"""The selftest's stream of rows that change and are deleted: a table, a log of its changes, and a copy made from that
+log. Faults are planted into the log or the copy.
 
-What is compared is what a run compares: hashes of typed values, folded and held against each other as
-records/states.py does it.
+The comparison is a run's own: hashes of typed values, folded and compared by records/states.py.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ SLOT = "orders/0"
 SHOPS = ("east", "west")
 
 Row: TypeAlias = dict[str, Any]
-"""Values as JSON has them; one that deletes has id, version and gone."""
+"""A row's values as JSON has them. A row that deletes has only id, version and gone."""
 
-ONE, GONE = 7, 10
-"""The key that is spoiled, and one that was deleted."""
+SPOILED, DELETED = 7, 10
+"""The key whose row is spoiled, and a key that was deleted."""
 
 
 @functools.cache
 def _orders() -> Stream:
     mistakes: list[str] = []
-    made = stream(
+    orders = stream(
         "orders",
         {
             "key": ["id"],
@@ -60,8 +60,8 @@ def _orders() -> Stream:
         [SOURCE, LOG, COPY],
         mistakes,
     )
-    assert made is not None, mistakes
-    return made
+    assert orders is not None, mistakes
+    return orders
 
 
 def _row(key: int, version: int) -> Row:
@@ -77,15 +77,15 @@ def _row(key: int, version: int) -> Row:
 
 
 def _changes() -> list[Row]:
-    """Each key's versions one after the other, and every fifth key deleted at last."""
-    made = [_row(key, version) for version in range(1, VERSIONS + 1) for key in range(1, KEYS + 1)]
-    return made + [
+    """Return the log: each key's versions one after the other, then the deletion of every fifth key."""
+    changes = [_row(key, version) for version in range(1, VERSIONS + 1) for key in range(1, KEYS + 1)]
+    return changes + [
         {"id": key, "version": VERSIONS + 1, "gone": True} for key in range(DELETED_EVERY, KEYS + 1, DELETED_EVERY)
     ]
 
 
-def _counting(changes: Sequence[Row]) -> dict[int, Row]:
-    """What a table has of these changes, key by key."""
+def _current(changes: Sequence[Row]) -> dict[int, Row]:
+    """Return the rows that a table has after these changes, by key."""
     best: dict[int, Row] = {}
     for row in changes:
         if row["version"] >= best.get(row["id"], row)["version"]:
@@ -94,52 +94,55 @@ def _counting(changes: Sequence[Row]) -> dict[int, Row]:
 
 
 def _as_it_is(rows: list[Row]) -> None:
-    """Nothing is wrong with the copy."""
+    """Leave the copy as it is."""
 
 
 @dataclass
 class Changing:
-    """log: the changes as the log holds them. copy: what is done to the copy's rows after it was made of the log."""
+    """The stream with its planted faults.
+
+    log: the changes as the log holds them. copy: spoils the copy's rows after it was made from the log.
+    """
 
     log: list[Row] = field(default_factory=_changes)
     copy: Callable[[list[Row]], None] = _as_it_is
 
     def compared(self) -> tuple[Compared, ...]:
-        """The log beside the table that it tells the changes of, and the copy beside the log."""
+        """Compare the log with the table whose changes it has, and the copy with the log."""
         if self.copy is _as_it_is and self.log == _changes():
             return _clean()
         return self.held()
 
     def held(self) -> tuple[Compared, ...]:
-        """The same, worked out."""
-        rows = list(_counting(self.log).values())
+        """Compute what `compared` returns, without its cache."""
+        rows = list(_current(self.log).values())
         self.copy(rows)
         log = self._folded().upto({SLOT: len(self.log)}, whole=True, dense=True)
-        pairs = ((SOURCE, _state(list(_counting(_changes()).values())), LOG, log), (LOG, log, COPY, _state(rows)))
+        pairs = ((SOURCE, _state(list(_current(_changes()).values())), LOG, log), (LOG, log, COPY, _state(rows)))
         return tuple(
             Compared("orders", hop, against, deltas(right, held, compare(right, held)), {SLOT: len(self.log)})
             for against, right, hop, held in pairs
         )
 
     def back(self) -> Json:
-        """What the log tells as symptom versions_back."""
-        found = self._folded().back({})
+        """Return the symptom versions_back, as a log tells it."""
+        versions = self._folded().back({})
         first = [
             {"key": self.log[offset]["id"], "at": f"{slot} offset {offset}", "version": own, "after": top}
-            for _, slot, offset, own, top in found
+            for _, slot, offset, own, top in versions
         ]
-        return {"count": len(found), "changes": len(self.log), "first": first[:3]}
+        return {"count": len(versions), "changes": len(self.log), "first": first[:3]}
 
     def _folded(self) -> Changes:
-        made = Changes(LOG)
-        number = {shop: made.number((shop,)) for shop in SHOPS}
+        changes = Changes(LOG)
+        number = {shop: changes.number((shop,)) for shop in SHOPS}
         for gone in (False, True):
             offsets = [offset for offset, row in enumerate(self.log) if bool(row.get("gone")) is gone]
             rows = [{**_row(self.log[offset]["id"], 0), **self.log[offset]} for offset in offsets]
             keys, hashes = _orders().state_hashes(_columns(rows))
             groups = UNTOLD if gone else [number[row["shop"]] for row in rows]
-            made.add(SLOT, offsets, keys, groups, [row["version"] for row in rows], hashes, gone)
-        return made
+            changes.add(SLOT, offsets, keys, groups, [row["version"] for row in rows], hashes, gone)
+        return changes
 
 
 @functools.cache
@@ -165,7 +168,7 @@ def _state(rows: Sequence[Row]) -> State:
 
 def _altered(**values: Callable[[Row], Any]) -> Callable[[list[Row]], None]:
     def spoil(rows: list[Row]) -> None:
-        row = next(row for row in rows if row["id"] == ONE)
+        row = next(row for row in rows if row["id"] == SPOILED)
         row.update({name: value(row) for name, value in values.items()})
 
     return spoil
@@ -183,29 +186,29 @@ def _with(row: Row) -> Callable[[list[Row]], None]:
 
 
 def _swapped(rows: list[Row]) -> None:
-    """One lost, and a deleted one alive in its place: as many rows."""
-    _without(ONE)(rows)
-    rows.append(_row(GONE, VERSIONS))
+    """Lose one row, and bring a deleted one back in its place, so that the number of rows stays."""
+    _without(SPOILED)(rows)
+    rows.append(_row(DELETED, VERSIONS))
 
 
 def _older(rows: list[Row]) -> None:
-    _without(ONE)(rows)
-    rows.append(_row(ONE, VERSIONS - 1))
+    _without(SPOILED)(rows)
+    rows.append(_row(SPOILED, VERSIONS - 1))
 
 
 Planted: TypeAlias = tuple[Callable[[Changing], object], tuple[str, ...], str]
-"""What is done, which checks must fail, which hop the first of them must name."""
+"""(what spoils the stream, which checks must fail, which hop the first of them must name)."""
 
 
 def _planted() -> dict[str, Planted]:
     copies: dict[str, tuple[Callable[[list[Row]], None], tuple[str, ...]]] = {
-        "a row lost": (_without(ONE), ("no_loss",)),
-        "a deleted row that came back": (_with(_row(GONE, VERSIONS)), ("no_duplicates",)),
+        "a row lost": (_without(SPOILED), ("no_loss",)),
+        "a deleted row that came back": (_with(_row(DELETED, VERSIONS)), ("no_duplicates",)),
         "a deleted row in place of a lost one": (_swapped, ("no_loss", "no_duplicates")),
-        "a row beside its older version": (_with(_row(ONE, 1)), ("no_duplicates",)),
+        "a row beside its older version": (_with(_row(SPOILED, 1)), ("no_duplicates",)),
         "a version that went back": (_older, ("unchanged",)),
         "an older content under the newest version": (
-            _altered(total=lambda row: _row(ONE, 1)["total"]),
+            _altered(total=lambda row: _row(SPOILED, 1)["total"]),
             ("unchanged",),
         ),
         "a NULL that became ''": (_altered(note=lambda row: ""), ("unchanged",)),
@@ -214,18 +217,18 @@ def _planted() -> dict[str, Planted]:
         "a float rounded to seven digits": (_altered(weight=lambda row: float(f"{row['weight']:.6e}")), ("unchanged",)),
         "a row in another group": (_altered(shop=lambda row: "north"), ("unchanged",)),
     }
-    found: dict[str, Planted] = {}
-    for name, (spoil, caught) in copies.items():
-        found[f"{name} at {COPY}"] = (lambda of, spoil=spoil: setattr(of, "copy", spoil), caught, COPY)  # type: ignore[misc]
+    planted: dict[str, Planted] = {}
+    for name, (spoil, failing_checks) in copies.items():
+        planted[f"{name} at {COPY}"] = (lambda of, spoil=spoil: setattr(of, "copy", spoil), failing_checks, COPY)  # type: ignore[misc]
 
-    def logged(name: str, spoil: Callable[[list[Row]], object], *caught: str) -> None:
-        found[f"{name} at {LOG}"] = (lambda of: spoil(of.log), caught, LOG)
+    def logged(name: str, spoil: Callable[[list[Row]], object], *failing_checks: str) -> None:
+        planted[f"{name} at {LOG}"] = (lambda of: spoil(of.log), failing_checks, LOG)
 
-    logged("a deletion that was not told", lambda log: _drop(log, GONE, VERSIONS + 1), "no_duplicates")
-    logged("a row that was not told", _without(ONE), "no_loss")
-    logged("a change that was not told", lambda log: _drop(log, ONE, VERSIONS), "unchanged")
-    logged("a version that goes back", lambda log: log.append(_drop(log, ONE, 2)), "order")
-    return found
+    logged("a deletion that was not told", lambda log: _drop(log, DELETED, VERSIONS + 1), "no_duplicates")
+    logged("a row that was not told", _without(SPOILED), "no_loss")
+    logged("a change that was not told", lambda log: _drop(log, SPOILED, VERSIONS), "unchanged")
+    logged("a version that goes back", lambda log: log.append(_drop(log, SPOILED, 2)), "order")
+    return planted
 
 
 def _drop(log: list[Row], key: int, version: int) -> Row:

@@ -1,7 +1,7 @@
-"""The machine is a suspect: what came too late while it had no time left says nothing about the platform.
+"""Tells whether the machine was too busy for a delay to say anything about the platform.
 
-Checks say of a fail that it rests on time, and on which (Finding.timed); here it is held against how short of time the
-machine was just then. What a fail rests on besides (loss, doubling, change, position) is never excused.
+A check says whether its fail rests on time, and on which span (Finding.timed). This module compares that span with how
+busy the machine was. A fail that rests on anything else (loss, doubling, change, position) is never excused.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ __all__ = ["SHORT", "Second", "busy", "excused", "seconds", "since_act"]
 NS = 1_000_000_000
 
 SHORT: Mapping[str, float] = {"cpu": 0.9, "memory": 0.1, "io": 0.25, "stolen": 0.1, "late": 0.1}
-"""Figure -> from when on the machine is short of time, each of one second: the share of it in which some task waited
-for a processor, for memory, for a disk; the share of the processors that went to other machines; and how late the
-sampler was. cpu and io are measured (benchmarks/busy.py, docs/decisions.md); the others are chosen, well above what any
-night has had."""
+"""Figure -> the value from which on the machine counts as busy in one second.
+
+cpu, memory, io: the share of the second in which some task waited for a processor, for memory, for a disk. stolen: the
+share of the processors' time that went to other machines. late: by how many seconds the sampler was late. cpu and io
+are measured (benchmarks/busy.py, docs/decisions.md); the others are chosen, well above the figures of any night so
+far."""
 
 SECOND_NS = NS
 
@@ -35,7 +37,7 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Second:
-    """About one second of the machine's. figures: as in SHORT, those that it tells."""
+    """About one second of the machine. figures: as in SHORT, those that are known."""
 
     from_ns: int
     to_ns: int
@@ -43,42 +45,46 @@ class Second:
 
     @cached_property
     def lacks(self) -> tuple[str, ...]:
-        """By which figures it was short of time; (): it was not."""
+        """The figures by which the machine was busy; (): it was not."""
         return tuple(name for name, value in self.figures.items() if value >= SHORT[name])
 
 
 def since_act(evidence: Evidence, over_s: float | None = None, to_ns: int | None = None) -> Timed | None:
-    """The time from the first act to to_ns (None: to the run's end). None: the run did not come to that."""
+    """Return the span from the first act to to_ns (None: to the run's end). None: nothing was injected, or the run has
+    no end yet."""
     end_ns = to_ns or (evidence.ends.at_ns if evidence.ends else None)
     return None if evidence.inject_ns is None or end_ns is None else Timed(evidence.inject_ns, end_ns, over_s)
 
 
 def excused(finding: Finding, samples: Samples) -> Finding:
-    """The finding; unknown in place of a fail that rests on time alone, where the machine had none left."""
+    """Return the finding, with unknown in place of a fail if it rests on time alone and the machine was busy then."""
     if finding.verdict is not Verdict.FAIL or finding.timed is None:
         return replace(finding, timed=None)
-    told = busy(samples, finding.timed)
-    if told is None:
+    how_busy = busy(samples, finding.timed)
+    if how_busy is None:
         return finding
-    return replace(finding, verdict=Verdict.UNKNOWN, why=f"the machine was busy ({told}): {finding.why}")
+    return replace(finding, verdict=Verdict.UNKNOWN, why=f"the machine was busy ({how_busy}): {finding.why}")
 
 
 def busy(samples: Samples, timed: Timed) -> str | None:
-    """How short of time the machine was, in words, where that explains what came too late: it was so for at least as
-    long as that, or where nobody can tell how long, for half of the time that it is about. None: it does not."""
+    """Return how busy the machine was, in words, if that explains the delay; else None.
+
+    It does if the machine was busy for at least as long as the delay; if nobody can tell how long that was, for half of
+    the span.
+    """
     span_s = (timed.to_ns - timed.from_ns) / NS
-    wanted_s = span_s / 2 if timed.over_s is None else timed.over_s
+    needed_s = span_s / 2 if timed.over_s is None else timed.over_s
     short = [(s, over_s) for s in seconds(samples) if s.lacks and (over_s := _shared_s(s, timed)) > 0]
     short_s = sum(over_s for _, over_s in short)
-    if not short or short_s < wanted_s:
+    if not short or short_s < needed_s:
         return None
     names = [name for name in SHORT if any(name in s.lacks for s, _ in short)]
-    told = ", ".join(WORDS[name].format(_typical(name, [s for s, _ in short])) for name in names)
-    return f"for {short_s:.1f} of {span_s:.1f} s: {told}"
+    figures = ", ".join(WORDS[name].format(_typical(name, [s for s, _ in short])) for name in names)
+    return f"for {short_s:.1f} of {span_s:.1f} s: {figures}"
 
 
 def seconds(samples: Samples) -> Iterator[Second]:
-    """Second by second, as far as the sampler came to look."""
+    """Yield the seconds of the run one by one, as far as the sampler looked at the machine."""
     looks = {name: [s for s in samples.get(f"machine/{name}", ()) if s.value is not None] for name in SHORT}
     moments = [s.at_ns for s in looks["late"]]
     begin = 0
@@ -97,7 +103,7 @@ def seconds(samples: Samples) -> Iterator[Second]:
 
 
 def _share(looks: Sequence[Sample], from_ns: int, to_ns: int, took_s: float) -> float | None:
-    """By how much a sum grew, of what it could have grown at most; None: it was not told then."""
+    """Return by how much a counter of seconds grew, as a share of the time; None: too few samples."""
     inside = [s.value for s in looks if from_ns <= s.at_ns <= to_ns]
     if len(inside) < 2 or inside[0] is None or inside[-1] is None:
         return None
@@ -109,6 +115,6 @@ def _shared_s(second: Second, timed: Timed) -> float:
 
 
 def _typical(name: str, short: Sequence[Second]) -> float:
-    """Of the sampler's lateness the worst, of shares the mean."""
+    """Return the worst value of the sampler's lateness, the mean of any other figure."""
     values = [s.figures[name] for s in short if name in s.figures]
     return max(values) if name == "late" else sum(values) / len(values)

@@ -1,4 +1,4 @@
-"""Which runs of a job's schedule tell whether it goes on after a fault."""
+"""Selects the scheduled runs of a job that show whether its schedule goes on after a fault."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ __all__ = ["after"]
 
 
 def after(runs: Iterable[JobRun], clock_us: int) -> list[JobRun]:
-    """The scheduled runs that a fault could not meet any more, by when they were due: due since the clock's start, and
-    not begun before it. Prefect starts a run up to a second before it is due, so one that was due after may have met
-    the fault.
+    """Return the scheduled runs that came after the fault, in the order in which they were due.
 
-    clock_us: wall clock.
+    They were due since the clock's start, and did not begin before it: Prefect starts a run up to a second before it is
+    due, so a run that was due just after the clock's start may have met the fault.
+
+    clock_us: the clock's start, wall clock.
     """
-    found = [
+    later_runs = [
         run
         for run in runs
         if run.scheduled
@@ -24,4 +25,4 @@ def after(runs: Iterable[JobRun], clock_us: int) -> list[JobRun]:
         and run.due_us >= clock_us
         and (run.started_us is None or run.started_us >= clock_us)
     ]
-    return sorted(found, key=lambda run: run.due_us or 0)
+    return sorted(later_runs, key=lambda run: run.due_us or 0)

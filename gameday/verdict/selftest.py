@@ -1,8 +1,8 @@
-"""The checks against planted faults: a small history in which all is right, then one thing wrong at a time. A check
-that misses what was planted, or that complains about the clean history, makes every verdict of that night unknown.
+"""Tests the checks against planted faults: on a small history in which all is right, and on copies of it that each have
+one fault. A check that misses its fault, or complains about the clean history, makes every verdict of that night
+unknown (tasks/selftest.py).
 
-The history is simulated in closed form from a seed; nothing real is asked. What the verdict of a miss is, is the
-caller's.
+The history is computed from a seed. No server is asked.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ RECORDS = 240
 FIRST_ID = 1_000
 STREAM = "records"
 FIELDS = ("id", "amount", "size", "flag", "at_us")
-"""Of the simulated records, in the order in which their row hash takes them."""
+"""The fields of a simulated record, in the order in which the row hash takes them."""
 
 SEED = 20_260_101
 SUM_IDS = 60
-"""Ids in one row of the simulated gold."""
+"""How many ids one row of the simulated gold sums up."""
 
 NS = timings.NS
 START_NS = 5_000 * NS
@@ -96,9 +96,9 @@ EVERY_CHECK: tuple[Check, ...] = (
 CUTS = (60, 140, RECORDS)
 """How many records of each group the archive has after each of its commits."""
 COMMITS_S = (-3.0, 1.0, 9.0)
-"""When each was made."""
+"""When each commit was made, in seconds from inject."""
 KEPT = {"dropped": 0, "expired": 0, "waiting": 3_000, "unread_s": 3.0, "retention_s": 60.0}
-"""What the log was seen to keep for the consumer while it was furthest behind."""
+"""What the log kept for the consumer when it was furthest behind."""
 ALERT_WITHIN_S = 8.0
 INTERVAL_S = 10.0
 CLEAN_WORK_S = 2.0
@@ -118,22 +118,27 @@ CANARY = Stream(
     visible="sink",
     path=(),
 )
-"""Records of gameday's own, whose attempts end in one of three ways."""
+"""The stream of gameday's own records. An attempt to write one is acknowledged, refused, or of unknown outcome."""
 ATTEMPTED = 60
 REFUSED, DOUBTFUL, ARRIVED = 5, (8, 13), 8
-"""The places of what was refused, of what is of unknown outcome, and of that one of them that arrived."""
+"""The indices of the refused attempt, of the two of unknown outcome, and of the one of these two that arrived."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Seconds from inject. down: the component answers nothing; again: nor does it then; frozen: no new rows become
-    visible in the affected groups.
+    """What happens when. Spans are (from, to) in seconds from inject.
 
-    gap: no sample is taken at all. others_frozen: the other groups stall. connects: the other handler's counter at the
-    end. alert: when it fires; judged: whether its rule is looked at. mirror_late_s: how long after a commit the mirror
-    tells it. archive_back: the archive shows an older commit. busy: the machine has no time left. moved: by how much
-    another hand moves the first slot's committed offset while the component is down. log_lost: how many of the log's
-    newest records go.
+    down: the component answers nothing. again: it answers nothing a second time.
+    frozen: no new rows become visible in the affected groups. others_frozen: the same in the other groups.
+    gap: no sample is taken at all.
+    log_frozen: the log takes nothing. unserved: the log answers no fetch.
+    connects_at_end: the other handler's connection counter at the end.
+    catch_up: how many times the usual rate the visible head rises while it catches up.
+    alert: the alert fires. judged: whether its rule is evaluated.
+    mirror_late_s: how long after a commit the mirror shows it. archive_back: the archive shows an older commit.
+    busy: the machine is busy.
+    moved: by how much someone else moves the first slot's committed offset while the component is down.
+    log_lost: how many of the log's newest records are lost.
     """
 
     down: tuple[float, float] = (0.02, 2.0)
@@ -155,14 +160,13 @@ class Timeline:
 
 
 TRUTH_S: Mapping[str, float] = {"impact": 0.02, "restore": 2.4, "mttr": 2.4, "drain": 2.96}
-"""What the measures of the clean timeline must hold."""
+"""The true values of the clean timeline's measures, in seconds; the measured intervals must contain them."""
 
 
 @dataclass
 class History:
-    """One simulated run, to be spoiled: each hop's rows in the order in which it holds them, the samples' timeline,
-    symptoms.
-    """
+    """One simulated run, into which a fault is planted: each hop's rows in the order in which the hop holds them, the
+    timeline of the samples, symptoms."""
 
     log: Rows
     bronze: Rows
@@ -173,10 +177,10 @@ class History:
     timeline: Timeline = field(default_factory=Timeline)
     symptoms: dict[str, Json] = field(default_factory=dict)
     offsets: Rows = field(default_factory=lambda: _offsets())
-    """Those that bronze has."""
+    """The offsets that bronze has."""
     topic: Rows = field(default_factory=lambda: _canaries(_taken()))
     sink: Rows = field(default_factory=lambda: _canaries(_taken()))
-    """What arrived of the canary's."""
+    """The canary's records that arrived at its two hops."""
     positions: dict[str, int] = field(default_factory=dict)
     delivered: dict[str, int] = field(default_factory=dict)
     identities: dict[str, Json] = field(default_factory=dict)
@@ -189,7 +193,7 @@ class History:
     counting: Counting = field(default_factory=Counting)
 
     def evidence(self) -> Evidence:
-        """What a run would have gathered."""
+        """Return the evidence that a run would have gathered."""
         ids = {group: (FIRST_ID, FIRST_ID + RECORDS) for group in GROUPS}
         truth = _records()
         slots = dict(zip(_SLOTS, (500, 700), strict=True))
@@ -226,7 +230,7 @@ class History:
             identities={**before.identities, "writer-east": {"pid": 9}, **self.identities},
             delivered={"bronze": {s: p + 95 for s, p in slots.items()} | self.delivered},
         )
-        known = Evidence(
+        evidence = Evidence(
             test="selftest",
             params={},
             stack="simulated",
@@ -276,36 +280,38 @@ class History:
                 **self.symptoms,
             },
         )
-        return replace(known, measures=timings.measure(known))
+        return replace(evidence, measures=timings.measure(evidence))
 
     def _attempted(self) -> tuple[Digest, ...]:
-        """What was acknowledged, and what the two hops behind the front door have of what was attempted."""
+        """Return the canary's digests: of the acknowledged records, and of what its two hops hold."""
         certain = _canaries([p for p in range(ATTEMPTED) if p != REFUSED and p not in DOUBTFUL])
         must = {group: CANARY.tally(columns) for group, columns in certain.items()}
         came: Mapping[Group, Columns] = {}
-        found = [Digest(CANARY.name, "canary", "final", must)]
+        digests = [Digest(CANARY.name, "canary", "final", must)]
         for hop, rows in (("topic", self.topic), ("sink", self.sink)):
             came = attempted.arrived(CANARY, _canaries(DOUBTFUL), rows, came)
             held = {group: CANARY.tally(columns) for group, columns in rows.items()}
-            found.append(Digest(CANARY.name, hop, "final", held, attempted.right(CANARY, must, came)))
-        return tuple(found)
+            digests.append(Digest(CANARY.name, hop, "final", held, attempted.right(CANARY, must, came)))
+        return tuple(digests)
 
     def _commits(self, truth: Rows) -> tuple[Commit, ...]:
-        """One a cut, each with the rows between its cut and the one before."""
-        found = []
+        """Return the archive's commits, one for each cut; each adds the rows since the cut before."""
+        commits = []
         for number, cut in enumerate(CUTS):
             start = CUTS[number - 1] if number else 0
             heads = dict.fromkeys(GROUPS, FIRST_ID + cut)
             added, right = (_digest("", "", "final", _between(rows, start, cut)) for rows in (self.archive, truth))
             at_us = STARTED_US + round(COMMITS_S[number] * 1e6)
-            found.append(Commit(str(number), at_us, _position(number), heads, added.groups, right.groups, heads))
-        return (*found[:-1], self.last_commit(found[-1]))
+            commits.append(Commit(str(number), at_us, _position(number), heads, added.groups, right.groups, heads))
+        return (*commits[:-1], self.last_commit(commits[-1]))
 
 
 @dataclass(frozen=True)
 class Plant:
-    """One thing wrong. caught: which checks must say what; hop: which hop the first of them must name, where it is
-    about rows.
+    """One planted fault.
+
+    caught: check -> the verdict that it must give. hop: the hop that the first of them must name, if the fault is in
+    rows.
     """
 
     name: str
@@ -315,13 +321,14 @@ class Plant:
 
 
 def clean() -> History:
-    """A history in which all is right."""
+    """Return a history in which all is right."""
     gold = {group: _sums(rows) for group, rows in _records().items()}
     return History(_records(), _records(), _records(), _records(), gold, _records())
 
 
 def run() -> list[Finding]:
-    """One finding a planted fault, and one for the clean history: PASS when the checks said what they must."""
+    """Return one finding for the clean history and one for each planted fault: PASS if the checks said what they
+    must."""
     return [_judge_clean(), *(_judge(plant) for plant in PLANTS)]
 
 
@@ -329,9 +336,9 @@ def _judge_clean() -> Finding:
     evidence = clean().evidence()
     wrong = [found for check in EVERY_CHECK if (found := check(evidence)).verdict is not Verdict.PASS]
     for name, truth_s in TRUTH_S.items():
-        one = evidence.measures[name]
-        if one.low_s is None or one.high_s is None or not one.low_s <= truth_s <= one.high_s:
-            wrong.append(Finding(name, Verdict.FAIL, f"{one} does not hold the true {truth_s} s"))
+        measure = evidence.measures[name]
+        if measure.low_s is None or measure.high_s is None or not measure.low_s <= truth_s <= measure.high_s:
+            wrong.append(Finding(name, Verdict.FAIL, f"{measure} does not hold the true {truth_s} s"))
     if wrong:
         return Finding("clean", Verdict.FAIL, "; ".join(f"{f.check} says {f.verdict}: {f.why}" for f in wrong))
     return Finding("clean", Verdict.PASS, f"{len(EVERY_CHECK)} checks pass the clean history")
@@ -341,29 +348,29 @@ def _judge(plant: Plant) -> Finding:
     history = clean()
     plant.spoil(history)
     evidence = history.evidence()
-    found = {f.check: f for f in (machine.excused(check(evidence), evidence.samples) for check in EVERY_CHECK)}
+    findings = {f.check: f for f in (machine.excused(check(evidence), evidence.samples) for check in EVERY_CHECK)}
     missed = [
-        f"{name} says {found[name].verdict}, not {wanted}"
-        for name, wanted in plant.caught.items()
-        if found[name].verdict is not wanted
+        f"{name} says {findings[name].verdict}, not {expected}"
+        for name, expected in plant.caught.items()
+        if findings[name].verdict is not expected
     ]
     first = next(iter(plant.caught))
-    if plant.hop and not missed and not found[first].why.startswith(plant.hop):
-        missed.append(f"{first} does not name {plant.hop}: {found[first].why}")
+    if plant.hop and not missed and not findings[first].why.startswith(plant.hop):
+        missed.append(f"{first} does not name {plant.hop}: {findings[first].why}")
     if missed:
         return Finding(plant.name, Verdict.FAIL, f"missed: {'; '.join(missed)}")
-    return Finding(plant.name, Verdict.PASS, f"{first}: {found[first].why}")
+    return Finding(plant.name, Verdict.PASS, f"{first}: {findings[first].why}")
 
 
 # ---- what can be wrong with rows ------------------------------------------------------------------------------------
 
-ONE: Group = AFFECTED[0]
+SPOILED: Group = AFFECTED[0]
 PLACE = 77
-PLACE_ACKNOWLEDGED = 20
+ACKNOWLEDGED = 20
 
 
 def _keep(rows: Rows, places: Sequence[int]) -> None:
-    rows[ONE] = {name: column[np.asarray(places)] for name, column in rows[ONE].items()}
+    rows[SPOILED] = {name: column[np.asarray(places)] for name, column in rows[SPOILED].items()}
 
 
 def _all() -> list[int]:
@@ -389,13 +396,13 @@ def _swap_order(rows: Rows) -> None:
 
 
 def _swap_content(rows: Rows) -> None:
-    amount = rows[ONE]["amount"]
+    amount = rows[SPOILED]["amount"]
     amount[[PLACE, PLACE + 1]] = amount[[PLACE + 1, PLACE]]
 
 
 def _change(column: str) -> Callable[[Rows], None]:
     def spoil(rows: Rows) -> None:
-        values = rows[ONE][column]
+        values = rows[SPOILED][column]
         values[PLACE] = 1 - values[PLACE] if column == "flag" else values[PLACE] + 1
 
     return spoil
@@ -406,26 +413,26 @@ def _drop_and_repeat(rows: Rows) -> None:
 
 
 def _replace_id(rows: Rows) -> None:
-    """One id gone, another that does not exist in its place: as many rows, as many ids."""
-    rows[ONE]["id"][-1] += 7
+    """Replace one id by one that does not exist, so that the numbers of rows and ids stay."""
+    rows[SPOILED]["id"][-1] += 7
 
 
 def _two_contents(rows: Rows) -> None:
     _repeat(2)(rows)
-    rows[ONE]["amount"][PLACE] += 1
+    rows[SPOILED]["amount"][PLACE] += 1
 
 
 def _gone(rows: Rows) -> None:
-    del rows[ONE]
+    del rows[SPOILED]
 
 
 def _sum_off(rows: Rows) -> None:
-    rows[ONE]["volume"][1] += 1
+    rows[SPOILED]["volume"][1] += 1
 
 
 def _plants() -> tuple[Plant, ...]:
     fail, unknown = Verdict.FAIL, Verdict.UNKNOWN
-    found: list[Plant] = []
+    plants: list[Plant] = []
     hops: tuple[tuple[str, Callable[[History], Rows]], ...] = (
         ("broker", lambda h: h.log),
         ("bronze", lambda h: h.bronze),
@@ -435,11 +442,11 @@ def _plants() -> tuple[Plant, ...]:
 
     def at(hop: str, what: str, spoil: Callable[[Rows], None], *caught: str) -> None:
         rows = dict(hops)[hop]
-        found.append(Plant(f"{what} at {hop}", lambda h: spoil(rows(h)), dict.fromkeys(caught, fail), hop))
+        plants.append(Plant(f"{what} at {hop}", lambda h: spoil(rows(h)), dict.fromkeys(caught, fail), hop))
 
     for hop, _ in hops:
         at(hop, "a record dropped", _drop, "no_loss")
-        if hop != "archive":  # what it had before the window is not judged
+        if hop != "archive":  # the archive is judged from the window on only
             at(hop, "the head gone", lambda rows: _keep(rows, _all()[10:]), "no_loss")
             at(hop, "an id replaced by a foreign one", _replace_id, "no_loss", "no_duplicates")
         at(hop, "the tail gone", lambda rows: _keep(rows, _all()[:-10]), "no_loss")
@@ -454,9 +461,9 @@ def _plants() -> tuple[Plant, ...]:
     at("archive", "a record doubled", _repeat(2), "no_duplicates", "snapshots_whole")
     at("archive", "one dropped and another doubled", _drop_and_repeat, "no_loss", "no_duplicates", "snapshots_whole")
     at("broker", "two records swapped", _swap_order, "order")
-    found.append(Plant("a re-sent record in the log", lambda h: _repeat(2)(h.log), {"no_duplicates": Verdict.PASS}))
-    found.append(Plant("a sum off by one unit", lambda h: _sum_off(h.gold), {"unchanged": fail}, "gold"))
-    found.append(
+    plants.append(Plant("a re-sent record in the log", lambda h: _repeat(2)(h.log), {"no_duplicates": Verdict.PASS}))
+    plants.append(Plant("a sum off by one unit", lambda h: _sum_off(h.gold), {"unchanged": fail}, "gold"))
+    plants.append(
         Plant(
             "an id with two contents in silver's raw table",
             lambda h: _two_contents(h.silver_raw),
@@ -468,8 +475,8 @@ def _plants() -> tuple[Plant, ...]:
     for name, places, caught in (
         ("none of unknown outcome arrived", _taken(without=(ARRIVED,)), {"no_loss": Verdict.PASS}),
         ("all of unknown outcome arrived", _taken(*DOUBTFUL), {"no_duplicates": Verdict.PASS}),
-        ("an acknowledged one lost at the front door", _taken(without=(PLACE_ACKNOWLEDGED,)), {"no_loss": fail}),
-        ("one of unknown outcome in its place", _taken(13, without=(PLACE_ACKNOWLEDGED,)), {"no_loss": fail}),
+        ("an acknowledged one lost at the front door", _taken(without=(ACKNOWLEDGED,)), {"no_loss": fail}),
+        ("one of unknown outcome in its place", _taken(13, without=(ACKNOWLEDGED,)), {"no_loss": fail}),
         ("a refused one that is there", _taken(REFUSED), {"no_duplicates": fail}),
     ):
         for hops_of in (("topic", "sink"), ("sink",)) if fail in caught.values() else (("topic", "sink"),):
@@ -478,7 +485,7 @@ def _plants() -> tuple[Plant, ...]:
                 for hop in hops_of:
                     setattr(history, hop, _canaries(places))
 
-            found.append(
+            plants.append(
                 Plant(
                     f"canary: {name}, from {hops_of[0]} on",
                     put,
@@ -488,7 +495,7 @@ def _plants() -> tuple[Plant, ...]:
             )
 
     def sunk(name: str, spoil: Callable[[Rows], None], check: str) -> None:
-        found.append(Plant(f"canary: {name} at sink", lambda h: spoil(h.sink), {check: fail}, "sink"))
+        plants.append(Plant(f"canary: {name} at sink", lambda h: spoil(h.sink), {check: fail}, "sink"))
 
     def forget(rows: Rows) -> None:
         rows[()] = _canaries(_taken(without=(ARRIVED,)))[()]
@@ -505,7 +512,7 @@ def _plants() -> tuple[Plant, ...]:
     sunk("one of unknown outcome doubled", lambda rows: rows.update(_canaries([*_taken(), ARRIVED])), "no_duplicates")
 
     def told(name: str, symptoms: Mapping[str, Json], check: str) -> None:
-        found.append(Plant(name, lambda h: h.symptoms.update(symptoms), {check: fail}))
+        plants.append(Plant(name, lambda h: h.symptoms.update(symptoms), {check: fail}))
 
     told("a later offset kept", {"silver.not_first": 1}, "first_kept")
     told("the watermark ahead", {"bronze.first_after_start": {_SLOTS[0]: 503, _SLOTS[1]: 700}}, "resumed")
@@ -519,7 +526,7 @@ def _plants() -> tuple[Plant, ...]:
             history.symptoms["bronze.first_after_start"] = {_SLOTS[0]: 500 + by, _SLOTS[1]: 700}
             spoil(history)
 
-        found.append(Plant(name, both, {"resumed": fail}))
+        plants.append(Plant(name, both, {"resumed": fail}))
 
     def skip(history: History) -> None:
         slot = ("records.east", "0")
@@ -528,22 +535,22 @@ def _plants() -> tuple[Plant, ...]:
     moved("offsets moved on while nobody consumed", 63, skip)
     moved("offsets moved back while nobody consumed", -63, lambda history: None)
     taken = {s: p + 20 for s, p in zip(_SLOTS, (500, 700), strict=True)}
-    found.append(
+    plants.append(
         Plant(
             "offsets moved in place of a consumer",
             lambda h: h.delivered.update(taken),
             {"offsets_advance": unknown},
         )
     )
-    found.append(
+    plants.append(
         Plant("the watermark stuck", lambda h: h.positions.update({_SLOTS[0]: 500}), {"offsets_advance": fail})
     )
 
     def committed(name: str, change: Callable[[Commit], Commit], check: str) -> None:
-        found.append(Plant(name, lambda h: setattr(h, "last_commit", change), {check: fail}))
+        plants.append(Plant(name, lambda h: setattr(h, "last_commit", change), {check: fail}))
 
     def ran(name: str, change: Callable[[JobRun], JobRun], check: str = "resumed_on_schedule") -> None:
-        found.append(Plant(name, lambda h: setattr(h, "recovering", change), {check: fail}))
+        plants.append(Plant(name, lambda h: setattr(h, "recovering", change), {check: fail}))
 
     less = {_SLOTS[0]: 1, _SLOTS[1]: 1}
     committed("a commit that goes back", lambda c: replace(c, position=less), "snapshots_whole")
@@ -559,12 +566,12 @@ def _plants() -> tuple[Plant, ...]:
     ran("the schedule skipped a run", lambda run: replace(run, due_us=(run.due_us or 0) + 10_000_000))
     left = JobRun("s", "struck", "Running", STARTED_US, None)
     mute = JobRun("s", "struck", "Failed", STARTED_US, STARTED_US + 1)
-    for name, one in (("a struck run left running", left), ("a struck run that says nothing", mute)):
-        found.append(Plant(name, lambda h, one=one: setattr(h, "struck", one), {"job_failed_cleanly": fail}))  # type: ignore[misc]
+    for name, struck in (("a struck run left running", left), ("a struck run that says nothing", mute)):
+        plants.append(Plant(name, lambda h, run=struck: setattr(h, "struck", run), {"job_failed_cleanly": fail}))  # type: ignore[misc]
 
     def timed(name: str, caught: Mapping[str, Verdict], **changes: tuple[float, float] | float | bool) -> None:
         timeline = replace(Timeline(), **changes)  # type: ignore[arg-type]
-        found.append(Plant(name, lambda h: setattr(h, "timeline", timeline), caught))
+        plants.append(Plant(name, lambda h: setattr(h, "timeline", timeline), caught))
 
     never = (0.02, END_S)
     timed("never answered again", {"recovered": fail}, down=never, frozen=never)
@@ -590,7 +597,7 @@ def _plants() -> tuple[Plant, ...]:
         def spoil(history: History) -> None:
             history.timeline, history.alert_within_s = timeline, None
 
-        found.append(Plant(name, spoil, {"alert": verdict}))
+        plants.append(Plant(name, spoil, {"alert": verdict}))
 
     silent("a page for what healed at once", fail, alert=(3.0, 3.2))
     silent("a page that may have been missed", unknown, gap=(4.0, 8.0))
@@ -611,13 +618,13 @@ def _plants() -> tuple[Plant, ...]:
             history.timeline = replace(history.timeline, busy=busy)
             spoil(history)
 
-        found.append(Plant(f"{name} on a busy machine", both, {check: verdict}))
+        plants.append(Plant(f"{name} on a busy machine", both, {check: verdict}))
 
     def deleted(history: History) -> None:
         _drop(history.bronze)
         history.symptoms["retention"] = {"ch": {_SLOTS[0]: {**KEPT, "dropped": 1}}}
 
-    found.append(Plant("a record deleted before it was read", deleted, {"no_loss": fail, "retained": fail}, "bronze"))
+    plants.append(Plant("a record deleted before it was read", deleted, {"no_loss": fail, "retained": fail}, "bronze"))
     crowded("a record dropped", "no_loss", fail, lambda h: _drop(h.silver))
     crowded("a record doubled", "no_duplicates", fail, lambda h: _repeat(2)(h.silver))
     crowded("an amount changed", "unchanged", fail, lambda h: _change("amount")(h.silver))
@@ -625,23 +632,23 @@ def _plants() -> tuple[Plant, ...]:
     crowded("ingestion paused", "continuous", unknown, lambda h: h.symptoms.update(gap))
     for step_s in (-3600, 2):
         name = f"the wall clock stepped by {step_s} s"
-        found.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
+        plants.append(Plant(name, lambda h, s=step_s: setattr(h, "stepped_s", s), {"steady_clock": unknown}))  # type: ignore[misc]
     for name, (spoil, failing, hop) in PLANTED.items():
-        found.append(Plant(name, lambda h, s=spoil: s(h.changing), dict.fromkeys(failing, fail), hop))  # type: ignore[misc]
+        plants.append(Plant(name, lambda h, s=spoil: s(h.changing), dict.fromkeys(failing, fail), hop))  # type: ignore[misc]
     for name, (miscount, judging, word) in counting.PLANTED.items():
         says = dict.fromkeys(judging, Verdict[word.upper()])
-        found.append(Plant(name, lambda h, s=miscount: s(h.counting), says))  # type: ignore[misc]
+        plants.append(Plant(name, lambda h, s=miscount: s(h.counting), says))  # type: ignore[misc]
     made = {"surplus": {"silver": [[["east", "none"], 7, None]]}}
-    found.append(
+    plants.append(
         Plant("a record that nobody made", lambda h: h.symptoms.update(made), {"no_duplicates": fail}, "silver")
     )
     twice = {"writer-east": [{"pid": pid, "started_us": STARTED_US + pid * 100_000} for pid in (9, 10)]}
     lives = {"lives": twice}
-    found.append(Plant("started again by another hand", lambda h: h.symptoms.update(lives), {"started_once": unknown}))
+    plants.append(Plant("started again by another hand", lambda h: h.symptoms.update(lives), {"started_once": unknown}))
     other = {"writer-west": {"pid": 12}}
     started = {"isolation": fail, "reconnected": fail}
-    found.append(Plant("another process restarted", lambda h: h.identities.update(other), started))
-    return tuple(found)
+    plants.append(Plant("another process restarted", lambda h: h.identities.update(other), started))
+    return tuple(plants)
 
 
 # ---- the simulation -------------------------------------------------------------------------------------------------
@@ -654,7 +661,7 @@ def _ns(seconds: float) -> int:
 
 
 def _between(rows: Rows, start: int, stop: int) -> Rows:
-    """The records whose ids are those of these places."""
+    """Return the records from the one at index start up to, not including, the one at index stop."""
     return {
         group: {
             name: column[(columns["id"] > FIRST_ID + start) & (columns["id"] <= FIRST_ID + stop)]
@@ -669,47 +676,50 @@ def _position(commits: int) -> dict[str, int]:
 
 
 def _job_run(due_s: float) -> JobRun:
-    """A scheduled run that was due so long after the first act."""
-    due_us = STARTED_US + round((due_s + 0.1) * 1e6)  # the baseline's marks are 0.1 s before
+    """Return a scheduled run that was due this long after the first act."""
+    due_us = STARTED_US + round((due_s + 0.1) * 1e6)  # the baseline's marks are 0.1 s before the act
     ended_us = due_us + round(CLEAN_WORK_S * 1e6)
     return JobRun(f"due {due_s:g}", f"due {due_s:g}", "Completed", due_us, ended_us, "", due_us, scheduled=True)
 
 
 def _records() -> Rows:
-    """Each group's records, always the same, in new arrays."""
-    found: Rows = {}
+    """Return each group's records: always the same ones, in new arrays."""
+    records: Rows = {}
     for number, group in enumerate(GROUPS):
         random = np.random.default_rng(SEED + number)
-        found[group] = {
+        records[group] = {
             "id": np.arange(FIRST_ID + 1, FIRST_ID + RECORDS + 1, dtype=np.int64),
             "amount": random.integers(1, 10**13, RECORDS),
             "size": random.integers(1, 10**11, RECORDS),
             "flag": random.integers(0, 2, RECORDS),
             "at_us": STARTED_US + np.cumsum(random.integers(1, 50_000, RECORDS)),
         }
-    return found
+    return records
 
 
 def _taken(*more: int, without: Sequence[int] = ()) -> list[int]:
-    """The places of what arrived of the canary's: all that was acknowledged, and one of unknown outcome."""
+    """Return the indices of the canary's records that arrived: all acknowledged ones, and one of unknown outcome.
+
+    more: indices that arrived too. without: indices that did not.
+    """
     usual = [p for p in range(ATTEMPTED) if p != REFUSED and (p not in DOUBTFUL or p == ARRIVED)]
     return sorted({*usual, *more} - set(without))
 
 
 def _canaries(places: Sequence[int]) -> Rows:
-    """The canary's records at these places of what was attempted."""
-    columns = _records()[ONE]
+    """Return the canary's attempted records at these indices."""
+    columns = _records()[SPOILED]
     return {(): {name: column[:ATTEMPTED][np.asarray(places)] for name, column in columns.items()}}
 
 
 def _offsets() -> Rows:
-    """Each slot's offsets in the log, from below the committed ones on."""
+    """Return each slot's offsets in the log; they begin below the committed ones."""
     slots = zip(_SLOTS, (400, 600), strict=True)
     return {tuple(slot.split("/")): {"id": np.arange(start, start + 2 * RECORDS)} for slot, start in slots}
 
 
 def _sums(rows: Columns) -> dict[str, np.ndarray]:
-    """Sums over SUM_IDS records each."""
+    """Return rows that each sum up SUM_IDS records."""
     starts = np.arange(0, len(rows["id"]), SUM_IDS)
     return {
         "id": starts + 1,
@@ -729,13 +739,13 @@ def _digest(stream: str, hop: str, view: str, rows: Mapping[Group, Columns]) -> 
 
 @functools.cache
 def _samples(timeline: Timeline) -> Samples:
-    """What the sampler would have written: 20 Hz for answers and heads, 10 Hz for the log, 2 Hz for fetches."""
-    found: dict[str, list[Sample]] = {}
+    """Return what the sampler would have written: 20 Hz for answers and heads, 10 Hz for the log, 2 Hz for fetches."""
+    samples: dict[str, list[Sample]] = {}
 
     def sample(series: str, rate_hz: float, value: Callable[[float], float | None]) -> None:
-        # the sampler's clock is not the fault's: the first sample is a little off the full second
+        # the sampler doesn't start with the fault, so the first sample is a little off the full second
         times = np.arange(0.013, INJECT_S + END_S, 1 / rate_hz)
-        found[series] = [
+        samples[series] = [
             Sample(START_NS + _ns(t), TOOK_NS, value(float(t) + TOOK_NS / NS - INJECT_S))
             for t in times
             if not _within(t - INJECT_S, timeline.gap)
@@ -761,7 +771,7 @@ def _samples(timeline: Timeline) -> Samples:
         return value
 
     def told(slot: str, late_s: float) -> Callable[[float], float]:
-        """The position of the newest commit that is known, late_s after it was made."""
+        """Return the position of the newest commit that is known late_s after it was made."""
 
         def value(t: float) -> float:
             commits = sum(t >= made_s + late_s for made_s in COMMITS_S) - _within(t, timeline.archive_back)
@@ -789,7 +799,7 @@ def _samples(timeline: Timeline) -> Samples:
         sample(f"end/ch/{slot}", 10, log(start))
         sample(f"position/ch/{slot}", 10, place(committed, timeline.moved if slot == _SLOTS[0] else 0))
         sample(f"serving/{slot}", 2, lambda t: None if _within(t, timeline.unserved) else 1.0)
-    return found
+    return samples
 
 
 def _counted(counting: Counting) -> Samples:
@@ -808,12 +818,12 @@ def _within(t: float, span: tuple[float, float]) -> bool:
 
 
 def _frozen(t: float, span: tuple[float, float]) -> float:
-    """The time that a clock shows which stands still within the span and jumps at its end."""
+    """Return the time of a clock that stands still within the span and jumps at its end."""
     return span[0] if _within(t, span) else t
 
 
 def _shown(t: float, stall: tuple[float, float], catch_up: float) -> float:
-    """Up to when records are visible at t: DELAY_S behind, standing still in the stall, catching up after it."""
+    """Return up to when records are visible at t: DELAY_S behind, standing still in the stall, catching up after it."""
     usual = t - DELAY_S
     if t < stall[0] or stall[0] == stall[1]:
         return usual

@@ -1,19 +1,19 @@
-"""Whether a run is slower than its own history: the passes of the same test, parameters and stack before it.
+"""Tells whether a run is slower than its own history: the earlier passes of the same test, parameters and stack.
 
-Pure; finding that history is history.py's.
+All functions are pure; history.py finds that history.
 
-The test, for each of COMPARED that the run measured: this run and the NEWEST - 1 before it, against the others of the
-last HISTORY_MAX, by the exact one-sided rank-sum test (Wilcoxon 1945; Mann and Whitney 1947), ties by mid-ranks. p is
-the share of all choices of NEWEST runs among these that have a rank sum as high as this one's, counted, not
-approximated (the shift algorithm of Streitberg and Roehmel, 1986). It asks nothing of the distribution; when the order
-of the runs is by chance, p <= a happens with a probability of at most a.
+The test, for each measure in COMPARED: this run and the NEWEST - 1 before it are compared with the others of the last
+HISTORY_MAX, by the exact one-sided rank-sum test (Wilcoxon 1945; Mann and Whitney 1947), with mid-ranks for ties. p is
+the share of all choices of NEWEST runs that have a rank sum as high as this one's. It is counted, not approximated (the
+shift algorithm of Streitberg and Roehmel, 1986). The test assumes no distribution. If the order of the runs is random,
+p <= a happens with a probability of at most a.
 
-The rate of false alarms: ALPHA a night, whatever the number of its runs and measures, and however they hang together:
-each p is held against ALPHA / (runs of the night x measures of this run) (Bonferroni). A single run is a night of its
-own. Alarms come in rows, for the next night's NEWEST are mostly the same runs.
+The rate of false alarms is ALPHA a night, whatever the number of runs and measures and however they depend on each
+other: each p is compared with ALPHA / (runs of the night x measures of this run) (Bonferroni). A single run is a night
+of its own. Alarms come several nights in a row, because the next night's NEWEST are mostly the same runs.
 
-What it can't see: anything before MIN_RUNS passes, and little before 15, when even the slowest NEWEST of all have a p
-above that bound. A measure is compared by the high end of its interval.
+The test sees nothing before MIN_RUNS passes, and little before 15: until then even the slowest NEWEST runs of all have
+a p above that bound. A measure is compared by the high end of its interval.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NEWEST = 5
 
 MIN_RUNS = 10
 HISTORY_MAX = 30
-"""Passes before this run: what is older was often another platform."""
+"""How many passes before this run count. Older ones were often made on another state of the platform."""
 
 COMPARED = {"mttr": "MTTR", "alert": "alert", "drain": "drain"}
 """The measures, and what people call them."""
@@ -46,13 +46,17 @@ CHECK = "trend"
 
 
 def of(result: RunResult, history: Sequence[RunResult], runs: int = 1) -> tuple[Trend, ...]:
-    """The trends of a run's measures. history: the passes before it, newest first. runs: how many the night has.
+    """Return the trends of a run's measures.
 
-    What the run did not measure, or no run before it, has no trend. p is None below MIN_RUNS, and for a run that did
-    not pass: its figures are not those of a recovery.
+    A measure that this run, or every run before it, lacks has no trend. p is None below MIN_RUNS passes, and for a run
+    that did not pass: its figures don't measure a recovery.
+
+    Args:
+        history: the passes before it, newest first.
+        runs: how many runs the night has.
     """
     measured = {name: value for name in COMPARED if (value := _seconds(result, name)) is not None}
-    found = []
+    trends = []
     for name, value in measured.items():
         past = [s for r in history[:HISTORY_MAX] if (s := _seconds(r, name)) is not None]
         if not past:
@@ -61,15 +65,15 @@ def of(result: RunResult, history: Sequence[RunResult], runs: int = 1) -> tuple[
         if len(past) >= MIN_RUNS and result.verdict is Verdict.PASS:
             p = rank_sum_p([value, *past[: NEWEST - 1]], past[NEWEST - 1 :])
         worse = p is not None and p <= ALPHA / (runs * len(measured))
-        found.append(Trend(name, len(past), statistics.median(past), p95(past), p, worse))
-    return tuple(found)
+        trends.append(Trend(name, len(past), statistics.median(past), p95(past), p, worse))
+    return tuple(trends)
 
 
 def judged(result: RunResult, trends: tuple[Trend, ...], merged: bool) -> RunResult:
-    """The result with its trends and, if it passed, their finding.
+    """Return the result with its trends and, if it passed, the finding about them.
 
-    merged: a slow-down makes a pass a fail, and the reason says that it recovered as promised; else it is only told,
-    as what is skipped is.
+    merged: whether a slow-down turns a pass into a fail (the reason then says that it recovered as promised). If not,
+    it is only shown, like a skipped check.
     """
     if result.verdict is not Verdict.PASS:
         return replace(result, trends=trends)
@@ -79,9 +83,9 @@ def judged(result: RunResult, trends: tuple[Trend, ...], merged: bool) -> RunRes
 
 
 def rank_sum_p(newest: Sequence[float], before: Sequence[float]) -> float:
-    """How likely `newest` rank as high among all as they do, when every order is equally likely.
+    """Return how likely it is that `newest` rank as high among all values as they do, if every order is equally likely.
 
-    Neither is empty.
+    Neither argument is empty.
     """
     pool = sorted([*newest, *before])
     first = {value: at for at, value in reversed(list(enumerate(pool)))}
@@ -97,7 +101,7 @@ def rank_sum_p(newest: Sequence[float], before: Sequence[float]) -> float:
 
 
 def p95(seconds: Sequence[float]) -> float:
-    """The smallest of them that 95 % do not exceed."""
+    """Return the smallest of the values that 95 % do not exceed."""
     return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
 
 
@@ -105,7 +109,7 @@ def _finding(result: RunResult, trends: Sequence[Trend], merged: bool) -> Findin
     worse = [t for t in trends if t.worse]
     figures = {t.measure: {"runs": t.runs, "median_s": t.median_s, "p95_s": t.p95_s, "p": t.p} for t in trends}
     if worse:
-        told = ", ".join(_told(result.measures[t.measure], t) for t in worse)
+        told = ", ".join(_slower(result.measures[t.measure], t) for t in worse)
         why = f"recovered as promised, but slower than its own history: {told}"
         return Finding(CHECK, Verdict.FAIL if merged else Verdict.SKIPPED, why, figures)
     if all(t.p is None for t in trends):
@@ -115,7 +119,7 @@ def _finding(result: RunResult, trends: Sequence[Trend], merged: bool) -> Findin
     return Finding(CHECK, Verdict.PASS, f"not slower than its own history: {names}", figures)
 
 
-def _told(measure: Measure, trend: Trend) -> str:
+def _slower(measure: Measure, trend: Trend) -> str:
     return (
         f"{COMPARED[trend.measure]} {measure.high_s:.1f} s, median of {trend.runs} runs {trend.median_s:.1f} s "
         f"(p = {trend.p:.1g})"

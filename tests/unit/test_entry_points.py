@@ -308,8 +308,8 @@ def test_the_checks_that_gameday_toml_names_are_asked_after_every_test(
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("tired", r"^the check failed: ZeroDivisionError: division by zero\. Remedy: mend it$"),
-        ("silent", r"^the check returned None, no Finding\. Remedy: mend it$"),
+        ("tired", r"^the check failed: ZeroDivisionError: division by zero\. Remedy: mend the check$"),
+        ("silent", r"^the check returned None, no Finding\. Remedy: mend the check$"),
     ],
 )
 def test_a_check_that_breaks_is_unknown(installed: Path, name: str, why: str) -> None:

@@ -1,5 +1,5 @@
-"""The checks, one a file: pure functions from Evidence to a Finding. One with nothing to judge is unknown, never a
-pass.
+"""The checks, one in each file. A check is a pure function from Evidence to a Finding; with nothing to judge it says
+unknown, never pass.
 """
 
 from gameday.verdict.checks._damage import counts, guilty
@@ -64,8 +64,9 @@ __all__ = [
 ]
 
 INTACT = (no_loss, no_duplicates, unchanged, order, first_kept, steady_clock, started_once)
-"""What every failure test asks of the data: all there, once, unchanged, in order, of a re-send the first kept. And
-that the run itself can be believed: its clock, and that nobody else started again what it struck."""
+"""The checks of every failure test. Of the data: every record is there, once, unchanged and in order, and of a record
+that was sent again the first is kept. Of the run itself: the clock was steady, and nobody else restarted what it
+struck."""
 
 EXPORTED = (*INTACT, snapshots_whole, watermark)
-"""What a failure test of the archive's job asks besides: every commit whole, and its position true."""
+"""The checks of a failure test of the archive's job: also every commit is whole, and its position is true."""

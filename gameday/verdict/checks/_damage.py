@@ -1,11 +1,10 @@
-"""Digests compared: which hop lacks, repeats or changed how many records of which group. Shared by the checks over
-digests.
+"""Compares digests for the checks: which hop lacks, repeats or changed how many records of which group.
 
-Rows that change and go were compared as of a position: what differs there is damage as it stands.
+The first digest of a stream is the reference for the others. The reference of the stream under test is itself compared
+with the window: its ids are contiguous, unless they are declared to have gaps or the ledger knows of holes.
 
-The first digest of a stream is the reference for the others; that of the stream under test is itself held against the
-window, whose ids are contiguous unless they are declared to have gaps, or the ledger knows of holes. Which rows differ
-is diagnose.py's.
+Rows that change and are deleted were compared already, as of a position; what differs there is damage. diagnose.py
+lists the rows that differ.
 """
 
 from __future__ import annotations
@@ -34,27 +33,29 @@ __all__ = [
 KINDS = ("lost", "doubled", "changed")
 
 ARCHIVE = "archive"
-"""The stream of the archive's rows: of it and the stream under test the differing rows are listed."""
+"""The stream of the archive's rows. Differing rows are listed for this stream and for the stream under test."""
 
 LOG = "log"
-"""The view of a log's own places."""
+"""The view of a log's own offsets."""
 
 KEYED = ("offsets",)
-"""The streams whose rows are nothing but their ids: other sums are other ids."""
+"""The streams whose rows are nothing but ids: if the sums differ, the ids differ."""
 
 GROUPS_NAMED = 3
 
 BEYOND = "beyond the ledger"
-"""In place of a view: what was found by a hop's heads, not by its digest."""
+"""Stands in place of a view for damage that a hop's heads showed, not its digest."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with one group in one view of one hop. changed is a lower bound: a sum tells that, not how many.
+    """What is wrong with one group in one view of one hop.
 
-    against: the hop (or "the window") that says what is right. told: False when missing or foreign records hide whether
-    the others were changed. replaced: whether what differs are changed records, or lost ones with foreign ones in
-    their place, is not known.
+    against: the hop (or "the window") that says what is right.
+    lost, doubled: how many records are missing; how many are there that should not be.
+    changed: how many records differ, at least: a sum shows that records differ, not how many.
+    told: False if missing or foreign records hide whether the others were changed.
+    replaced: True if nobody knows whether records were changed, or were lost with foreign ones in their place.
     """
 
     stream: str
@@ -70,8 +71,11 @@ class Damage:
 
 
 def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
-    """(reference, digest) for every digest that is held against another one of its stream. The places in a log are its
-    own: those of another one before it say nothing of them, and what comes behind it has them of it."""
+    """Yield (reference, digest) for every digest that is compared with another one of its stream.
+
+    Each log has offsets of its own. So a log is the reference for the offsets of the hops after it, and is compared
+    with no log before it.
+    """
     references: dict[str, Digest] = {}
     for digest in evidence.digests:
         if digest.stream in KEYED and digest.view == LOG:
@@ -82,8 +86,8 @@ def judged(evidence: Evidence) -> Iterator[tuple[Digest, Digest]]:
 
 
 def compare(evidence: Evidence) -> list[Damage]:
-    """Every damage, in the order of the states and the digests: the first of a stream is where it began."""
-    found = [
+    """Return every damage, in the order of the states and the digests: a stream's first one shows where it began."""
+    damages = [
         Damage(
             stream=state.stream,
             hop=state.hop,
@@ -97,9 +101,9 @@ def compare(evidence: Evidence) -> list[Damage]:
         )
         for state, group, delta in _deltas(evidence)
     ]
-    gone = forgetful(evidence)
+    forgot = forgetful(evidence)
     for digest in evidence.digests:
-        if digest.hop in gone and _is_reference(evidence, digest):
+        if digest.hop in forgot and _is_reference(evidence, digest):
             continue
         if digest.stream == evidence.stream and evidence.window and _is_reference(evidence, digest):
             if not evidence.gapless and not evidence.knows:
@@ -107,24 +111,25 @@ def compare(evidence: Evidence) -> list[Damage]:
             for group, hi in evidence.window.hi.items():
                 expected = hi - evidence.window.lo.get(group, 0)
                 held = digest.groups.get(group, EMPTY)
-                if evidence.knows and held.rows:  # below its newest nothing lacks: what it hasn't never was
+                if evidence.knows and held.rows:  # below its newest id, what the ledger lacks never existed
                     expected = held.keys + max(0, hi - held.hi)
-                found.append(_against_window(digest, group, held, expected))
+                damages.append(_against_window(digest, group, held, expected))
             continue
-        for reference in [r for r, d in judged(evidence) if d is digest and r.hop not in gone]:
-            should = reference.groups if digest.right is None else digest.right
-            for group in dict.fromkeys([*should, *digest.groups]):
-                right, held = should.get(group, EMPTY), digest.groups.get(group, EMPTY)
+        for reference in [r for r, d in judged(evidence) if d is digest and r.hop not in forgot]:
+            expected_groups = reference.groups if digest.right is None else digest.right
+            for group in dict.fromkeys([*expected_groups, *digest.groups]):
+                right, held = expected_groups.get(group, EMPTY), digest.groups.get(group, EMPTY)
                 damage = _settled(evidence, _against(reference, digest, group, right, held))
-                found.append(
-                    replace(damage, lost=0, changed=0, told=True) if damage.lost and digest.hop in gone else damage
+                damages.append(
+                    replace(damage, lost=0, changed=0, told=True) if damage.lost and digest.hop in forgot else damage
                 )
-    found += _surplus(evidence)
-    return [d for d in found if d.lost or d.doubled or d.changed or not d.told]
+    damages += _surplus(evidence)
+    return [d for d in damages if d.lost or d.doubled or d.changed or not d.told]
 
 
 def _surplus(evidence: Evidence) -> Iterator[Damage]:
-    """What a hop showed beyond the ledger: at least one record in each of these groups that nobody made."""
+    """Yield the damage of hops that showed ids beyond the ledger: each group has at least one record that nobody
+    made."""
     for hop, groups in (evidence.symptoms.get("surplus") or {}).items():
         stream = ARCHIVE if hop == ARCHIVE else evidence.stream
         for group, *_ in groups:
@@ -132,8 +137,10 @@ def _surplus(evidence: Evidence) -> Iterator[Damage]:
 
 
 def forgetful(evidence: Evidence) -> list[str]:
-    """The logs that have deleted records since the baseline, as their retention has it. What such a log lacks may be
-    what everybody had read, so it is not lost there; whether somebody lacks it the other hops tell."""
+    """Return the logs whose retention has deleted records since the baseline.
+
+    Everyone may have read what such a log lacks, so it is not lost there. The other hops show whether it is missing.
+    """
     before, after = evidence.baseline, evidence.ends
     if before is None or after is None:
         return []
@@ -146,7 +153,8 @@ def forgetful(evidence: Evidence) -> list[str]:
 
 
 def only_late(evidence: Evidence, damage: Damage) -> bool:
-    """Whether all that is lost may still come: the newest records, of a hop that had not come to the window's end."""
+    """Return whether everything that is lost may still come: only the newest records are missing, at a hop that had not
+    come to the window's end."""
     if damage.view == STATE:
         return any(state.late for state in evidence.states if state.hop == damage.hop)
     if damage.hop not in (evidence.symptoms.get("not_passed") or ()) or evidence.window is None:
@@ -154,26 +162,26 @@ def only_late(evidence: Evidence, damage: Damage) -> bool:
     place = (damage.stream, damage.hop, damage.view)
     held = next(d.groups.get(damage.group, EMPTY) for d in evidence.digests if (d.stream, d.hop, d.view) == place)
     if damage.stream != evidence.stream or not evidence.gapless:
-        return held.rows > 0  # its ids are others; what it was made from is judged here
+        return held.rows > 0  # its ids can't be compared with the window; the hop that it was made from is judged
     lo, hi = evidence.window.lo.get(damage.group, 0), evidence.window.hi[damage.group]
     return damage.lost == hi - max(held.hi, lo)
 
 
 def counts(evidence: Evidence) -> dict[str, dict[str, int]]:
-    """lost, doubled, changed -> hop -> number of records, the most of its streams and views; hops not judged are
-    absent.
+    """Return "lost", "doubled" or "changed" -> hop -> number of records, the highest of its streams and views.
 
-    Where the differing rows were listed (symptom "differences"), their number replaces the digest's lower bound.
+    A hop that was not judged is left out. Where the differing rows were listed (symptom "differences"), their number
+    replaces the digest's lower bound.
     """
-    found: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    totals: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
     for one in evidence.each():
         for kind, by_hop in _counts(one).items():
-            found[kind] |= by_hop
-    return found
+            totals[kind] |= by_hop
+    return totals
 
 
 def _counts(evidence: Evidence) -> dict[str, dict[str, int]]:
-    """Of one stream."""
+    """Return the counts of one stream."""
     hops = [*(state.hop for state in evidence.states), *(digest.hop for _, digest in judged(evidence))]
     totals: dict[str, dict[str, int]] = {kind: dict.fromkeys(hops, 0) for kind in KINDS}
     by_view: dict[tuple[str, str, str, str], int] = {}
@@ -190,8 +198,8 @@ def _counts(evidence: Evidence) -> dict[str, dict[str, int]]:
 
 
 def guilty(evidence: Evidence) -> dict[str, str]:
-    """lost, doubled, changed -> the first hop at which that damage of one stream appears; a kind without damage is
-    absent."""
+    """Return "lost", "doubled" or "changed" -> the first hop at which that damage of one stream appears. A kind without
+    damage is left out."""
     first: dict[str, str] = {}
     for damage in compare(evidence):
         for kind in KINDS:
@@ -201,8 +209,10 @@ def guilty(evidence: Evidence) -> dict[str, str]:
 
 
 def missing_hops(evidence: Evidence) -> list[str]:
-    """The hops that the baseline knows and that gave no digest: nothing can be said about them. Trouble with anything
-    else, told as "the …", hides no hop."""
+    """Return the hops that the baseline knows and that gave no digest, so that nothing can be said about them.
+
+    Trouble whose name begins with "the " is about something else than a hop.
+    """
     known = evidence.baseline.marks.heads if evidence.baseline else {}
     given = {digest.hop for digest in evidence.digests}
     given |= {hop for state in evidence.states for hop in (state.hop, state.against)}
@@ -212,8 +222,9 @@ def missing_hops(evidence: Evidence) -> list[str]:
 
 
 def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage], held: str) -> Finding:
-    """The finding of a check over one kind of damage. held: what is right when there is none, completing "7 hops
-    ...".
+    """Make the finding of a check over one kind of damage.
+
+    held: what the finding says where there is none, after the hops' names; "{records}" in it becomes their number.
     """
     pairs = list(judged(evidence))
     of_states = [sum(delta.keys for delta in state.groups.values()) for state in evidence.states]
@@ -227,18 +238,20 @@ def finding(check: str, evidence: Evidence, kind: str, damages: Iterable[Damage]
         return Finding(check, Verdict.FAIL, why, [_figures(d, kind) for d in bad])
     if not records:
         return Finding(check, Verdict.UNKNOWN, "there is nothing to compare: no digest has a record")
-    if absent := missing_hops(evidence):
-        return Finding(check, Verdict.UNKNOWN, f"no digest of {', '.join(absent)}: nothing can be said about it")
+    if missing := missing_hops(evidence):
+        return Finding(check, Verdict.UNKNOWN, f"no digest of {', '.join(missing)}: nothing can be said about it")
     gone = forgetful(evidence)
-    if blind := [reference.hop for reference, digest in pairs if reference.hop in gone and digest.stream != "offsets"]:
-        why = f"{blind[0]} has deleted records since the baseline, and nothing else tells what there should be"
+    if unreferenced := [
+        reference.hop for reference, digest in pairs if reference.hop in gone and digest.stream != "offsets"
+    ]:
+        why = f"{unreferenced[0]} has deleted records since the baseline, and nothing else tells what there should be"
         return Finding(check, Verdict.UNKNOWN, f"{why}. Remedy: a retention that is longer than a test")
     if moving := [(state, group, delta) for state, group, delta in _deltas(evidence) if delta.moving]:
         where = ", ".join(f"{label(group)} at {state.hop} ({delta.moving})" for state, group, delta in moving[:3])
         why = f"keys that differed changed again before each further look, so nothing is known of them: {where}"
         return Finding(check, Verdict.UNKNOWN, why)
-    if kind != "changed" and (open_ := [d for d in damages if d.replaced]):
-        where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in open_[:GROUPS_NAMED]))
+    if kind != "changed" and (undecided := [d for d in damages if d.replaced]):
+        where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}" for d in undecided[:GROUPS_NAMED]))
         why = f"whether records were changed, or lost with foreign ones in their place, is not known: {where}"
         return Finding(check, Verdict.UNKNOWN, why)
     of_windows = [sum(t.keys for t in reference.groups.values()) for reference, _ in pairs]
@@ -301,7 +314,7 @@ def _against(reference: Digest, digest: Digest, group: Group, right: Tally, held
 
 
 def _settled(evidence: Evidence, damage: Damage) -> Damage:
-    """The damage as the listed rows tell it, where its sums can't."""
+    """Return the damage as the listed rows show it, where the sums can't tell."""
     listed = _rows(evidence, damage) if damage.replaced and damage.stream in (evidence.stream, ARCHIVE) else {}
     missing, extra, changed = (int((listed.get(n) or {}).get("count", 0)) for n in ("missing", "extra", "changed"))
     if not missing + extra + changed:
@@ -311,7 +324,7 @@ def _settled(evidence: Evidence, damage: Damage) -> Damage:
 
 
 def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
-    """One sentence about one view of one hop, with the guilty hop first."""
+    """Return one sentence about the damage in one view of one hop."""
     one, total = bad[0], sum(getattr(d, kind) for d in bad)
     noun = _noun(evidence, one.stream) + ("" if total == 1 else "s")
     where = ", ".join(
@@ -331,7 +344,7 @@ def _sentence(evidence: Evidence, kind: str, bad: list[Damage]) -> str:
 
 
 def _noun(evidence: Evidence, stream: str) -> str:
-    """What one row is called: by the stream's name, which is mostly a plural."""
+    """Return what one row is called, from the stream's name, which usually is a plural."""
     if stream == "offsets":
         return "log record"
     name = evidence.stream if stream == ARCHIVE else stream
@@ -341,8 +354,8 @@ def _noun(evidence: Evidence, stream: str) -> str:
 
 
 def _named(evidence: Evidence, damage: Damage, kind: str) -> str:
-    """The first differing ids, where they were listed. Too many are those that are there twice, and those that should
-    not be there."""
+    """Return the first differing ids, if they were listed. Of kind "doubled" these are the ids that are there twice and
+    the ids that should not be there."""
     if damage.stream not in (evidence.stream, ARCHIVE):
         return ""
     rows = _rows(evidence, damage)
@@ -357,8 +370,8 @@ _ROW_KINDS: Mapping[str, str] = {"lost": "missing", "doubled": "doubled", "chang
 
 def _rows(evidence: Evidence, damage: Damage) -> dict[str, Json]:
     differences = evidence.symptoms.get("differences") or {}
-    found = differences.get(f"{damage.hop} {label(damage.group)}")
-    return found if isinstance(found, dict) else {}
+    rows = differences.get(f"{damage.hop} {label(damage.group)}")
+    return rows if isinstance(rows, dict) else {}
 
 
 def _listed(evidence: Evidence, damage: Damage) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Did the platform's own alert do what the test says of it: fire in time, or stay silent?"""
+"""Did the platform's own alert do what the test demands: fire in time, or stay silent?"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -11,17 +11,20 @@ from gameday.verdict.streams import whole
 __all__ = ["alert"]
 
 QUIET_S = 3.0
-"""How long before the first act the alert must have been seen inactive."""
+"""For how long before the first act the alert must have been seen inactive."""
 
 UNSEEN_MAX_S = 3.0
-"""An alert that was seen less often may have fired in between."""
+"""The longest gap between two samples of the alert. In a longer gap it may have fired unseen."""
 
 
 @whole
 def alert(evidence: Evidence) -> Finding:
-    """Inactive before the first act, then firing within alert_within_s of the impact; or seen all the time, judged
-    anew since the act, and never firing. What was not seen is unknown, and whose alert it was where one of that name
-    was active under other labels."""
+    """Fail if the alert does not fire within alert_within_s of the impact, or, where it must stay silent, if it fires.
+
+    It must have been inactive before the first act. "It stayed silent" counts only if the alert was seen all the time
+    and its rule was evaluated since the act. If it was not seen, or an alert of that name was active under other
+    labels, the finding is unknown.
+    """
     name, within_s = evidence.alert, evidence.alert_within_s
     if name is None or evidence.inject_ns is None:
         return Finding("alert", Verdict.UNKNOWN, "no alert is named" if name is None else "nothing was injected")
@@ -29,9 +32,9 @@ def alert(evidence: Evidence) -> Finding:
         if trouble := evidence.symptoms.get("alert.trouble"):
             return Finding("alert", Verdict.UNKNOWN, f"{name} was not seen: {trouble}")
         return Finding("alert", Verdict.SKIPPED, NOT_WATCHED)
-    told = [s for s in evidence.samples[f"alert/{name}"] if s.value is not None]
-    before = [s for s in told if evidence.inject_ns - QUIET_S * NS <= s.counts_ns <= evidence.inject_ns]
-    after = [s for s in told if s.at_ns >= evidence.inject_ns]
+    answers = [s for s in evidence.samples[f"alert/{name}"] if s.value is not None]
+    before = [s for s in answers if evidence.inject_ns - QUIET_S * NS <= s.counts_ns <= evidence.inject_ns]
+    after = [s for s in answers if s.at_ns >= evidence.inject_ns]
     if not before or not after:
         why = evidence.symptoms.get("alert.trouble") or "too few answers before and after the act"
         return Finding("alert", Verdict.UNKNOWN, f"{name} was not seen: {why}")
@@ -40,15 +43,15 @@ def alert(evidence: Evidence) -> Finding:
     if elsewhere := _elsewhere(evidence, name):
         why = f"{name} was active under other labels than gameday.toml names: {elsewhere}"
         return Finding("alert", Verdict.UNKNOWN, f"{why}. Remedy: [alerts.labels], as the rule has them")
-    found = _silent(evidence, name, after) if within_s is None else _fires(evidence, name, within_s, after)
+    finding = _silent(evidence, name, after) if within_s is None else _fires(evidence, name, within_s, after)
     absent_s = evidence.symptoms.get("silence.absent_s")
     if not absent_s:
-        return found
-    return replace(found, why=f"{found.why}; its silence was absent for up to {absent_s:g} s, so it may have paged")
+        return finding
+    return replace(finding, why=f"{finding.why}; its silence was absent for up to {absent_s:g} s, so it may have paged")
 
 
 def _elsewhere(evidence: Evidence, name: str) -> str:
-    """The labels of alerts of this name that were active during the run, and are not the struck component's."""
+    """Return the labels under which alerts of this name were active during the run, other than the configured ones."""
     prefix, since_ns = f"alert/{name}{ELSEWHERE}", (evidence.inject_ns or 0) - QUIET_S * NS
     return "; ".join(
         series.removeprefix(prefix)
@@ -85,7 +88,7 @@ def _silent(evidence: Evidence, name: str, after: list[Sample]) -> Finding:
 
 
 def _unseen(evidence: Evidence, after: list[Sample]) -> str | None:
-    """Why nothing follows from not having seen it fire."""
+    """Return why not having seen the alert fire proves nothing; None: it was seen well enough."""
     asked = [s.at_ns for s in evidence.samples[f"alert/{evidence.alert}"]]
     end_ns = max(asked[-1], evidence.ends.at_ns if evidence.ends else 0)
     at = [evidence.inject_ns or 0, *(s.at_ns for s in after), end_ns]

@@ -11,12 +11,15 @@ INGEST_GAP_MAX_S = 30.0
 
 
 def continuous(evidence: Evidence) -> Finding:
-    """Compares the longest wait of each topic (symptom ingest_gap_s), and how long it has waited at the end, with the
-    promise. A topic without anything new is quiet, however long."""
-    told, idle = evidence.by_hop("ingest_gap_s"), evidence.by_hop("ingest_idle_s")
+    """Fail if a topic's records waited longer than the platform promises.
+
+    The longest wait is symptom ingest_gap_s; a wait that still lasts at the end counts too. A topic that gets nothing
+    new is quiet, and waits for nothing.
+    """
+    gaps_of, idle_of = evidence.by_hop("ingest_gap_s"), evidence.by_hop("ingest_idle_s")
     gaps = {
-        t if len(told) == 1 else f"{t} at {hop}": max(gap_s, _waits_s(evidence, t, idle.get(hop, {}).get(t, 0.0)))
-        for hop, each in told.items()
+        t if len(gaps_of) == 1 else f"{t} at {hop}": max(gap_s, _waits_s(evidence, t, idle_of.get(hop, {}).get(t, 0.0)))
+        for hop, each in gaps_of.items()
         for t, gap_s in each.items()
     }
     if not gaps:
@@ -28,15 +31,17 @@ def continuous(evidence: Evidence) -> Finding:
 
 
 def _waits_s(evidence: Evidence, topic: str, idle_s: float) -> float:
-    """For how long, at the end, the log has had something of the topic that its consumer hasn't committed; as long as
-    nothing was inserted where no consumer's place is known."""
+    """Return for how long, at the end, the log has had records of the topic that its consumer hasn't committed.
+
+    Where no consumer's position is known: for how long nothing was inserted (idle_s).
+    """
     if evidence.ends is None:
         return idle_s
     waits_s = []
     for cursor, log in evidence.ends.ends.items():
         for slot in (slot for slot in log if slot.rpartition("/")[0] == topic):
             position = evidence.ends.positions.get(cursor, {}).get(slot, 0)
-            told = [s for s in evidence.samples.get(f"end/{cursor}/{slot}", ()) if s.value is not None]
-            beyond = next((s.at_ns for s in told if (s.value or 0) > position), evidence.ends.at_ns)
+            ends = [s for s in evidence.samples.get(f"end/{cursor}/{slot}", ()) if s.value is not None]
+            beyond = next((s.at_ns for s in ends if (s.value or 0) > position), evidence.ends.at_ns)
             waits_s.append((evidence.ends.at_ns - beyond) / NS)
     return min(idle_s, max(waits_s)) if waits_s else idle_s

@@ -14,12 +14,16 @@ __all__ = ["BEHIND_MAX_S", "GOOD_SHARE_MIN", "isolation"]
 
 GOOD_SHARE_MIN = 0.99
 BEHIND_MAX_S = 5.0
-"""Or as far as a healthy one may be, where its sink writes less often."""
+"""How far behind another stream may be. If its sink writes so seldom that a healthy stream may be further behind, that
+bound holds instead."""
 
 
 def isolation(evidence: Evidence) -> Finding:
-    """The design's "unaffected": from inject to restore the other streams are good in 99 % of samples and never 5 s
-    behind; the other components' processes and connections are the same; and what arrived of the others is right."""
+    """Fail if the fault touched anything that the struck component doesn't carry.
+
+    From inject to restore, the other streams must be good in GOOD_SHARE_MIN of the samples and never BEHIND_MAX_S
+    behind. The other components must keep their processes and connections. The other streams' records must be right.
+    """
     known = groups(evidence)
     struck = set(affected(evidence))
     others = tuple(g for g in known if g not in struck)
@@ -60,21 +64,22 @@ def isolation(evidence: Evidence) -> Finding:
 def _good_share(
     evidence: Evidence, others: tuple[Group, ...], from_ns: int, to_ns: int
 ) -> tuple[float | None, list[str]]:
-    """The share of good samples over all other streams, and the series of which fewer than half of the samples tell."""
+    """Return the share of good samples over all other streams, and the series with fewer than half of the samples that
+    were expected."""
     good_count, told_count, unseen = 0, 0, []
     for state in shown(evidence, others):
         inside = state.status[(state.at_ns >= from_ns) & (state.at_ns <= to_ns)]
-        told = int(np.count_nonzero((inside == GOOD) | (inside == BAD)))
+        judged_count = int(np.count_nonzero((inside == GOOD) | (inside == BAD)))
         expected = (to_ns - from_ns) / state.period_ns if state.period_ns else 0
-        if not told or told < expected / 2:
+        if not judged_count or judged_count < expected / 2:
             unseen.append(state.series)
         good_count += int(np.count_nonzero(inside == GOOD))
-        told_count += told
+        told_count += judged_count
     return (good_count / told_count if told_count else None), unseen
 
 
 def _furthest_behind(evidence: Evidence, others: tuple[Group, ...], from_ns: int, to_ns: int) -> tuple[float, Group]:
-    """The largest delay of the other streams, and whose it was."""
+    """Return the largest delay of the other streams, and the group that had it."""
     worst = (0.0, others[0])
     for group in others:
         series = delays(evidence.samples, group, evidence.visible, evidence.ledger)
@@ -84,7 +89,8 @@ def _furthest_behind(evidence: Evidence, others: tuple[Group, ...], from_ns: int
 
 
 def _others_changed(evidence: Evidence, before: Marks, after: Marks, from_ns: int, to_ns: int) -> list[str]:
-    """Other components that are another process now, or whose connection counter moved between inject and restore."""
+    """Return which other components are another process now, or connected again between inject and restore, in
+    words."""
     others = [c for c in before.identities if c not in evidence.touched]
     bad = [
         f"{c} is another process than before: it ended with the fault, or another hand struck it"

@@ -7,14 +7,14 @@ __all__ = ["job_failed_cleanly"]
 
 ENDED = ("Failed", "Crashed", "Cancelled", "TimedOut", "Completed")
 MESSAGE_CHARS_MAX = 1000
-"""A message, not a traceback: it has to fit into an alert."""
+"""The longest message that still counts as one. A traceback is longer, and doesn't fit into an alert."""
 
 
 @whole
 def job_failed_cleanly(evidence: Evidence) -> Finding:
-    """No run that the test asked for is left running; one that failed has a message of one line that names something.
+    """Fail if a run that the test asked for has not ended, or has failed without a short message.
 
-    A run that was killed is Crashed, in the orchestrator's own words.
+    A run that was killed has the state Crashed, in the orchestrator's own words.
     """
     if not evidence.struck:
         return Finding("job_failed_cleanly", Verdict.UNKNOWN, "there is nothing to judge: no run was struck")

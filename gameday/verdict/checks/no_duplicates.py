@@ -7,10 +7,10 @@ __all__ = ["no_duplicates"]
 
 
 def no_duplicates(evidence: Evidence) -> Finding:
-    """Fails when a view that promises each record once repeats one, or a hop holds ids that its reference doesn't; and
-    where rows change and go, when one is there that was deleted, or never was, or twice.
+    """Fail if a view that promises each record once repeats one, or a hop holds ids that its reference doesn't.
 
-    A log may hold a record again after a re-send: those are counted and shown, not failed.
+    Where rows change and are deleted, it also fails if a row is there that was deleted or never written, or is there
+    twice. A log may hold a record again after a re-send: such repeats are counted and shown, and are no fail.
     """
     found = finding("no_duplicates", evidence, "doubled", compare(evidence), "none of {records} records is there twice")
     if found.verdict is not Verdict.PASS:
@@ -18,15 +18,15 @@ def no_duplicates(evidence: Evidence) -> Finding:
     digests = {(d.stream, d.hop, d.view): d for pair in judged(evidence) for d in pair}
     if not any(d.unique for d in digests.values()) and not evidence.states:
         return Finding(found.check, Verdict.UNKNOWN, "no hop has a view that promises each record exactly once")
-    again = {
+    repeats = {
         digest.hop: sum(t.rows - t.keys for t in digest.groups.values())
         for digest in digests.values()
         if digest.stream == evidence.stream and not digest.unique
     }
-    told = ", ".join(f"{hop} {number}" for hop, number in again.items() if number)
+    repeats_named = ", ".join(f"{hop} {number}" for hop, number in repeats.items() if number)
     return Finding(
         found.check,
         found.verdict,
-        found.why + (f" (seen again, as a log may: {told})" if told else ""),
-        {"again": again},
+        found.why + (f" (seen again, as a log may: {repeats_named})" if repeats_named else ""),
+        {"again": repeats},
     )

@@ -7,15 +7,18 @@ from gameday.verdict.streams import whole
 __all__ = ["offsets_advance"]
 
 COMMITTED_WITHIN_S = 5.0
-"""A consumer commits after each batch; what came later than that before the end may be in none yet. Or than a record
-may take to be seen, where that is longer: it is written with its batch too."""
+"""A consumer commits after each batch, so records that came this shortly before the end may not be committed yet. Where
+a record may take longer than this to be seen, that bound holds instead."""
 
 
 @whole
 def offsets_advance(evidence: Evidence) -> Finding:
-    """Judged per slot whose log grew since the recovery: the position must have passed what was there, and moved,
-    unless all that is beyond it has only just come. A cursor that did not answer is unknown; so is a position beyond
-    recovery while no hop that knows its rows' places has taken in anything from there: it may have been moved."""
+    """Fail if the log of a slot grew after the recovery, and the consumer's committed position did not follow.
+
+    The position must have moved, and have passed what was there at recovery, unless everything beyond it has only just
+    come. A cursor that did not answer is unknown. A position is unknown too if a hop that knows its rows' offsets has
+    taken in nothing beyond the recovery: somebody may have moved the position.
+    """
     healed, ends = evidence.healed, evidence.ends
     if healed is None or ends is None:
         return Finding("offsets_advance", Verdict.UNKNOWN, "positions were not marked after recovery and after drain")
@@ -27,20 +30,23 @@ def offsets_advance(evidence: Evidence) -> Finding:
             before = healed.ends.get(cursor, {}).get(slot)
             if before is None or end <= before:
                 continue
-            was, now = healed.positions.get(cursor, {}).get(slot), ends.positions.get(cursor, {}).get(slot)
+            was, now = (
+                healed.positions.get(cursor, {}).get(slot),
+                ends.positions.get(cursor, {}).get(slot),
+            )
             if now is not None and now >= before and now == was and _has_just_grown(evidence, cursor, slot, now, ends):
                 continue
             judged += 1
             if now is None or now < before or (was is not None and now <= was):
                 stuck.append({"cursor": cursor, "slot": slot, "was": was, "now": now, "end_at_recovery": before})
                 continue
-            had = {hop: taken[slot] for hop, taken in ends.delivered.items() if slot in taken}
-            if had and (most := max(had.values())) <= before and most < now:
-                moved.append(f"{cursor} stands at {now} in {slot}, but {' and '.join(had)} had only {most}")
+            delivered = {hop: taken[slot] for hop, taken in ends.delivered.items() if slot in taken}
+            if delivered and (most := max(delivered.values())) <= before and most < now:
+                moved.append(f"{cursor} stands at {now} in {slot}, but {' and '.join(delivered)} had only {most}")
     if stuck:
-        one = stuck[0]
-        at = "never committed" if one["now"] is None else f"stands at {one['now']}"
-        why = f"{one['cursor']} {at} in {one['slot']}, whose end was {one['end_at_recovery']} at recovery"
+        first = stuck[0]
+        at = "never committed" if first["now"] is None else f"stands at {first['now']}"
+        why = f"{first['cursor']} {at} in {first['slot']}, whose end was {first['end_at_recovery']} at recovery"
         rest = f" and {len(stuck) - 1} more of {judged} slots" if len(stuck) > 1 else ""
         return Finding("offsets_advance", Verdict.FAIL, why + rest, stuck, Timed(healed.at_ns, ends.at_ns))
     known = evidence.baseline.marks.ends if evidence.baseline else {}
@@ -56,8 +62,8 @@ def offsets_advance(evidence: Evidence) -> Finding:
 
 
 def _has_just_grown(evidence: Evidence, cursor: str, slot: str, position: int, ends: Marks) -> bool:
-    """Whether the log's end was seen at the position, or before it, until shortly before the end."""
-    told = evidence.samples.get(f"end/{cursor}/{slot}", ())
-    still = [s for s in told if s.value is not None and s.value <= position]
+    """Return whether, until shortly before the end, the log's end was seen no further than the position."""
+    ends_seen = evidence.samples.get(f"end/{cursor}/{slot}", ())
+    still = [s for s in ends_seen if s.value is not None and s.value <= position]
     within_s = max(COMMITTED_WITHIN_S, evidence.baseline.bound_s if evidence.baseline else 0.0)
     return bool(still) and ends.at_ns - still[-1].at_ns < within_s * NS

@@ -7,25 +7,25 @@ __all__ = ["order"]
 
 
 def order(evidence: Evidence) -> Finding:
-    """Fails when, in a hop that keeps an order, an id is first seen after a higher one, or a version of a key after a
-    higher one (symptom versions_back). Repeats of seen ones are no matter.
+    """Fail if, in a hop that keeps an order, an id is first seen after a higher id, or a version of a key after a
+    higher version (symptom versions_back). Repeats don't count.
     """
     versions = evidence.by_hop("versions_back")
-    for hop, told in versions.items():
-        if told["count"]:
+    for hop, tally_back in versions.items():
+        if tally_back["count"]:
             named = ", ".join(
                 f"{one['key']} has version {one['version']} after {one['after']} at {one['at']}"
-                for one in told["first"]
+                for one in tally_back["first"]
             )
-            why = f"{hop} has {told['count']} versions that go back: {named}"
-            return Finding("order", Verdict.FAIL, why, {"hop": hop, **told})
+            why = f"{hop} has {tally_back['count']} versions that go back: {named}"
+            return Finding("order", Verdict.FAIL, why, {"hop": hop, **tally_back})
     judged = [
         (d.hop, g, t.back, t.keys)
         for d in evidence.digests
         for g, t in d.groups.items()
         if t.back is not None and t.rows
     ]
-    changes = sum(told["changes"] for told in versions.values())
+    changes = sum(tally_back["changes"] for tally_back in versions.values())
     if not judged and changes:
         why = f"{', '.join(versions)}: no version of a key goes back in {changes:,} changes"
         return Finding("order", Verdict.PASS, why, {"records": changes})

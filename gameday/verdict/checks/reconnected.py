@@ -8,17 +8,20 @@ from gameday.verdict.streams import whole
 __all__ = ["reconnected"]
 
 LAST_PROBES = 3
-"""A component that answered none of so many probes at the end does not answer; one may be lost."""
+"""A component that answered none of this many last probes does not answer. A single probe may be lost."""
 
 
 @whole
 def reconnected(evidence: Evidence) -> Finding:
-    """Fails when another component is not the process that it was at baseline, or doesn't answer at the end: something
-    had to be started again for it to come back. On a machine without time also watchdogs do that, to what is well."""
+    """Fail if another component is a different process than at the baseline, or doesn't answer at the end: then it did
+    not come back by itself.
+
+    On a busy machine watchdogs also restart what is well, so such a fail rests on time.
+    """
     before, after = evidence.baseline, evidence.ends
     if before is None or after is None:
         return Finding("reconnected", Verdict.UNKNOWN, "processes were not marked before and after")
-    others = [c for c, who in before.marks.identities.items() if who is not None and c not in evidence.touched]
+    others = [c for c, was in before.marks.identities.items() if was is not None and c not in evidence.touched]
     if not others:
         return Finding("reconnected", Verdict.UNKNOWN, "there is nothing to judge: no other process is known")
     bad = [

@@ -1,4 +1,4 @@
-"""Was service restored, and the backlog drained, within the targets, and did it stay?"""
+"""Was service restored, and the backlog drained, within the targets, and did it stay so?"""
 
 from gameday.model import Evidence, Finding, Measure, Timed, Verdict, merge
 from gameday.sampling import timings
@@ -10,11 +10,15 @@ __all__ = ["recovered"]
 
 @whole
 def recovered(evidence: Evidence) -> Finding:
-    """Compares the high bounds of mttr and drain with their targets. Unmeasured is unknown, unless what was bad is
-    known to have been bad beyond the target. What went again has not recovered, and what the run waited for in
-    vain is no pass. A run of a job that was asked for need harm nobody; a fault that did nothing is none."""
+    """Compare the high bounds of mttr and drain with their targets.
+
+    A missing measure is unknown, unless the platform is known to have been bad for longer than the target. A platform
+    that failed again afterwards has not recovered. If the run waited for recovery in vain, it is no pass.
+
+    A plan that only asks for a run of a job need not harm anything: then it passes if nothing was silent or behind.
+    """
     if evidence.acts and all(act.fault == "ask" for act in evidence.acts) and timings.unharmed(evidence):
-        return Finding("recovered", Verdict.PASS, "nothing was silent or behind for its sake")
+        return Finding("recovered", Verdict.PASS, "nothing was silent or behind because of it")
     judged = [
         _judge("MTTR", evidence.measures.get("mttr"), evidence.mttr_max_s),
         _judge("drain", evidence.measures.get("drain"), evidence.drain_max_s),
@@ -31,8 +35,8 @@ def recovered(evidence: Evidence) -> Finding:
 
 
 def _timed(evidence: Evidence, again: timings.Relapse | None) -> Timed | None:
-    """What came too late, and by how much: the time since the act; or the time of a silence afterwards, whatever else
-    was late."""
+    """Return the span that came too late, and by how much: the time since the act, or, if the platform fell silent
+    again, that silence."""
     if again is not None and again.silent_ns is not None:
         return Timed(*again.silent_ns)
     clock_ns, inject_ns = evidence.clock_ns, evidence.inject_ns
@@ -41,7 +45,7 @@ def _timed(evidence: Evidence, again: timings.Relapse | None) -> Timed | None:
     for name, from_ns, max_s in targets:
         measure = evidence.measures.get(name)
         if measure is None or measure.high_s is None or from_ns is None:
-            return since_act(evidence)  # it was never back: nobody can tell how much too late it would have been
+            return since_act(evidence)  # it was never back, so nobody knows how late it would have been
         over_s, to_ns = max(over_s, measure.high_s - max_s), max(to_ns, from_ns + int(measure.high_s * timings.NS))
     return since_act(evidence, over_s, to_ns)
 

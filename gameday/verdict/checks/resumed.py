@@ -1,4 +1,4 @@
-"""Did the consumer go on exactly where it had committed, and had it delivered all that lies before?"""
+"""Did the consumer go on exactly where it had committed, and had it delivered everything before that?"""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ __all__ = ["resumed"]
 
 @whole
 def resumed(evidence: Evidence) -> Finding:
-    """Per slot: the first offset taken in since the consumer's present start, or since a link of it was mended (symptom
-    first_after_start), equals the position that was committed before. Higher: records were skipped; lower: taken in
-    again.
+    """Fail if a slot did not go on from the position that the consumer had committed.
 
-    The committed position is not believed: anybody may move it while nobody consumes. It must not be lower than it was
-    seen before, nor lie beyond what the consumer had delivered (symptom last_before_start), unless the hop's offsets
-    are the log's all the same: then nothing between the two was a record.
+    The first offset that was taken in since the consumer's present start, or since its link was healed (symptom
+    first_after_start), must equal that position. If it is higher, records were skipped; if it is lower, they were taken
+    in again.
+
+    The committed position itself may be wrong: anyone can move it while nobody consumes. So it must not be lower than
+    it was seen before, nor beyond what the consumer had delivered (symptom last_before_start). The latter is fine if
+    the hop has the same offsets as the log: then there was no record between the two.
     """
     if evidence.spared:
         why = f"which slots {', '.join(evidence.spared)} took over from {', '.join(evidence.timed)} is not known"
@@ -33,7 +35,7 @@ def resumed(evidence: Evidence) -> Finding:
         return Finding("resumed", Verdict.UNKNOWN, "when the consumer came back is not known: it was never seen silent")
     last = evidence.by_hop("last_before_start")
     wrong: list[_Wrong] = []
-    open_: list[str] = []
+    undecided: list[str] = []
     judged = 0
     for (hop, slot), offset in sorted(first.items()):
         committed = [c for c in (_committed(s, moments) for s in _positions(evidence, slot)) if c is not None]
@@ -47,16 +49,16 @@ def resumed(evidence: Evidence) -> Finding:
         if offset > delivered:
             missing = _lacks(evidence, hop, slot)
             if missing is None:
-                open_.append(f"{slot}: {hop} had only {delivered} of the {offset} that were committed")
+                undecided.append(f"{slot}: {hop} had only {delivered} of the {offset} that were committed")
             elif missing:
                 wrong.append(_Wrong(slot, delivered, offset, "delivered"))
     if wrong:
         rest = f", and {len(wrong) - 1} more of {judged} slots" if len(wrong) > 1 else ""
         figures = [{"slot": w.slot, w.what: w.expected, "first": w.first} for w in wrong]
         return Finding("resumed", Verdict.FAIL, wrong[0].sentence + rest, figures)
-    if open_:
-        why = f"{open_[0]}, and whether records lie between is not known"
-        return Finding("resumed", Verdict.UNKNOWN, why, open_)
+    if undecided:
+        why = f"{undecided[0]}, and whether records lie between is not known"
+        return Finding("resumed", Verdict.UNKNOWN, why, undecided)
     if not judged:
         return Finding("resumed", Verdict.UNKNOWN, "no committed position was seen before the consumer came back")
     figures_ = {slot: offset for (_, slot), offset in first.items()}
@@ -65,7 +67,8 @@ def resumed(evidence: Evidence) -> Finding:
 
 @dataclass(frozen=True)
 class _Wrong:
-    """A slot that went on elsewhere than it should. what: whether it should by what was committed, or delivered."""
+    """A slot that went on at another offset than expected. what: where `expected` comes from, "committed" or
+    "delivered"."""
 
     slot: str
     expected: int
@@ -82,23 +85,23 @@ class _Wrong:
 
 @dataclass(frozen=True)
 class _Committed:
-    """What one consumer had committed in a slot. at: at each moment; highest: the highest before the first of them."""
+    """What one consumer had committed in a slot. at: at each moment. highest: the highest before the first moment."""
 
     at: tuple[int, ...]
     highest: int
 
 
 def _moments(evidence: Evidence) -> list[int]:
-    """When to look at the position: at the start of the consumer's present process, and at its first answer after that.
+    """Return when to look at the position: at the start of the consumer's present process, and at its first answer.
 
-    The old process may commit up to its very end, which a sample just before the start can miss; the new one may commit
-    before its first answer was seen. Between the two, the position is what the new one went on from. A process that
-    never ended went on when its link was mended.
+    The old process may commit until it ends, and a sample just before the start can miss that. The new process may
+    commit before its first answer was seen. The new process went on from the position between these two moments. A
+    process that never ended went on when its link was healed.
     """
     began = evidence.baseline.marks.identities if evidence.baseline else {}
     for marks in (evidence.ends, evidence.healed):
         identity = marks.identities.get(evidence.component or "") if marks else None
-        if marks and isinstance(identity, dict) and identity.get("started_us") and _other(began, identity, evidence):
+        if marks and isinstance(identity, dict) and identity.get("started_us") and _replaced(began, identity, evidence):
             started_ns = marks.at_ns + (int(identity["started_us"]) - marks.at_us) * 1000
             names = probes(evidence.samples, evidence.component or "")
             after = [
@@ -109,33 +112,33 @@ def _moments(evidence: Evidence) -> list[int]:
     return [] if back_ns is None else [back_ns]
 
 
-def _other(began: Mapping[str, Json], identity: Json, evidence: Evidence) -> bool:
-    """Whether another process runs now than at the baseline."""
+def _replaced(began: Mapping[str, Json], identity: Json, evidence: Evidence) -> bool:
+    """Return whether another process runs now than at the baseline."""
     return began.get(evidence.component or "") != identity
 
 
 def _positions(evidence: Evidence, slot: str) -> list[Sequence[Sample]]:
-    """The samples of the positions in this slot, one series a consumer."""
+    """Return the samples of the positions in this slot, one series for each consumer."""
     names = [n for n in evidence.samples if n.startswith("position/") and n.split("/", 2)[2:] == [slot]]
     return [evidence.samples[name] for name in names]
 
 
 def _committed(samples: Sequence[Sample], moments: Sequence[int]) -> _Committed | None:
-    """None: nothing had been committed by then, as far as was seen."""
-    told = [s for s in samples if s.value is not None]
-    last = [next((s for s in reversed(told) if s.counts_ns <= moment), None) for moment in moments]
+    """Return what was committed at these moments; None: nothing was seen to be committed by then."""
+    answers = [s for s in samples if s.value is not None]
+    last = [next((s for s in reversed(answers) if s.counts_ns <= moment), None) for moment in moments]
     at = tuple(int(s.value) for s in last if s is not None and s.value is not None and s.value >= 0)
-    before = [int(s.value) for s in told if s.value is not None and s.counts_ns <= moments[0]]
+    before = [int(s.value) for s in answers if s.value is not None and s.counts_ns <= moments[0]]
     return _Committed(at, max(before, default=0)) if at else None
 
 
 def _lacks(evidence: Evidence, hop: str, slot: str) -> bool | None:
-    """Whether a hop lacks offsets of this slot that the log has, in the run's window; None: no digest tells."""
+    """Return whether a hop lacks offsets of this slot that the log has in the run's window; None: no digest tells."""
     topic, _, partition = slot.rpartition("/")
     each = ([d for d in one.digests if d.stream == "offsets"] for one in evidence.each())
     offsets = next((found for found in each if any(d.hop == hop for d in found[1:])), None)
     if offsets is None or (topic, partition) not in offsets[0].groups:
         return None
     held = next(d for d in offsets[1:] if d.hop == hop)
-    right, own = offsets[0].groups[topic, partition], held.groups.get((topic, partition), EMPTY)
-    return (right.keys, right.sum) != (own.keys, own.sum)
+    log_tally, hop_tally = offsets[0].groups[topic, partition], held.groups.get((topic, partition), EMPTY)
+    return (log_tally.keys, log_tally.sum) != (hop_tally.keys, hop_tally.sum)

@@ -1,4 +1,4 @@
-"""Did the first scheduled run after the strike do what the struck one could not, in its usual time?"""
+"""Did the first scheduled run after the fault complete, in the usual time?"""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from gameday.verdict.streams import whole
 __all__ = ["resumed_on_schedule"]
 
 WORK_TIMES_MAX = 3.0
-"""How much longer than a clean run the recovering one may work."""
+"""How many times as long as a clean run the first run after the fault may work."""
 
 WORK_MIN_S = 1.0
-"""Below this, runs are too short to compare."""
+"""Shorter runs count as this long: they are too short to compare."""
 
 
 @whole
 def resumed_on_schedule(evidence: Evidence) -> Finding:
-    """wait: from the clock's start until the first scheduled run is due, at most one interval of the schedule. work:
-    from that run's start to its end, at most three times the median of the scheduled runs before the first act.
+    """Fail if the first scheduled run after the fault is due too late, works too long, or doesn't complete.
 
-    One that began before the clock's start met the fault too, also where it was due after (schedule.py); then the wait
-    is from when it was due.
+    The wait from the clock's start until that run is due may last one interval of the schedule. The work, from its
+    start to its end, may last WORK_TIMES_MAX times the median of the clean scheduled runs before the first act.
+
+    A run that began before the clock's start met the fault, even if it was due later (schedule.py). The wait is then
+    measured from when that run was due.
     """
     clock_us = _wall_us(evidence, evidence.clock_ns)
     inject_us = _wall_us(evidence, evidence.inject_ns)
@@ -57,7 +59,7 @@ def resumed_on_schedule(evidence: Evidence) -> Finding:
 
 
 def _timed(evidence: Evidence, from_us: int, to_us: int | None, over_s: float) -> Timed | None:
-    """The time from the clock's start to the run's end, by this machine's monotonic clock."""
+    """Return the span from the clock's start to the run's end, by this machine's monotonic clock."""
     if evidence.baseline is None or to_us is None:
         return None
     marks = evidence.baseline.marks
@@ -70,7 +72,7 @@ def _work_s(run: JobRun) -> float | None:
 
 
 def _wall_us(evidence: Evidence, at_ns: int | None) -> int | None:
-    """A moment of the run by the wall clock, as the orchestrator tells its times."""
+    """Return a moment of the run as wall clock time, which is what an orchestrator's times are."""
     if at_ns is None or evidence.baseline is None:
         return None
     marks = evidence.baseline.marks

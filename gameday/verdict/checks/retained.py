@@ -1,4 +1,4 @@
-"""Did the log keep what a consumer that was held back had not read, and how near was it to being deleted?"""
+"""Did the log keep what a held-back consumer had not read, and how close was it to deleting that?"""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ __all__ = ["retained"]
 
 @whole
 def retained(evidence: Evidence) -> Finding:
-    """Per slot of the consumer (symptom "retention": the worst that was seen while it was behind): nothing was deleted
-    that it had not read. What the retention would have cost, or how far away it was, is told of the slot that was
-    furthest behind."""
-    told: dict[str, dict[str, dict[str, Any]]] = evidence.symptoms.get("retention") or {}
-    slots = [(cursor, slot, one) for cursor, each in told.items() for slot, one in each.items()]
+    """Fail if the log deleted records that the held-back consumer had not read, and they are lost.
+
+    Symptom "retention" has the worst that was seen of each slot while the consumer was behind. Of the slot that was
+    furthest behind the finding says how far away the deletion was, or what it could have cost.
+    """
+    seen: dict[str, dict[str, dict[str, Any]]] = evidence.symptoms.get("retention") or {}
+    slots = [(cursor, slot, one) for cursor, each in seen.items() for slot, one in each.items()]
     if not slots:
         why = "there is nothing to judge: what the log keeps for a consumer was not asked"
         return Finding("retained", Verdict.UNKNOWN, why)
@@ -26,20 +28,20 @@ def retained(evidence: Evidence) -> Finding:
         why = f"{records:,} records were deleted before {slots[0][0]} had committed them: {', '.join(gone[:3])}"
         why += _of(slots[0][2])
         if any(damage.lost for each in evidence.each() for damage in compare(each)):
-            return Finding("retained", Verdict.FAIL, why, told)
+            return Finding("retained", Verdict.FAIL, why, seen)
         if any(digest.hop in forgetful(each) for each in evidence.each() for digest, _ in judged(each)):
-            return Finding("retained", Verdict.UNKNOWN, f"{why}; whether it had them in hand nothing tells", told)
-        return Finding("retained", Verdict.PASS, f"{why}; it had them in hand, for nothing is lost", told)
+            return Finding("retained", Verdict.UNKNOWN, f"{why}; whether it had them in hand nothing tells", seen)
+        return Finding("retained", Verdict.PASS, f"{why}; it had them in hand, for nothing is lost", seen)
     cursor, slot, one = max(slots, key=lambda item: item[2]["unread_s"] or 0.0)
     if one["unread_s"] is None:
-        return Finding("retained", Verdict.UNKNOWN, f"{cursor} was never seen behind, so nothing waited for it", told)
+        return Finding("retained", Verdict.UNKNOWN, f"{cursor} was never seen behind, so nothing waited for it", seen)
     return Finding(
-        "retained", Verdict.PASS, f"the oldest record that {cursor} had not read was {_far(slot, one)}", told
+        "retained", Verdict.PASS, f"the oldest record that {cursor} had not read was {_far(slot, one)}", seen
     )
 
 
 def _far(slot: str, one: dict[str, Any]) -> str:
-    """How old the oldest unread record was, and what the retention makes of that."""
+    """Return how old the oldest unread record was, compared with the retention, in words."""
     age_s, keeps_s = one["unread_s"], one["retention_s"]
     old = f"{age_s:.1f} s old ({slot})"
     if keeps_s is None:

@@ -1,4 +1,4 @@
-"""Did the struck streams' topics keep their leader and serve fetches meanwhile?"""
+"""Did the struck streams' topics keep their leaders, and serve fetches, during the outage?"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,22 +11,25 @@ from gameday.verdict.streams import whole
 __all__ = ["served"]
 
 ANSWERED_SHARE_MIN = 0.9
-"""One lost probe in ten is a probe's time-out; a topic without a leader answers none."""
+"""The share of fetches that must be answered. One in ten may be lost to a time-out; a topic without a leader answers
+none."""
 
 TAKEN_OVER_S = 18.0
-"""Twice Kafka's default session of a broker (9 s): a new controller waits for one anew before it moves a leader."""
+"""How long a slot may go unanswered where another broker takes over: twice Kafka's default session of a broker (9 s). A
+new controller waits for one whole session before it moves a leader."""
 
 BROKER = "broker"
-"""The role whose members have the topics."""
+"""The role whose members hold the topics."""
 
 
 @whole
 def served(evidence: Evidence) -> Finding:
-    """Per slot (samples serving/<topic>/<partition>, each a real fetch): answered, by the same leader as before, from
-    the component's last answer before the outage until service was restored.
+    """Fail if a slot was not served by its leader, from the component's last answer before the outage until service was
+    restored. The samples are serving/<topic>/<partition>; each is a real fetch.
 
-    Where one of several brokers was struck another may take over what it led: then each slot has to be served again, by
-    whomever, within TAKEN_OVER_S, and to stay so."""
+    If one of several brokers was struck, another may take over its slots. Then each slot must be served again, by any
+    leader, within TAKEN_OVER_S.
+    """
     down_ns, up_ns = outage(evidence)
     if down_ns is None:
         return Finding("served", Verdict.UNKNOWN, "the component was never seen silent, so there was no outage")
@@ -68,7 +71,7 @@ def served(evidence: Evidence) -> Finding:
 
 
 def _taken_over(evidence: Evidence, slots: Sequence[str], down_ns: int, until_ns: int) -> Finding:
-    """How long each slot was at most without an answer, and which of them have another leader than before."""
+    """Judge how long each slot went without an answer, and tell how many have another leader than before."""
     longest: dict[str, float] = {}
     moved: list[str] = []
     for slot in slots:
@@ -97,17 +100,17 @@ def _taken_over(evidence: Evidence, slots: Sequence[str], down_ns: int, until_ns
 
 
 def _period_ns(series: Sequence[Sample]) -> float:
-    """How far apart it is asked."""
+    """Return the usual time between two samples of the series."""
     return median(b.at_ns - a.at_ns for a, b in pairwise(series)) if len(series) > 1 else float("inf")
 
 
 def _slots(evidence: Evidence) -> list[str]:
-    """The slots of the affected streams, of them those whose topic names an affected group's first field
-    (…orders.berlin); all when none does."""
+    """Return the slots of the affected streams; of these only those whose topic names an affected group's first field
+    (…orders.berlin), unless none does."""
     slots = sorted(name.removeprefix("serving/") for name in evidence.samples if name.startswith("serving/"))
     streams = [one for one in evidence.each() if one.affected]
     topics = {topic for one in streams for topic in one.topics}
-    theirs = [slot for slot in slots if slot.rpartition("/")[0] in topics] or slots
+    known = [slot for slot in slots if slot.rpartition("/")[0] in topics] or slots
     firsts = {group[0] for one in streams for group in one.affected if group}
-    own = [slot for slot in theirs if firsts & set(slot.rpartition("/")[0].split("."))]
-    return own or theirs
+    named = [slot for slot in known if firsts & set(slot.rpartition("/")[0].split("."))]
+    return named or known

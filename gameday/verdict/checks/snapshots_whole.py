@@ -17,12 +17,13 @@ HEAD = "archive/head/"
 
 @whole
 def snapshots_whole(evidence: Evidence) -> Finding:
-    """Per commit since the baseline and group: the rows it added equal the ledger's between the heads of two
-    consecutive summaries, each once; and the broker has just these heads below the summary's offsets.
+    """Fail if a commit since the baseline is not whole, or was taken back.
 
-    A table that was rolled back behind the baseline has taken back what it had. A commit that doesn't say where it is
-    promises no range, and may bring late rows: it is held against the ledger's only where the archive as a whole is not
-    what the ledger says.
+    For each group, the rows that a commit added must equal the ledger's between its heads and those of the commit
+    before, each once. The broker must have exactly these heads below the commit's offsets.
+
+    A commit without a position promises no range of ids, and may bring late rows. It is compared with the ledger only
+    if the archive as a whole differs from the ledger. A table that was rolled back behind the baseline fails too.
     """
     evidence = evidence.exported()
     if back := evidence.symptoms.get("archive.rolled_back") or _fell(evidence):
@@ -52,7 +53,7 @@ def snapshots_whole(evidence: Evidence) -> Finding:
 
 
 def _fell(evidence: Evidence) -> str | None:
-    """What shows that somebody took back a commit beside the run, in words: a group's highest id that fell."""
+    """Return how the samples show that somebody took back a commit (a group's highest id fell), in words; else None."""
     for name, samples in evidence.samples.items():
         if name.startswith(HEAD) and (fallen := fall(samples)):
             had = f"the archive had {name.removeprefix(HEAD)} up to id {fallen[0]:.0f}"
@@ -61,16 +62,17 @@ def _fell(evidence: Evidence) -> str | None:
 
 
 def _wrong(before: Commit, commit: Commit, damaged: Collection[Group]) -> list[str]:
-    """What is wrong with one commit, in words. damaged: the groups in which the archive isn't what it should be."""
-    found = []
+    """Return what is wrong with one commit, in words. damaged: the groups in which the archive differs from the
+    ledger."""
+    faults = []
     back = [slot for slot, at in before.position.items() if commit.position.get(slot, 0) < at]
     if back:
-        found.append(f"commit {commit.id} goes back in {back[0]}")
+        faults.append(f"commit {commit.id} goes back in {back[0]}")
     for group in dict.fromkeys([*commit.heads, *commit.added]):
         right, added = (commit.right or {}).get(group, EMPTY), commit.added.get(group, EMPTY)
         where = f"commit {commit.id}, {label(group)}"
         if added.rows > added.keys:
-            found.append(f"{where}: {added.rows - added.keys} rows twice")
+            faults.append(f"{where}: {added.rows - added.keys} rows twice")
         ranged = bool(commit.position) or group in damaged
         if (
             ranged
@@ -83,8 +85,8 @@ def _wrong(before: Commit, commit: Commit, damaged: Collection[Group]) -> list[s
                 right.hi,
             )
         ):
-            found.append(f"{where}: {added.keys} ids {added.lo}–{added.hi}, the ledger has {right.keys}")
+            faults.append(f"{where}: {added.keys} ids {added.lo}–{added.hi}, the ledger has {right.keys}")
         logged = (commit.logged or {}).get(group)
         if logged is not None and logged != commit.heads.get(group, 0):
-            found.append(f"{where}: up to id {commit.heads.get(group, 0)}, the broker has {logged} at these offsets")
-    return found
+            faults.append(f"{where}: up to id {commit.heads.get(group, 0)}, the broker has {logged} at these offsets")
+    return faults

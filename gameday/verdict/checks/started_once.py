@@ -1,4 +1,4 @@
-"""Did anybody but the run and the platform's own revival start the struck component again?"""
+"""Did anyone but the run and the platform itself start the struck component again?"""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from gameday.verdict.streams import whole
 __all__ = ["EXPLAINED", "started_once"]
 
 EXPLAINED = {"restart": 0, "stop": 1, "kill": 1}
-"""Fault -> how many processes of its component may begin after it was done: a restart's own has begun by then, a stop's
-is begun by the heal, a kill's by whoever revives. Of other faults, such as a failpoint or a cut, it is not known how
-often the platform starts its component again by itself: they are not judged."""
+"""Fault -> how many processes of its component may begin after the act was done. A restart has begun its own by then;
+the heal of a stop begins one; after a kill the platform begins one. Other faults (a failpoint, a cut) are not judged:
+nobody knows how often the platform restarts a component after them."""
 
 SLACK_S = 0.05
-"""Between what a host notes as a process's start and what the run notes as the act's end."""
+"""The tolerance between a process's start, as its host notes it, and the act's end, as the run notes it."""
 
 
 @whole
 def started_once(evidence: Evidence) -> Finding:
-    """Unknown when more processes of a component began since it was struck than what was done to it explains: whose
-    recovery was measured can't be told then. Its host tells of every process, also of one between two looks."""
+    """Say unknown if more processes of a component began since it was struck than the acts explain.
+
+    Then nobody can tell whose recovery was measured. The component's host knows every process, also one that came and
+    went between two looks.
+    """
     lives = evidence.symptoms.get("lives")
     if lives is None:
         return Finding("started_once", Verdict.UNKNOWN, "there is nothing to judge: the run did not reach its end")
@@ -34,20 +37,20 @@ def started_once(evidence: Evidence) -> Finding:
         return Finding("started_once", Verdict.UNKNOWN, why)
     extra = {role: more for role, acts in judged.items() if (more := _unexplained(acts, lives[role]))}
     if extra:
-        told = "; ".join(f"{role} was started again by another hand{_named(more)}" for role, more in extra.items())
-        return Finding("started_once", Verdict.UNKNOWN, f"{told}: its recovery is not this run's", extra)
+        restarts = "; ".join(f"{role} was started again by another hand{_named(more)}" for role, more in extra.items())
+        return Finding("started_once", Verdict.UNKNOWN, f"{restarts}: its recovery is not this run's", extra)
     return Finding("started_once", Verdict.PASS, "nobody else started again what was struck")
 
 
 def _unexplained(acts: list[Act], lives: list[Json]) -> list[Json]:
-    """The processes of one component that began after the first act on it, beyond those that the acts explain."""
-    own = [life for act in acts for life in lives if act.at_us <= life["started_us"] <= _done_us(act)]
-    later = [life for life in lives if life not in own and life["started_us"] > min(act.at_us for act in acts)]
+    """Return the processes of one component that began after the first act on it and that no act explains."""
+    explained = [life for act in acts for life in lives if act.at_us <= life["started_us"] <= _done_us(act)]
+    later = [life for life in lives if life not in explained and life["started_us"] > min(act.at_us for act in acts)]
     return later[sum(EXPLAINED[act.fault] for act in acts) :]
 
 
 def _done_us(act: Act) -> float:
-    """When the act was done, by the wall clock; an act that never was has nothing of its own."""
+    """Return when the act was done, wall clock. If it was never done: when it began."""
     return act.at_us + ((act.done_ns or act.at_ns) - act.at_ns) / 1000 + SLACK_S * 1e6
 
 

@@ -1,4 +1,4 @@
-"""Did the wall clock go as fast as time does? What others tell of their times is placed by it."""
+"""Did the wall clock run steadily? Times that servers tell are placed by it."""
 
 from gameday.model import Evidence, Finding, Verdict
 from gameday.verdict.streams import whole
@@ -6,13 +6,16 @@ from gameday.verdict.streams import whole
 __all__ = ["STEP_MAX_S", "steady_clock"]
 
 STEP_MAX_S = 1.0
-"""A clock that is being slewed by NTP gains or loses 500 us a second at most: 0.3 s in ten minutes."""
+"""How far the wall clock may move against the monotonic clock. NTP slews by at most 500 us a second: 0.3 s in ten
+minutes."""
 
 
 @whole
 def steady_clock(evidence: Evidence) -> Finding:
-    """Compares the two clocks at baseline and at the end. Where the wall clock was stepped, or the machine slept (which
-    its monotonic clock does not count), the run proves nothing."""
+    """Compare the wall clock with the monotonic clock, at the baseline and at the end.
+
+    If the wall clock was stepped, or the machine slept (the monotonic clock doesn't count that), the run is unknown.
+    """
     if evidence.baseline is None or evidence.ends is None:
         return Finding("steady_clock", Verdict.UNKNOWN, "there is nothing to judge: the run did not reach its end")
     began, ended = evidence.baseline.marks, evidence.ends

@@ -1,4 +1,4 @@
-"""Is every record at every hop what it was at the first, in every field?"""
+"""Is every record at every hop the same as at the first hop, in every field?"""
 
 from gameday.model import Evidence, Finding, Verdict
 from gameday.verdict.checks._damage import compare, finding, label
@@ -7,12 +7,12 @@ __all__ = ["unchanged"]
 
 
 def unchanged(evidence: Evidence) -> Finding:
-    """Fails when row hashes of the same ids differ between hops, when an id has two contents within one, or when a
-    record that was sent again from before the window isn't the one that the ledger knows."""
+    """Fail if row hashes of the same ids differ between hops, an id has two contents within one hop, or a record that
+    was sent again from before the window differs from the ledger's."""
     damages = compare(evidence)
-    found = finding("unchanged", evidence, "changed", damages, "all {records} records are as they were")
-    if found.verdict is Verdict.FAIL:
-        return found
+    result = finding("unchanged", evidence, "changed", damages, "all {records} records are as they were")
+    if result.verdict is Verdict.FAIL:
+        return result
     for hop, late in evidence.by_hop("late").items():
         if not late.get("unknown"):
             continue
@@ -21,19 +21,19 @@ def unchanged(evidence: Evidence) -> Finding:
         more = f", and {late['unknown'] - len(named)} more" if late["unknown"] > len(named) > 0 else ""
         why = f"{at}{late['unknown']} of {late['rows']} records re-sent from before the window are not the ledger's"
         why += f": {', '.join(named)}{more}" if named else ""
-        return Finding(found.check, Verdict.FAIL, why, late)
-    if found.verdict is Verdict.PASS and (untold := _untold(evidence)):
-        return Finding(found.check, Verdict.UNKNOWN, untold)
+        return Finding(result.check, Verdict.FAIL, why, late)
+    if result.verdict is Verdict.PASS and (untold := _untold(evidence)):
+        return Finding(result.check, Verdict.UNKNOWN, untold)
     hidden = [d for d in damages if not d.told]
-    if found.verdict is Verdict.PASS and hidden:
+    if result.verdict is Verdict.PASS and hidden:
         where = ", ".join(dict.fromkeys(f"{label(d.group)} at {d.hop}".lstrip() for d in hidden[:3]))
         why = f"{len(hidden)} groups can't be compared, for their ids differ already: {where}"
-        return Finding(found.check, Verdict.UNKNOWN, why)
-    return found
+        return Finding(result.check, Verdict.UNKNOWN, why)
+    return result
 
 
 def _untold(evidence: Evidence) -> str | None:
-    """Why it isn't known what was sent again from before the window."""
+    """Return why it isn't known what was sent again from before the window; None: it is known."""
     if mute := evidence.symptoms.get("untold"):
         return f"what was sent again from before the window is not known: {', '.join(mute)} did not tell"
     for late in evidence.by_hop("late").values():

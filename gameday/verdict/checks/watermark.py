@@ -1,4 +1,4 @@
-"""Is the position that the archive's job tells never ahead of the data, never back, and true in its mirror?"""
+"""Is the archive's position never ahead of the data, does it never go back, and is its mirror true?"""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from gameday.verdict.streams import whole
 __all__ = ["watermark"]
 
 MIRRORED_WITHIN_S = 10.0
-"""A run tells its commit within milliseconds; a killed one leaves that to the next, which this test has awaited."""
+"""How soon the mirror must show a commit. A run writes it within milliseconds. A killed run leaves that to the next
+run, which the test has waited for."""
 
 HEAD, TABLE, MIRROR, TIME = "archive/head/", "archive/position/", "mirror/", "time_us"
 
 
 @whole
 def watermark(evidence: Evidence) -> Finding:
-    """Per slot, over all samples: the table's position never falls; the mirror's never exceeds what the table shows
-    afterwards, is always a commit's, and at the end no older than the last one that had time to be told. The commits'
-    rows are snapshots_whole's.
+    """Fail if the archive's position or its mirror is wrong in any sample of any slot.
 
-    A mirror that is a time never falls, and is never later than the earliest record that the table lacks. A record of
-    exactly that time, and a time that lags behind, can't be told from right ones.
+    The table's position must never fall. The mirror's position must never exceed what the table shows afterwards, and
+    must be some commit's. At the end it must be at least the newest commit's that had time to be shown. The commits'
+    rows are judged by snapshots_whole.
+
+    A mirror that is a time must never fall, nor be later than the earliest record that the table lacks. A record of
+    exactly that time, or a time that lags behind, looks like a right one.
     """
     table = {name.removeprefix(TABLE): s for name, s in evidence.samples.items() if name.startswith(TABLE)}
     mirror = {name.removeprefix(MIRROR): s for name, s in evidence.samples.items() if name.startswith(MIRROR)}
     kept = any(name.startswith("mirror") for name in evidence.samples)
     times = mirror.pop(TIME, None)
-    placed = any(_told(s) for s in table.values())
+    placed = any(_answered(s) for s in table.values())
     if not (placed or times is not None):
         return Finding(
             "watermark", Verdict.UNKNOWN, "there is nothing to judge: the archive's position was not sampled"
@@ -56,19 +59,19 @@ def watermark(evidence: Evidence) -> Finding:
         return Finding("watermark", Verdict.UNKNOWN, mute)
     if times is not None and not looked:
         return Finding("watermark", Verdict.UNKNOWN, "what the table had at the mirror's times is not known")
-    said = [f"{len(table)} slots: never back"] if placed else []
+    facts = [f"{len(table)} slots: never back"] if placed else []
     if times is not None:
-        said.append(
+        facts.append(
             f"a time, {looked} times: never back, never later than a record that the table lacked (whether it lags "
             f"behind, or leaves out records of just that time, a time can't tell)"
         )
     else:
-        said.append("and the mirror never ahead of the commits" if kept else "no mirror is kept")
-    return Finding("watermark", Verdict.PASS, f"{', '.join(said)} (newest {newest.id})", dict(newest.position))
+        facts.append("and the mirror never ahead of the commits" if kept else "no mirror is kept")
+    return Finding("watermark", Verdict.PASS, f"{', '.join(facts)} (newest {newest.id})", dict(newest.position))
 
 
 def _times(samples: Sequence[Sample], evidence: Evidence) -> tuple[int, list[str]]:
-    """How many of the mirror's answers could be held against the table, and what is wrong with them."""
+    """Return how many of the mirror's times could be compared with the table, and what is wrong with them."""
     bad = [text] if (text := _fell("the mirror's time", samples)) else []
     due = evidence.symptoms.get("archive.next_us") or {}
     heads = {n.removeprefix(HEAD): s for n, s in evidence.samples.items() if n.startswith(HEAD)}
@@ -92,17 +95,18 @@ def _times(samples: Sequence[Sample], evidence: Evidence) -> tuple[int, list[str
 
 
 def _within(commit: Commit, shown: Mapping[str, int]) -> bool:
-    """Whether these heads of the table, by codec.key_of, have all that the commit had."""
+    """Return whether these heads of the table, by codec.key_of, have all that the commit had."""
     return all(shown.get(codec.key_of(group), 0) >= head for group, head in commit.heads.items())
 
 
 def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | None:
-    """What the mirror says between the first and the newest known commit must be one's position."""
+    """Return how the mirror is wrong if, between the first and the newest known commit, it shows no commit's
+    position."""
     positions = [int(c.position[slot]) for c in evidence.commits if slot in c.position]
-    told = [s for s in mirror if s.value is not None]
-    if not positions or not told:
+    answers = [s for s in mirror if s.value is not None]
+    if not positions or not answers:
         return None
-    for sample in told:
+    for sample in answers:
         value = int(sample.value or 0)
         if positions[0] <= value <= positions[-1] and value not in positions:
             return f"{slot}: the mirror says {value}, which is no commit's position"
@@ -110,26 +114,26 @@ def _untrue(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | No
 
 
 def _untold(slot: str, mirror: Sequence[Sample], evidence: Evidence) -> str | None:
-    """At the end the mirror says no older commit's position than the newest that had time to be told."""
-    told = [s for s in mirror if s.value is not None]
-    if evidence.baseline is None or not told:
+    """Return how the mirror is late if, at the end, it shows less than the newest commit that had time to be shown."""
+    answers = [s for s in mirror if s.value is not None]
+    if evidence.baseline is None or not answers:
         return None
     marks = evidence.baseline.marks
-    until_us = marks.at_us + (told[-1].counts_ns - marks.at_ns) // 1000 - int(MIRRORED_WITHIN_S * 1e6)
+    until_us = marks.at_us + (answers[-1].counts_ns - marks.at_ns) // 1000 - int(MIRRORED_WITHIN_S * 1e6)
     due = max(
         (int(c.position[slot]) for c in evidence.commits if c.at_us <= until_us and slot in c.position), default=0
     )
-    last = int(told[-1].value or 0)
+    last = int(answers[-1].value or 0)
     return f"{slot}: the mirror still says {last}, the table has had {due} for long" if last < due else None
 
 
-def _told(samples: Sequence[Sample]) -> bool:
+def _answered(samples: Sequence[Sample]) -> bool:
     return any(sample.value is not None for sample in samples)
 
 
 def _mute(evidence: Evidence, mirror: Sequence[Sequence[Sample]]) -> str | None:
-    """Why nothing is known of the mirror: what it says at the end is what counts."""
-    if not any(map(_told, mirror)):
+    """Return why the mirror can't be judged: it must answer at the end."""
+    if not any(map(_answered, mirror)):
         return "the mirror did not answer, so nothing is known of it"
     last_ns = min(max((s.counts_ns for s in told if s.value is not None), default=0) for told in mirror)
     if evidence.ends is not None and (unseen_s := (evidence.ends.at_ns - last_ns) / NS) > MIRRORED_WITHIN_S:
@@ -143,13 +147,14 @@ def _fell(slot: str, samples: Sequence[Sample]) -> str | None:
 
 
 def _ahead(slot: str, mirror: Sequence[Sample], table: Sequence[Sample]) -> str | None:
-    """The mirror's answer is held against the table's next one that was asked for later: it can't be older."""
-    told = [s for s in table if s.value is not None]
-    asked = [s.at_ns for s in told]
+    """Return how the mirror is ahead, if it is. Each of its answers is compared with the table's first one that was
+    asked for after it, which can't be older."""
+    table_answers = [s for s in table if s.value is not None]
+    asked = [s.at_ns for s in table_answers]
     for sample in mirror:
         if sample.value is None:
             continue
         later = bisect.bisect_left(asked, sample.counts_ns)
-        if later < len(told) and sample.value > (told[later].value or 0):
-            return f"{slot}: the mirror said {sample.value:g} while the table had {told[later].value:g}"
+        if later < len(table_answers) and sample.value > (table_answers[later].value or 0):
+            return f"{slot}: the mirror said {sample.value:g} while the table had {table_answers[later].value:g}"
     return None
