@@ -1,11 +1,13 @@
-"""The canary: a process of its own that writes numbered records through the platform's front door while a run lasts,
-and the run's handle on it.
+"""The canary: a process that writes numbered records into the platform, the way its producers do, while a run lasts.
+And the run's handle on that process.
 
-Open loop on the monotonic clock. Every attempt is in the run's file before it is sent, and its outcome after: of a
-process that is killed at any moment the file has unknowns, and no lies. Where too many attempts are under way, a tick
-makes none. What a record is, and where it is written, [canary] in gameday.toml says; what the outcomes mean is the
-ledger's (drivers/canary.py). Run as `python -m gameday.sampling.canary --config FILE --state FOLDER --run ID`; ends on
-SIGTERM, when its stdin closes, or when it has written all that it may.
+Attempts are made at fixed times of the monotonic clock, whatever the answers are; while too many are under way, a tick
+makes none. Each attempt is in the run's file before it is sent, and its outcome afterwards. If the process is killed at
+any moment, the file has attempts of unknown outcome, and nothing false. [canary] in gameday.toml says what a record is
+and where it is written; the ledger (drivers/canary.py) interprets the outcomes.
+
+Run as `python -m gameday.sampling.canary --config FILE --state FOLDER --run ID`. It ends on SIGTERM, when its stdin
+closes, or when it has written as many records as it may.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ from gameday.system.polling import until
 __all__ = ["Flight", "fly"]
 
 UNDER_WAY_MAX = 4
-"""Attempts of a group that are open at the same time: a server that is slow must not be made slower by who asks."""
+"""How many attempts of a group may be open at the same time: gameday must not make a slow server slower."""
 
 BEGUN_WITHIN_S = 30.0
-"""Until the first attempt is done: the process needs a second, a client of Kafka some more."""
+"""How long the first attempt may take to be done: the process needs a second, a Kafka client some more."""
 
 LATER_S = 3.0
-"""For what is not sending when it ends: added to the time that attempts have."""
+"""What its end may take beyond the time that attempts have."""
 
 CLEAN_UP = b"c"
 """What the run writes to its stdin when it has all its evidence."""
@@ -52,7 +54,7 @@ ENDED, EXHAUSTED, UNCLEAN = 0, 4, 5
 
 
 class Flight:
-    """The run's handle on its canary; it ends with the run, for its stdin is the run's pipe."""
+    """The run's handle on its canary. The canary ends with the run, because its stdin is a pipe of the run."""
 
     def __init__(self, process: subprocess.Popen[bytes], attempts: Path, log: Path, config: CanaryConfig) -> None:
         self._process = process
@@ -75,7 +77,11 @@ class Flight:
         return cls(process, stack.state.attempts(run_id), log, config)
 
     def await_done(self) -> None:
-        """Return once a record is done in each group. Raises GamedayError, with what became of the attempts."""
+        """Wait until a record of each group is done.
+
+        Raises:
+            GamedayError: none was in time; the text says how the attempts ended.
+        """
         wanted = set(self._config.groups or ("",))
         reader = Reader(self._attempts)
 
@@ -114,8 +120,12 @@ class Flight:
         return f"exit code {code}. Its log, {self._log}, ends: {self._told()}"
 
     def stop(self, clean_up: bool) -> str | None:
-        """End it; returns when it is gone. clean_up: with the user's clean-up, if there is one. Why that was not done;
-        None: it was, or there is none."""
+        """End the process, and wait until it is gone.
+
+        clean_up: whether to do the user's clean-up, if there is one.
+
+        Returns: why the clean-up was not done; None: it was, or there is none.
+        """
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 if clean_up:
@@ -138,10 +148,11 @@ class Flight:
 
 
 def fly(config: CanaryConfig, writer: Canary, book: Book, stop: Sequence[int]) -> bool:
-    """Attempt at each tick, in each group, until one of the file descriptors `stop` has something to read or is closed.
-    False: as many were written as may be.
+    """Attempt a record of each group at each tick, until one of the file descriptors `stop` has something to read or is
+    closed.
 
-    Returns when none is under way any more, or their time is over; those that are left stay without an outcome.
+    It returns when no attempt is under way any more, or their time is over; the attempts that are left stay without an
+    outcome. False: as many records were written as may be.
     """
     groups = config.groups or ("",)
     free = {group: threading.BoundedSemaphore(UNDER_WAY_MAX) for group in groups}
@@ -175,16 +186,16 @@ def fly(config: CanaryConfig, writer: Canary, book: Book, stop: Sequence[int]) -
 
 
 def _sent(writer: Canary, known: Mapping[str, str]) -> Sent:
-    """What became of it; what a driver raises says nothing of that."""
+    """Make one attempt and return its outcome. If the driver raises, that is unknown."""
     try:
         sent = writer.send(known)
-    except Exception as e:  # noqa: BLE001 - whatever it was, the record may be there
+    except Exception as e:  # noqa: BLE001 - whatever the error is, the record may have arrived
         return Sent(Outcome.UNKNOWN, masked(repr(e)))
     return Sent(sent.outcome, masked(sent.why)[:500])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write for one run; the exit code, 2 or 3 with a message when the stack can't be made."""
+    """Write for one run, and return the exit code: 2 or 3 with a message if the stack can't be made."""
     parser = argparse.ArgumentParser(prog="python -m gameday.sampling.canary", description="Write one run's canary.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--state", type=Path, required=True, metavar="FOLDER")
@@ -216,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _newest(state: State, run: str) -> None:
-    """Lead `canary` in the state folder to this run's file."""
+    """Let the link `canary` in the state folder point to this run's file."""
     link = state.canary.with_name(f"{state.canary.name}.new")
     link.unlink(missing_ok=True)
     link.symlink_to(state.attempts(run).relative_to(state.root))

@@ -1,6 +1,6 @@
-"""The states that a plan waits for: pure functions of Now, with names that read in a plan. Who waits is tasks/'s.
+"""The states that a plan waits for: pure functions of Now, named so that a plan can be read. tasks/ do the waiting.
 
-What can't be seen (no samples, too few of them) is never taken for the state that is waited for.
+A state that can't be seen (no samples, or too few) never counts as reached.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ SEEN_MAX_S = 110.0
 """The sampler keeps its newest two minutes at hand."""
 
 BEYOND_S = 5.0
-"""So much further back than a lag has to be seen: else it could not be seen to be that long."""
+"""Samples must reach back this much further than a lag: otherwise nobody could see that it is that long."""
 
 IDLE_WITHIN_S = 300.0
-"""Until a job is idle: the longest run of the offload, on a large backlog."""
+"""How long a job may take to be idle: the longest run of the offload, on a large backlog."""
 
 NAMED_MAX = 3
 """How many streams are named one by one."""
 
 ALERT_OLD_S = 5.0
-"""An alert that wasn't told for so long can't be seen."""
+"""An alert whose last answer is older than this can't be seen."""
 
 SEEN_SHARE_MIN = 0.8
-"""The share of a span that a series' samples must reach across, so that its beginning was seen."""
+"""A series' samples must reach across this share of a span, so that its beginning was seen."""
 
 
 def answering(now: Now) -> bool:
@@ -86,14 +86,17 @@ def drained(now: Now) -> bool:
 
 
 def well(seconds: float) -> Condition:
-    """Every probe of every component answered throughout these seconds, and every stream flows. At most SEEN_MAX_S: a
-    ConfigError says so."""
+    """Every probe of every component answered throughout these seconds, and every stream flows.
+
+    Raises:
+        ConfigError: `seconds` is more than SEEN_MAX_S.
+    """
     _seen("well", seconds)
     return _named(lambda now: not ailing(now, seconds), f"well for {seconds:g} s", well.__doc__, looks_back_s=seconds)
 
 
 def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
-    """What is not well, in words with figures; nothing when all is."""
+    """Return what is not well, in words with figures; []: all is well."""
     components = sorted({name.split("/")[1] for name in now.samples if name.startswith("component/")})
     if not components or not _grouped(now):
         return ["nothing was sampled yet"]
@@ -105,8 +108,11 @@ def ailing(now: Now, seconds: float = SECOND_S) -> list[str]:
 
 
 def behind(seconds: float) -> Condition:
-    """Every affected stream's visible head that lacks something is at least this far behind the ledger, and one is. One
-    that isn't shown ages by the clock. At most SEEN_MAX_S: a ConfigError says so.
+    """At least one affected stream's visible head lacks something, and every one that does is at least this far behind
+    the ledger. A head that doesn't answer ages by the clock.
+
+    Raises:
+        ConfigError: `seconds` is more than SEEN_MAX_S.
     """
     _seen("behind", seconds)
 
@@ -119,8 +125,8 @@ def behind(seconds: float) -> Condition:
 
 
 def held_back(cursor: str, share: float, seconds: float) -> Condition:
-    """The oldest record that the cursor's consumer has not read is so many seconds old, or so much of the log's
-    retention has gone by for it; or some are deleted already."""
+    """The oldest record that the cursor's consumer has not read is `seconds` old, or has lived through `share` of the
+    log's retention; or some such records are deleted already."""
 
     def condition(now: Now) -> bool:
         return any(
@@ -136,7 +142,7 @@ def held_back(cursor: str, share: float, seconds: float) -> Condition:
 
 
 def lasted(seconds: float) -> Condition:
-    """The last act was done so long ago."""
+    """The last act was done at least this long ago."""
     return _named(
         lambda now: now.acted_ns is not None and now.at_ns - now.acted_ns >= seconds * 1e9,
         f"lasted for {seconds:g} s",
@@ -151,17 +157,17 @@ def fired(point: str, times: int = 1) -> Condition:
 
 
 def job_failed(now: Now) -> bool:
-    """A run of the job that the test has asked for ended, and not well."""
+    """A run of the job that the test has asked for ended without success."""
     return any(run.ended_us is not None and run.state != "Completed" for run in now.struck)
 
 
 def job_idle(now: Now) -> bool:
-    """No run of the job is under way or about to start: one that is asked for now has the work to itself."""
+    """No run of the job is under way or about to start, so that a run that is asked for now runs alone."""
     return now.busy == ()
 
 
 def lacks(condition: Condition, now: Now) -> str:
-    """What keeps this state from being there, in words; "" where that isn't known."""
+    """Return what is missing to this state, in words; "": not known."""
     if condition is job_idle:
         if now.busy is None:
             return f"whether its job is idle can't be seen: {now.busy_why}"
@@ -176,12 +182,12 @@ def lacks(condition: Condition, now: Now) -> str:
 
 
 def _unread(now: Now) -> list[tuple[str, Kept]]:
-    """What the log keeps for who is held back, the furthest behind first."""
+    """Return what the log keeps for the held-back consumer, the slot that is furthest behind first."""
     return sorted(now.kept.items(), key=lambda item: -(item[1].unread_s or 0.0))
 
 
 def _since(run: JobRun) -> str:
-    """Since when it runs, or when it is due."""
+    """Return since when a run lasts, or when it is due, in words."""
     at_us = run.started_us or run.due_us
     if at_us is None:
         return ""
@@ -189,7 +195,7 @@ def _since(run: JobRun) -> str:
 
 
 def alert_state(samples: Samples, at_ns: int) -> float | None:
-    """The platform's alert that the run watches, as it is told last; None: there is none, or it can't be seen."""
+    """Return the last known state of the alert that the run watches; None: there is none, or it can't be seen."""
     name = next((name for name in samples if is_alert(name)), None)
     since_ns = at_ns - int(ALERT_OLD_S * NS)
     told = [s.value for s in samples[name] if s.value is not None and s.at_ns >= since_ns] if name else []
@@ -209,7 +215,7 @@ def any_of(*conditions: Condition) -> Condition:
 
 
 def _seen(condition: str, seconds: float) -> None:
-    """ConfigError when a condition looks back further than samples are kept: it would never come."""
+    """Raise ConfigError if a condition looks back further than samples are kept: it would never be reached."""
     if seconds > SEEN_MAX_S:
         raise ConfigError(f"{condition}({seconds:g}): samples of {SEEN_MAX_S:g} s are kept. Remedy: that, or less")
 
@@ -219,7 +225,7 @@ def _furthest(conditions: Iterable[Condition]) -> float:
 
 
 def looks_back_s(condition: Condition) -> float:
-    """How far back a condition has to see samples; 0: no further than they are read anyway."""
+    """Return how far back a condition must see samples; 0: no further than they are read anyway."""
     return float(getattr(condition, "looks_back_s", 0.0))
 
 
@@ -231,20 +237,21 @@ def _named(condition: Condition, name: str, doc: str | None, looks_back_s: float
 
 
 def _recent(now: Now, series: str, seconds: float) -> list[Sample]:
-    """The samples sent within the last seconds, in the order sent."""
+    """Return the samples sent within the last seconds, in the order sent."""
     since = now.at_ns - int(seconds * NS)
     return [s for s in now.samples.get(series, ()) if since <= s.at_ns <= now.at_ns]
 
 
 def _spans(samples: list[Sample], seconds: float) -> bool:
-    """Whether these samples reach across the span; of one second, two are enough (a probe may be slow)."""
+    """Return whether these samples reach across the span. For one second two samples are enough: a probe may be
+    slow."""
     if len(samples) < 2:
         return False
     return seconds <= SECOND_S or samples[-1].at_ns - samples[0].at_ns >= SEEN_SHARE_MIN * seconds * NS
 
 
 def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str]:
-    """The components' probes that were not answered throughout."""
+    """Return the components' probes that were not answered throughout."""
     wrong = []
     for component in components:
         names = probes(now.samples, component)
@@ -266,10 +273,11 @@ def _unanswered(now: Now, components: Iterable[str], seconds: float) -> list[str
 
 
 def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
-    """Which groups' visible heads did not rise although the ledger had something newer throughout, in one sentence.
+    """Return, in one sentence, which groups' visible heads did not rise although the ledger had something newer
+    throughout.
 
-    One that shows all that there was when the span began is quiet, and well. The span is longer where the sink writes
-    in batches: between two of them every head stands still.
+    A group that shows everything that there was when the span began is quiet, and well. Where the sink writes in
+    batches the span is longer, because between two batches every head stands still.
     """
     seconds, still = max(seconds, now.still_s), []
     for group in groups:
@@ -285,17 +293,18 @@ def _stalled(now: Now, groups: Iterable[Group], seconds: float) -> list[str]:
 
 
 def _alerting(now: Now) -> list[str]:
-    """That the platform's alert is active; one that can't be seen is not: what it is about may be well all the same."""
+    """Return whether the platform's alert is active, in words. An alert that can't be seen doesn't count: its component
+    may be well."""
     return ["its alert is active"] if (alert_state(now.samples, now.at_ns) or INACTIVE) > INACTIVE else []
 
 
 def _grouped(now: Now) -> bool:
-    """Whether there is any group of any stream; one that has had no record yet is waited for by nobody."""
+    """Return whether any stream has a group. Nobody waits for a stream that has had no record yet."""
     return any(one.groups for one in now.each())
 
 
 def _late(now: Now) -> list[str]:
-    """Which groups are further behind the ledger than they may be, in one sentence with the worst."""
+    """Return, in one sentence with the worst delay, which groups are further behind the ledger than they may be."""
     lags = {group: _lag_s(now, group) for group in now.groups}
     late = {group: lag for group, lag in lags.items() if lag is None or lag >= now.bound_s}
     if not late:
@@ -306,15 +315,14 @@ def _late(now: Now) -> list[str]:
 
 
 def _listed(groups: Collection[Group]) -> str:
-    """A few groups by name, many by their number."""
+    """Return a few groups by name, many as a number."""
     names = ["/".join(group) for group in groups]
     return ", ".join(names) if len(names) <= NAMED_MAX else f"{len(names)} streams ({names[0]}, …)"
 
 
 def _lag_s(now: Now, group: Group) -> float | None:
-    """How far behind the group is now: its last answer's delay, and the time since when later probes were not
-    answered.
-    """
+    """Return how far behind the group is now: the delay of its last answer, plus the time since then if later probes
+    were not answered."""
     series = delays(now.samples, group, now.visible, now.ledger)
     shown = np.flatnonzero(~np.isnan(series.low_s))
     if not len(shown):

@@ -1,12 +1,12 @@
-"""The sampler: a process of its own that asks every probe many times a second, and the run's two handles on it.
+"""The sampler: a process that asks every probe many times a second. And the run's two handles on that process.
 
-Open loop on the monotonic clock: ticks come at absolute times whatever the answers do, each probe has workers of its
-own, and a reading that outlives its deadline is written as no answer whether or not its thread ever returns. At most
-IN_FLIGHT_MAX questions of a probe are open at a time. One worker
-of each probe sleeps until the next tick and sends the reading itself; only while one is unanswered at its probe's next
-tick does the loop send another worker, so a well probe costs one wake-up a reading. What the samples mean is
-timings.py's and conditions.py's. Run as `python -m gameday.sampling.sampler --config FILE --state FOLDER --run ID`;
-ends on SIGTERM or when its stdin closes.
+Ticks come at fixed times of the monotonic clock, whatever the answers are. Each probe has workers of its own, and at
+most IN_FLIGHT_MAX open questions. A reading without an answer at its deadline is written as unanswered, even if its
+thread never returns. One worker of each probe sleeps until the next tick and asks. Only if a reading is still
+unanswered at the next tick does the loop send another worker, so a healthy probe costs one wake-up a reading.
+
+timings.py and conditions.py interpret the samples. Run as `python -m gameday.sampling.sampler --config FILE --state
+FOLDER --run ID`; it ends on SIGTERM or when its stdin closes.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ NICENESS = -5
 """Where the system permits it: a busy machine must not look like a slow platform. Its session is its own for that."""
 
 LOOK_EVERY_NS_MAX = 20_000_000
-"""Between two looks of the loop at all probes; less than half of any period, so that it knows of each reading that is
-in flight before its probe's next tick.
-"""
+"""The time between two looks of the loop at all probes. It is less than half of any period, so that the loop sees each
+open reading before its probe's next tick."""
 
 NEVER_NS = 1 << 63
 
@@ -82,7 +81,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 class Sampler:
-    """The run's handle on its sampler process; it dies with the run, for its stdin is the run's pipe."""
+    """The run's handle on its sampler. The sampler ends with the run, because its stdin is a pipe of the run."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
         self._process = process
@@ -122,8 +121,11 @@ class Sampler:
         return cls(process, folder, log)
 
     def await_begun(self) -> None:
-        """Return once every probe has its first reading. Raises GamedayError with the log's end when it does not come
-        up."""
+        """Wait until every probe has its first reading.
+
+        Raises:
+            GamedayError: the sampler does not start; the text has the end of its log.
+        """
         tail = Tail(self._folder)
 
         def begun() -> bool:
@@ -154,7 +156,7 @@ class Sampler:
         return self._process.pid
 
     def stop(self) -> None:
-        """End it; returns when it is gone."""
+        """End the process, and wait until it is gone."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
@@ -179,7 +181,7 @@ class Tail:
         return bool(self._files) and all(parser.readings for parser, _ in self._files.values())
 
     def gone(self) -> Path | None:
-        """The first file that was there and is no more, or is another by now; None: all is as it should be."""
+        """Return the first file that was removed or replaced; None: all files are as they should be."""
         for path, known in self._known.items():
             try:
                 found = path.stat()
@@ -190,7 +192,7 @@ class Tail:
         return None
 
     def update(self) -> bool:
-        """Read what was written since; False while there is nothing at all."""
+        """Read what was written since the last call; False while there is nothing at all."""
         for path in sorted(self._folder.glob("*.jsonl")):
             parser, offset = self._files.get(path) or (samplelog.Parser(), 0)
             with path.open("rb") as file:
@@ -227,12 +229,13 @@ def _end(log: Path) -> str:
 
 @dataclass
 class Lateness:
-    """How late the sampler itself was: the longest that one of its ticks was kept, since it was asked last."""
+    """How late the sampler itself was: the longest delay of one of its ticks since the last question."""
 
     worst_ns: int = 0
 
     def note(self, late_ns: int) -> None:
-        """Called by every worker at every tick; that two at once may forget one costs less than a lock."""
+        """Note a tick's delay. Every worker calls it at every tick; a lock would cost more than it would if one of two
+        calls at the same time is lost."""
         if late_ns > self.worst_ns:
             self.worst_ns = late_ns
 
@@ -243,7 +246,7 @@ class Lateness:
 
 @dataclass(frozen=True)
 class Suspect:
-    """The machine as a probe: what it says of itself, and how late the sampler was on it ("late", in seconds)."""
+    """The machine as a probe: its own figures, and how late the sampler was on it ("late", in seconds)."""
 
     lateness: Lateness
     machine: Machine = field(default_factory=Machine)
@@ -253,15 +256,15 @@ class Suspect:
 
 
 class Lane:
-    """One probe: its file, its workers, its readings in flight.
+    """One probe: its file, its workers, its open readings.
 
-    At any time at most one worker has the turn: it sleeps until the next tick, and sends the reading that is due then.
-    The turn is free while that reading is in flight; it goes to the same worker again, or, when the next tick comes
-    first, to another one, by `tend`. So a reading that hangs costs its probe a worker, and no other probe anything.
+    At most one worker has the turn at any time: it sleeps until the next tick, and sends the reading that is due then.
+    While that reading is open the turn is free. It goes to the same worker again, or to another one (by `tend`) if the
+    next tick comes first. So a reading that hangs costs its own probe a worker, and the other probes nothing.
 
-    A tick that finds too many readings open joins them: it is as good as asked, and is answered when the next of
-    them is, or never. Only of an answer that says no more than that there is one: what else a server tells may be older
-    than the tick, so such a tick stays a gap.
+    A tick that finds too many readings open joins them: it counts as asked, and is answered together with the next of
+    them, or never. That holds only for answers that say no more than that there is one. Any other value may be older
+    than the tick, so such a tick is a gap.
     """
 
     def __init__(self, spec: ProbeSpec, path: Path, first_ns: int, lateness: Lateness) -> None:
@@ -278,18 +281,20 @@ class Lane:
         self._number = 0
         self._flying: dict[int, int] = {}
         self._asked: dict[int, int] = {}
-        """The readings that a worker is at: those of _flying that have not merely joined, and those that are late."""
+        """The readings that a worker is busy with: those of _flying that have not merely joined, and late ones."""
         self._bare = True
-        """Whether its answers say no more than that there is one, and counters of the same moment."""
+        """Whether an answer says no more than that there is one, and counters of the same moment."""
         self._complaints: set[str] = set()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._write(samplelog.opening(spec.series))
 
     def tend(self, now_ns: int) -> int:
-        """Write every reading whose deadline has passed as unanswered; its worker's answer will find no taker. Give the
-        turn, when it is free and due, to another worker. Returns when this must be done again at the latest.
+        """Write every reading whose deadline has passed as unanswered, and give a free turn that is due to another
+        worker. A later answer to such a reading is dropped.
+
+        Returns: when this must be called again at the latest.
         """
-        if self._taken and not self._flying:  # so it is nearly always, and to see that needs no lock
+        if self._taken and not self._flying:  # the usual case, which needs no lock
             return NEVER_NS
         with self._lock:
             late = [(n, at) for n, at in self._flying.items() if now_ns - at > self.timeout_ns]
@@ -302,14 +307,14 @@ class Lane:
             return min(again_ns + [self._due_ns] * (not self._taken), default=NEVER_NS)
 
     def close(self) -> None:
-        """Write nothing any more. Workers that sleep end; one that hangs in a driver can't be ended."""
+        """Stop writing. Sleeping workers end; a worker that hangs in a driver can't be ended."""
         with self._lock:
             self._over = True
             for bell in self._idle:
                 bell.release()
 
     def _open(self, now_ns: int) -> list[int]:
-        """When the readings were sent that still keep a connection, as far as drivers keep their word."""
+        """Return when the readings were sent that still keep a connection, if drivers keep their bounds."""
         lost_ns = self.timeout_ns + int(OVERDUE_S * 1e9)
         return [at for at in self._asked.values() if now_ns - at <= lost_ns]
 
@@ -318,7 +323,7 @@ class Lane:
         return IN_FLIGHT_MAX if self._bare else TELLING_MAX
 
     def _send_another(self, now_ns: int) -> None:
-        """Give the turn to an idle worker or a new one; where too many are open, this tick joins them."""
+        """Give the turn to an idle worker or a new one. If too many readings are open, this tick joins them."""
         sent = self._open(now_ns)
         early = self._bare and any(now_ns - at < SECOND_AFTER * self.timeout_ns for at in sent)
         if len(sent) < self._open_max and not early:
@@ -335,17 +340,17 @@ class Lane:
         self._flying[self._number] = now_ns
 
     def _move_on(self, now_ns: int) -> None:
-        """To the next tick that is not yet past: a tick that could not be kept is a gap, never two at once."""
+        """Move to the next tick that is not past yet. A missed tick is a gap; two are never sent at once."""
         self._due_ns += self.period_ns * ((now_ns - self._due_ns) // self.period_ns + 1)
         self._number += 1
 
     def _work(self) -> None:
-        """A worker's life: it has the turn when it begins, and whenever its bell was rung."""
+        """Run one worker. It has the turn when it begins, and whenever its bell was rung."""
         bell = threading.Lock()
         bell.acquire()
         while True:
             while (wait_ns := self._due_ns - time.monotonic_ns()) > 0:
-                bell.acquire(timeout=wait_ns / 1e9)  # nobody rings it, but for the end
+                bell.acquire(timeout=wait_ns / 1e9)  # it is rung only at the end
             begun = self._begin()
             if begun is None:
                 return
@@ -355,7 +360,7 @@ class Lane:
                 bell.acquire()
 
     def _begin(self) -> tuple[int, int] | None:
-        """Number and time of the reading that is sent now; None: no more is."""
+        """Return number and time of the reading that is sent now; None: no more are sent."""
         with self._lock:
             if self._over:
                 return None
@@ -367,8 +372,10 @@ class Lane:
             return self._number, at_ns
 
     def _end(self, number: int, line: bytes, values: Mapping[str, float] | None, bell: threading.Lock) -> bool:
-        """Write what a reading brought, unless its deadline has passed, and with it those that have joined it; whether
-        its worker has the turn again."""
+        """Write a reading's answer, and those of the ticks that joined it, unless its deadline has passed.
+
+        Returns: whether its worker has the turn again.
+        """
         with self._lock:
             now_ns = time.monotonic_ns()
             del self._asked[number]
@@ -382,7 +389,7 @@ class Lane:
             return True
 
     def _settle_joined(self, values: Mapping[str, float] | None, now_ns: int) -> None:
-        """What one reading brought is what those have that have joined."""
+        """Write one reading's answer for the ticks that joined it."""
         if values is not None:
             self._bare = all(suffix[:1] in ("", ".") for suffix in values)
         for joined in [n for n in self._flying if n not in self._asked]:
@@ -391,7 +398,7 @@ class Lane:
                 self._write(samplelog.reading(at_ns, now_ns - at_ns, values))
 
     def _ask(self, at_ns: int) -> tuple[bytes, Mapping[str, float] | None]:
-        """One reading's line and values; None: it was not answered in time, or not as it should be."""
+        """Ask once, and return the reading's line and values; None: no answer in time, or a wrong one."""
         try:
             values = self.spec.probe.read()
             took_ns = time.monotonic_ns() - at_ns
@@ -399,12 +406,12 @@ class Lane:
                 return samplelog.reading(at_ns, took_ns, values), values
         except DriverError as e:
             self._complain(str(e))
-        except Exception as e:  # noqa: BLE001 - of whatever a driver dies, the component gave no answer
+        except Exception as e:  # noqa: BLE001 - whatever the driver raises, the component gave no answer
             self._complain(f"{type(e).__name__}: {e}")
         return samplelog.reading(at_ns, time.monotonic_ns() - at_ns, None), None
 
     def _complain(self, text: str) -> None:
-        """Each kind of trouble once: an outage must not write twenty lines a second."""
+        """Log each kind of error once: an outage must not write twenty lines a second."""
         kind = text[:60]
         if kind not in self._complaints and len(self._complaints) < 20:
             self._complaints.add(kind)
@@ -415,16 +422,17 @@ class Lane:
 
 
 def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int], lateness: Lateness) -> None:
-    """Ask all probes until one of the file descriptors `stop` has something to read or is closed. lateness: where each
-    tick notes how late it was.
+    """Ask all probes until one of the file descriptors `stop` has something to read or is closed.
 
-    folder appears in one piece, with every probe's file in it.
+    Args:
+        folder: where the samples go. It appears in one piece, with every probe's file in it.
+        lateness: where each tick notes how late it was.
     """
     building = folder.with_name(folder.name + ".new")
     building.mkdir(mode=0o700)
     begin_ns = time.monotonic_ns() + 50_000_000
     lanes = []
-    for number, spec in enumerate(specs):  # spread over the period, so that the probes don't wait for each other's turn
+    for number, spec in enumerate(specs):  # spread over the period, so that probes don't wait for each other
         offset_ns = int(1e9 / spec.rate_hz * number / len(specs))
         lanes.append(Lane(spec, building / f"{number}.jsonl", begin_ns + offset_ns, lateness))
     building.rename(folder)
@@ -441,9 +449,8 @@ def sample(specs: Sequence[ProbeSpec], folder: Path, stop: Sequence[int], latene
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Sample one run until SIGTERM or the end of stdin; exit code 2 or 3 with a message when the stack can't be
-    made.
-    """
+    """Sample one run until SIGTERM or the end of stdin, and return the exit code: 2 or 3 with a message if the stack
+    can't be made."""
     parser = argparse.ArgumentParser(prog="python -m gameday.sampling.sampler", description="Sample one run's probes.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
     parser.add_argument("--state", type=Path, required=True, metavar="FOLDER")
@@ -475,7 +482,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str) -> None:
-    """One line on stderr. A full disk must not look like a silent platform."""
+    """Write one line to stderr. Errors are ignored: a full disk must not look like a silent platform."""
     line = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n"
     with contextlib.suppress(OSError):
         os.write(2, line.encode("utf-8", "backslashreplace"))

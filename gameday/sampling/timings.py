@@ -1,9 +1,9 @@
-"""From samples to seconds: delays, what was good when, and the four measures of a run, each an interval that holds the
-true value.
+"""Computes seconds from samples: delays, what was good when, and the measures of a run. Each measure is an interval
+that contains the true value.
 
-Pure: numpy over what the sampler wrote. How long is too long is checks/'s; how samples are taken sampler.py's. The
-rules are those of the design, "Time": a bad answer counts from when the probe was sent, a good one from when it was
-answered; a missing sample is a gap and never interpolated.
+All functions are pure, with numpy over what sampler.py wrote; checks/ decide how long is too long. The rules: a missing
+answer counts from when the probe was sent, a good answer from when it came, and a missing sample is a gap, which is
+never interpolated.
 """
 
 from __future__ import annotations
@@ -55,38 +55,37 @@ __all__ = [
 NS = 1_000_000_000
 
 BOUND_BEFORE_BASELINE_S = 15.0
-"""How far behind a head may be while nobody knows how often the sink writes: longer than one that flushes every ten
-seconds. What is normal, the baseline tells."""
+"""How far behind a head may be before the baseline is known: longer than a sink needs that flushes every ten
+seconds."""
 BOUND_MIN_S = 1.0
 BOUND_TIMES_P99 = 3.0
 STILL_TIMES_P99 = 2.0
-"""A head that lacks something may stand still for so many times as long as a record normally takes to be seen."""
+"""A head that lacks something may stand still for this many times a record's usual delay."""
 GRAIN_TOLD_S = 3.0
-"""A sink that needs longer than that writes in batches, and people are told that recovery has that grain."""
+"""A sink with a longer delay writes in batches. The user is told that recovery is measured no finer than that."""
 EVEN_TIMES = 3.0
-"""In an even baseline the longest delay of a quarter of it is at most so many times shorter than the normal delay."""
+"""A baseline is even if the longest delay in each quarter of it is at most this many times shorter than the usual
+delay."""
 
 RESTORE_SPAN_S = 1.0
 """Service is back when it holds for a full second."""
 STALL_SHOWS_S = 1.0
-"""A good sample is sustained when every one is good for so much longer than the bound: a head that stands still is good
-until the bound is over.
-"""
+"""A good sample is sustained if all are good for this much longer than the bound: a head that stands still still counts
+as good until the bound is over."""
 RELAPSE_TIMES = 3
-"""Service went again when a probe stayed unanswered so many times in a row, for longer than a healthy stream may be
-behind: a lone lost answer is none.
-"""
+"""Service failed again if a probe went unanswered this many times in a row, for longer than a healthy stream may be
+behind. A single lost answer doesn't count."""
 LEDGER_GAP_S = 0.5
 """How far apart the ledger's samples may lie for a delay between them to be known."""
 WRITES_APART_S = 1.0
-"""What the sink shows anew within this time is one batch, however many samples see a part of it."""
+"""New records that the sink shows within this time are one batch, however many samples see a part of it."""
 EDGE_GAP_S = 1.0
-"""An edge with this long without any telling sample is not measured (slow probes: three of their periods)."""
+"""An edge is not measured if no useful sample lies within this time of it (for slow probes: three periods)."""
 EDGE_GAP_PERIODS = 3.0
 PENDING_S = 0.1
-"""A served answer takes a few ms; one that took longer shows the component silent from when the probe was sent."""
+"""A component that serves answers within a few ms. A slower answer shows that it was silent when the probe was sent."""
 WINDOW_SHARE_MIN = 0.5
-"""A span in which fewer than this share of a series' samples exist has not been seen."""
+"""A span with fewer than this share of a series' samples counts as not seen."""
 
 GOOD, UNSEEN, BAD = 1, 0, -1
 
@@ -97,10 +96,11 @@ Status = npt.NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Delays:
-    """How far one group's visible head was behind the ledger, per sample of the visible head.
+    """How far one group's visible head was behind the ledger, for each sample of the visible head.
 
-    at_ns: when the sample counts. low_s: the delay that the ledger's samples prove, NaN where the hop didn't answer.
-    high_s: what it may have been at most, given how far apart the ledger's samples lie: what lies between is unseen.
+    at_ns: when the sample counts.
+    low_s: the delay that the ledger's samples prove; NaN: the hop didn't answer.
+    high_s: the longest delay that is possible, because nothing is seen between two samples of the ledger.
     """
 
     at_ns: Times
@@ -110,8 +110,10 @@ class Delays:
 
 @dataclass(frozen=True)
 class Goodness:
-    """One series' samples as good (1), bad (-1) or unseen (0). pending_ns: when those probes were sent that were
-    answered late. near_ns: those unseen only because they are as near the bound as the ledger's samples lie apart.
+    """One series' samples as good (1), bad (-1) or unseen (0).
+
+    pending_ns: when those probes were sent that were answered late. near_ns: the samples that are unseen only because
+    they are closer to the bound than the ledger's samples are to each other.
     """
 
     series: str
@@ -126,34 +128,35 @@ class Goodness:
 
 
 def series_of(kind: str, owner: str, key: str | Group) -> str:
-    """The name of a series: series_of("head", "silver", ("west", "1")) is head/silver/west/1, and that of a stream
-    without groups head/silver, as the sampler writes it. key: a slot, or a group."""
+    """Return the name of a series: series_of("head", "silver", ("west", "1")) is head/silver/west/1; for a stream
+    without groups it is head/silver. key: a slot, or a group."""
     name = key if isinstance(key, str) else codec.key_of(key)
     return f"{kind}/{owner}/{name}" if name else f"{kind}/{owner}"
 
 
 def is_alert(series: str) -> bool:
-    """Whether it is the state of the platform's alert, and not what is told beside it."""
+    """Return whether a series is the state of the platform's alert, not one of its side series."""
     return series.startswith("alert/") and not series.endswith(".evaluated") and ELSEWHERE not in series
 
 
 def probes(samples: Samples, component: str) -> list[str]:
-    """The series that say whether a component answers: component/<component>/<probe>, without counters like
-    .connects.
-    """
+    """Return the series that show whether a component answers: component/<component>/<probe>, without counters such as
+    .connects."""
     prefix = f"component/{component}/"
     return sorted(s for s in samples if s.startswith(prefix) and not set("/.") & set(s[len(prefix) :]))
 
 
 def groups(evidence: Evidence) -> tuple[Group, ...]:
-    """What one stream has samples of: every group that the run has watched, or the shards that these are in. A group
-    that came later has no normal, and nobody knew of it whose way it takes: its digest judges it."""
+    """Return the groups of one stream that have samples (or their shards): those that the run has watched.
+
+    A group that came later has no baseline, and the run didn't know which components carry it. Its digest judges it.
+    """
     return evidence.sampled_of(watched(evidence))
 
 
 def watched(evidence: Evidence) -> tuple[Group, ...]:
-    """The groups of one stream that the run has watched: the affected ones first, then those that the baseline names;
-    without one, the window's."""
+    """Return the groups of one stream that the run has watched: the affected ones first, then those of the baseline, or
+    without a baseline those of the window."""
     known: dict[Group, None] = dict.fromkeys(evidence.affected)
     if evidence.baseline and (heads := evidence.baseline.marks.heads.get(evidence.ledger)):
         known.update(dict.fromkeys(sorted(heads)))
@@ -163,7 +166,7 @@ def watched(evidence: Evidence) -> tuple[Group, ...]:
 
 
 def affected(evidence: Evidence) -> tuple[Group, ...]:
-    """What the affected groups of one stream are sampled as."""
+    """Return the affected groups of one stream, or their shards."""
     return evidence.sampled_of(evidence.affected)
 
 
@@ -171,9 +174,8 @@ def affected(evidence: Evidence) -> tuple[Group, ...]:
 
 
 def delays(samples: Samples, group: Group, visible: str, ledger: str) -> Delays:
-    """A group's delay over time: how long before a sample the first record existed that it doesn't show yet; 0 when
-    none is missing.
-    """
+    """Return a group's delay over time: how long before a sample the first record existed that the sample lacks. It is
+    0 if no record is missing."""
     head = _track(samples.get(series_of("head", visible, group), ()))
     truth = _track(samples.get(series_of("head", ledger, group), ()))
     answered = ~np.isnan(truth.value)
@@ -182,8 +184,7 @@ def delays(samples: Samples, group: Group, visible: str, ledger: str) -> Delays:
     if not len(at):
         return Delays(head.at_ns, low, np.where(np.isnan(head.value), np.nan, np.inf))
     shown = ~np.isnan(head.value)
-    # first: the ledger's first sample with a record that is not visible yet; the one before still had nothing more to
-    # show
+    # first: the ledger's first sample with a record that is not visible yet; the sample before it had none
     first = np.searchsorted(heads, head.value[shown], side="right")
     seen = np.searchsorted(at, head.at_ns[shown], side="right")
     first = np.minimum(first, seen)
@@ -197,13 +198,14 @@ def delays(samples: Samples, group: Group, visible: str, ledger: str) -> Delays:
 
 @dataclass(frozen=True)
 class Normal:
-    """What was seen of a platform that was well.
+    """What was measured of a healthy platform.
 
-    delay_p99_s: the 99th percentile of how far behind the furthest group was, of the moments at which any lacked
-    something: what lacks nothing tells nothing of how long a record takes, however many groups that are. rates: each
-    group's ids a second. moves: how many times a second its ledger's head was seen to move. came: how many times all of
-    them were. even: whether the longest delays are spread over the whole time, as they are where a sink writes in
-    batches; those of a backlog that is being drained are not.
+    delay_p99_s: the 99th percentile of how far behind the furthest group was. Only moments count at which some group
+        lacked something: the others don't show how long a record takes.
+    rates: group -> ids a second.
+    moves: group -> how often a second its head at the ledger was seen to rise. came: how often all heads together rose.
+    even: whether the longest delays are spread over the whole time. They are where a sink writes in batches, and are
+        not while a backlog drains.
     """
 
     delay_p99_s: float
@@ -223,13 +225,16 @@ def normal(
     since_ns: int,
     disturbed_ns: tuple[int, int] = (0, 0),
 ) -> Normal:
-    """What is normal since then.
+    """Return what is normal since then.
 
-    disturbed_ns: from when to when something else made the platform slower; delays of then don't count.
-    A delay is never left out because the ledger was not asked just when its record came: what its samples prove is less
-    than it was, and without it the furthest would be another group, that is behind by less still.
+    A delay also counts if the ledger was not asked just when its record came. Its samples then prove less than the true
+    delay; but without it another group would count as the furthest, which is behind by even less.
 
-    Raises GamedayError when a group shows no delay or its ledger's head was not seen to move through time.
+    Args:
+        disturbed_ns: from when to when something else slowed the platform down; delays of that time don't count.
+
+    Raises:
+        GamedayError: a group shows no delay, or its head at the ledger was not seen over time.
     """
     late, rates, moves, came, known = [], {}, {}, {}, False
     risen_ns = [np.empty(0, dtype=np.int64)]
@@ -265,14 +270,14 @@ def normal(
 
 
 def _rises(samples: Sequence[Sample], among_ns: Times) -> Times:
-    """Those of these moments at which a head was seen higher than ever before."""
+    """Return those of these moments at which a head was higher than ever before."""
     track = _track(samples)
     highest = np.maximum.accumulate(np.nan_to_num(track.value, nan=-np.inf))
     return np.intersect1d(track.at_ns[1:][np.diff(highest) > 0], among_ns)
 
 
 def _apart(at_ns: Times) -> int:
-    """How many of these moments there are, of those within WRITES_APART_S after one that counts none."""
+    """Count these moments; those within WRITES_APART_S after a counted one don't count."""
     count, next_ns = 0, -math.inf
     for at in np.sort(at_ns):
         if at >= next_ns:
@@ -281,18 +286,18 @@ def _apart(at_ns: Times) -> int:
 
 
 def bound_s(p99_s: float) -> float:
-    """The b of "good at t": how far behind the ledger a healthy visible head may be."""
+    """Return how far behind the ledger a visible head may be and still count as good."""
     return max(BOUND_MIN_S, BOUND_TIMES_P99 * p99_s)
 
 
 def still_s(p99_s: float) -> float:
-    """How long a healthy visible head may stand still while it lacks something: a batch may be as old as the time
-    between two, and is written a moment later."""
+    """Return how long a healthy visible head may stand still while it lacks something: a batch may be as old as the
+    time between two batches, and is written a moment later."""
     return STILL_TIMES_P99 * p99_s
 
 
 def quiet(evidence: Evidence) -> tuple[Group, ...]:
-    """The groups of which the ledger was seen, and never with anything new: their digests alone tell of them."""
+    """Return the groups whose ledger was seen and never had anything new. Only their digests judge them."""
     if evidence.sharded:
         first, last = (m.heads.get(evidence.ledger, {}) if m else {} for m in _first_and_last(evidence))
         return tuple(group for group in watched(evidence) if group in first and first[group] == last.get(group))
@@ -310,20 +315,23 @@ def _first_and_last(evidence: Evidence) -> tuple[Marks | None, Marks | None]:
 
 
 def sparse(evidence: Evidence, group: Group) -> bool:
-    """Whether the group was seen, in the baseline, to have nothing new for seconds: it can't show every second that it
-    is served."""
+    """Return whether the group had nothing new for seconds in the baseline. Such a group can't show every second that
+    it is served."""
     moves = evidence.baseline.moves.get(group) if evidence.baseline else None
     return moves is not None and moves * RESTORE_SPAN_S < 1
 
 
 def sustained_s(bound_s: float) -> float:
-    """For how long everything has to be good before the backlog counts as drained."""
+    """Return for how long everything must be good before the backlog counts as drained."""
     return bound_s + STALL_SHOWS_S
 
 
 def fall(samples: Sequence[Sample]) -> tuple[float, float] | None:
-    """From what to what a series fell first that should never. An answer is held against those that were there when it
-    was asked for: of two that were asked for side by side the later one may be older."""
+    """Return (from, to) of the first fall of a series that should never fall; None: it did not.
+
+    An answer is compared with those that had come before it was asked for. Of two that were asked for at the same time
+    the later one may be older.
+    """
     there = sorted((s.counts_ns, s.value) for s in samples if s.value is not None)
     highest, seen = -math.inf, 0
     for sample in samples:
@@ -335,7 +343,7 @@ def fall(samples: Sequence[Sample]) -> tuple[float, float] | None:
 
 
 def coverage(samples: Samples, series: str, rate_hz: float, from_ns: int, to_ns: int) -> float:
-    """The share of the expected samples that were taken (answered or not) in [from_ns, to_ns); at most 1."""
+    """Return the share of the expected samples that were taken (answered or not) in [from_ns, to_ns); at most 1."""
     expected = rate_hz * (to_ns - from_ns) / NS
     taken = sum(from_ns <= s.at_ns < to_ns for s in samples.get(series, ()))
     return min(1.0, taken / expected) if expected > 0 else 0.0
@@ -345,13 +353,14 @@ def coverage(samples: Samples, series: str, rate_hz: float, from_ns: int, to_ns:
 
 
 def good(evidence: Evidence) -> list[Goodness]:
-    """Every series that "good at t" rests on: the component's probes, and the visible head of each group of each
-    stream."""
+    """Return every series by which a moment counts as good: the component's probes, and the visible head of each group
+    of each stream."""
     return [*_answers(evidence), *(state for one in evidence.each() for state in shown(one, groups(one)))]
 
 
 def shown(evidence: Evidence, wanted: Iterable[Group]) -> Iterator[Goodness]:
-    """The visible head of each of these groups of one stream: good while it is not behind by its bound."""
+    """Yield the visible head of each of these groups of one stream: good while it is not further behind than its
+    bound."""
     b = _bound_s(evidence)
     for group in wanted:
         name = series_of("head", evidence.visible, group)
@@ -365,11 +374,11 @@ def shown(evidence: Evidence, wanted: Iterable[Group]) -> Iterator[Goodness]:
 
 
 def outage(evidence: Evidence) -> tuple[int | None, int | None]:
-    """(last answered before, first answered after) of the component's longest silence since the last act, in ns.
+    """Return (last answer before, first answer after) of the component's longest silence since the last act, in ns.
 
-    A component that answered while it was cut off, or a link of it distorted, was out for as long as that lasted: from
-    when the last held fault had been done until it was healed; a silence that begins later is another matter. (None,
-    None) when there was neither. The second is None when it is silent to the end. Answered after: by every probe.
+    "Answered after" means by every probe; None: the component is silent to the end. A component may have answered while
+    it was cut off, or its link distorted. Its outage then lasted as long as that fault, and a silence that begins later
+    doesn't count. (None, None): there was neither.
     """
     if (silence := _silence_of_it(evidence, _answers(evidence))) is not None:
         return silence.before_ns, silence.after_ns
@@ -379,7 +388,7 @@ def outage(evidence: Evidence) -> tuple[int | None, int | None]:
 
 @dataclass(frozen=True)
 class Relapse:
-    """That a component was not back for good, in words. silent_ns: from when to when it was silent again; None: it was
+    """Why a component was not back for good, in words. silent_ns: from when to when it was silent again; None: it was
     started once more."""
 
     why: str
@@ -387,8 +396,8 @@ class Relapse:
 
 
 def relapse(evidence: Evidence) -> Relapse | None:
-    """What the component did once its backlog was drained that shows it was not back for good: silent again, or started
-    once more. None: nothing, or it was never back."""
+    """Return what shows that the component was not back for good after its backlog was drained: it was silent again, or
+    was started once more. None: nothing shows that, or it was never back."""
     drain = evidence.measures.get("drain")
     if drain is None or drain.high_s is None or evidence.inject_ns is None or evidence.archive:
         return None
@@ -415,11 +424,13 @@ def relapse(evidence: Evidence) -> Relapse | None:
 
 
 def measure(evidence: Evidence) -> dict[str, Measure]:
-    """impact, restore and drain, in seconds from the first act, and mttr: restore from the clock's start. Where an
-    alert must fire also alert, from the first act, and resolve, from the clock's start.
+    """Return the run's measures.
 
-    Unmeasured: high_s None, and why. What was still bad at its last sample has that as low_s: it is not back before
-    then.
+    impact, restore and drain are in seconds from the first act; mttr is restore from the clock's start. If an alert
+    must fire, there are also alert (from the first act) and resolve (from the clock's start).
+
+    A measure that could not be taken has high_s None, and says why. If something was still bad at its last sample,
+    low_s is that moment: it was not back before then.
     """
     if evidence.inject_ns is None:
         names = ("impact", "restore", "drain", "mttr", *(("alert", "resolve") if evidence.alert_within_s else ()))
@@ -436,11 +447,11 @@ def measure(evidence: Evidence) -> dict[str, Measure]:
 
 
 def settled(evidence: Evidence) -> bool:
-    """Whether what is sampled from now on changes neither restore nor drain: each is measured, or can't be any more.
+    """Return whether further samples can change neither restore nor drain: each is measured, or can't be any more.
 
-    The samples around an edge that lies behind stay too few. And where nothing was bad after the last act, nothing will
-    be for its sake: all was good for as long as it takes to call a backlog drained, and each group that the component
-    carries has shown a record that came since.
+    If there are too few samples around a past edge, they stay too few. If nothing was bad after the last act, nothing
+    will be bad because of it: all was good for as long as a backlog needs to count as drained, and each group that the
+    component carries has shown a record that came since.
     """
     if evidence.inject_ns is None:
         return False
@@ -451,7 +462,7 @@ def settled(evidence: Evidence) -> bool:
 
 
 def unharmed(evidence: Evidence) -> bool:
-    """Whether nothing was bad after the last act, and that is known: see `settled`."""
+    """Return whether nothing was bad after the last act, and that is known (see `settled`)."""
     if evidence.inject_ns is None or evidence.archive or _ever_bad(evidence, _anchor(evidence)):
         return False
     return _well_since(evidence, evidence.inject_ns if evidence.clock_ns is None else evidence.clock_ns)
@@ -459,8 +470,8 @@ def unharmed(evidence: Evidence) -> bool:
 
 @dataclass(frozen=True)
 class _Edge:
-    """A moment between two samples, or why there is none. passed: there was one, and what is sampled later tells no
-    more of it."""
+    """A moment between two samples, or why there is none. passed: the moment is over, and later samples show nothing
+    more about it."""
 
     low_ns: int | None
     high_ns: int | None
@@ -473,7 +484,8 @@ class _Edge:
 
 
 def _impact(evidence: Evidence, inject_ns: int) -> _Edge:
-    """Between the last good sample and the first bad one after the first act, of the series that showed it first."""
+    """Return the edge between the last good sample and the first bad one after the first act, of the series that showed
+    it first."""
     first: tuple[int, int, Goodness] | None = None
     for series in good(evidence):
         bad = np.flatnonzero((series.status == BAD) & (series.at_ns >= inject_ns))
@@ -492,8 +504,8 @@ def _impact(evidence: Evidence, inject_ns: int) -> _Edge:
 
 
 def _alerts(evidence: Evidence, clock_ns: int) -> dict[str, Measure]:
-    """When the alert first fired, and when it no longer did after it had fired last; each held by the samples around
-    it, however far apart they lie."""
+    """Return when the alert first fired, and when it stopped for good. Each is bounded by the samples around it,
+    however far apart they are."""
     told = [s for s in evidence.samples.get(f"alert/{evidence.alert}", ()) if s.value is not None]
     after = [n for n, s in enumerate(told) if s.at_ns >= (evidence.inject_ns or 0)]
     firing = [n for n in after if told[n].value == FIRING]
@@ -512,7 +524,7 @@ def _alerts(evidence: Evidence, clock_ns: int) -> dict[str, Measure]:
 
 
 def _recovery(evidence: Evidence, clock_ns: int) -> tuple[_Edge, _Edge]:
-    """Restore and drain."""
+    """Return the edges of restore and drain."""
     if evidence.archive:
         return (_exported(evidence, clock_ns),) * 2
     back = _restore(evidence, clock_ns)
@@ -523,7 +535,8 @@ def _recovery(evidence: Evidence, clock_ns: int) -> tuple[_Edge, _Edge]:
 
 
 def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
-    """The first sample of a full second of service, see the design; not sought while the plan still breaks or mends."""
+    """Return the first sample of a full second of service. It is not looked for while the plan still breaks or
+    heals."""
     answers = _answers(evidence)
     if evidence.timed and not any(len(a.at_ns) for a in answers):
         return _Edge(None, None, f"there are no samples of component {', '.join(evidence.timed)}")
@@ -534,7 +547,7 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
         mute = ", ".join(a.series for a in answers if a.status[-1] == BAD)
         return _Edge(max(silence.last_ns, clock_ns), None, f"not back: {mute} unanswered to the end of the samples")
     up_ns = silence.after_ns if silence and silence.after_ns else clock_ns
-    series = [_held(answer, RESTORE_SPAN_S) for answer in answers]
+    series = [_good_throughout(answer, RESTORE_SPAN_S) for answer in answers]
     series += [_rising(one, group, up_ns) for one in evidence.each() for group in affected(one)]
     if all(sparse(one, group) for one in evidence.each() for group in affected(one)):
         series += [state for one in evidence.each() for state in _anything_new(one, up_ns)]
@@ -542,8 +555,8 @@ def _restore(evidence: Evidence, clock_ns: int) -> _Edge:
 
 
 def _all_back(evidence: Evidence, back: _Edge) -> _Edge:
-    """The same edge, or a later one where a look has found groups of which nothing new was shown since: among many
-    that are served, samples don't tell of them."""
+    """Return the same edge, or a later one if a look found groups that had shown nothing new since: samples of shards
+    don't show a few such groups among many."""
     if back.high_ns is None:
         return back
     still = [look for look in evidence.looks if look.still and look.seen_ns > (back.low_ns or 0)]
@@ -555,7 +568,8 @@ def _all_back(evidence: Evidence, back: _Edge) -> _Edge:
 
 
 def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
-    """The first sample from which on the archive has, of every group, all that existed when the clock started."""
+    """Return the first sample from which on the archive has everything of every group that existed at the clock's
+    start."""
     series, evidence = [], evidence.exported()
     for group in watched(evidence):
         before = _at_clock(evidence, group, clock_ns)
@@ -571,8 +585,10 @@ def _exported(evidence: Evidence, clock_ns: int) -> _Edge:
 
 
 def _at_clock(evidence: Evidence, group: Group, clock_ns: int) -> float | None:
-    """What the ledger had of a group when the clock started; None: that isn't known. A commit tells each group's head,
-    so the archive's are sampled, whatever shards they are in."""
+    """Return what the ledger had of a group at the clock's start; None: not known.
+
+    A commit tells each group's head, so the archive is sampled by groups even where the stream has shards.
+    """
     if evidence.sharded:
         return evidence.at_clock.get(group)
     truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
@@ -581,8 +597,8 @@ def _at_clock(evidence: Evidence, group: Group, clock_ns: int) -> float | None:
 
 
 def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
-    """The first sustained good sample from restore on; while there is no service a head may be good for as long as the
-    bound. Where shards are sampled, the first look from then on that finds every group there."""
+    """Return the first sustained good sample from restore on. (Before that, a head may still count as good for as long
+    as the bound.) With shards, it is the first look from then on that finds every group there."""
     anchor = _anchor(evidence)
     bad = [int(s.at_ns[i]) for s in good(evidence) for i in np.flatnonzero((s.status == BAD) & (s.at_ns >= anchor))[:1]]
     if not bad:
@@ -597,8 +613,8 @@ def _drain(evidence: Evidence, clock_ns: int, back: _Edge) -> _Edge:
 
 
 def _all_drained(evidence: Evidence, drained: _Edge) -> _Edge:
-    """The same edge, up to a look that found nothing missing of any group: one that stands still among many doesn't
-    show in their total."""
+    """Return the same edge, extended to a look that found no group behind: one group that stands still among many
+    doesn't show in their total."""
     if drained.high_ns is None:
         return drained
     low = drained.low_ns or 0
@@ -613,21 +629,22 @@ def _all_drained(evidence: Evidence, drained: _Edge) -> _Edge:
 
 
 def missing(visible: str, look: Look) -> str:
-    """What a look found at the visible hop, in words."""
+    """Return what a look found to be behind at the visible hop, in words."""
     named = ", ".join("/".join(group) for group in look.named)
     more = ", …" if look.behind > len(look.named) else ""
     return f"{visible} lacks records of {look.behind} group{'s' * (look.behind != 1)} ({named}{more})"
 
 
 def _sustained(evidence: Evidence) -> list[Goodness]:
-    """Every series that "good at t" rests on, good from where it stays so for longer than the bound of its stream."""
+    """Return every series by which a moment counts as good; each is good from where it stays so for longer than its
+    stream's bound."""
     states = [(state, _bound_s(evidence)) for state in _answers(evidence)]
     states += [(state, _bound_s(one)) for one in evidence.each() for state in shown(one, groups(one))]
-    return [_held(state, sustained_s(behind_s)) for state, behind_s in states]
+    return [_good_throughout(state, sustained_s(behind_s)) for state, behind_s in states]
 
 
 def _well_since(evidence: Evidence, clock_ns: int) -> bool:
-    """Whether all stayed good for long enough since then, and each affected group has shown a later record."""
+    """Return whether all stayed good for long enough since then, and each affected group has shown a later record."""
     edge = _first_good(_sustained(evidence), clock_ns, clock_ns, "")
     if edge.high_ns is None and not edge.passed:
         return False
@@ -642,9 +659,8 @@ def _well_since(evidence: Evidence, clock_ns: int) -> bool:
 
 
 def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: str) -> _Edge:
-    """The edge to the first moment, from from_ns on, at which every series' last sample is good; its low end not
-    before floor_ns.
-    """
+    """Return the edge to the first moment, from from_ns on, at which every series' last sample is good. Its low end is
+    not before floor_ns."""
     if absent := [s.series for s in series if not len(s.at_ns)]:
         return _Edge(None, None, f"there are no samples of {', '.join(absent[:4])}")
     moments = _moments(series)
@@ -665,9 +681,8 @@ def _first_good(series: Sequence[Goodness], from_ns: int, floor_ns: int, never: 
 
 
 def _too_near(series: Sequence[Goodness], low_ns: int, high_ns: int) -> bool:
-    """Whether an edge is wide although every series was sampled all the time: a delay stayed so near the bound that
-    none can tell when it was within. The true value is in between all the same.
-    """
+    """Return whether an edge is wide although every series was sampled all the time: a delay stayed so close to the
+    bound that nobody can tell when it fell below. The true value still lies in between."""
     for s in series:
         inside = s.at_ns[(s.at_ns > low_ns) & (s.at_ns < high_ns)]
         if np.max(np.diff(np.concatenate(([low_ns], inside, [high_ns])))) > _gap_max_ns(s):
@@ -676,9 +691,9 @@ def _too_near(series: Sequence[Goodness], low_ns: int, high_ns: int) -> bool:
 
 
 def _edge(series: Goodness, high_ns: int) -> tuple[int, int]:
-    """A series' last bad sample before high_ns and its first good one after that, -1 where there is none.
+    """Return a series' last bad sample before high_ns and its first good one after that; -1: there is none.
 
-    A probe in flight at the good one, and answered late, was sent into silence: that counts as bad too.
+    A probe that was under way at the good sample, and was answered late, was sent into silence: it counts as bad too.
     """
     bad = series.at_ns[(series.status == BAD) & (series.at_ns < high_ns)]
     if not len(bad):
@@ -689,9 +704,7 @@ def _edge(series: Goodness, high_ns: int) -> tuple[int, int]:
 
 
 def _never(series: Sequence[Goodness], moments: Times, floor_ns: int, never: str) -> _Edge:
-    """Why no moment was good, and since the floor not before when: up to there something was seen bad at every
-    moment.
-    """
+    """Return why no moment was good, and up to when something was seen to be bad at every moment since the floor."""
     bad = np.zeros(len(moments), dtype=bool)
     for s in series:
         bad |= _last_status(s, moments) == BAD
@@ -705,9 +718,8 @@ def _never(series: Sequence[Goodness], moments: Times, floor_ns: int, never: str
 
 @dataclass(frozen=True)
 class _Silence:
-    """A component's silence: the last answer before, the first and last unanswered probe, the first moment all answer
-    again.
-    """
+    """A component's silence: the last answer before it, the first and the last unanswered probe, and the first moment
+    at which all probes answer again."""
 
     before_ns: int | None
     first_ns: int
@@ -716,9 +728,8 @@ class _Silence:
 
 
 def _silence(answers: Sequence[Goodness], anchor_ns: int) -> _Silence | None:
-    """The longest time from anchor_ns on in which some probe's last sample was unanswered: a lone lost answer is no
-    outage.
-    """
+    """Return the longest time from anchor_ns on in which some probe's last sample was unanswered. A single lost answer
+    is no outage."""
     moments = _moments(answers)
     down = np.zeros(len(moments), dtype=bool)
     for answer in answers:
@@ -741,21 +752,21 @@ def _silence(answers: Sequence[Goodness], anchor_ns: int) -> _Silence | None:
 
 
 def _silence_of_it(evidence: Evidence, answers: Sequence[Goodness]) -> _Silence | None:
-    """The component's silence, unless it began after the link was whole again that had been struck: that is another
-    matter."""
+    """Return the component's silence, unless it began after its struck link was healed: then the fault didn't cause
+    it."""
     silence, link = _silence(answers, _anchor(evidence)), _link(evidence)
     return None if silence and link and silence.first_ns > (link.healed_ns or 0) else silence
 
 
 def _link(evidence: Evidence) -> Act | None:
-    """The last act that cut the component off, or distorted a link of it, and was proved and healed."""
+    """Return the last act that cut the component off, or distorted its link, and was proved and healed."""
     return next(
         (a for a in reversed(evidence.acts) if a.proof is not None and a.healed_ns is not None and a.severs), None
     )
 
 
 def _anchor(evidence: Evidence) -> int:
-    """When the last act began: what was bad before it is not its doing."""
+    """Return when the last act began. It did not cause what was bad before."""
     return max((act.at_ns for act in evidence.acts), default=evidence.inject_ns or 0)
 
 
@@ -776,7 +787,7 @@ def _moments(series: Sequence[Goodness]) -> Times:
 
 
 def _last_status(series: Goodness, moments: Times) -> Status:
-    """The status of the series' last sample at each moment; unseen before its first."""
+    """Return the status of the series' last sample at each moment; unseen before its first sample."""
     last = np.searchsorted(series.at_ns, moments, side="right")
     return np.concatenate((np.array([UNSEEN], dtype=np.int8), series.status))[last]
 
@@ -807,7 +818,7 @@ def _track(samples: Sequence[Sample]) -> _Track:
 
 
 def _answers(evidence: Evidence) -> list[Goodness]:
-    """The component's probes, or those of all that were struck together: good when answered."""
+    """Return the probes of the component, or of all members that were struck; good when answered."""
     found = []
     for name in (name for one in evidence.timed for name in probes(evidence.samples, one)):
         track = _track(evidence.samples[name])
@@ -816,11 +827,11 @@ def _answers(evidence: Evidence) -> list[Goodness]:
 
 
 def _rising(evidence: Evidence, group: Group, up_ns: int) -> Goodness:
-    """Good from samples on whose head exceeds the highest seen before up_ns, and rises within the second that begins
-    there, or has shown all by its end.
+    """Return a group's visible head; good where it exceeds the highest head before up_ns, and rises within the second
+    that begins there or has shown everything by its end.
 
-    A sparse group can't rise every second. One that lacked something at up_ns is good once it shows something new. One
-    that lacked nothing tells by its next record: shown as soon as records normally are, it was back all the time.
+    A sparse group can't rise every second. If it lacked something at up_ns, it is good once it shows something new. If
+    it lacked nothing, its next record tells: shown after the usual delay, the group was back all the time.
     """
     name, track, highest = _head_before(evidence, group, up_ns)
     late_s = delays(evidence.samples, group, evidence.visible, evidence.ledger).low_s
@@ -829,19 +840,21 @@ def _rising(evidence: Evidence, group: Group, up_ns: int) -> Goodness:
         waited_s = float(np.max(late_s[since & ~np.isnan(late_s)], initial=0.0))
         served = not _lacked(evidence, group, highest, up_ns) and waited_s < _bound_s(evidence)
         good = ~np.isnan(track.value) if served else track.value > highest
-        return _held(_placed(name, track, np.where(good, GOOD, BAD))[0], RESTORE_SPAN_S)
+        return _good_throughout(_placed(name, track, np.where(good, GOOD, BAD))[0], RESTORE_SPAN_S)
     all_shown = late_s == 0  # NaN, no answer, is not
     beyond, order = _placed(name, track, np.where(track.value > highest, GOOD, BAD))  # NaN, no answer, is bad
-    held, value = _held(beyond, RESTORE_SPAN_S), track.value[order]
+    held, value = _good_throughout(beyond, RESTORE_SPAN_S), track.value[order]
     end = np.searchsorted(held.at_ns, held.at_ns + int(RESTORE_SPAN_S * NS), side="right") - 1
     still = (held.status == GOOD) & ~(value[end] > value) & ~all_shown[order][end]
     return replace(held, status=np.where(still, BAD, held.status).astype(np.int8))
 
 
 def _anything_new(evidence: Evidence, up_ns: int) -> list[Goodness]:
-    """The affected group that is the first to show something newer than it did before up_ns, good from then on: of
-    groups none of which had anything to show at first, that is what tells when service was back. Nothing, where none
-    had anything since."""
+    """Return the affected group that first shows something newer than before up_ns, good from then on.
+
+    It tells when service was back where no affected group had anything to show at first. []: none has had anything
+    since.
+    """
     found = []
     for group in affected(evidence):
         name, track, highest = _head_before(evidence, group, up_ns)
@@ -851,8 +864,10 @@ def _anything_new(evidence: Evidence, up_ns: int) -> list[Goodness]:
 
 
 def _head_before(evidence: Evidence, group: Group, up_ns: int) -> tuple[str, _Track, float]:
-    """The series of a group's visible head, as arrays, and the highest that it showed before up_ns. A shard's rise may
-    be below 0 at first: it is counted from what the ledger had."""
+    """Return the series of a group's visible head, its samples as arrays, and the highest head before up_ns.
+
+    A shard's value may be below 0 at first: it counts from what the ledger had.
+    """
     name = series_of("head", evidence.visible, group)
     track = _track(evidence.samples.get(name, ()))
     marks = evidence.baseline.marks.heads.get(evidence.visible, {}) if evidence.baseline else {}
@@ -862,22 +877,23 @@ def _head_before(evidence: Evidence, group: Group, up_ns: int) -> tuple[str, _Tr
 
 
 def _lacked(evidence: Evidence, group: Group, highest: float, upto_ns: int | None = None) -> bool:
-    """Whether the ledger was seen, up to then, to have more of the group than that."""
+    """Return whether the ledger was seen, up to then, to have more of the group than `highest`."""
     truth = _track(evidence.samples.get(series_of("head", evidence.ledger, group), ()))
     seen = truth.value > highest  # NaN, no answer, is not
     return bool(np.any(seen if upto_ns is None else seen & (truth.at_ns <= upto_ns)))
 
 
 def _placed(name: str, track: _Track, status: npt.NDArray[Any]) -> tuple[Goodness, npt.NDArray[np.intp]]:
-    """A series with each sample where it counts, bad ones from when they were sent; and where in the track each was."""
+    """Return a series with each sample at the moment from which it counts, and each sample's index in the track."""
     at = np.where(status == BAD, track.sent_ns, track.at_ns)
     order = np.argsort(at, kind="stable")
     placed = Goodness(name, at[order], status[order].astype(np.int8), track.period_ns, track.pending_ns)
     return placed, order
 
 
-def _held(series: Goodness, span_s: float) -> Goodness:
-    """Good where every sample of the span from there on is; unseen where too few of them exist, or the record ends."""
+def _good_throughout(series: Goodness, span_s: float) -> Goodness:
+    """Return the series as good where every sample of the span from there on is good; unseen where too few samples
+    exist, or the record ends."""
     at, span = series.at_ns, int(span_s * NS)
     if not len(at):
         return series
