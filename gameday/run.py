@@ -397,7 +397,10 @@ class Run:
             if not fault.holds(self.stack, act.before):
                 self.held().prove(act.id, within_s=0.0)
                 where = act.args.get("component")
-                raise Halt(Verdict.UNKNOWN, f"{act.fault} of {where} was mended by another hand while the run held it")
+                why = (
+                    f"{act.fault} of {where} was undone by someone else while this run held it: its effect is not known"
+                )
+                raise Halt(Verdict.UNKNOWN, why)
 
     def fired(self) -> dict[str, int]:
         """Return failpoint -> how often it has fired since this run armed it.

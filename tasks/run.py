@@ -293,7 +293,7 @@ def conclude(run: Run, findings: tuple[Finding, ...], halted: tuple[Verdict, str
     if halted is not None:
         verdict, why = halted
     elif strangers:
-        verdict, why = Verdict.UNKNOWN, f"the fault was mended by {', '.join(strangers)}, not by this run"
+        verdict, why = Verdict.UNKNOWN, f"the fault was undone by {', '.join(strangers)}, not by this run"
     return RunResult(
         id=run.id,
         night=run.night,

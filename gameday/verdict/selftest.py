@@ -644,7 +644,7 @@ def _plants() -> tuple[Plant, ...]:
     )
     twice = {"writer-east": [{"pid": pid, "started_us": STARTED_US + pid * 100_000} for pid in (9, 10)]}
     lives = {"lives": twice}
-    plants.append(Plant("started again by another hand", lambda h: h.symptoms.update(lives), {"started_once": unknown}))
+    plants.append(Plant("started again by someone else", lambda h: h.symptoms.update(lives), {"started_once": unknown}))
     other = {"writer-west": {"pid": 12}}
     started = {"isolation": fail, "reconnected": fail}
     plants.append(Plant("another process restarted", lambda h: h.identities.update(other), started))

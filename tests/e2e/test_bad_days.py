@@ -233,7 +233,7 @@ def test_a_runner_that_is_killed_leaves_nothing_broken(stack_state: State, stack
 
 
 @pytest.mark.suite("trades")
-def test_a_component_that_another_hand_starts_again_is_unknown(
+def test_a_component_that_someone_else_starts_again_is_unknown(
     stack_state: State, stack: Stack, tmp_path: Path
 ) -> None:
     """The run has restarted the broker; then somebody kills that one too, and the supervisor starts a third: whose
@@ -249,17 +249,17 @@ def test_a_component_that_another_hand_starts_again_is_unknown(
     (result,) = results(tmp_path / "r.json")
     now = (stack.host("broker").identity("broker") or {})["pid"]
     assert result["verdict"] == "unknown"
-    assert f"broker was started again by another hand, pid {now}" in result["why"]
+    assert f"broker was started again by someone else, pid {now}" in result["why"]
     intact(stack)
 
 
 @pytest.mark.suite("trades")
-def test_a_fault_mended_by_another_hand_is_unknown(stack_state: State, stack: Stack, tmp_path: Path) -> None:
+def test_a_fault_undone_by_someone_else_is_unknown(stack_state: State, stack: Stack, tmp_path: Path) -> None:
     """Whoever starts the component while the run holds it down makes the run prove nothing."""
     with running(stack_state, *HELD, "--json", str(tmp_path / "r.json")) as (run, output):
         seen(run, output, DOWN)
         supervisor.ask(stack_state, op="start", name=HANDLER)
         assert run.wait(90) == 3, output.read_text()
     result = results(tmp_path / "r.json")[0]
-    assert (result["verdict"], "another hand" in result["why"]) == ("unknown", True), result["why"]
+    assert (result["verdict"], "by someone else" in result["why"]) == ("unknown", True), result["why"]
     intact(stack)

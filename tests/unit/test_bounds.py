@@ -452,8 +452,8 @@ def test_a_stream_that_did_not_flow_in_time_says_which() -> None:
 
 
 def test_another_component_s_restart_is_told_as_what_it_may_be() -> None:
-    """A crash through the fault and a restart by another hand look the same: a fail that says both."""
+    """A crash through the fault and a restart by someone else look the same: a fail that says both."""
     before = Marks(0, 0, {}, {}, {}, {"web": {"pid": 1}, "db": {"pid": 2}})
     after = replace(before, identities={"web": {"pid": 1}, "db": {"pid": 3}})
     (told,) = _others_changed(NOTHING, before, after, 0, 1)
-    assert told == "db is another process than before: it ended with the fault, or another hand struck it"
+    assert told == "db is another process than before: it ended with the fault, or someone else restarted it"

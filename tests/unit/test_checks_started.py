@@ -1,4 +1,4 @@
-"""started_once on short histories: whom the run and the platform may start, and whom only another hand did."""
+"""started_once on short histories: whom the run and the platform may start, and whom only someone else did."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def history(*acts: Act, began_s: tuple[float, ...] = ()) -> Evidence:
     [
         (history(act("restart"), began_s=(1.9,)), PASS, "nobody else"),
         (history(act("restart"), began_s=(0.1, 1.9)), PASS, "nobody else"),  # revived before its stop was ordered
-        (history(act("restart"), began_s=(1.9, 2.5)), UNKNOWN, "broker was started again by another hand, pid 101"),
-        (history(act("restart"), began_s=(1.9, 2.5, 9)), UNKNOWN, "by another hand, pids 101, 102"),
+        (history(act("restart"), began_s=(1.9, 2.5)), UNKNOWN, "broker was started again by someone else, pid 101"),
+        (history(act("restart"), began_s=(1.9, 2.5, 9)), UNKNOWN, "by someone else, pids 101, 102"),
         (history(act("kill"), began_s=(2.1,)), PASS, "nobody else"),
         (history(act("kill", done_s=0.01), began_s=(0.1, 4)), UNKNOWN, "pid 101"),
         (history(act("stop"), began_s=(30,)), PASS, "nobody else"),

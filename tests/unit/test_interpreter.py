@@ -552,12 +552,12 @@ def test_ctrl_c_is_seen_behind_the_error_of_a_clean_up(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("answer", "error", "why"),
     [
-        (lambda act, within_s: act, Halt, "stop of web was mended by another hand"),
+        (lambda act, within_s: act, Halt, "stop of web was undone by someone else while this run held it"),
         (lambda act, within_s: raises(GamedayError("aborted: it did not answer"))(), GamedayError, "aborted"),
     ],
     ids=["the guardian knows nothing of it", "the guardian is mending it"],
 )
-def test_a_fault_that_is_over_is_another_hand_s_unless_the_guardian_is_ending(
+def test_a_fault_that_is_over_is_someone_else_s_unless_the_guardian_is_ending(
     answer: Callable[..., Any], error: type[Exception], why: str
 ) -> None:
     """A guardian that ends a run heals before the run can see that it was aborted."""
@@ -568,7 +568,7 @@ def test_a_fault_that_is_over_is_another_hand_s_unless_the_guardian_is_ending(
         Run.still_broken(run)
 
 
-def test_a_fault_mended_by_another_hand_is_unknown() -> None:
+def test_a_fault_undone_by_someone_else_is_unknown() -> None:
     """Even when every check passes: the run did not see the platform recover from its own fault."""
     result = Script(acts=(act("reconciler"),)).run()
     assert result.verdict is Verdict.UNKNOWN

@@ -93,7 +93,7 @@ def _others_changed(evidence: Evidence, before: Marks, after: Marks, from_ns: in
     words."""
     others = [c for c in before.identities if c not in evidence.touched]
     bad = [
-        f"{c} is another process than before: it ended with the fault, or another hand struck it"
+        f"{c} is another process than before: it ended with the fault, or someone else restarted it"
         for c in others
         if after.identities.get(c) != before.identities[c]
     ]

@@ -37,7 +37,7 @@ def started_once(evidence: Evidence) -> Finding:
         return Finding("started_once", Verdict.UNKNOWN, why)
     extra = {role: more for role, acts in judged.items() if (more := _unexplained(acts, lives[role]))}
     if extra:
-        restarts = "; ".join(f"{role} was started again by another hand{_named(more)}" for role, more in extra.items())
+        restarts = "; ".join(f"{role} was started again by someone else{_named(more)}" for role, more in extra.items())
         return Finding("started_once", Verdict.UNKNOWN, f"{restarts}: its recovery is not this run's", extra)
     return Finding("started_once", Verdict.PASS, "nobody else started again what was struck")
 
