@@ -40,35 +40,36 @@ from gameday.system.process import yield_cpu
 __all__ = ["Sampler", "Tail"]
 
 START_WITHIN_S = 40.0
-"""Until every probe has been asked once; more than the longest deadline that a probe may have."""
+"""How long it may take until every probe has been asked once; more than the longest deadline of a probe."""
 
 STOP_WITHIN_S = 5.0
 KEEP_S = 120.0
 """How far back a Tail remembers."""
 
 IN_FLIGHT_MAX = 2
-"""Questions of one probe that are open at the same time: a server that is slow must not be made slower by who asks."""
+"""How many questions of one probe may be open at the same time: gameday must not make a slow server slower."""
 
 TELLING_MAX = 4
-"""The same where answers tell more than that there is one, such as heads: a tick that joins is a gap there, and a busy
-server takes longer than two periods."""
+"""The same where an answer has a value that counts, such as heads. A tick that joins an open question is a gap there,
+and a busy server takes longer than two periods."""
 
 SECOND_AFTER = 0.5
-"""The second question is asked when the first has waited for this share of its deadline: were both asked at once, an
-answer to neither would leave the whole deadline unseen."""
+"""The second question is asked when the first has waited for this share of its deadline. If both were asked at once and
+neither was answered, the whole deadline would be unseen."""
 
 OVERDUE_S = 0.5
-"""A reading that has not ended so long after its deadline is lost, for its driver breaks its word: another takes its
-place."""
+"""A reading that has not ended this long after its deadline is lost, because its driver broke its bound. Another takes
+its place."""
 
 WORKERS_MAX = 8
-"""Of one probe, with those that are lost."""
+"""How many workers one probe may have, the lost ones included."""
 
 MACHINE_RATE_HZ = 4.0
 MACHINE_WITHIN_S = 1.0
 
 NICENESS = -5
-"""Where the system permits it: a busy machine must not look like a slow platform. Its session is its own for that."""
+"""The sampler's niceness, where the system permits it: a busy machine must not look like a slow platform. The sampler
+has a session of its own for that."""
 
 LOOK_EVERY_NS_MAX = 20_000_000
 """The time between two looks of the loop at all probes. It is less than half of any period, so that the loop sees each
