@@ -1,4 +1,4 @@
-"""What may stand in a gameday.toml: a class for each table, with what its keys mean. stack/reading.py reads it."""
+"""The tables of a gameday.toml: a class for each, with the meaning of its keys. stack/reading.py reads the file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CANARY = "canary"
 CANARY_RATE_HZ_MAX = 20.0
 CANARY_GROUPS_MAX = 64
 CANARY_FOR_S = 3600.0
-"""How long it may write by default: longer than any run."""
+"""How long the canary may write by default: longer than any run."""
 
 Http = Annotated[str, AfterValidator(address.http)]
 Postgres = Annotated[str, AfterValidator(address.postgres)]
@@ -77,14 +77,14 @@ Redis = Annotated[str, AfterValidator(address.redis)]
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors: a misspelt key must not silently mean its default."""
+    """A table in which unknown keys are errors: a misspelt key must not silently mean its default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DriverConfig(BaseModel):
-    """`driver` names the module in gameday/drivers, and after a dot its class where that isn't the section's own; the
-    other keys are that class's fields."""
+    """A table with a driver. `driver` names the module in gameday/drivers, and after a dot its class, if that isn't the
+    section's own. The other keys are the class's fields."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     driver: str
@@ -97,7 +97,7 @@ class DriverConfig(BaseModel):
 class ProbeConfig(DriverConfig):
     """How often a component is asked, and how long an answer may take.
 
-    inside: a command that asks the component from where it runs, for when it is cut off and can't be reached.
+    inside: a command that asks the component from inside, for when it is cut off and can't be reached.
     """
 
     rate_hz: float = Field(20.0, gt=0, le=200)
@@ -106,10 +106,13 @@ class ProbeConfig(DriverConfig):
 
 
 class StopConfig(ProbeConfig):
-    """A bound that ends any run: crossed by a single number that the probe reads (of `field` alone, if it is named).
+    """A bound that ends any run when a number that the probe reads crosses it.
 
-    max, min: crossed above, or below. per_s: judge how fast the number rises, not the number. for_s: only once every
-    answer for so long was beyond it. No answer crosses nothing: the server may be what is being broken.
+    field: the only number that counts, if it is named.
+    max, min: the number may not be above, or below.
+    per_s: whether the bound is for the number's rise a second, not for the number.
+    for_s: the bound is crossed only once every answer was beyond it for so long.
+    A missing answer crosses no bound: the server may be the one that is being broken.
     """
 
     rate_hz: float = Field(5.0, gt=0, le=50)
@@ -129,8 +132,9 @@ class StopConfig(ProbeConfig):
 class ComponentConfig(Strict):
     """One component: where it runs and how it shows that it serves. Only components with opt_in are ever touched.
 
-    role: what kind of component it is (broker, consumer, sink, database, …). points: how its failpoints are reached, if
-    its code has any. rights: what its user may do in it, if it is a store.
+    role: the kind of component (broker, consumer, sink, database, …).
+    points: how its failpoints are reached, if its code has any.
+    rights: what its user may do in it, if it is a store.
     """
 
     host: str = "local"
@@ -143,8 +147,10 @@ class ComponentConfig(Strict):
 
 
 class RoleConfig(Strict):
-    """Several components that have one role together: replicas, or the processes of a consumer group. In gameday.toml
-    it is the [components.NAME] that has members, each the name of another component; role is as there."""
+    """Several components that share a role: replicas, or the processes of a consumer group.
+
+    In gameday.toml it is a [components.NAME] with `members`, the names of other components. role: as in a component.
+    """
 
     members: tuple[str, ...] = Field(min_length=1)
     role: str | None = None
@@ -152,20 +158,21 @@ class RoleConfig(Strict):
 
 class LinkConfig(Strict):
     """One link that may be cut or distorted: the host that keeps it, and the components at its ends, in the direction
-    in which the data flow. It may be touched for the sake of an end that opted in."""
+    in which the data flow. It may be touched if the struck end opted in."""
 
     host: str
     between: tuple[str, str]
 
 
 class JobConfig(DriverConfig):
-    """A batch job. points: whether its code has failpoints (failpoints/README.md); else it is struck from outside."""
+    """A batch job. points: whether its code has failpoints (failpoints/README.md); if not, it is struck from
+    outside."""
 
     points: bool = False
 
 
 class CursorConfig(DriverConfig):
-    """component: whose place in the log it is; the general test `lag` holds that one back."""
+    """A consumer's place in a log. component: the consumer, which the general test `lag` holds back."""
 
     component: str | None = None
 
@@ -178,7 +185,7 @@ class HostConfig(BaseModel):
 
 
 class StreamConfig(Strict):
-    """One stream of records, as declared: docs/records.md. Its meaning is records/declaration.py's."""
+    """One stream of records, as declared (docs/records.md). records/declaration.py interprets it."""
 
     key: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
@@ -193,13 +200,16 @@ class StreamConfig(Strict):
 
 
 class CanaryConfig(DriverConfig):
-    """Records of gameday's own, written through the platform's front door: docs/canary.md. The other keys are those of
-    the driver's class Canary; their texts are templates.
+    """Records of gameday's own, written into the platform the way its producers do (docs/canary.md). The other keys are
+    those of the driver's class Canary; their texts are templates.
 
-    fields: what each field of the stream is in such a record, as templates. groups: the texts of {group}; () for a
-    stream without groups. rate_hz: records a second, in each group. at_most: records of one run, of all groups; None:
-    what rate_hz gives in an hour. timeout_s: an attempt that has no outcome by then is unknown. prefix: what {key}
-    begins with. clean_up: another of these drivers, whose text is sent once after a run.
+    fields: a template for each field of the stream.
+    groups: the texts of {group}; (): the stream has no groups.
+    rate_hz: records a second, in each group.
+    at_most: how many records one run may write in all; None: what rate_hz gives in an hour.
+    timeout_s: an attempt without an outcome by then is unknown.
+    prefix: what {key} begins with.
+    clean_up: another such driver, whose text is sent once after a run.
     """
 
     fields: Mapping[str, str] = Field(default_factory=dict)
@@ -219,10 +229,12 @@ class CanaryConfig(DriverConfig):
 
 
 class ArchiveConfig(Strict):
-    """The table that a job exports a stream to: judged by the tests of that job, and at the end of the night.
+    """The table that a job exports a stream to. It is judged by the tests of that job, and at the end of the night.
 
-    stream: which one, where the stack has several. job: its name under [jobs]. worker: the component that runs it.
-    table: a driver that offers Archive. mirror: one that offers Mirror, where the job tells its position to people.
+    stream: the exported stream, if the stack has several.
+    job: the job's name under [jobs]. worker: the component that runs it.
+    table: a driver that offers Archive.
+    mirror: a driver that offers Mirror, if the job shows its position to people.
     """
 
     stream: str | None = None
@@ -235,9 +247,11 @@ class ArchiveConfig(Strict):
 class AlertsConfig(ProbeConfig):
     """The platform's own alerts: a driver that offers Alerts.
 
-    url: empty where the stack runs without. labels: component -> the labels of its alerts; {component = "<its name>"}
-    for those left out. names: the name of an alert in a failure test -> its name here, where that differs. roles: role
-    -> the name of a general test -> the alert that must fire when that is done to a component of the role.
+    url: empty if the stack has no alerts.
+    labels: component -> the labels of its alerts; if left out, {component = "<its name>"}.
+    names: the name of an alert in a failure test -> its name here, if that differs.
+    roles: role -> the name of a general test -> the alert that must fire when that test strikes a component of the
+    role.
     """
 
     url: str
@@ -249,7 +263,7 @@ class AlertsConfig(ProbeConfig):
 
 
 class ChannelConfig(DriverConfig):
-    """Where people are told of a night. Every setting is kept as a secret: which of them is one, the driver knows."""
+    """A way to reach people. Every setting is kept as a secret, because only the driver knows which ones are."""
 
     @model_validator(mode="before")
     @classmethod
@@ -271,14 +285,14 @@ class PrefectConfig(Strict):
 
     api_url: Http
     auth_string: SecretStr = SecretStr("")
-    """What a server of one's own was started with, as PREFECT_SERVER_API_AUTH_STRING: user:password."""
+    """user:password, as a server of your own has it in PREFECT_SERVER_API_AUTH_STRING."""
     api_key: SecretStr = SecretStr("")
-    """Of Prefect Cloud."""
+    """A key of Prefect Cloud."""
     ca: str = ""
-    """The PEM file of who signed the server's certificate, for Prefect's own client too."""
+    """The PEM file of the authority that signed the server's certificate, for Prefect's own client too."""
     ui_url: Http | None = None
     alert_url: SecretStr | None = None
-    """Where Prefect tells that gameday itself is in trouble: a run crashed or fell silent, a night did not begin."""
+    """Where Prefect reports that gameday itself is in trouble: a run crashed or fell silent, a night did not begin."""
     work_pool: str = "gameday"
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
@@ -297,8 +311,10 @@ class PrefectConfig(Strict):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What Prefect's own clients and workers read: the server, and who asks there. The address is without user and
-        password, for Prefect writes it into logs."""
+        """Return the variables that Prefect's own clients and workers read: the server and the credentials.
+
+        The address has no user and password, because Prefect writes it into logs.
+        """
         scheme, _, rest = self.api_url.partition("://")
         found = {
             "PREFECT_API_URL": f"{scheme}://{rest.rpartition('@')[2]}",
@@ -309,8 +325,11 @@ class PrefectConfig(Strict):
         return {name: value for name, value in found.items() if value}
 
     def applied(self, environment: MutableMapping[str, str]) -> None:
-        """Make Prefect's clients in this environment use this server alone; before Prefect is imported."""
-        for name in ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY"):  # another server's are not for this one
+        """Make Prefect's clients in this environment use this server only. Call it before Prefect is imported."""
+        for name in (
+            "PREFECT_API_AUTH_STRING",
+            "PREFECT_API_KEY",
+        ):  # another server's
             environment.pop(name, None)
         environment.update(self.environment)
 
@@ -323,20 +342,21 @@ class PrefectConfig(Strict):
 
 
 class TrendConfig(Strict):
-    """What a run is that recovered as promised, but slower than its own history (gameday/verdict/trend.py): a fail, or
-    told and no more."""
+    """How a run is judged that recovered as promised, but slower than its own history (gameday/verdict/trend.py): as a
+    fail, or as a note."""
 
     regression: Literal["fail", "tell"] = "fail"
 
 
 class RetentionConfig(Strict):
-    """How long runs and nights are kept. The newest pass of each test and parameters stays, however old."""
+    """How long runs and nights are kept. The newest pass of each test and parameter set stays, however old it is."""
 
     keep_days: int = Field(default=365, ge=1, le=36_500)
 
 
 class MetricsConfig(Strict):
-    """Where gameday's own metrics go: docs/metrics.md. textfile: instead of the state folder's metrics/gameday.prom."""
+    """Where gameday's own metrics go (docs/metrics.md). textfile: the file, if not metrics/gameday.prom in the state
+    folder."""
 
     textfile: Path | None = None
     push_url: SecretStr | None = None
@@ -380,11 +400,15 @@ class ContractConfig(Strict):
 
 
 class TestsConfig(Strict):
-    """The stack's failure tests. folder: where its own lie, NAME.py with a function NAME each, relative to
-    gameday.toml; the reference platform's when left out. general: which of flows/any a night has besides, each for
-    every component that opted in; all when left out. A general test is not made where the stack's own do the same to
-    that component. checks: asked after every test, besides those that it names: each a name of gameday/verdict/checks
-    or of an entry point, or "package.module:function"."""
+    """The stack's failure tests.
+
+    folder: where its own tests are, relative to gameday.toml; each is NAME.py with a function NAME. If left out: the
+        reference platform's.
+    general: which tests of flows/any a night also has, each for every component that opted in; if left out, all. A
+        general test is left out where a test of the stack's own does the same to that component.
+    checks: run after every test, besides the test's own checks. Each is a name in gameday/verdict/checks, an entry
+        point, or "package.module:function".
+    """
 
     folder: Path | None = None
     general: tuple[str, ...] | None = None
@@ -392,9 +416,10 @@ class TestsConfig(Strict):
 
 
 class RunbookConfig(Strict):
-    """That the blocks of the runbooks are carried out during a run; without this table they are only read by people.
+    """The runbooks whose blocks are carried out during a run. Without this table only people read them.
 
-    folder: where they lie, relative to gameday.toml; the repository's when left out. env: what their blocks may read.
+    folder: where they are, relative to gameday.toml; if left out, the repository's.
+    env: the variables that their blocks may read.
     """
 
     folder: Path | None = None
@@ -419,7 +444,7 @@ class StackConfig(Strict):
     hosts: Mapping[str, HostConfig]
     components: Mapping[str, ComponentConfig]
     roles: Mapping[str, RoleConfig] = Field(default_factory=dict)
-    """The components that have members, by name: `parse` puts them here."""
+    """The components that have members, by name. `reading.parse` puts them here."""
     links: Mapping[str, LinkConfig] = Field(default_factory=dict)
     hops: Mapping[str, DriverConfig]
     cursors: Mapping[str, CursorConfig] = Field(default_factory=dict)
@@ -428,7 +453,7 @@ class StackConfig(Strict):
     canary: CanaryConfig | None = None
     alerts: AlertsConfig | None = None
     several_machines: bool = False
-    """Whether more than one machine may run gameday against this stack: then the lease is also a row in `history`."""
+    """Whether more than one machine may run gameday against this stack. The lease is then also a row in `history`."""
     stops: Mapping[str, StopConfig] = Field(default_factory=dict)
     channels: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ChannelConfig] = Field(
         default_factory=dict
@@ -438,7 +463,7 @@ class StackConfig(Strict):
     retention: RetentionConfig = RetentionConfig()
     metrics: MetricsConfig = MetricsConfig()
     watches: Mapping[str, ProbeConfig] = Field(default_factory=dict)
-    """Probes that belong to no component: their series are <watch's name>/<suffix> (serving/<slot>)."""
+    """Probes that belong to no component. Their series are <watch's name>/<suffix>, such as serving/<slot>."""
     contract: ContractConfig | None = None
     accounts: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], DriverConfig] = Field(
         default_factory=dict
@@ -461,15 +486,15 @@ class StackConfig(Strict):
         return found
 
     def together(self, component: str) -> str | None:
-        """The role that a component is a member of; None: it stands for itself."""
+        """Return the role that a component is a member of; None: it is no member."""
         return next((name for name, role in self.roles.items() if component in role.members), None)
 
     def members(self, name: str) -> tuple[str, ...]:
-        """The components that a role has together; of a component itself, it alone."""
+        """Return the members of a role; for a component, the component alone."""
         return self.roles[name].members if name in self.roles else (name,)
 
     def kind(self, name: str) -> str:
-        """The role of a component: its own `role`, else that of what it is a member of, else the name."""
+        """Return the role of a component: its own `role`, else the role that it is a member of, else its name."""
         role = self.together(name) or name
         own = self.components[name].role if name in self.components else None
         return own or (self.roles[role].role if role in self.roles else None) or role

@@ -1,4 +1,5 @@
-"""StackConfig -> live Stack: its components, links, hops and all else in gameday.toml, each made on first use."""
+"""Makes the live Stack of a StackConfig: its components, links, hops and everything else in gameday.toml, each on first
+use."""
 
 from __future__ import annotations
 
@@ -57,22 +58,23 @@ from gameday.state import ROOT, RUNBOOKS, State, runbook_of
 __all__ = ["ARCHIVE", "LiveStream", "Stack", "open_stack"]
 
 INSIDE = (Points, Rights, Store)
-"""What a component offers, or the archive, not its host."""
+"""The Protocols that a component or the archive offers, not a host."""
 
 ARCHIVE = configuration.ARCHIVED
 
 ARCHIVE_RATE_HZ = 4.0
-"""A commit is made every few seconds at most, and looking costs a query and an object."""
+"""How often the archive is asked. It gets a commit every few seconds at most, and each look costs a query and an
+object."""
 
 NO_ACCOUNT = "nobody tells of it: accounts.{}"
 
 MIRROR_RATE_HZ = 1.0
-"""Each look is a connection to a database of the platform's."""
+"""How often the mirror is asked: each look is a connection to a database of the platform."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LiveStream:
-    """One stream of the stack: as it is declared, with its hops. made: a hop by its name, on first use."""
+    """One stream of the stack: its declaration and its hops. made: makes a hop by its name, on first use."""
 
     stream: Stream
     made: Callable[[str], Hop]
@@ -83,12 +85,12 @@ class LiveStream:
 
     @property
     def hops(self) -> Mapping[str, Hop]:
-        """By name, in order."""
+        """The stream's hops by name, in order."""
         return {name: self.made(name) for name in self.stream.hops}
 
     @property
     def ledger(self) -> Hop:
-        """The first hop: a Ledger, or where the outside world can't be asked the first place on this side."""
+        """The first hop: a Ledger, or, if the outside world can't be asked, the first place inside the platform."""
         return self.made(self.stream.hops[0])
 
     @property
@@ -98,23 +100,23 @@ class LiveStream:
 
     @property
     def ordered(self) -> bool:
-        """Whether a log has its records in the order of their numbers: attempts that are under way may pass each
+        """Whether a log has the records in the order of their numbers. The canary's are not: attempts may overtake each
         other."""
         return self.stream.counted and not isinstance(self.ledger, Attempts)
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Those that its logs read, as far as they tell."""
+        """The topics that the stream's logs read, as far as the logs tell."""
         logs = [hop for hop in self.hops.values() if isinstance(hop, Log)]
         return tuple(topic for log in logs for topic in getattr(log, "topics", ()))
 
     def affected(self, names: Collection[str], groups: tuple[Group, ...]) -> tuple[Group, ...]:
-        """The groups whose path includes any of these components and roles."""
+        """Return the groups whose path includes any of these components and roles."""
         return tuple(group for group in groups if set(names) & set(self.stream.roles(group)))
 
 
 class Stack:
-    """One configured stack. Nothing is contacted before it is asked for; every part is made once."""
+    """One configured stack. No server is contacted before it is asked for; every part is made once."""
 
     def __init__(self, config: StackConfig, state: State, path: Path | None = None) -> None:
         """path: the gameday.toml that config came from, for the processes that a run starts; None: the default one."""
@@ -128,7 +130,11 @@ class Stack:
     # ---- components ----------------------------------------------------------------------------------------
 
     def component(self, role: str) -> configuration.ComponentConfig:
-        """The configuration of a role; a ConfigError with near names when there is none."""
+        """Return the configuration of a component.
+
+        Raises:
+            ConfigError: there is no such component; the text has similar names.
+        """
         try:
             return self.config.components[role]
         except KeyError:
@@ -141,7 +147,7 @@ class Stack:
         return self.named_host(self.component(role).host)
 
     def named_host(self, name: str) -> Host:
-        """One host, made on first use with the names of all its components."""
+        """Return a host, made on first use with the names of all its components."""
         if name not in self._hosts:
             settings = dict(self.config.hosts[name].model_extra or {})
             names = {role: c.name or role for role, c in self.config.components.items() if c.host == name}
@@ -155,14 +161,19 @@ class Stack:
         return self.named_host(self.link(link).host)
 
     def link(self, name: str) -> configuration.LinkConfig:
-        """The configuration of a link; a ConfigError with near names when there is none."""
+        """Return the configuration of a link.
+
+        Raises:
+            ConfigError: there is no such link; the text has similar names.
+        """
         try:
             return self.config.links[name]
         except KeyError:
             raise ConfigError(f"stack {self.name} has no link {name!r}. {near(name, self.config.links)}") from None
 
     def permit(self, fault: Fault) -> None:
-        """Raise unless this fault may be done here: its component opted in, and is at an end of the link it strikes."""
+        """Raise ConfigError unless this fault is allowed: its component opted in, and is at an end of the struck
+        link."""
         self.touchable(fault.component)
         name = getattr(fault, "link", None)
         if name is not None and fault.component not in self.link(name).between:
@@ -172,8 +183,8 @@ class Stack:
             )
 
     def lacks(self, fault: Fault) -> list[str]:
-        """What the fault needs and isn't here, in words: the component, the link, or what its host (the link's, where
-        it strikes a link) and its component from inside can do."""
+        """Return what is missing for this fault, one sentence each: the component or link is not configured; its host,
+        or the component itself, can't do what the fault needs."""
         link = getattr(fault, "link", None)
         if fault.component not in self.config.components:
             return [f"stack {self.name} has no component {fault.component!r}"]
@@ -200,9 +211,12 @@ class Stack:
         ]
 
     def resolved(self, test: FailureTest) -> FailureTest:
-        """The test as it is carried out here. A fault of a role with members strikes the first of them that opted in,
-        or each that did, one after the other (test.members); the alert of the struck one's role has its name; and the
-        stack's own checks are asked too."""
+        """Return the test as it is carried out on this stack.
+
+        A fault of a role with members becomes a fault of the first member that opted in, or one fault for each
+        (test.members). An OfRole alert gets the name that is configured for the struck component's role. The stack's
+        own checks are added.
+        """
         plan: list[Inject | Await | Heal] = []
         for step in test.plan:
             fault = None if isinstance(step, Await) else step.fault
@@ -220,7 +234,7 @@ class Stack:
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """Those that [tests] asks after every test."""
+        """The checks that [tests] names, which run after every test."""
         return tuple(dict.fromkeys(map(self._check, self.config.tests.checks)))
 
     def _check(self, name: str) -> Check:
@@ -228,20 +242,22 @@ class Stack:
         return made
 
     def _struck(self, role: str, members: str) -> tuple[str, ...]:
-        """The members of a role that a test strikes; where none has opted in the first, of which that is then said."""
+        """Return the members of a role that a test strikes. If none has opted in, it is the first, whose error then
+        says so."""
         known = self.config.members(role)
         willing = tuple(name for name in known if self.config.components[name].opt_in) or known[:1]
         return willing if members == "all" else willing[:1]
 
     def expected_alert(self, plan: Collection[Inject | Await | Heal], alert: OfRole) -> str | None:
-        """The alert that [alerts.roles] names for this being done to the role of the component that is struck last."""
+        """Return the alert that [alerts.roles] names for this test and the role of the component that is struck
+        last."""
         struck = [step.fault.component for step in plan if isinstance(step, Inject)]
         if not struck or self.config.alerts is None:
             return None
         return self.config.alerts.roles.get(self.config.kind(struck[-1]), {}).get(alert.done)
 
     def misses(self, test: FailureTest) -> list[str]:
-        """What the whole test needs and isn't here, in words; []: it can run."""
+        """Return what is missing for the whole test, in words; []: it can run."""
         found = ["the stack has no [archive]"] if test.archive and self.archive is None else []
         for step in self.resolved(test).plan:
             if isinstance(step, Inject):
@@ -251,13 +267,13 @@ class Stack:
         return list(dict.fromkeys(found))
 
     def _lacks_cursor(self, name: str) -> list[str]:
-        """What a test lacks that holds a consumer back."""
+        """Return what is missing for a test that holds a consumer back."""
         if name not in self.config.cursors:
             return [f"stack {self.name} has no cursor {name!r}"]
         return [] if isinstance(self.cursor(name), Retains) else [f"cursor {name} can't tell what its log keeps"]
 
     def _lacks_job(self, fault: Fault) -> list[str]:
-        """What a fault lacks that asks for a run of a job."""
+        """Return what is missing for a fault that asks for a run of a job."""
         if not isinstance(fault, Asks):
             return []
         if fault.job not in self.config.jobs:
@@ -267,8 +283,8 @@ class Stack:
         return []
 
     def untold(self, stream: str | None = None) -> Mapping[str, str]:
-        """Check -> why it can't be judged here, or of this stream: the configuration names nothing that could tell.
-        What is named and doesn't answer is another matter."""
+        """Return check -> why it can't be judged on this stack, or of this stream: gameday.toml names nothing that
+        could tell. (A server that is named and doesn't answer is not meant here.)"""
         config, streams = self.config, list(self.streams.values()) if stream is None else [self.streams[stream]]
         hops = [hop for live in streams for hop in live.hops.values()]
         told = {name for hop in hops if isinstance(hop, Symptoms) for name in hop.tells}
@@ -309,8 +325,11 @@ class Stack:
         return {check: why for check, (can, why) in means.items() if not can}
 
     def mistakes(self) -> list[str]:
-        """What is wrong with the tables that name a driver, a host or a check, all of it; [] when each part can be
-        made. Of a channel only what it is: its secrets may be Prefect's to tell."""
+        """Return everything that is wrong with the tables that name a driver, a host or a check; []: every part can be
+        made.
+
+        Of a channel only the class is checked, because Prefect may keep its secrets.
+        """
         config = self.config
         parts: list[Callable[[], object]] = [partial(self.named_host, name) for name in config.hosts]
         parts += [partial(self.hop, name) for name in config.hops]
@@ -336,12 +355,12 @@ class Stack:
                 make()
             except ConfigError as e:
                 found.append(str(e))
-            except GamedayError:  # no mistake of the file's, such as a missing package: told where that part is asked
+            except GamedayError:  # such as a missing package: told when that part is used
                 continue
         return list(dict.fromkeys(found))
 
     def touchable(self, role: str) -> None:
-        """Raise unless this role opted in: only such components are ever broken (or mended)."""
+        """Raise ConfigError unless this component opted in: only such components are ever broken or healed."""
         if not self.component(role).opt_in:
             raise ConfigError(
                 f"component {role!r} has not opted in. Remedy: set components.{role}.opt_in = true in gameday.toml, "
@@ -349,7 +368,11 @@ class Stack:
             )
 
     def points(self, role: str) -> Points:
-        """The failpoints in this role's code; a ConfigError when the configuration doesn't say how they are reached."""
+        """Return the failpoints in this component's code.
+
+        Raises:
+            ConfigError: gameday.toml doesn't say how they are reached.
+        """
         config = self.component(role).points
         if config is None:
             raise ConfigError(
@@ -359,7 +382,11 @@ class Stack:
         return self._driver(f"components.{role}", "points", config, "Points")
 
     def rights(self, role: str) -> Rights:
-        """What a user may do in this store; a ConfigError when the configuration doesn't say how that is changed."""
+        """Return what a user may do in this store.
+
+        Raises:
+            ConfigError: gameday.toml doesn't say how that is changed.
+        """
         config = self.component(role).rights
         if config is None:
             raise ConfigError(
@@ -368,12 +395,12 @@ class Stack:
         return self._driver(f"components.{role}", "rights", config, "Rights")
 
     def runbook(self, test: str) -> Path:
-        """Where the test's runbook lies."""
+        """Return the path of the test's runbook."""
         return ROOT / runbook_of(str(self._runbooks), test)
 
     @property
     def runbooks_shown(self) -> str:
-        """The runbooks' folder as an engineer is sent there: from the checkout on where it lies in that."""
+        """The runbooks' folder as it is shown to people: relative to the checkout, if it lies there."""
         folder = self._runbooks
         return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
 
@@ -386,11 +413,11 @@ class Stack:
 
     @cached_property
     def streams(self) -> Mapping[str, LiveStream]:
-        """The streams of records by name."""
+        """The streams by name."""
         return {name: LiveStream(stream, self.hop) for name, stream in self.config.declared.items()}
 
     def stream_of(self, hop: str) -> LiveStream:
-        """The stream that a hop holds: each holds one."""
+        """Return the stream that a hop holds. Each hop holds exactly one."""
         if hop == ARCHIVE and self.config.archived is not None:
             return self.streams[self.config.archived]
         return next(live for live in self.streams.values() if hop in live.stream.hops)
@@ -401,7 +428,7 @@ class Stack:
         return {name: hop for live in self.streams.values() for name, hop in live.hops.items()}
 
     def hop(self, name: str) -> Hop:
-        """One hop, made on first use: who looks at two needs no client of the others."""
+        """Return a hop, made on first use, so that nobody needs the clients of other hops."""
         if name not in self._hops:
             declared = self.config.declared.values()
             stream = next(stream for stream in declared if name in stream.hops)
@@ -413,7 +440,11 @@ class Stack:
         return self._hops[name]
 
     def _date(self, made: Any, name: str, stream: Stream) -> None:
-        """Let a hop know where it has its records' times, which have none of their own. ConfigError where it can't."""
+        """Tell a hop of a stream whose records have no time where it finds their times.
+
+        Raises:
+            ConfigError: the hop can't use another hop's times.
+        """
         at, first = f"streams.{stream.name}", stream.hops[0]
         remedy = f"Remedy: {at}.sequence or {at}.time, a field that each of its hops has"
         if name == first and not isinstance(made, Arrivals):
@@ -431,13 +462,13 @@ class Stack:
 
     @cached_property
     def canary(self) -> Canary | None:
-        """What writes gameday's own records; None: the stack has no [canary]."""
+        """The writer of gameday's own records; None: the stack has no [canary]."""
         config = self.config.canary
         return None if config is None else self._writer("driver", config, config.timeout_s)
 
     @cached_property
     def canary_clean_up(self) -> Canary | None:
-        """What is sent after a run, to take the canary's records away; None: nothing is."""
+        """The writer that takes the canary's records away after a run; None: there is none."""
         config = self.config.canary
         if config is None or config.clean_up is None:
             return None
@@ -452,7 +483,7 @@ class Stack:
         return {name: self.cursor(name) for name in self.config.cursors}
 
     def cursor(self, name: str) -> Cursor:
-        """One cursor, whatever is wrong with the others."""
+        """Return a cursor, even if others can't be made."""
         made: Cursor = self._driver("cursors", name, self.config.cursors[name], "Cursor")
         return made
 
@@ -461,7 +492,11 @@ class Stack:
         return {name: self._driver("jobs", name, c, "Job") for name, c in self.config.jobs.items()}
 
     def job(self, name: str) -> Job:
-        """A batch job of the platform; a ConfigError with near names when there is none."""
+        """Return a batch job of the platform.
+
+        Raises:
+            ConfigError: there is no such job; the text has similar names.
+        """
         if name not in self.jobs:
             raise ConfigError(f"stack {self.name} has no job {name!r}. {near(name, self.jobs)}")
         return self.jobs[name]
@@ -488,12 +523,12 @@ class Stack:
 
     @cached_property
     def mirror(self) -> Mirror | None:
-        """Where the archive's job tells its position to people."""
+        """The place where the archive's job shows its position to people; None: there is none."""
         config = self.config.archive.mirror if self.config.archive else None
         return None if config is None else self._driver("archive", "mirror", config, "Mirror")
 
     def run_points(self, folder: str) -> Points:
-        """The failpoints of a single run of a job, whose socket and evidence are in this folder."""
+        """Return the failpoints of a single run of a job; its socket and evidence are in this folder."""
         settings = {"driver": "failpoints", "socket": f"{folder}/socket", "evidence": f"{folder}/evidence"}
         return self._driver("strike", "points", configuration.DriverConfig.model_validate(settings), "Points")
 
@@ -506,16 +541,16 @@ class Stack:
         return self._driver("alerts", "driver", config, "Alerts", url=config.url, timeout_s=config.timeout_s)
 
     def alert_name(self, alert: str) -> str:
-        """What the alert of that name in a failure test is called here."""
+        """Return this stack's name for an alert that a failure test names."""
         return self.config.alerts.names.get(alert, alert) if self.config.alerts else alert
 
     def alert_labels(self, role: str) -> Mapping[str, str]:
-        """The labels of this component's alerts."""
+        """Return the labels of this component's alerts."""
         known = self.config.alerts.labels if self.config.alerts else {}
         return known.get(role) or known.get(self.config.together(role) or role, {"component": role})
 
     def firing(self) -> list[str]:
-        """The alerts of the stack's components that fire, in words; [] where nobody can be asked."""
+        """Return the alerts of the stack's components that fire, in words; [] also if the alerts can't be asked."""
         if self.alerts is None:
             return []
         roles = {role: self.alert_labels(role).items() for role in self.config.components}
@@ -527,13 +562,18 @@ class Stack:
         ]
 
     def export(self) -> tuple[Archive, Job]:
-        """The archive and the job that fills it; a GamedayError where there is none."""
+        """Return the archive and the job that fills it.
+
+        Raises:
+            GamedayError: the stack has no archive.
+        """
         if self.archive is None or self.config.archive is None:
             raise GamedayError(f"stack {self.name} has no archive. Remedy: describe it under [archive] in gameday.toml")
         return self.archive, self.jobs[self.config.archive.job]
 
     def own_probes(self, role: str) -> Mapping[str, Probe]:
-        """The component's probes by name, as gameday reaches it: who only answers a command inside serves nobody."""
+        """Return the component's probes by name. They ask from where gameday is: an answer to a command that runs
+        inside the component doesn't show that it serves."""
         return {
             name: self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
             for name, p in self.component(role).probes.items()
@@ -542,8 +582,8 @@ class Stack:
     # ---- what the sampler asks -----------------------------------------------------------------------------
 
     def shards(self) -> dict[str, Shards]:
-        """Stream -> how it is sampled, of those that have many groups now. One whose ledger doesn't answer is left
-        out."""
+        """Return stream -> how its groups are sampled together, for the streams that have many groups now. A stream
+        whose ledger doesn't answer is left out."""
         found = {}
         for name, live in self.streams.items():
             with suppress(DriverError):
@@ -557,9 +597,14 @@ class Stack:
         alert: tuple[str, str] | None = None,
         shards: Mapping[str, Shards] = {},
     ) -> Iterator[ProbeSpec]:
-        """Every component's probes, the heads of each stream's ledger and visible hop, the cursors, the watches, and on
-        demand the archive and its mirror, which are dear to read, and an alert of a component. shards: the streams
-        whose groups are sampled together. See model.Samples for the series."""
+        """Yield what the sampler asks: every component's probes, the heads of each stream's ledger and visible hop, the
+        cursors, and the watches. See model.Samples for the series.
+
+        Args:
+            archive: whether to ask the archive and its mirror too, which cost much.
+            alert: a component's alert to ask for too.
+            shards: the streams whose groups are sampled together.
+        """
         for role in self.config.components:
             yield from self.component_probes(role)
         for name, live in self.streams.items():
@@ -595,7 +640,7 @@ class Stack:
             yield ProbeSpec(f"metrics/{name}", probe, config.rate_hz, config.timeout_s)
 
     def component_probes(self, role: str) -> Iterator[ProbeSpec]:
-        """The probes of one component."""
+        """Yield the probes of one component."""
         for name, p in self.component(role).probes.items():
             probe = self._driver(f"components.{role}.probes", name, p, "Probe", timeout_s=p.timeout_s)
             host: object = self.host(role) if p.inside else None
@@ -607,7 +652,8 @@ class Stack:
             yield ProbeSpec(f"component/{role}/{name}", probe, p.rate_hz, p.timeout_s)
 
     def _holder(self, role: str) -> Holds | None:
-        """The role's host, where it can tell who holds a port. What is only looked at needs no host."""
+        """Return the component's host, if it can tell which process holds a port. A component that is only looked at
+        needs no host."""
         try:
             host: object = self.host(role)
         except GamedayError:
@@ -615,24 +661,27 @@ class Stack:
         return host if isinstance(host, Holds) else None
 
     def stops(self) -> list[Stop]:
-        """The stack's own bounds, which end any run that crosses one; new ones, for each remembers what it has seen."""
+        """Return the stack's own bounds, which end any run that crosses one. They are made anew for each caller,
+        because each remembers what it has seen."""
         return [self.stop(name) for name in self.config.stops]
 
     def stop(self, name: str) -> Stop:
-        """A new one of these."""
+        """Return one of these bounds, made anew."""
         config = self.config.stops[name]
         return Stop(name, self._driver("stops", name, config, "Probe", timeout_s=config.timeout_s), config)
 
     # ---- who is told ---------------------------------------------------------------------------------------
 
     def channel(self, name: str, secret: Callable[[str], str]) -> Channel:
-        """One channel. secret: a block's name -> its value, asked only for what the configuration refers to."""
+        """Return a channel. secret: takes a block's name and returns its value; it is only called for blocks that
+        gameday.toml refers to."""
         config = self.config.channels[name]
         opened = revealed(config.settings, secret, f"channels.{name}")
         return self._driver("channels", name, configuration.DriverConfig(driver=config.driver, **opened), "Channel")
 
     def channel_takes(self, name: str) -> frozenset[str]:
-        """The kinds of message that a channel takes. It is not made for that: its secrets need not be there."""
+        """Return the kinds of message that a channel takes. The channel is not made for that, so its secrets may be
+        missing."""
         return driver_class(self.config.channels[name].driver, "Channel", f"channels.{name}").takes
 
     def _driver(self, section: str, key: str, config: configuration.DriverConfig, offers: str, **more: Any) -> Any:
@@ -645,7 +694,7 @@ class Stack:
 
 
 def open_stack(path: Path | None = None, state: State | None = None) -> Stack:
-    """Read the configuration and make the live stack. The modules beside gameday.toml can be imported from then on."""
+    """Read the configuration and make the live stack. From then on, modules beside gameday.toml can be imported."""
     state = state or State.default()
     stack = Stack(load(path, state), state, path)
     importable(stack.path)

@@ -1,5 +1,5 @@
-"""What is wrong with a gameday.toml beyond the kinds of its values: names that refer to nothing, streams and hops that
-don't fit each other, a canary whose records could not be found again. A sentence for each."""
+"""Finds what is wrong with a gameday.toml beyond the types of its values: names that refer to nothing, streams and hops
+that don't fit each other, a canary whose records could not be found again. Each mistake is one sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLE_UUID = "6f1c0a52-3f0e-4a8e-9d55-0d8a3c2b7e11"
 
 
 def declared(filled: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the declarations of streams, and with what hops say of them; whatever else is wrong."""
+    """Return what is wrong with the declarations of streams and what hops say of them, whatever else is wrong."""
     found: list[str] = []
     streams, hops = filled.get("streams"), filled.get("hops")
     hops = hops if isinstance(hops, dict) else {}
@@ -52,7 +52,7 @@ def declared(filled: Mapping[str, Any]) -> list[str]:
 def _canary_mistakes(
     filled: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], known: Mapping[str, Stream | None]
 ) -> list[str]:
-    """What is wrong with [canary], beside the kinds of its values."""
+    """Return what is wrong with [canary], beyond the types of its values."""
     try:
         config = CanaryConfig.model_validate(filled)
     except ValidationError:
@@ -129,7 +129,7 @@ def _canary_mistakes(
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a driver's settings."""
+    """Yield all texts in a driver's settings."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -141,7 +141,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def files(value: Any, at: tuple[str, ...] = ()) -> list[str]:
-    """What is wrong with the files of TLS that tables with a driver or an address name."""
+    """Return what is wrong with the TLS files that tables with a driver or an address name."""
     if not isinstance(value, dict):
         return []
     found = [mistake for key, inner in value.items() for mistake in files(inner, (*at, str(key)))]
@@ -153,7 +153,7 @@ def files(value: Any, at: tuple[str, ...] = ()) -> list[str]:
 
 
 def cross_check(config: StackConfig) -> list[str]:
-    """Names that refer to each other must exist: one sentence for each that doesn't."""
+    """Return one sentence for each name that refers to something that doesn't exist."""
     found = []
     for kind, placed in (("components", config.components), ("links", config.links)):
         for name, one in placed.items():

@@ -1,4 +1,4 @@
-"""What the sampler asks a stack: each part of it that is sampled as a Probe."""
+"""The probes that the sampler asks: each part of a stack that is sampled, as a Probe."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gameday.ports import Alerts, Holds, Hop, Inside, Probe
 __all__ = ["INSIDE_EVERY_S", "AlertState", "Heads", "OfItsOwn", "OrInside", "ProbeSpec", "Slots", "port_of"]
 
 INSIDE_EVERY_S = 0.5
-"""A command inside a container costs 50 ms of both."""
+"""The least time between two commands inside a container. Each costs 50 ms of processor time on both sides."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbeSpec:
-    """One probe of the sampler: the prefix of its series, how often, how long."""
+    """One probe of the sampler: the prefix of its series, how often it is asked, how long an answer may take."""
 
     series: str
     probe: Probe
@@ -51,9 +51,9 @@ class Slots:
 
 @dataclasses.dataclass
 class OrInside:
-    """A probe that, when nobody answers, has a command ask inside the component: one at a time, INSIDE_EVERY_S apart.
+    """A probe that, if there is no answer, runs a command inside the component: one at a time, INSIDE_EVERY_S apart.
 
-    What that says is a series of its own, .inside: who is cut off serves nobody, however well it is.
+    The command's answer is a series of its own, .inside: a component that is cut off serves nobody, even if it is well.
     """
 
     probe: Probe
@@ -70,7 +70,7 @@ class OrInside:
         except DriverError:
             with self._lock:
                 mine = time.monotonic() >= self._due
-                if mine:  # nobody else's turn while this one lasts, whatever it takes
+                if mine:  # the next command waits until this one has ended
                     self._due = time.monotonic() + self.timeout_s + INSIDE_EVERY_S
             if not mine:
                 raise
@@ -83,15 +83,18 @@ class OrInside:
 
 @dataclasses.dataclass
 class OfItsOwn:
-    """A probe whose answers count only while the component itself holds the port that answers. Where somebody else held
-    it from the start, such as a proxy, nobody can tell: then every answer counts, and `gameday check` says so."""
+    """A probe whose answers count only while the component itself holds the port.
+
+    If another process held the port from the start, such as a proxy, nobody can tell. Then every answer counts, and
+    `gameday check` says so.
+    """
 
     probe: Probe
     host: Holds
     role: str
     port: int
     known: bool | None = None
-    """Whether the component was seen to hold its port; None: it has not been looked yet."""
+    """Whether the component was seen to hold its port; None: nobody has looked yet."""
 
     def read(self) -> Mapping[str, float]:
         values = self.probe.read()
@@ -107,7 +110,7 @@ class OfItsOwn:
 
 
 def port_of(settings: Mapping[str, Any]) -> int | None:
-    """The port that a probe asks, of its url, address or dsn; None: it names none."""
+    """Return the port that a probe asks, from its url, address or dsn; None: it names none."""
     text = next((str(settings[key]) for key in ("url", "address", "dsn") if key in settings), "")
     try:
         return urlsplit(text if "//" in text else f"//{text}").port

@@ -1,7 +1,7 @@
-"""gameday.toml -> StackConfig: the only reader of configuration. ${NAME} comes from the environment, else from the
-state folder's stack.env.
+"""Reads a gameday.toml into a StackConfig. No other module reads configuration. ${NAME} comes from the environment,
+else from the state folder's stack.env.
 
-Every error names the file, the key, the value without its password and what would be right.
+Every error names the file, the key, the value without its password, and what would be right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PLATFORMS = ROOT / "compose"
-"""Where each platform of this checkout has its processes.py and gameday.toml, in a folder of its name."""
+"""The folder with this checkout's platforms. Each has a folder of its name with its processes.py and gameday.toml."""
 
 STREAM_GONE = (
     "[stream] is gone. Remedy: [streams.NAME] with key, group, fields and sequence besides hops, visible and path "
@@ -49,12 +49,16 @@ Table = TypeVar("Table", bound=BaseModel)
 
 
 def default_path() -> Path:
-    """$GAMEDAY_CONFIG, else the default platform's."""
+    """Return $GAMEDAY_CONFIG, else the default platform's gameday.toml."""
     return Path(os.environ.get("GAMEDAY_CONFIG") or PLATFORMS / PLATFORM / "gameday.toml")
 
 
 def platform_config(name: str) -> Path:
-    """The gameday.toml of a platform of this checkout. Raises ConfigError with those that there are."""
+    """Return the gameday.toml of a platform of this checkout.
+
+    Raises:
+        ConfigError: there is no such platform; the text has those that there are.
+    """
     known = sorted(path.parent.name for path in PLATFORMS.glob("*/processes.py"))
     if name not in known:
         raise ConfigError(f"there is no platform {name!r}. Known: {', '.join(known)}")
@@ -62,21 +66,25 @@ def platform_config(name: str) -> Path:
 
 
 def platform_of(path: Path) -> str:
-    """The platform of this checkout whose gameday.toml that is; the default one for any other file."""
+    """Return the platform of this checkout whose gameday.toml that is; for any other file the default platform."""
     ours = path.resolve().parent.parent == PLATFORMS and path.with_name("processes.py").exists()
     return path.resolve().parent.name if ours else PLATFORM
 
 
 def load(path: Path | None = None, state: State | None = None) -> StackConfig:
-    """Read, fill in ${NAME}, check. Raises ConfigError (exit 2), or NotUp (exit 3) when a name is only known once the
-    stack is up."""
+    """Read a gameday.toml, fill in ${NAME}, and check it.
+
+    Raises:
+        ConfigError: something is wrong with it (exit code 2).
+        NotUp: a ${NAME} is only known once the stack is up (exit code 3).
+    """
     path = path or default_path()
     env = {**read_env((state or State.default()).check().env), **os.environ}
     return parse(_raw(path), env, path)
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """NAME=value lines, as `gameday up` writes them; {} when there is no such file."""
+    """Read NAME=value lines, as `gameday up` writes them; {} if there is no such file."""
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
@@ -87,8 +95,11 @@ def read_env(path: Path) -> dict[str, str]:
 
 
 def folder_of_tests(path: Path | None = None) -> Path:
-    """Where the failure tests of a gameday.toml lie. Nothing else of it is looked at: also of a stack that is not up.
-    A ConfigError where there is no such folder."""
+    """Return the folder with the failure tests of a gameday.toml. It reads nothing else, so the stack need not be up.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
     path = path or default_path()
     folder = _table(TestsConfig, "tests", path).folder
     found = placed(folder, path, TESTS)
@@ -98,18 +109,19 @@ def folder_of_tests(path: Path | None = None) -> Path:
 
 
 def folder_of_runbooks(path: Path | None = None) -> Path:
-    """The same of the runbooks, which need not be there."""
+    """Return the folder with the runbooks of a gameday.toml. It need not exist."""
     path = path or default_path()
     return placed(_table(RunbookConfig, "runbook", path).folder, path, RUNBOOKS)
 
 
 def placed(folder: Path | None, path: Path, default: str) -> Path:
-    """A folder that a gameday.toml names relative to itself; default: in the checkout, where it names none."""
+    """Return a folder that a gameday.toml names relative to itself. default: the folder in the checkout, if it names
+    none."""
     return (ROOT / default if folder is None else path.parent / folder).resolve()
 
 
 def _table(kind: type[Table], name: str, path: Path) -> Table:
-    """One table of the document, as it stands."""
+    """Read one table of the document, without filling in ${NAME}."""
     try:
         return kind.model_validate(_raw(path).get(name, {}))
     except ValidationError as e:
@@ -117,7 +129,7 @@ def _table(kind: type[Table], name: str, path: Path) -> Table:
 
 
 def _raw(path: Path) -> Mapping[str, Any]:
-    """The document as TOML gives it."""
+    """Return the document as TOML has it."""
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError as e:
@@ -131,14 +143,17 @@ def _raw(path: Path) -> Mapping[str, Any]:
 
 
 def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackConfig:
-    """A document as TOML gave it, checked. path: where it is from, for the errors, which are those of `load`."""
+    """Check a document and make the StackConfig of it. path: the document's file, for errors.
+
+    Raises: as `load`.
+    """
     wrong: list[tuple[str, str]] = []
     unset: dict[str, str] = {}
     filled = fill(raw, env, (), wrong, unset)
     mistakes = [f"{where} {why}" for where, why in wrong]
     if unset and not mistakes:
         raise NotUp(f"{path}: {told_unset(unset)}")
-    if unset:  # with values that are not known nothing more can be told
+    if unset:  # without these values nothing more can be checked
         raise ConfigError(f"{path}: " + "; ".join(mistakes))
     said = {where for where, _ in wrong}
     if filled.pop("stream", None) is not None:
@@ -158,7 +173,7 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
 
 
 def _with_roles(filled: dict[str, Any]) -> list[str]:
-    """Put the components that have members where they belong; what is wrong with a table [roles]."""
+    """Move the components that have members to `roles`. Return what is wrong with a table [roles]."""
     found = (
         ["roles is no table. Remedy: [components.NAME] with members"] if filled.pop("roles", None) is not None else []
     )
@@ -171,7 +186,7 @@ def _with_roles(filled: dict[str, Any]) -> list[str]:
 
 
 def _with_canary(filled: dict[str, Any]) -> list[str]:
-    """Add the hop that [canary] is; what is wrong with hops that are called so."""
+    """Add the hop that [canary] is. Return what is wrong with other hops of that name."""
     hops, canary = filled.get("hops"), filled.get(CANARY)
     if not isinstance(hops, dict):
         return []
@@ -193,13 +208,13 @@ def _problem(error: Any) -> str:
 
 
 def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
-    """All that is wrong, with the keys, of the document or of one table in it."""
+    """Make the error that tells everything that is wrong with the document, or with one table in it, by key."""
     problems = "; ".join(_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors())
     return ConfigError(f"{path}: {problems}")
 
 
 def shown(key: str, value: Any) -> str:
-    """A value in an error's text: shortened, and of what may hold a secret only its kind."""
+    """Return a value as an error shows it: shortened, and only its type if it may hold a secret."""
     if isinstance(value, Mapping):
         return f"a table of {', '.join(map(str, value)) or 'nothing'}"
     if SECRET.search(key) or isinstance(value, list):

@@ -1,8 +1,8 @@
-"""The lazy registry of hosts, drivers (channels too), faults and checks: nothing else uses importlib.
+"""Finds hosts, drivers (channels too), faults and checks by name. No other module uses importlib.
 
-A module is imported when its name is first used: a Kafka client is never imported for a stack without Kafka. A name
-that is none of ours is looked for among the entry points of installed packages, and "package.module:name" is taken from
-that module, which is installed or beside gameday.toml (docs/drivers.md).
+A module is imported when its name is first used: a stack without Kafka never imports a Kafka client. A name that is not
+gameday's own is looked up among the entry points of installed packages. "package.module:name" is taken from that
+module, which is installed or beside gameday.toml (docs/drivers.md).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PACKAGES: Mapping[str, str] = {
     "faults": "gameday.faults",
     "checks": "gameday.verdict.checks",
 }
-"""Kind -> where gameday's own are, a file each. Those of installed packages are entry points of the group
+"""Kind -> the package with gameday's own, one in each file. Other packages offer theirs as entry points of the group
 gameday.<kind>."""
 
 EXTRAS: Mapping[str, str] = {
@@ -59,12 +59,17 @@ EXTRAS: Mapping[str, str] = {
     "nats": "brokers",
     "redis": "brokers",
 }
-"""Import name of a client -> the extra of ours that installs it."""
+"""Import name of a client -> gameday's extra that installs it."""
 
 
 def fault_kind(fault: Fault) -> str:
-    """The fault's name, by which other processes find it again: its module's, its entry point's, or where neither is,
-    "package.module:Class". Raises ConfigError for one without: what nobody else could mend must not be done."""
+    """Return the name by which other processes find this fault again: its module's, its entry point's, or else
+    "package.module:Class".
+
+    Raises:
+        ConfigError: no other process could find it. Such a fault must not be injected, because nobody else could heal
+            it.
+    """
     made = type(fault)
     package, _, stem = made.__module__.rpartition(".")
     if package == "gameday.faults":
@@ -84,7 +89,7 @@ def fault_kind(fault: Fault) -> str:
 
 
 def fault_from(kind: str, args: Mapping[str, Json]) -> Fault:
-    """The fault that a journal entry names. Its class is that name in CamelCase, unless the name says it."""
+    """Make the fault that a journal entry names. Its class is that name in CamelCase, unless the name has a class."""
     where = f"fault {kind}"
     made: Fault = build(offered("faults", kind, _camel(kind), (Fault,), where), dict(args), where)
     return made
@@ -95,13 +100,13 @@ def _camel(name: str) -> str:
 
 
 def _on_path(module: str) -> bool:
-    """Whether another process would find the module too: not one that is only loaded in this one."""
+    """Return whether another process would find the module too, not only this one."""
     top = module.partition(".")[0]
     return top != "__main__" and any(finder.find_spec(top, None) is not None for finder in sys.meta_path)
 
 
 def function(path: str, where: str) -> Any:
-    """The object behind "package.module:name" in gameday.toml. where: the key that names it, for errors."""
+    """Return the object behind "package.module:name" in gameday.toml. where: the key that names it, for errors."""
     module, _, name = path.partition(":")
     try:
         found = importlib.import_module(module)
@@ -115,22 +120,30 @@ def function(path: str, where: str) -> Any:
 
 
 def importable(path: Path) -> None:
-    """Let modules beside this gameday.toml be imported from now on, behind all that is installed: what it names."""
+    """Let modules beside this gameday.toml be imported from now on; installed modules of the same name come first."""
     if (beside := str(path.resolve().parent)) not in sys.path:
         sys.path.append(beside)
 
 
 def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """The end of an error about an unknown name."""
+    """Return the end of an error about an unknown name: similar names."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
 
 
 def offered(kind: str, name: str, cls: str, likes: tuple[type, ...], where: str) -> Any:
-    """A class of a host, driver or fault, or a check. name: of a module of gameday's own, of an entry point in the
-    group gameday.<kind>, which is such a module or the object itself, or "package.module:name". cls: what a module is
-    asked for. likes: the Protocols of which the class must have one; (): it is a check. Raises ConfigError, with
-    `where` and the name, for one that is not there or that is no such thing."""
+    """Return a class of a host, driver or fault, or a check.
+
+    Args:
+        name: of a module of gameday's own, of an entry point in the group gameday.<kind> (a module or the object
+            itself), or "package.module:name".
+        cls: the name that is looked up in a module.
+        likes: the Protocols of which the class must have one; (): it is a check.
+        where: the key in gameday.toml, for errors.
+
+    Raises:
+        ConfigError: there is no such object, or it is of another kind.
+    """
     found = _named(kind, name, cls, where)
     lacks = [_unlike(found, like) for like in likes] or [_no_check(found)]
     if all(lacks):
@@ -156,7 +169,7 @@ def _named(kind: str, name: str, cls: str, where: str) -> Any:
 
 
 def _unlike(found: Any, like: type) -> str:
-    """What an object lacks to be a class of this Protocol, with the remedy; "": nothing."""
+    """Return what an object lacks to be a class of this Protocol, with a remedy; "": nothing."""
     if not isinstance(found, type):
         return "it is no class. Remedy: the name of a class"
     if not dataclasses.is_dataclass(found):
@@ -168,7 +181,7 @@ def _unlike(found: Any, like: type) -> str:
 
 
 def _members(like: type) -> list[str]:
-    """What a class of this Protocol has; its objects may get more when they are made."""
+    """Return the members that a class of this Protocol has. Its objects may get more when they are made."""
     protocols = [one for one in like.__mro__ if one is not Protocol and getattr(one, "_is_protocol", False)]
     told = [(name, kind) for one in protocols for name, kind in vars(one).get("__annotations__", {}).items()]
     names = {name for one in protocols for name in vars(one)} | {n for n, kind in told if "ClassVar" in str(kind)}
@@ -176,7 +189,7 @@ def _members(like: type) -> list[str]:
 
 
 def _no_check(found: Any) -> str:
-    """Why an object is no check, with the remedy; "": it is one."""
+    """Return why an object is no check, with a remedy; "": it is one."""
     remedy = "Remedy: a function of the evidence that returns a Finding"
     if isinstance(found, type) or not callable(found) or not hasattr(found, "__name__"):
         return f"it is no function. {remedy}"
@@ -199,7 +212,11 @@ def _module(package: str, name: str) -> ModuleType:
 
 
 def _entries(kind: str) -> dict[str, metadata.EntryPoint]:
-    """What installed packages offer, by name. Raises ConfigError where two offer different things under one."""
+    """Return what installed packages offer, by name.
+
+    Raises:
+        ConfigError: two packages offer different objects under one name.
+    """
     found: dict[str, metadata.EntryPoint] = {}
     for entry in metadata.entry_points(group=f"gameday.{kind}"):
         other = found.setdefault(entry.name, entry)
@@ -226,19 +243,23 @@ def _package(entry: metadata.EntryPoint) -> str:
 
 
 def driver_class(driver: str, offers: str, where: str) -> Any:
-    """The class that `driver` names: a module of gameday/drivers or an entry point and maybe its class, or
+    """Return the class that `driver` names: a module of gameday/drivers or an entry point (with or without a class), or
     "package.module:Class". offers: the Protocol of gameday.ports that the table needs."""
     module, _, cls = driver.partition(".") if ":" not in driver else (driver, "", "")
-    likes = (ports.Hop, ports.Derived) if offers == "Hop" else (getattr(ports, offers),)  # a hop may be made of others
+    likes = (ports.Hop, ports.Derived) if offers == "Hop" else (getattr(ports, offers),)  # or made from others
     found = offered("drivers", module, cls or offers, likes, where)
-    if cls and found.__name__ != cls:  # an entry point that is one class alone
+    if cls and found.__name__ != cls:  # the entry point is a single class
         raise ConfigError(f"{where}: driver {module!r} is {found.__name__}, not {cls}. Remedy: driver = {module!r}")
     return found
 
 
 def build(made: Any, settings: Mapping[str, Any], where: str) -> Any:
-    """Build a class from settings; a ConfigError tells all that is wrong with them, the right keys where one is unknown
-    or missing, and what the class itself refuses. One with a field `tls` takes the keys of a Tls."""
+    """Make an object of a class from settings. A class with a field `tls` takes the keys of a Tls.
+
+    Raises:
+        ConfigError: the settings are wrong. The text tells everything that is wrong, the right keys if one is unknown
+            or missing, and what the class itself refuses.
+    """
     cls = f"{made.__name__} of {made.__module__}"
     fields = {f.name: f for f in dataclasses.fields(made) if f.init}
     secured: dict[str, Tls] = {}
@@ -289,8 +310,12 @@ def _type(made: type, name: str) -> TypeAdapter[Any]:
 
 
 def _checked(made: type, name: str, value: Any, where: str) -> Any:
-    """A setting as its field's type has it; a ConfigError when it isn't."""
-    if type(value) is _hints(made)[name]:  # a text for a text, a number for a number: there is no more to it
+    """Return a setting as a value of its field's type.
+
+    Raises:
+        ConfigError: it is of another type.
+    """
+    if type(value) is _hints(made)[name]:  # of the right type already
         return value
     try:
         return _type(made, name).validate_python(value)

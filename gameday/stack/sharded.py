@@ -1,9 +1,11 @@
-"""The heads of a stream of many groups as probes: of each shard, by how much its groups' heads have risen in all.
+"""The heads of a stream with many groups as probes: for each shard, by how much its groups' heads have risen in all.
 
-A hop is asked for the totals of its shards. What is taken off them is the same for both hops of a stream: each group's
-base, the head that it had at the ledger when the sampler began. So a shard's two series are held against each other
-like those of one group. By a total alone a group that came would be a rise, and one that went away a deficit for ever:
-where a shard has other groups than before, which its marks tell, the hop is asked for each group's head.
+A hop is asked for the totals of its shards. From these the groups' bases are subtracted: the heads that they had at the
+ledger when the sampler began. The bases are the same at both hops of a stream, so a shard's two series are compared
+like those of one group.
+
+A total alone would show a new group as a rise, and a group that went away as a deficit for ever. So where a shard's
+marks show other groups than before, the hop is asked for each group's head.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from gameday.records.heads import Places, totals
 __all__ = ["SHARDS_MAX", "Bases", "Sharded", "sharding"]
 
 SHARDS_MAX = 64
-"""So many groups have a series each; those of a stream that has more have so many in all."""
+"""Up to this many groups have a series each. A stream with more groups has this many series in all."""
 
 
 def sharding(groups: Collection[Group], by: tuple[int, ...]) -> Shards | None:
-    """How these groups are sampled together; None: each by itself. by: the places in a group of what tells its way. Of
-    more ways than SHARDS_MAX each is a shard."""
+    """Return how these groups are sampled together; None: each on its own.
+
+    by: the indices, in a group, of the fields that tell its way. If there are more than SHARDS_MAX ways, each is a
+    shard.
+    """
     if len(groups) <= SHARDS_MAX:
         return None
     ways = {tuple(group[place] for place in by) for group in groups}
@@ -33,12 +38,12 @@ def sharding(groups: Collection[Group], by: tuple[int, ...]) -> Shards | None:
 
 
 class Bases:
-    """From where a stream's heads are counted, at both of its hops.
+    """The heads from which a stream's groups are counted, at both of its hops.
 
-    A group that was there at the beginning counts from the head that it had at the ledger, or where the ledger has none
-    of it at the visible hop. One that the ledger shows first later counts from before its first record, which may be
-    missing too. One that goes away from a hop counts there as it is at the other one then: whether that was right, who
-    looks at each group can tell, and not a total.
+    A group that was there at the beginning counts from its head at the ledger, or, if the ledger doesn't have it, at
+    the visible hop. A group that the ledger shows later counts from before its first record, because that may be
+    missing too. A group that goes away from a hop counts there as it stands at the other hop: whether that is right, a
+    total can't tell, only a look at each group.
     """
 
     def __init__(self, shards: Shards, ledger: Hop, visible: Hop) -> None:
@@ -49,7 +54,7 @@ class Bases:
         self._gone: dict[Group, int] = {}
 
     def of(self, hop: Hop, heads: Mapping[Group, int]) -> Mapping[Group, int]:
-        """The base of each group that was ever met, these of the hop's among them. Whoever asks holds the lock."""
+        """Return the base of each group that was ever seen, including these of the hop. The caller holds the lock."""
         if self._of is None:
             self._of = dict(self._ledger.heads())
         fresh = int(hop is self._ledger)
@@ -58,8 +63,10 @@ class Bases:
         return self._of
 
     def gone(self, hop: Hop, last: Mapping[Group, int]) -> dict[Group, int]:
-        """What groups count as that went away from a hop. last: their heads as they were seen last, which may be long
-        ago. Whoever asks holds the lock."""
+        """Return what the groups count as that went away from a hop. The caller holds the lock.
+
+        last: their heads when they were last seen, which may be long ago.
+        """
         other = (self._visible if hop is self._ledger else self._ledger).heads() if last else {}
         found = {group: other.get(group, self._gone.get(group, head)) for group, head in last.items()}
         self._gone |= found
@@ -73,34 +80,34 @@ class Sharded:
     hop: Hop
     bases: Bases
     _marks: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
-    """Shard -> the sum of its groups' marks, as they were seen last."""
+    """Shard -> the sum of its groups' marks when it was last seen."""
     _less: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
-    """Shard -> what is taken off its total."""
+    """Shard -> what is subtracted from its total."""
     _seen: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
-    """The groups' heads, as they were when it was asked for them last."""
+    """The groups' heads when the hop was last asked for them."""
     _gone: dict[Group, int] = field(default_factory=dict, init=False, repr=False)
-    """What those count as that went away."""
+    """What the groups count as that went away."""
 
     def read(self) -> Mapping[str, float]:
         found = self._totals()
         with self.bases.lock:
             if _marks(found) == self._marks:
-                return self._told(found)
+                return self._values(found)
         heads = self.hop.heads()
         with self.bases.lock:
-            return self._told(self._note(heads))
+            return self._values(self._note(heads))
 
     def _totals(self) -> Totals:
         if isinstance(self.hop, Totalled):
             return self.hop.totals(self.bases.places.shards)
         return totals(self.hop.heads(), self.bases.places)
 
-    def _told(self, found: Totals) -> Mapping[str, float]:
-        """A shard whose groups all went away is told too."""
+    def _values(self, found: Totals) -> Mapping[str, float]:
+        """Return the series' values, including the shards whose groups all went away."""
         return {codec.key_of(shard): float(found.get(shard, (0, 0))[1] - less) for shard, less in self._less.items()}
 
     def _note(self, heads: Mapping[Group, int]) -> Totals:
-        """Take in which groups there are now; their totals."""
+        """Note which groups there are now, and return their totals."""
         bases = self.bases.of(self.hop, heads)
         left = {group: head for group, head in self._seen.items() if group not in heads}
         self._gone = {group: head for group, head in self._gone.items() if group not in heads}

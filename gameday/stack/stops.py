@@ -1,4 +1,4 @@
-"""Stop conditions: bounds of the stack's own that end any run, whatever its test. How it ends is guardian.py's."""
+"""Stop conditions: bounds of the stack's own that end any run, whatever its test. guardian.py ends the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Bound", "Stop", "watch"]
 
 
 class Bound(Protocol):
-    """What config.StopConfig says of one."""
+    """The settings of one bound, as in config.StopConfig."""
 
     rate_hz: float
     field: str | None
@@ -38,8 +38,11 @@ class Stop:
     _beyond_s: float | None = None
 
     def crossed(self) -> str | None:
-        """How the bound is crossed, in words with the number; None: it isn't. Raises DriverError without an answer, or
-        when the answer lacks the field."""
+        """Ask once, and return how the bound is crossed, in words with the number; None: it isn't.
+
+        Raises:
+            DriverError: no answer, or an answer without the field.
+        """
         now_s = time.monotonic()
         beyond = self._worst(self._numbers(self.probe.read(), now_s))
         if beyond is None:
@@ -49,8 +52,8 @@ class Stop:
         return f"stop condition {self.name}: {beyond}" if now_s - self._beyond_s >= self.bound.for_s else None
 
     def _numbers(self, answer: Mapping[str, float], now_s: float) -> dict[str, float]:
-        """What is judged, by suffix: the numbers, or since the last look their rise a second. A counter that fell was
-        started anew."""
+        """Return the numbers that are judged, by suffix: as they are, or their rise a second since the last look. A
+        counter that fell was restarted."""
         wanted = None if self.bound.field is None else f".{self.bound.field}"
         if wanted is not None and wanted not in answer:
             raise DriverError(
@@ -80,7 +83,8 @@ class Stop:
 
 
 def watch(stops: Iterable[Stop], tell: Callable[[str], None]) -> None:
-    """Ask each at its own rate in a thread of its own, for as long as the process lives; tell the first crossing."""
+    """Ask each bound at its own rate, in a thread of its own, for as long as the process lives; call `tell` at the
+    first crossing."""
     for stop in stops:
         threading.Thread(target=_watch, args=(stop, tell), name=f"stop {stop.name}", daemon=True).start()
 

@@ -1,5 +1,5 @@
-"""${NAME} in a gameday.toml: filled in from the environment, percent-encoded where it stands in an address' user and
-password, so that a password may hold anything."""
+"""Fills in ${NAME} in a gameday.toml from the environment. In the user and password of an address it is
+percent-encoded, so that a password may have any characters."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ __all__ = ["VARIABLE", "fill", "revealed", "told_unset"]
 VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 
 USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/@]*)@")
-"""Where an address's user and password stand, as long as nothing is filled in."""
+"""Matches an address's user and password, before anything is filled in."""
 
 BLOCK = re.compile(r"\$\{prefect:([A-Za-z0-9_-]+)\}")
-"""A secret that Prefect keeps. Only where nothing but telling people depends on it: healing needs no server."""
+"""A secret that Prefect keeps. It is allowed only in settings for messages to people, because healing must need no
+server."""
 
 TELLING = ("channels", "prefect.alert_url")
-"""Where a secret may be missing until it is used: a chat's token keeps nothing from being mended."""
+"""The settings whose secrets may be missing until they are used: a missing chat token must not stop a heal."""
 
 UNSET_SHOWN_MAX, UNSET_EXPORTED_MAX = 3, 12
-"""Of names that have no value: of how many keys they are told, and how many of them are named to be exported."""
+"""How many keys with an unset ${NAME} an error shows, and how many names it says to export."""
 
 
 def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
-    """A setting of a channel as its driver takes it: secrets opened, Prefect's blocks filled in by `secret`.
+    """Return a channel's setting as its driver takes it: secrets as plain text, Prefect's blocks filled in by `secret`.
 
-    Raises ConfigError for a ${NAME} that nobody has set.
+    Raises:
+        ConfigError: a ${NAME} is not set.
     """
     if isinstance(value, dict):
         return {key: revealed(item, secret, f"{where}.{key}") for key, item in value.items()}
@@ -52,8 +54,11 @@ def revealed(value: Any, secret: Callable[[str], str], where: str) -> Any:
 def fill(
     value: Any, env: Mapping[str, str], at: tuple[str, ...], wrong: list[tuple[str, str]], unset: dict[str, str]
 ) -> Any:
-    """Replace ${NAME} in every string. wrong: where a mistake is and which is added for each; its value is left empty,
-    for it may hold a secret. unset: where each NAME is added that has no value."""
+    """Replace ${NAME} in every string.
+
+    wrong: gets (place, mistake) for each mistake; such a value becomes empty, because it may hold a secret.
+    unset: gets each NAME that has no value.
+    """
     where = ".".join(at)
     if isinstance(value, dict):
         wrong += [(where or "a name", why) for key in value for why in _unknown(key)]
@@ -74,7 +79,7 @@ def fill(
     for name in missing:
         unset.setdefault(name, where)
     filled = _replaced(VARIABLE, value, lambda match: env.get(match[1]))
-    later = told and (BLOCK.search(value) or VARIABLE.search(filled))  # then `revealed` fills it in
+    later = told and (BLOCK.search(value) or VARIABLE.search(filled))  # `revealed` fills it in later
     if not mistakes and not missing and not later:
         mistakes += _no_address(filled)
     wrong += [(where, why) for why in mistakes]
@@ -82,7 +87,7 @@ def fill(
 
 
 def told_unset(places: Mapping[str, str]) -> str:
-    """All that is to be exported, and the first keys that need it. places: NAME -> where it is needed."""
+    """Return, in words, the names that must be exported and the first keys that need them. places: NAME -> where."""
     by_place: dict[str, list[str]] = {}
     for name, where in places.items():
         by_place.setdefault(where, []).append(f"${{{name}}}")
@@ -96,7 +101,8 @@ def told_unset(places: Mapping[str, str]) -> str:
 
 
 def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str]], str | None]) -> str:
-    """The text with each match replaced, percent-encoded where it is an address's user or password; None: it stays."""
+    """Return the text with each match replaced, percent-encoded in an address's user or password. value: returns the
+    replacement; None: the match stays."""
     login = USERINFO.match(text)
     end = login.end(1) if login else 0
 
@@ -110,7 +116,7 @@ def _replaced(pattern: re.Pattern[str], text: str, value: Callable[[re.Match[str
 
 
 def _unknown(text: str) -> list[str]:
-    """The ${…} of a form that isn't filled in: as it stands it would be a part of an address or name."""
+    """Return the ${…} of a form that isn't filled in. Left as it is, it would become part of an address or name."""
     rest = BLOCK.sub("", VARIABLE.sub("", text))
     if "${" not in rest:
         return []
@@ -122,7 +128,7 @@ def _unknown(text: str) -> list[str]:
 
 
 def _no_address(text: str) -> list[str]:
-    """Why a text that begins as an address is none."""
+    """Return why a text that begins like an address is none."""
     if not address.looks_like_one(text):
         return []
     try:
