@@ -1,4 +1,4 @@
-"""The end of a night: every hop that keeps its history, held against the ledger from the first record to now."""
+"""Compares, at the end of a night, every hop that keeps its history with the ledger, from the first record to now."""
 
 from __future__ import annotations
 
@@ -23,48 +23,52 @@ from tasks.digests import evidence_of, held
 from tasks.night import Night
 
 ANSWER_WITHIN_S = 600.0
-"""For one server's digest of all that there ever was; minutes are an archive of a year."""
+"""How long one server's digest of everything it holds may take. An archive of a year takes minutes."""
 
 WHOLE = (checks.no_loss, checks.no_duplicates, checks.unchanged)
 
 BELOW = -(1 << 62)
-"""Below every id: nothing should lie under the first one either."""
+"""An id below every other, so that records below the first id are found too: there should be none."""
 
 
 @task(name="whole history", cache_policy=NO_CACHE)
-def close_night(here: Night, stack: Stack) -> None:
-    """Adds the finding `history` to the night. What users query, what is made from it, and the archive are held against
-    the ledger from the first id on; every other table from the place that the last night noted, for it may forget what
-    is older. A log is judged inside each run's window: to read a day of it takes too long."""
+def close_night(night: Night, stack: Stack) -> None:
+    """Add the finding `history` to the night.
+
+    What users query, what is derived from it, and the archive are compared with the ledger from the first id on. Every
+    other table is compared from the place that the last night noted, because it may forget what is older. A log is
+    judged in each run's window only: reading a day of it takes too long.
+    """
     try:
-        here.findings.append(_whole(stack))
-    except Exception as e:  # noqa: BLE001 - whatever keeps it from being told, the night has its results
+        night.findings.append(_whole(stack))
+    except Exception as e:  # noqa: BLE001 - whatever the error is, the night keeps its results
         reason = e if isinstance(e, GamedayError) else repr(e)
-        here.findings.append(Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {reason}"))
+        night.findings.append(Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {reason}"))
 
 
 @dataclass(frozen=True)
 class Noted:
-    """What one night leaves to the next. places: table -> group -> up to which id it was right."""
+    """What one night notes for the next. places: table -> group -> up to which id it was right."""
 
     places: Mapping[str, Mapping[Group, int]] = field(default_factory=dict)
 
 
 def _whole(stack: Stack) -> Finding:
-    """Of every stream; one whose ledger gives no answer hides nothing of the others, and keeps its places."""
+    """Judge every stream. A stream whose ledger gives no answer is unknown and keeps its places; the others are still
+    judged."""
     places: dict[str, Mapping[Group, int]] = {}
-    found: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     for name, live in stack.streams.items():
         try:
-            found[name] = _stream(stack, live, places)
+            findings[name] = _stream(stack, live, places)
         except GamedayError as e:
-            found[name] = Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {e}")
+            findings[name] = Finding("history", Verdict.UNKNOWN, f"the whole history could not be digested: {e}")
             places |= {hop: place for hop, place in _noted(stack.state).places.items() if hop in live.stream.hops}
-    return replace(streams.merged("history", found), evidence=codec.encode(Noted(places)) if places else None)
+    return replace(streams.merged("history", findings), evidence=codec.encode(Noted(places)) if places else None)
 
 
 def _stream(stack: Stack, live: LiveStream, places: dict[str, Mapping[Group, int]]) -> Finding:
-    """Of one stream. places: where what it leaves to the next night is added."""
+    """Judge one stream. places: gets what the stream notes for the next night."""
     ledger, visible = live.stream.hops[0], live.stream.visible
     if not isinstance(live.ledger, Ledger):
         return _made(stack, live, f"not judged here: {ledger} keeps only its newest records")
@@ -94,7 +98,11 @@ def _stream(stack: Stack, live: LiveStream, places: dict[str, Mapping[Group, int
 
 
 def _made(stack: Stack, live: LiveStream, others: str) -> Finding:
-    """Without a ledger of the whole history only what is made from another table can be held against that one."""
+    """Judge a stream without a ledger of its whole history: only tables that are derived from another table can be
+    compared, with that table.
+
+    others: why the other hops are not judged.
+    """
     visible = live.stream.visible
     tables = [name for name, hop in live.hops.items() if not isinstance(hop, Hop)]
     if not tables:
@@ -119,7 +127,7 @@ def _asked(name: str, digest: Callable[[], Sequence[Digest]]) -> Sequence[Digest
 
 
 def _judged(name: str, ask: Callable[[], Evidence]) -> list[Finding]:
-    """What the checks say of one hop; one that gives no answer hides nothing of the others."""
+    """Return what the checks say of one hop. A hop that gives no answer is unknown; the others are still judged."""
     try:
         evidence = ask()
     except DriverError as e:
@@ -131,20 +139,20 @@ def _judged(name: str, ask: Callable[[], Evidence]) -> list[Finding]:
 
 
 def _from_the_first(stack: Stack, live: LiveStream, name: str, heads: Mapping[str, Mapping[Group, int]]) -> Evidence:
-    """One hop's evidence, up to what all of these, the ledger first, and that one show."""
+    """Return one hop's evidence, up to the head that this hop and all of these (the ledger is the first) show."""
     known = [*heads.values(), _heads(name, live.hops[name])]
     truth = next(iter(heads.values()))
-    hi = {g: min(h[g] for h in known if g in h) for g in truth}  # what a table doesn't know, it lacks
+    hi = {g: min(h[g] for h in known if g in h) for g in truth}  # a group that a table doesn't know is missing there
     return _held(stack, live, name, Window(dict.fromkeys(hi, BELOW), hi))
 
 
 def _held(stack: Stack, live: LiveStream, name: str, window: Window) -> Evidence:
-    """One hop's digests of a window, the ledger's first."""
+    """Return one hop's evidence over a window: its digests, the ledger's first."""
     return held(stack.name, live, name, window, _asked)
 
 
 def _archived(stack: Stack, live: LiveStream, archive: Archive) -> Evidence:
-    """The archive's digest over all that it has; the ledger has none of foreign groups."""
+    """Return the archive's evidence over all that it has. The ledger has nothing of foreign groups."""
     ledger = live.stream.hops[0]
     heads = answer(archive.heads, HEADS_WITHIN_S, "the heads of the archive")
     window = Window(dict.fromkeys(heads, BELOW), heads)
@@ -159,11 +167,12 @@ def _archived(stack: Stack, live: LiveStream, archive: Archive) -> Evidence:
 def _since_last_night(
     stack: Stack, live: LiveStream, names: Sequence[str], heads: Mapping[str, Mapping[Group, int]]
 ) -> tuple[Mapping[str, Mapping[Group, int]], list[Finding], list[str]]:
-    """These tables, from the place on that the last night noted: what this one notes, what the checks found, and what
-    is to be said beside a pass.
+    """Judge these tables from the place that the last night noted.
 
-    A table that has forgotten that place keeps less than lies between two nights, and is left to each run's window.
-    One that is not right keeps its place: it is not right tomorrow either, unless it is mended.
+    A table that has forgotten that place keeps less than the time between two nights; only each run's window judges it.
+    A table that is not right keeps its place, so that it is not right tomorrow either, unless it was repaired.
+
+    Returns: the places that this night notes, the findings, and notes that are shown beside a pass.
     """
     order, visible = list(live.hops), live.stream.visible
     truth = heads[order[0]]
@@ -175,7 +184,7 @@ def _since_last_night(
     for name in tables:
         past = before.get(name, {})
         try:
-            before_it = order.index(name) < order.index(visible)  # what is visible has passed it
+            before_it = order.index(name) < order.index(visible)  # what is visible came through it
             shown = heads[visible] if before_it else _heads(name, live.hops[name])
             hi = {g: min(head, shown.get(g, head)) for g, head in truth.items()}
             known = {g: place for g, place in past.items() if 0 < place <= hi.get(g, 0)}
@@ -186,10 +195,10 @@ def _since_last_night(
             places[name] = past
             continue
         reach = {g for g, place in known.items() if evidence.digests[-1].groups.get(g, EMPTY).lo == place}
-        found = [check(_only(evidence, reach)) for check in WHOLE] if reach else []
-        right = all(f.verdict is Verdict.PASS for f in found)
+        table_findings = [check(_only(evidence, reach)) for check in WHOLE] if reach else []
+        right = all(f.verdict is Verdict.PASS for f in table_findings)
         places[name] = hi if right else {**hi, **past}
-        findings += found
+        findings += table_findings
         notes.append(f"{name} {_reached(reach, known)}")
     return places, findings, notes
 
@@ -205,7 +214,7 @@ def _reached(reach: Collection[Group], known: Collection[Group]) -> str:
 
 
 def _only(evidence: Evidence, groups: Collection[Group]) -> Evidence:
-    """The same, of these groups."""
+    """Return the same evidence for these groups only."""
     assert evidence.window is not None
     lo, hi = ({g: at for g, at in side.items() if g in groups} for side in (evidence.window.lo, evidence.window.hi))
     digests = tuple(replace(d, groups={g: t for g, t in d.groups.items() if g in groups}) for d in evidence.digests)
@@ -213,7 +222,7 @@ def _only(evidence: Evidence, groups: Collection[Group]) -> Evidence:
 
 
 def _noted(state: State) -> Noted:
-    """What the newest night noted that noted anything."""
+    """Return what the newest night noted that noted anything."""
     for path in reversed(state.published()):
         with suppress(GamedayError, KeyError, TypeError):
             for finding in codec.read_json(path)["findings"]:

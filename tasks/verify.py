@@ -466,7 +466,8 @@ def _lives(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
 
 
 def _accounts(run: Run, trouble: dict[str, str]) -> dict[str, Json]:
-    """accounts: name -> what it tells of the time since the baseline; contract: that of the platform's own metrics."""
+    """Return the symptom accounts (name -> what that account tells of the time since the baseline), and the symptom
+    contract (what the contract of the platform's own metrics tells)."""
     assert run.baseline is not None
     since_us = run.baseline.marks.at_us
     asked = {
