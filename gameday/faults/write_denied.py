@@ -30,8 +30,8 @@ class WriteDenied:
         status = rights.refusals()
         if (status["read"], status["write"]) != (OK, OK):
             raise GamedayError(
-                f"{self.component}: its user's reads answer {status['read']}, its writes {status['write']} as it is, so "
-                f"a right that is withdrawn could not be told from that. Remedy: components.{self.component}.rights"
+                f"{self.component}: its user's reads answer {status['read']}, its writes {status['write']} as it is, "
+                f"so a right that is withdrawn could not be told from that. Remedy: components.{self.component}.rights"
             )
         return {"policy": rights.policy()}
 
