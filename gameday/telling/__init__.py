@@ -1,1 +1,1 @@
-"""Who is told what, and who is not."""
+"""Tells people what gameday does and finds, and silences the alerts that its own faults cause."""

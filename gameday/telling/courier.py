@@ -1,13 +1,12 @@
-"""Delivers messages to channels: what is to be told is durable first, then tried within a bound, and again at the next
-run.
+"""Delivers messages to channels. Writes each durably first, then tries it for a bounded time, and again at each run.
 
 outbox/<night>.jsonl holds one JSON object a line:
-  message  channels, message     to be told there
-  failed   id, channel, at_us, why, again_us    not before again_us
-  sent     id, channel, at_us, ref              ref: what a message below it is told
+  message  channels, message                    deliver the message to these channels
+  failed   id, channel, at_us, why, again_us    try again, not before again_us
+  sent     id, channel, at_us, ref              ref: the channel's own name of it, which messages below it refer to
   dropped  id, channel, at_us, why              given up
-A message may arrive twice (its answer was lost), but is never forgotten within its time. Nothing here changes a
-verdict.
+A message may arrive twice (when the channel's answer was lost), but it is not forgotten before its until_us. Nothing
+here changes a verdict.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ from gameday.system.polling import until
 __all__ = ["ATTEMPT_S", "DELIVER_S", "NIGHT_DELIVER_S", "Courier", "Parcel", "parcels", "undelivered"]
 
 DELIVER_S = 10.0
-"""What a message may delay a run, whatever the channels do."""
+"""How long messages may delay a run, whatever the channels do."""
 
 NIGHT_DELIVER_S = 30.0
-"""The same for the end of a night, with its thread: nothing waits for it but the command's end."""
+"""The same for the messages at the end of a night: only the command's end waits for them."""
 
 ATTEMPT_S = 5.0
-"""One attempt's patience with its server."""
+"""How long one attempt waits for the channel's server."""
 
 ATTEMPTS_MAX = 4
 BACKOFF_S = 1.0
-"""1 s, 2 s, 4 s, unless the server says when (Retry-After)."""
+"""The waits are 1 s, 2 s and 4 s, unless the server says how long (Retry-After)."""
 
 KEPT_S = 30 * 86_400.0
-"""How long an outbox stays to be read; its messages have long been sent or dropped by then."""
+"""How long an outbox's file is kept. Its messages were sent or dropped long before."""
 
 LOST_S = 86_400.0
 """How long `gameday status` shows a message that was given up."""
@@ -55,7 +54,7 @@ LOST_S = 86_400.0
 
 @dataclass(frozen=True)
 class Parcel:
-    """One message for one channel, and what last became of it at at_us. why: what kept it from being delivered."""
+    """One message for one channel, and its state since at_us. why: what kept it from being delivered."""
 
     message: Message
     channel: str
@@ -72,8 +71,7 @@ class Parcel:
 
 
 class Courier:
-    """Takes messages for one stack's channels. secret: the name of a block -> its value, for what gameday.toml refers
-    to."""
+    """Delivers messages to one stack's channels. secret: returns the value of a Prefect block by its name."""
 
     def __init__(self, stack: Stack, secret: Callable[[str], str]) -> None:
         self._stack = stack
@@ -81,12 +79,12 @@ class Courier:
         self._folder = stack.state.outbox
 
     def told(self, night: str) -> list[Message]:
-        """What this night has put into its outbox."""
+        """Return the messages that this night has put into its outbox."""
         return list({p.message.id: p.message for p in _read(self._folder / f"{night}.jsonl")}.values())
 
     def post(self, *messages: Message) -> None:
-        """Make them durable; `deliver` tells them. One that is there already is not told again. Raises
-        GamedayError when the outbox can't be written."""
+        """Write messages into the outbox, durably; `deliver` sends them. A message that is there already is not sent
+        again. Raises GamedayError when the outbox can't be written."""
         for message in messages:
             takers = [name for name in self._stack.config.channels if message.kind in self._stack.channel_takes(name)]
             if takers:
@@ -94,8 +92,11 @@ class Courier:
                 _append(self._folder / f"{message.night}.jsonl", line)
 
     def deliver(self, within_s: float = DELIVER_S) -> list[str]:
-        """Try everything that is pending, each channel by itself, for so long; a line for each channel that has
-        messages left, or has given one up. Never raises for what a channel does."""
+        """Try all pending messages for within_s seconds, each channel in its own thread.
+
+        Returns a line for each channel that has messages left, or has given one up. Never raises for what a channel
+        does.
+        """
         self._forget()
         began_us, deadline = _now_us(), time.monotonic() + within_s
         names = {p.channel for p in parcels(self._stack.state) if p.pending}
@@ -104,7 +105,7 @@ class Courier:
             carrier.start()
         for name, carrier in carriers.items():
             carrier.join(max(0.0, deadline - time.monotonic()))
-            if carrier.is_alive():  # a server that drips renews every time-out: its thread is left to itself
+            if carrier.is_alive():  # a server that drips renews every time-out: nothing waits for this thread any more
                 self._note(name, f"no whole answer within {within_s:g} s")
         return undelivered(self._stack.state, began_us, names)
 
@@ -115,22 +116,22 @@ class Courier:
             with _alone(self._folder / f"{name}.lock", deadline):
                 channel = self._stack.channel(name, self._secret)
                 waiting = [p for p in parcels(self._stack.state) if p.channel == name and p.pending]
-                for parcel in sorted(waiting, key=lambda p: p.message.kind != "announce"):  # which can't wait
+                for parcel in sorted(waiting, key=lambda p: p.message.kind != "announce"):  # announcements can't wait
                     if not self._settle(channel, parcel, deadline):
                         return
         except GamedayError as e:
             self._note(name, str(e))
-        except Exception as e:  # noqa: BLE001 - of an error nobody foresaw only the kind is told: it may quote a secret
+        except Exception as e:  # noqa: BLE001 - an unforeseen error's text may quote a secret: only its kind is kept
             self._note(name, f"failed with {type(e).__name__}")
 
     def _settle(self, channel: Channel, parcel: Parcel, deadline: float) -> bool:
-        """Deliver one parcel or give it up. False: it stays, and whatever is behind it waits too."""
+        """Deliver one parcel or give it up. False: it stays, and the parcels behind it wait too."""
         message, over = parcel.message, threading.Event()
         if message.until_us < _now_us():
             return self._drop(parcel, f"too late: {parcel.why or 'it was never tried'}")
         below, lost = self._below(parcel)
         if lost:
-            return self._drop(parcel, "what it belongs below was given up")
+            return self._drop(parcel, "the message that it belongs below was given up")
         wait_s = max(0.0, (parcel.again_us - _now_us()) / 1e6)
         for attempt in range(ATTEMPTS_MAX):
             left = deadline - time.monotonic()
@@ -151,7 +152,7 @@ class Courier:
         return False
 
     def _below(self, parcel: Parcel) -> tuple[str | None, bool]:
-        """The reference of the message that it belongs below, and whether that one never came."""
+        """Return the channel's reference of the message that it belongs below, and whether that one was given up."""
         if parcel.message.below is None:
             return None, False
         night = _read(self._folder / f"{parcel.message.night}.jsonl")
@@ -165,7 +166,7 @@ class Courier:
         return True
 
     def _note(self, name: str, why: str) -> None:
-        """Say why this channel's first pending parcel is still there."""
+        """Record why this channel's first pending parcel is still there."""
         waiting = next((p for p in parcels(self._stack.state) if p.channel == name and p.pending), None)
         if waiting is not None:
             self._record(waiting, "failed", why=why, again_us=0)
@@ -176,7 +177,7 @@ class Courier:
         try:
             _append(path, line)
         except GamedayError:
-            return  # a full disk: it may be told twice, and nothing else depends on it
+            return  # a full disk: the message may be sent twice, nothing else depends on this record
 
     def _forget(self) -> None:
         for path in self._folder.glob("*.jsonl"):
@@ -188,21 +189,24 @@ class Courier:
 
 
 def parcels(state: State) -> list[Parcel]:
-    """Everything in the outbox, oldest first."""
+    """Return everything in the outbox, oldest first."""
     return [parcel for path in sorted(state.outbox.glob("*.jsonl")) for parcel in _read(path)]
 
 
 def undelivered(state: State, since_us: int | None = None, only: Collection[str] | None = None) -> list[str]:
-    """Lines for people: what each channel has left, and what was given up since then (None: lately)."""
+    """Say in a line for each channel which messages it has left, and which were given up since since_us.
+
+    since_us None: within LOST_S. only: these channels alone.
+    """
     since_us = _now_us() - int(LOST_S * 1e6) if since_us is None else since_us
-    mine = [p for p in parcels(state) if only is None or p.channel in only]
-    left = [p for p in mine if p.pending]
-    lost = [p for p in mine if p.dropped and p.at_us >= since_us]
+    chosen = [p for p in parcels(state) if only is None or p.channel in only]
+    left = [p for p in chosen if p.pending]
+    lost = [p for p in chosen if p.dropped and p.at_us >= since_us]
     names = dict.fromkeys(p.channel for p in (*left, *lost))
-    told = [(name, what, [p for p in some if p.channel == name]) for name in names for what, some in (
+    lines = [(name, what, [p for p in some if p.channel == name]) for name in names for what, some in (
         ("not delivered, and tried again at the next run", left), ("given up", lost)
     )]  # fmt: skip
-    return [_line(name, what, some) for name, what, some in told if some]
+    return [_line(name, what, some) for name, what, some in lines if some]
 
 
 def _line(name: str, what: str, some: Sequence[Parcel]) -> str:
@@ -213,38 +217,39 @@ def _line(name: str, what: str, some: Sequence[Parcel]) -> str:
 
 
 def _read(path: Path) -> list[Parcel]:
-    """One night's parcels; what can't be read of it is left out."""
-    found: dict[tuple[str, str], Parcel] = {}
+    """Return one night's parcels. Lines that can't be read are left out."""
+    by_id: dict[tuple[str, str], Parcel] = {}
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
         return []
     for line in lines:
         try:
-            _apply(json.loads(line), found)
+            _apply(json.loads(line), by_id)
         except (ValueError, KeyError, TypeError, GamedayError):
             continue  # empty, or torn by a crash
-    return list(found.values())
+    return list(by_id.values())
 
 
-def _apply(record: Mapping[str, Json], found: dict[tuple[str, str], Parcel]) -> None:
+def _apply(record: Mapping[str, Json], by_id: dict[tuple[str, str], Parcel]) -> None:
+    """Add one record to the parcels, in place. Keys are (message's id, channel)."""
     if record["rec"] == "message":
         message = codec.decode(Message, record["message"])
         for name in record["channels"]:
-            found.setdefault((message.id, name), Parcel(message, name))
+            by_id.setdefault((message.id, name), Parcel(message, name))
         return
     key = (record["id"], record["channel"])
     match record["rec"]:
         case "failed":
-            found[key] = replace(found[key], at_us=record["at_us"], why=record["why"], again_us=record["again_us"])
+            by_id[key] = replace(by_id[key], at_us=record["at_us"], why=record["why"], again_us=record["again_us"])
         case "sent":
-            found[key] = replace(found[key], at_us=record["at_us"], sent=True, ref=record["ref"], why="")
+            by_id[key] = replace(by_id[key], at_us=record["at_us"], sent=True, ref=record["ref"], why="")
         case "dropped":
-            found[key] = replace(found[key], at_us=record["at_us"], dropped=True, why=record["why"])
+            by_id[key] = replace(by_id[key], at_us=record["at_us"], dropped=True, why=record["why"])
 
 
 def _append(path: Path, record: Mapping[str, Json]) -> None:
-    """One record, durable on return. It begins with a line end: what a crash has torn before it stays by itself."""
+    """Write one record, durably. It begins with a line end, so that a line torn by a crash before it stays apart."""
     line = b"\n" + json.dumps(record, separators=(",", ":")).encode() + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -263,7 +268,7 @@ def _append(path: Path, record: Mapping[str, Json]) -> None:
 
 @contextmanager
 def _alone(path: Path, deadline: float) -> Iterator[None]:
-    """One process, and one thread of it, tells a channel at a time."""
+    """Let one thread of one process at a time send to a channel. Raises Undelivered when another one is not done."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
 
@@ -277,7 +282,7 @@ def _alone(path: Path, deadline: float) -> Iterator[None]:
         try:
             until(locked, max(0.0, deadline - time.monotonic()), every_s=0.05, what="who tells it now")
         except TooLate as e:
-            raise Undelivered("somebody else is telling this channel, and is not done") from e
+            raise Undelivered("another gameday process is sending to this channel, and is not done") from e
         yield
     finally:
         os.close(file)

@@ -1,5 +1,6 @@
-"""What people are told of a night, as values: pure. When it is told is tasks/announce.py's and tasks/notify.py's, how
-it gets there courier.py's, how it looks in a chat or pager that channel's.
+"""Writes the messages that people get about a night. Pure functions: nothing is sent here.
+
+tasks/announce.py and tasks/notify.py decide when, courier.py delivers, and each channel decides how a message looks.
 """
 
 from __future__ import annotations
@@ -17,29 +18,30 @@ from gameday.reports.words import against, clock, dispositions, interval, label,
 __all__ = ["FAILS_MAX", "Ahead", "Places", "announce", "details", "fail", "flood", "night", "pages", "scrubbed"]
 
 FAILS_MAX = 5
-"""Fails of one night that are told at once; the night's message counts them all."""
+"""How many fails of one night have a message of their own. The night's message counts them all."""
 
 DETAILS_MAX = 30
 """Messages in the thread of one night; the report has every run."""
 
 LINES_MAX = 20
-"""Runs, or tests to come, that one message lists."""
+"""How many runs, or tests to come, one message lists."""
 
 CULPRITS_MAX = 4
 ACTS_MAX = 6
 
 KEPT_S = 3 * 86_400.0
-"""A message that could not be delivered for so long tells nobody anything any more."""
+"""A message that could not be delivered for so long is given up."""
 
 DETAIL_KEPT_S = 12 * 3_600.0
 
 BETWEEN_S = 120.0
-"""From the end of one run to the taking of the stack by the next one: recording, telling, Prefect."""
+"""The longest time from one run's end until the next run takes the stack: recording, messages, Prefect."""
 
 
 @dataclass(frozen=True)
 class Ahead:
-    """A test that is about to be run: its name with parameters, what it breaks, how long that may last at most."""
+    """A test that is about to be run. label: its name with parameters. breaks: what it breaks, in words. ttl_s: everything
+    is mended after so long."""
 
     label: str
     breaks: tuple[str, ...]
@@ -48,7 +50,7 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the rest stands: addresses, or paths on the machine that ran it."""
+    """Where people find more: addresses, or paths on the machine that ran the test."""
 
     report: str
     runbook: str | None = None
@@ -56,18 +58,18 @@ class Places:
 
     @property
     def links(self) -> tuple[tuple[str, str], ...]:
-        found = (("Report", self.report), ("Runbook", self.runbook), ("Prefect run", self.prefect))
-        return tuple((name, place) for name, place in found if place)
+        places = (("Report", self.report), ("Runbook", self.runbook), ("Prefect run", self.prefect))
+        return tuple((name, place) for name, place in places if place)
 
 
 def announce(stack: str, night: str, ahead: Sequence[Ahead], machine: str, now: datetime) -> Message:
-    """Before anything is broken: what will be, until when at the latest, how to stop it."""
-    first, over = ahead[0], now + timedelta(seconds=sum(one.ttl_s + BETWEEN_S for one in ahead))
+    """Announce, before anything is broken, what will be, until when at the latest, and how to stop it."""
+    first, over = ahead[0], now + timedelta(seconds=sum(test.ttl_s + BETWEEN_S for test in ahead))
     mended = now + timedelta(seconds=first.ttl_s)
-    tests = [f"{one.label}: {', '.join(one.breaks)}" for one in ahead]
+    tests = [f"{test.label}: {', '.join(test.breaks)}" for test in ahead]
     facts = [("Will be broken", _listed(tests))]
     if len(ahead) > 1:
-        worst_s = max(one.ttl_s for one in ahead)
+        worst_s = max(test.ttl_s for test in ahead)
         facts.append(("Each is mended", f"at most {worst_s / 60:.0f} min after its test began"))
     facts.append(("Over at the latest", f"{over if len(ahead) > 1 else mended:%d %B, %H:%M} UTC"))
     facts.append(("To stop it, and undo it at once", f"gameday abort, on {machine}"))
@@ -75,12 +77,12 @@ def announce(stack: str, night: str, ahead: Sequence[Ahead], machine: str, now: 
     return _message(
         f"{night}-announce", "announce", night, stack, stack, now,
         until_us=_us(over), verdict=None, title=f"{stack} will be broken on purpose", text=f"{number} now.",
-        facts=facts, data={"tests": [one.label for one in ahead], "over_at": over.isoformat(timespec="seconds")},
+        facts=facts, data={"tests": [test.label for test in ahead], "over_at": over.isoformat(timespec="seconds")},
     )  # fmt: skip
 
 
 def fail(result: RunResult, culprits: Sequence[str], places: Places, now: datetime) -> Message:
-    """One run that failed."""
+    """Report one run that failed."""
     bad = sorted(f.check for f in result.findings if f.verdict is result.verdict)
     hops = {kind: [hop for hop, number in per_hop.items() if number] for kind, per_hop in result.counts.items()}
     same = sha256(dumps([result.stack, result.test, bad, hops]).encode()).hexdigest()
@@ -88,7 +90,7 @@ def fail(result: RunResult, culprits: Sequence[str], places: Places, now: dateti
 
 
 def pages(result: RunResult, culprits: Sequence[str], places: Places, now: datetime) -> list[Message]:
-    """For pagers: a fail opens, a pass closes; what proves nothing does neither."""
+    """Return the message for pagers: a fail opens an incident, a pass closes it, other verdicts do neither."""
     if result.verdict is Verdict.FAIL:
         return [_run("trigger", result, culprits, places, now, KEPT_S)]
     return [_run("resolve", result, (), places, now, KEPT_S)] if result.verdict is Verdict.PASS else []
@@ -97,7 +99,7 @@ def pages(result: RunResult, culprits: Sequence[str], places: Places, now: datet
 def night(
     name: str, stack: str, results: Sequence[RunResult], findings: Sequence[Finding], places: Places, now: datetime
 ) -> Message:
-    """The night in one message: the worst first."""
+    """Report the night in one message, the worst run first."""
     own = (f.verdict for f in findings if f.verdict is not Verdict.PASS)
     verdict = merge([*(r.verdict for r in results), *own])
     if results and all(r.verdict is Verdict.SKIPPED for r in results):
@@ -117,20 +119,23 @@ def night(
     )  # fmt: skip
 
 
-def details(summary: Message, told: Sequence[tuple[RunResult, Sequence[str], Places]], now: datetime) -> list[Message]:
-    """The thread below a night's message: its runs, the worst first."""
-    ordered = sorted(told, key=lambda one: -one[0].verdict)[:DETAILS_MAX]
-    return [replace(_run("detail", *one, now, DETAIL_KEPT_S), below=summary.id) for one in ordered]
+def details(summary: Message, runs: Sequence[tuple[RunResult, Sequence[str], Places]], now: datetime) -> list[Message]:
+    """Return the messages of the thread below a night's message: one a run, the worst first.
+
+    runs: each run's result, its culprits in words, and where people find more.
+    """
+    ordered = sorted(runs, key=lambda run: -run[0].verdict)[:DETAILS_MAX]
+    return [replace(_run("detail", *run, now, DETAIL_KEPT_S), below=summary.id) for run in ordered]
 
 
 def flood(message: Message, before: Sequence[Message]) -> bool:
-    """Whether this fail is one too many in its night: the same as one before, or beyond FAILS_MAX."""
+    """Say whether this fail's message is too much: an equal one was sent this night, or FAILS_MAX others."""
     fails = [m for m in before if m.kind == "fail"]
     return len(fails) >= FAILS_MAX or any(m.same == message.same for m in fails)
 
 
 def scrubbed(text: str) -> str:
-    """Text from the platform without control characters and without the passwords of addresses."""
+    """Return a text from the platform without control characters and without the passwords of addresses."""
     return masked(plain(text))
 
 
@@ -141,7 +146,7 @@ def _run(
     kind: str, result: RunResult, culprits: Sequence[str], places: Places, now: datetime, kept_s: float
 ) -> Message:
     facts = [("MTTR", against(_mttr(result), result.mttr_max_s)), ("Against its own history", _history(result.trends))]
-    facts += [(name.capitalize(), told) for name, told in dispositions(result).items() if told != "0"]
+    facts += [(name.capitalize(), counts) for name, counts in dispositions(result).items() if counts != "0"]
     facts += [("Guilty", line) for line in culprits[:CULPRITS_MAX]]
     facts.append(("Undone", _listed([_undone(act, result.id) for act in result.acts[:ACTS_MAX]]) or "nothing was done"))
     facts += _stale(result.steps)
@@ -159,13 +164,13 @@ def _mttr(result: RunResult) -> Measure:
 
 
 def _history(trends: Sequence[Trend]) -> str:
-    found = next((t for t in trends if t.measure == "mttr"), None)
-    if found is None or found.runs == 0:
+    trend = next((t for t in trends if t.measure == "mttr"), None)
+    if trend is None or trend.runs == 0:
         return "no passes to compare with"
-    usual = f"median {found.median_s:.1f} s, p95 {found.p95_s:.1f} s of {found.runs} passes"
-    if found.p is None:
+    usual = f"median {trend.median_s:.1f} s, p95 {trend.p95_s:.1f} s of {trend.runs} passes"
+    if trend.p is None:
         return f"{usual}: too few to tell"
-    return f"{usual}: {'worse' if found.worse else 'as usual'} (p = {found.p:.2g})"
+    return f"{usual}: {'worse' if trend.worse else 'as usual'} (p = {trend.p:.2g})"
 
 
 def _undone(act: Act, run: str) -> str:
@@ -230,7 +235,7 @@ def _message(
     links: Sequence[tuple[str, str]] = (),
     data: Mapping[str, Json],
 ) -> Message:
-    """Every text passes through `scrubbed` here, and nowhere else."""
+    """Make a message. Passes every text through `scrubbed`; no other function has to."""
     clean = tuple((scrubbed(name), scrubbed(value)) for name, value in facts if value)
     return Message(
         id_, kind, night_, stack, scrubbed(about), _us(now), until_us, verdict, scrubbed(title).replace("\n", " "),
@@ -239,7 +244,7 @@ def _message(
 
 
 def _listed(lines: Sequence[str]) -> str:
-    """One a line when there are several, LINES_MAX at most."""
+    """Write several lines as a list, LINES_MAX at most; a single line as it is."""
     if len(lines) <= 1:
         return "".join(lines)
     more = [f"and {len(lines) - LINES_MAX} more"] if len(lines) > LINES_MAX else []

@@ -1,8 +1,8 @@
-"""A silence over one alert of one component while a run tests it: nobody is paged by a test.
+"""Silences one alert of one component while a run tests it, so that a test pages nobody.
 
-It is short, prolonged again and again by the run's own process, and made anew when it is gone, as after a kill of
-Alertmanager. Whatever ends that, the silence lapses LASTS_S later by itself, and what is still broken pages after all:
-so it needs no journal and no undo.
+The silence is short. The run's own process prolongs it again and again, and makes it anew when it is gone, as after a
+kill of Alertmanager. When that process ends for any reason, the silence lapses LASTS_S later, and what is still broken
+pages after all. So it needs no journal and no undo.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["Silence"]
 
 LASTS_S = 30.0
 RENEW_S = 10.0
-"""Two can fail before it lapses."""
+"""Two renewals can fail before the silence lapses."""
 
 LOOK_S = 0.4
-"""How often it is looked for: one that is gone is there again within a second, before the alerts' server has grouped
-and sent what fires."""
+"""How often the process checks that the silence is there. One that is gone is made anew within a second, before the
+alerts' server has grouped and sent what fires."""
 
 
 class Silence:
-    """One silence, made at once. Raises DriverError when it can't be."""
+    """One silence, made at once and prolonged until `lapse` or `end`. Raises DriverError when it can't be made."""
 
     def __init__(
         self, alerts: Alerts, alert: str, labels: Mapping[str, str], why: str, *, lasts_s: float = LASTS_S
@@ -43,18 +43,20 @@ class Silence:
 
     @property
     def absent_s(self) -> float:
-        """For how long, at most, it was not in force since it was made, in seconds: from when it was last seen until
-        it was seen again."""
+        """For how long, at most, it was not in force since it was made, in seconds.
+
+        Counts from the moment when it was last seen until it was seen again.
+        """
         with self._lock:
             return self._absent_s + (time.monotonic() - self._seen_s if self._lost else 0.0)
 
     def lapse(self) -> None:
-        """Prolong it no more."""
+        """Stop prolonging it."""
         with self._lock:
             self._over.set()
 
     def end(self) -> None:
-        """End it now; a silence that can't be ended lapses."""
+        """End it now. When the server can't be reached, it lapses by itself."""
         self.lapse()
         if self.id is not None:
             with contextlib.suppress(DriverError):
@@ -67,8 +69,11 @@ class Silence:
                     self._look(self.id)
 
     def _look(self, known: str) -> None:
-        """Make it anew where it is gone, prolong it where it is time. While nobody answers, nobody is paged either:
-        whether it is still there shows afterwards."""
+        """Make it anew when it is gone, and prolong it when that is due.
+
+        While the alerts' server doesn't answer, it pages nobody either; the next look shows whether the silence is
+        still there.
+        """
         with contextlib.suppress(DriverError):
             now_s = time.monotonic()
             if self._alerts.silenced(known):
