@@ -1,6 +1,6 @@
-"""Addresses as gameday.toml has them: what is one, its parts, and how a password is written into it.
+"""Checks the addresses of gameday.toml, takes them apart, and writes passwords into them.
 
-config.py checks each when it is read, so a driver meets none that is malformed.
+config.py checks each address when it reads the file, so that a driver never gets a malformed one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BROKERS = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:,\[\]]+):[0-9]{1,5}")
 
 @dataclass(frozen=True)
 class Address:
-    """The parts of an address, its percent-encoding undone. port: None where it names none, or several hosts."""
+    """The parts of an address, decoded (no %40). port: None where the address names no port, or several hosts."""
 
     scheme: str
     host: str
@@ -41,82 +41,82 @@ class Address:
 
     @property
     def login(self) -> Mapping[str, str]:
-        """The header that tells an HTTP server user and password; {} for an address without."""
+        """The HTTP header with user and password; {} for an address without a user."""
         if self.user is None:
             return {}
-        told = b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
-        return {"Authorization": f"Basic {told}"}
+        credentials = b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
+        return {"Authorization": f"Basic {credentials}"}
 
 
 def of(text: str) -> Address:
-    """An address's parts. Raises ValueError, without quoting it, when it is none."""
+    """Return an address's parts. Raises ValueError when the text is no address; its message doesn't quote the text."""
     whole = ADDRESS.fullmatch(text)
     if whole is None:
         raise ValueError("it is not scheme://host:port/path")
     authority, rest = text.partition("://")[2], whole[1] or ""
     authority = authority[: len(authority) - len(rest)]
     login, at, hosts = authority.rpartition("@")
-    if not at and ":" in authority and "@" in rest:  # the port would be the beginning of a password
+    if not at and ":" in authority and "@" in rest:  # what stands for the port may be the beginning of a password
         raise ValueError("it has an @ behind its first /, ? or #")
     if any(int(port) > PORT_MAX for port in re.findall(r":([0-9]+)(?=,|$)", hosts)):
         raise ValueError(f"its port is above {PORT_MAX}")
     user, colon, password = login.partition(":")
-    one = urlsplit(f"//{hosts}") if "," not in hosts else None
+    single = urlsplit(f"//{hosts}") if "," not in hosts else None
     return Address(
         scheme=text.partition("://")[0].lower(),
-        host=(one.hostname or "") if one else hosts,
-        port=one.port if one else None,
+        host=(single.hostname or "") if single else hosts,
+        port=single.port if single else None,
         user=unquote(user) if at else None,
         password=unquote(password) if colon else None,
     )
 
 
 def looks_like_one(text: str) -> bool:
-    """Whether it begins with a scheme."""
+    """Say whether the text begins with a scheme."""
     return SCHEME.match(text) is not None
 
 
 def encoded(text: str) -> str:
-    """A user or a password as it stands in an address."""
+    """Encode a user or a password for an address."""
     return quote(text, safe="")
 
 
 def hidden(text: str) -> str:
-    """What was meant for an address and is none, as it may be shown: all before its last @ may be a password."""
+    """Hide the password in a text that is no address but was meant for one: all before its last @ may be a password."""
     before, at, host = text.rpartition("@")
-    scheme = found[0] if (found := SCHEME.match(before)) else ""
+    scheme = match[0] if (match := SCHEME.match(before)) else ""
     return masked(f"{scheme}{HIDDEN}@{host}" if at else text)
 
 
 def http(text: str) -> str:
-    """The address of an HTTP server; "" too, where that server may be absent. Raises ValueError for another text."""
+    """Check the address of an HTTP server; "" passes too, where there may be no such server. Raises ValueError."""
     if text:
         _of_kind(text, ("http", "https"), "http://host:port")
     return text
 
 
 def postgres(text: str) -> str:
-    """The address of a Postgres database. Raises ValueError for another text."""
+    """Check the address of a Postgres database. Raises ValueError when the text is none."""
     _of_kind(text, ("postgresql", "postgres"), "postgresql://host:port/database", hosted=False)
     return text
 
 
 def nats(text: str) -> str:
-    """The address of a NATS server, or of several that form a cluster. Raises ValueError for another text."""
+    """Check the address of a NATS server, or of several in a cluster. Raises ValueError when the text is none."""
     _of_kind(text, ("nats", "tls"), "nats://host:port", several=True)
     return text
 
 
 def redis(text: str) -> str:
-    """The address of a Redis or a Valkey. Raises ValueError for another text."""
+    """Check the address of a Redis or a Valkey. Raises ValueError when the text is none."""
     _of_kind(text, ("redis", "rediss"), "redis://host:port")
     return text
 
 
 def brokers(text: str) -> str:
-    """A list of host:port. Raises ValueError for another text."""
-    each = [one.strip() for one in text.split(",")]
-    if not all(BROKERS.fullmatch(one) and int(one.rpartition(":")[2]) <= PORT_MAX for one in each):
+    """Check a list of host:port. Raises ValueError when the text is none."""
+    servers = [server.strip() for server in text.split(",")]
+    if not all(BROKERS.fullmatch(server) and int(server.rpartition(":")[2]) <= PORT_MAX for server in servers):
         raise ValueError("must be host:port, several separated by commas")
     return text
 

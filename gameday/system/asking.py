@@ -1,5 +1,6 @@
-"""A question to a server ends in its time, whatever its driver, a library or the server does; and the server is left
-nothing of one that was given up. What is asked is the callers'.
+"""Bounds every question to a server: it ends in its time, whatever its driver, a library or the server does.
+
+It also has the connection for such questions, and closes one that is given up so that the server keeps nothing of it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["answer", "connected", "give_up"]
 T = TypeVar("T")
 
 AT_ONCE = struct.pack("ii", 1, 0)
-"""SO_LINGER: closing resets the connection."""
+"""SO_LINGER's value with which closing a socket resets its connection."""
 
 LOOK_EVERY_S = 0.5
 
@@ -35,25 +36,26 @@ def answer(
     watch: Callable[[], object] = lambda: None,
     definite: bool = True,
 ) -> T:
-    """What `ask` returns, or raises. DriverError, naming `what`, when neither is there within within_s.
+    """Call `ask` in a thread of its own. Returns what it returns, raises what it raises.
 
-    It is asked in a thread of its own; one that hangs is left to itself and ends with the process, for nothing in
-    Python ends it sooner. watch: called every LOOK_EVERY_S; what it raises ends the waiting too. definite: see
-    DriverError; a question changes nothing.
+    Args: what: names the question in an error. watch: called every LOOK_EVERY_S; what it raises ends the wait too.
+    definite: as in DriverError; True because a question changes nothing.
+    Raises DriverError when there is no answer within within_s. A thread that hangs lives until the process ends:
+    nothing in Python ends it sooner.
     """
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> None:
         try:
             answers.put((ask(), None))
-        except BaseException as e:  # noqa: BLE001 - it is raised where it was asked
+        except BaseException as e:  # noqa: BLE001 - the caller's thread raises it below
             answers.put((None, e))
 
     deadline = time.monotonic() + within_s
     threading.Thread(target=work, name=f"ask {what}", daemon=True).start()
     while True:
         try:
-            found, error = answers.get(timeout=max(0.0, min(LOOK_EVERY_S, deadline - time.monotonic())))
+            value, error = answers.get(timeout=max(0.0, min(LOOK_EVERY_S, deadline - time.monotonic())))
         except queue.Empty:
             if time.monotonic() >= deadline:
                 raise DriverError(f"{what}: no answer within {within_s:g} s", definite=definite) from None
@@ -61,12 +63,14 @@ def answer(
             continue
         if error is not None:
             raise error
-        return found  # type: ignore[return-value]  # the other half of the pair says that it is an answer
+        return value  # type: ignore[return-value]  # no error, so it is what ask returned
 
 
 def connected(host: str, port: int, within_s: float) -> socket.socket:
-    """A connection, for what connects many times a second: an address is not looked up as a name would be, which takes
-    a fifth of a probe's time. Raises OSError."""
+    """Connect, for callers that do so many times a second. Raises OSError.
+
+    An IPv4 address is not looked up as a name would be: that look-up takes a fifth of a probe's time.
+    """
     if not IPV4.fullmatch(host):
         return socket.create_connection((host, port), within_s)
     connection = socket.socket()
@@ -80,10 +84,10 @@ def connected(host: str, port: int, within_s: float) -> socket.socket:
 
 
 def give_up(descriptor: int) -> None:
-    """Make the closing of this socket end its connection at the server too, at once.
+    """Make the closing of this socket end its connection at the server at once. descriptor < 0: it is closed already.
 
-    An ordinary end has to be read by the server: one that is frozen or too busy for that keeps each connection that was
-    given up, and they were more than a thousand. Below 0: it has ended already.
+    The server has to read an ordinary end. A frozen or busy server doesn't, and keeps each connection that was given
+    up; there were more than a thousand of them.
     """
     if descriptor < 0:
         return

@@ -1,7 +1,7 @@
-"""What this process prints, and that nothing hangs on it: no verdict, no exit code and no undo depends on who watches.
+"""Makes printing safe: no verdict, no exit code and no undo depends on whether the output can be written.
 
-After `tolerate` a write to stdout or stderr never raises, whatever became of the terminal, the pipe or the disk behind
-it, and any text can be written in any encoding. Inside `impatient` it never waits either. What is said is the callers'.
+After `tolerate` a write to stdout or stderr never raises, whatever happens to the terminal, the pipe or the disk behind
+it, and any text can be written in any encoding. Inside `impatient` it does not wait for a reader either.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from typing import TextIO
 __all__ = ["impatient", "lost", "tolerate"]
 
 ESCAPED = "gameday.escaped"
-"""The error handler of the standard streams: what an encoding lacks is written as JSON escapes it."""
+"""The error handler of the standard streams: it writes characters that the encoding lacks as JSON's escapes."""
 
 PATIENCE_S = 1.0
-"""How long an impatient line waits for a reader that doesn't read; the lines after it wait no more."""
+"""How long the first line inside `impatient` waits for a reader that doesn't read. The lines after it don't wait."""
 
 LOOK_EVERY_S = 0.1
-"""A terminal that is read again does not wake whoever polls it."""
+"""poll is asked so often, because a terminal that is read again does not wake it."""
 
 PIECE_BYTES = 4096
-"""A pipe that poll calls writable takes so much without blocking (PIPE_BUF)."""
+"""How much a pipe that poll calls writable takes without blocking (PIPE_BUF)."""
 
 KEPT_BYTES_MAX = 1 << 20
-"""What is kept for a reader that doesn't read; more than any night prints."""
+"""How much is kept for a reader that doesn't read. More than any night prints."""
 
 _impatient = 0
 _streams: list[_Stream] = []
 
 
 def tolerate() -> None:
-    """Make this process's stdout and stderr such that nothing written there raises. Idempotent.
+    """Change this process's stdout and stderr so that no write to them raises. Idempotent.
 
-    The streams are changed in place: whoever holds one already (a logging handler, a console) is covered too. Streams
-    that somebody has put in their place stay as they are.
+    The streams are changed in place, so a logging handler or a console that holds one already is covered too. Streams
+    that other code has put in their place stay as they are.
     """
-    for descriptor in range(3):  # one that is closed would be the next file's that is opened
+    for descriptor in range(3):  # the next file that is opened would get the number of a closed one
         try:
             os.fstat(descriptor)
         except OSError:
@@ -55,8 +55,10 @@ def tolerate() -> None:
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Inside this block a reader that doesn't read (a stopped terminal, a pager) holds nothing up: what it doesn't
-    take is kept, and written when it reads again, at the latest after the block."""
+    """Inside this block don't wait for a reader that doesn't read (a stopped terminal, a pager).
+
+    The output is kept, and written when it is read again, at the latest after the block.
+    """
     global _impatient
     _impatient += 1
     try:
@@ -66,8 +68,8 @@ def impatient() -> Iterator[None]:
 
 
 def lost() -> list[str]:
-    """What could not be printed, a sentence for each stream. A reader that went away on purpose (`| head`) lost
-    nothing."""
+    """Say which stream could not be written and why, one sentence each. A reader that went away on purpose (`| head`)
+    doesn't count."""
     return [
         f"{stream.name} could not be written: {stream.trouble}"
         for stream in _streams
@@ -76,7 +78,7 @@ def lost() -> list[str]:
 
 
 class _Stream:
-    """Takes over `write` and `flush` of one text stream; bytes go to its descriptor without another buffer."""
+    """Replaces `write` and `flush` of one text stream. Bytes go to its descriptor without another buffer."""
 
     def __init__(self, text: TextIO) -> None:
         self.text = text
@@ -108,7 +110,7 @@ class _Stream:
             self._push()
 
     def _push(self) -> None:
-        """Write what is waiting, as far as it is taken."""
+        """Write what is waiting, as far as the reader takes it."""
         try:
             while self._waiting:
                 if _impatient and not self._taken(0.0 if self._stalled else PATIENCE_S):
@@ -124,7 +126,7 @@ class _Stream:
             self._waiting.clear()
 
     def _taken(self, within_s: float) -> bool:
-        """Whether it can be written without waiting, by then."""
+        """Wait until a write would not block. Says whether that was so within within_s."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         self._stalled = not poll.poll(within_s * 1000)
@@ -132,7 +134,7 @@ class _Stream:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """The characters as JSON escapes them, half a surrogate pair as itself: valid inside a JSON text, and readable."""
+    """Write the characters as JSON's escapes, also half a surrogate pair: readable, and valid inside a JSON text."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()

@@ -1,4 +1,4 @@
-"""Waiting for states: the only module in gameday that sleeps. What the states mean is left to the callers."""
+"""Waits until a state is reached, within a bound. No other module of gameday sleeps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ T = TypeVar("T")
 def until(condition: Callable[[], T | None], within_s: float, every_s: float = 0.02, what: str = "") -> T:
     """Ask `condition` until its answer is truthy, and return that answer.
 
-    It is asked at once, then every `every_s`, and a last time when `within_s` has passed: a state reached at the very
-    end counts. Raises TooLate naming `what` on time-out; what the condition raises passes through.
+    Asks at once, then every `every_s`, and a last time when `within_s` has passed, so that a state reached at the very
+    end counts. Raises TooLate, naming `what`, when the answer never is; an error of the condition passes through.
     """
     deadline = time.monotonic() + within_s
     while True:

@@ -1,7 +1,7 @@
-"""One shell command, bounded in time and output; nothing of it outlives its end. What is asked for is the caller's.
+"""Runs one shell command, bounded in time and output. No process of it outlives its end.
 
-Its text names variables and holds no values, so its arguments, which every user of the machine can read, tell no
-secret.
+The command's text names variables and holds no values: every user of the machine can read a process's arguments, so
+these must hold no secret.
 """
 
 from __future__ import annotations
@@ -22,23 +22,24 @@ from gameday.system.process import yield_session
 __all__ = ["LATE", "OUTPUT_BYTES_MAX", "Ended", "run"]
 
 OUTPUT_BYTES_MAX = 1 << 16
-"""More than a person reads; what prints more is ended."""
+"""More than a person reads. A command that prints more is ended."""
 
 LATE = "it was not over in time"
-"""Why one was ended that took too long."""
+"""Why a command was ended: it took too long."""
 
 PIECE_BYTES = 1 << 14
 LOOK_EVERY_S = 0.1
 SPARE_S = 1.0
-"""Beyond its bound: `timeout` ends it when this process was killed before it could."""
+"""How long after the bound `timeout` ends the command, in case this process was killed before it could."""
 
 NICENESS = 5
-"""What looks at the platform must not slow it down."""
+"""Commands that look at the platform must not slow it down."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """output: what it printed, errors too. status: its exit status; None: it was ended, and `why` says why."""
+    """How a command ended. output: what it printed, stderr too. status: its exit status; None: it was ended, and `why`
+    says why."""
 
     output: str
     status: int | None
@@ -49,13 +50,14 @@ class Ended:
 def run(
     text: str, env: Mapping[str, str], folder: Path, within_s: float, watch: Callable[[], object] = lambda: None
 ) -> Ended:
-    """Carry it out with sh and nothing in its environment but env. Ended with its process group after within_s, or at
-    OUTPUT_BYTES_MAX; what it left in the background ends with it. watch: asked every LOOK_EVERY_S, and what it raises
-    ends the command too.
+    """Run a text with sh. Its environment is env and nothing else.
+
+    Ends it with its process group after within_s, or at OUTPUT_BYTES_MAX; processes that it left in the background end
+    too. watch: called every LOOK_EVERY_S; what it raises ends the command.
     """
     began = time.monotonic()
     bounded = ["timeout", "-s", "KILL", f"{within_s + SPARE_S:.3f}", "sh", "-u", "-c", text]
-    command = ["nice", "-n", str(NICENESS), *bounded]  # set from here it could come after `timeout` started sh
+    command = ["nice", "-n", str(NICENESS), *bounded]  # set by this process, it could come after `timeout` started sh
     try:
         process = subprocess.Popen(
             command,
@@ -75,7 +77,7 @@ def run(
         output, why = _follow(process.stdout.fileno(), ended, began + within_s, watch)
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so its number is nobody else's
+            os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so no other process has its number
         process.wait()
         os.close(ended)
         process.stdout.close()
@@ -84,7 +86,7 @@ def run(
 
 
 def _follow(out: int, ended: int, deadline: float, watch: Callable[[], object]) -> tuple[bytes, str]:
-    """What came until the command's end; why it must be ended, or ""."""
+    """Read the output until the command's end. Returns it, and why the command must be ended ("": it has ended)."""
     os.set_blocking(out, False)
     poll = select.poll()
     poll.register(out, select.POLLIN)
@@ -96,7 +98,7 @@ def _follow(out: int, ended: int, deadline: float, watch: Callable[[], object]) 
             return bytes(output), LATE
         watch()
         ready = {descriptor for descriptor, _ in poll.poll(min(left_s, LOOK_EVERY_S) * 1000)}
-        over = ended in ready  # then what it has printed is in the pipe, whoever else still holds that open
+        over = ended in ready  # then all that it printed is in the pipe, even if another process holds that open
         while out in ready and (piece := _piece(out)):
             output += piece
             if len(output) > OUTPUT_BYTES_MAX:
@@ -108,7 +110,7 @@ def _follow(out: int, ended: int, deadline: float, watch: Callable[[], object]) 
 
 
 def _piece(out: int) -> bytes | None:
-    """b"": nobody will print any more; None: nothing for now."""
+    """Read a piece of the output. b"": there will be no more; None: nothing for now."""
     try:
         return os.read(out, PIECE_BYTES)
     except BlockingIOError:

@@ -1,7 +1,8 @@
-"""The signals that end a process: an exception where a run may be interrupted, put off where a result is written down.
+"""Handles the signals that end a process: raises an exception where a run may be interrupted, waits while a result is
+written.
 
-SIGTERM, SIGHUP (a terminal that is closed) and SIGQUIT are all obeyed like Ctrl-C: undo, keep the result, end. One that
-was ignored when the process began (nohup) stays ignored. What becomes of an interrupt is the callers'.
+SIGTERM, SIGHUP (a terminal that is closed) and SIGQUIT mean the same as Ctrl-C: undo, keep the result, end. A signal
+that was ignored when the process began (nohup) stays ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["ENDING", "Gate", "Stopped", "hidden", "name_of", "obey"]
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 EXIT_STOPPED = 3
-"""No verdict: what a command ends with that was told to end."""
+"""The exit code of a command that a signal ended: no verdict."""
 
 
 class Stopped(SystemExit):
@@ -33,8 +34,10 @@ class Stopped(SystemExit):
 
 
 def obey() -> None:
-    """From now on the signals that would end this process at once raise Stopped in its main thread, the first of them;
-    later ones change nothing, for the process is ending. Handlers of others stay."""
+    """From now on the first signal that would end this process raises Stopped in its main thread.
+
+    Later ones change nothing, because the process is ending. Handlers that other code has set stay.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in ENDING:
@@ -43,7 +46,7 @@ def obey() -> None:
 
 
 def name_of(interrupt: BaseException) -> str:
-    """What interrupted, for people: a signal by its name, also one that Prefect has made its own exception of."""
+    """Name an interrupt in a message: a signal by its name, also when Prefect has raised an error of its own."""
     number = getattr(interrupt, "signal", None)
     if isinstance(number, int):
         return signal.Signals(number).name
@@ -51,8 +54,10 @@ def name_of(interrupt: BaseException) -> str:
 
 
 def hidden(error: BaseException | None) -> BaseException | None:
-    """The interrupt that an exception is or hides: a library's own clean-up can fail on an interrupt, and then its
-    error is what arrives. None: there is none."""
+    """Return the interrupt that an exception is or hides. None: there is none.
+
+    A library's clean-up can fail because of an interrupt. Its error is then what arrives.
+    """
     while isinstance(error, Exception):
         error = error.__cause__ or error.__context__
     return error
@@ -69,10 +74,10 @@ def _first(number: int, _frame: FrameType | None) -> None:
 
 
 class Gate:
-    """While it is shut, ENDING signals wait; inside `opened` they do what they did before. The first that passes shuts
-    it, so a second one interrupts no clean-up. What still waits at the block's end is let through there.
+    """While it is shut, ENDING signals wait. Inside `opened` they do what they did before.
 
-    Outside the main thread, where no signal arrives, it does nothing.
+    The first signal that passes shuts it, so that a second one interrupts no clean-up. A signal that still waits at the
+    block's end passes there. Outside the main thread, where no signal arrives, the gate does nothing.
     """
 
     def __init__(self) -> None:
@@ -101,7 +106,7 @@ class Gate:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """What waits is let through at once."""
+        """Open the gate. A signal that waits passes at once."""
         self._open = True
         try:
             if self._waiting:
@@ -111,7 +116,7 @@ class Gate:
             self._open = False
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if self._over:  # struck while the handlers were put back: this one is still ours, and lets all through
+        if self._over:  # it arrived while the handlers were put back: our handler was still set, and lets it pass
             self._let_through(number, frame)
             return
         if not self._open:
@@ -119,7 +124,7 @@ class Gate:
             return
         self._open = False
         self._let_through(number, frame)
-        self._open = True  # whoever had it before did not raise
+        self._open = True  # the earlier handler did not raise
 
     def _let_through(self, number: int, frame: FrameType | None) -> None:
         before = self._before[number]

@@ -1,4 +1,4 @@
-"""What Unix wants to be asked in its own way: sockets in deep folders, and a lock that leaves no file behind."""
+"""Reaches unix sockets in deep folders, and locks a folder without leaving a file behind."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gameday.errors import Busy
 __all__ = ["alone", "reachable"]
 
 PATH_BYTES_MAX = 100
-"""A unix socket's path holds 108 bytes; longer ones are reached through their folder's descriptor."""
+"""A unix socket's path holds 108 bytes. Longer paths go through their folder's descriptor."""
 
 
 @contextmanager
 def reachable(path: str) -> Iterator[str]:
-    """The socket's path in a form short enough for the kernel. OSError when a long one's folder is not there."""
+    """Yield the socket's path in a form short enough for the kernel. Raises OSError when a long path has no folder."""
     if len(os.fsencode(path)) <= PATH_BYTES_MAX:
         yield path
         return
@@ -31,13 +31,13 @@ def reachable(path: str) -> Iterator[str]:
 
 @contextmanager
 def alone(folder: Path, who: str) -> Iterator[None]:
-    """Hold a lock on the folder itself. Raises Busy, naming `who` it can only be, when another process has it."""
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Hold a lock on the folder itself. Raises Busy when another process has it; `who` names that process there."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             raise Busy(f"{who} works on {folder}. Remedy: await its end") from e
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
