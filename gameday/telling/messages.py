@@ -40,8 +40,10 @@ BETWEEN_S = 120.0
 
 @dataclass(frozen=True)
 class Ahead:
-    """A test that is about to be run. label: its name with parameters. breaks: what it breaks, in words. ttl_s: everything
-    is mended after so long."""
+    """A test that is about to be run. label: its name with parameters. breaks: what it breaks, in words.
+
+    ttl_s: after so many seconds everything is mended, at the latest.
+    """
 
     label: str
     breaks: tuple[str, ...]
