@@ -74,6 +74,7 @@ __all__ = [
     "Probe",
     "Reach",
     "Retains",
+    "Revived",
     "Rights",
     "Serves",
     "Settles",
@@ -566,6 +567,11 @@ class Kill(Protocol):
             DriverError: another process runs by now.
         """
         ...
+
+
+@runtime_checkable
+class Revived(Kill, Protocol):
+    """Every host that can kill, where somebody else starts the component again; Limited says of which nobody does."""
 
 
 @runtime_checkable

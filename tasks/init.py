@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from gameday.errors import ConfigError, GamedayError, NotUp
 from gameday.model import Json
 from gameday.stack.init.canary import canary
+from gameday.stack.init.logs import KINDS
 from gameday.stack.init.seen import Broker, Connectors, Container, Engine, ObjectStore, Rules, Seen, Store
 from gameday.stack.init.streams import guessed
 from gameday.stack.init.written import Written, kind_of, written
@@ -211,7 +213,7 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
 
         alerts = ask(f"Prometheus at {address.hidden(where)}", lambda: prometheus(where))
     api = _api(asked.prefect)
-    return Seen(
+    seen = Seen(
         name=engine.project if engine else name,
         engine=engine,
         broker=broker,
@@ -227,6 +229,23 @@ def looked(asked: Asked, name: str, say: Callable[[str], None]) -> Seen:
         own=not asked.prefect and {"GAMEDAY_PG_PORT", "PREFECT_PORT"} <= read_env(State.default().env).keys(),
         troubles=troubles,
     )
+    from tasks.inventory.processes import processes
+
+    return replace(seen, processes=ask("the processes of this machine", lambda: processes(list(_places(seen)))) or ())
+
+
+def _places(seen: Seen) -> Iterator[tuple[str, str]]:
+    """Kind of server and host:port of each that answered, and is no container."""
+    if seen.broker is not None:
+        yield from (("broker", place) for place in seen.broker.address.split(","))
+    urls = [(store.driver, store.address) for store in seen.stores]
+    urls += [(KINDS[log.driver], log.address) for log in seen.others]
+    urls += [("connect", seen.connect.url)] if seen.connect is not None else []
+    urls += [("s3", seen.objects.url)] if seen.objects is not None else []
+    for kind, url in urls:
+        with suppress(ValueError):  # a DSN of words, not of an address
+            at = address.of(url)
+            yield kind, f"{at.host}:{at.port or PORTS.get(kind, (80,))[0]}"
 
 
 def text_of(seen: Seen, own: bool = False) -> Written:

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from gameday.faults import revive, running, stopped, unserved, who
 from gameday.model import Json
-from gameday.ports import Host, Reach
-from gameday.ports import Kill as CanKill
+from gameday.ports import Host, Reach, Revived
 
 __all__ = ["Kill"]
 
@@ -18,14 +17,14 @@ class Kill:
     """SIGKILL, once. gameday does not keep the component down: the test measures whether and how fast it is revived."""
 
     component: str
-    needs: ClassVar[tuple[type, ...]] = (Host, CanKill)
+    needs: ClassVar[tuple[type, ...]] = (Host, Revived)
     undo: ClassVar[str] = "start it, unless the platform did"
 
     def before(self, stack: Reach) -> Json:
         return {"identity": running(stack, self.component)}
 
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
-        stack.host(self.component).kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Kill
+        stack.host(self.component).kill(self.component, before["identity"])  # type: ignore[attr-defined]  # needs: Revived
 
     def proof(self, stack: Reach, before: Json) -> str | None:
         """The process that ran before is gone. A new one may run already."""

@@ -27,7 +27,7 @@ from requests.exceptions import RequestException, Timeout
 
 from gameday.errors import ConfigError, DriverError, GamedayError, TooLate
 from gameday.model import Json
-from gameday.ports import Isolate, Kill
+from gameday.ports import Isolate, Kill, Revived
 from gameday.system.polling import until
 from gameday.system.process import Process
 
@@ -277,7 +277,7 @@ class Host:
             try:
                 found = self._there(api, component)
                 self._permit(component, found)
-                if need in (Kill, Isolate) and _identity(found) is not None:
+                if need in (Kill, Revived, Isolate) and _identity(found) is not None:
                     process = _process(component, found)
                     if os.geteuid() != 0:
                         return f"{component}: only root can {need.__name__.lower()} it. Remedy: run gameday as root"

@@ -18,7 +18,7 @@ from gameday.errors import ConfigError, DriverError, TooLate
 from gameday.hosts._ports import Ports
 from gameday.hosts._signals import Signals
 from gameday.model import Json
-from gameday.ports import Kill, Pause
+from gameday.ports import Kill, Pause, Revived
 from gameday.system.polling import until
 from gameday.system.process import (
     STOPPED,
@@ -136,8 +136,12 @@ class Host(Signals):
     # ---- Limited ---------------------------------------------------------------------------------------------
 
     def cannot(self, component: str, need: type) -> str | None:
-        if need is Kill and component not in self.commands:
+        if need in (Kill, Revived) and component not in self.commands:
             return self._unstarted(component)
+        if need is Revived:
+            return (
+                f"nobody but gameday would start {component} again. Remedy: run it under a supervisor, such as systemd"
+            )
         if need in (Kill, Pause) and (process := self._process(component)) is not None:
             owner = owner_of(process.pid)
             if os.geteuid() not in (0, owner):

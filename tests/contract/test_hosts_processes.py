@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from compose.ports import free_ports
+from gameday import ports
 from gameday.errors import ConfigError, DriverError
 from gameday.faults.kill import Kill
 from gameday.faults.pause import Pause
+from gameday.faults.restart import Restart
 from gameday.hosts.processes import Host
 from gameday.ports import Desires, Holds, Limited, Lives
 from gameday.stack.live import open_stack
 from gameday.state import State
 from gameday.system.polling import until
-from gameday.system.process import Process, command_of, descendants
+from gameday.system.process import Process, command_of, descendants, listening
+from tasks.inventory.processes import WHOLE_MAX, processes
 from tests.fakes import TOY
 
 IDLE = "import time; time.sleep(1000)"
@@ -123,14 +127,15 @@ def test_one_that_nothing_starts_may_only_be_frozen(tmp_path: Path, started: lis
     config = tmp_path / "gameday.toml"
     config.write_text(f'{TOY}{text}probes.health = {{ driver = "disk", path = "/" }}\n')
     stack = open_stack(config, State(tmp_path))
-    (lack,) = stack.lacks(Kill("web"))
-    assert "Remedy: hosts.processes.commands.web = the line that starts it" in lack
+    for fault in (Kill("web"), Restart("web")):
+        (lack,) = stack.lacks(fault)
+        assert "Remedy: hosts.processes.commands.web = the line that starts it" in lack
     assert stack.lacks(Pause("web")) == []
-    fault = Pause("web")
-    before = fault.before(stack)
-    fault.act(stack, before, "r1-1")
+    pause = Pause("web")
+    before = pause.before(stack)
+    pause.act(stack, before, "r1-1")
     assert Process.parse(before["identity"]).stopped
-    fault.heal(stack, before)
+    pause.heal(stack, before)
     assert not Process.parse(before["identity"]).stopped
     assert process.poll() is None
     process.kill()
@@ -139,12 +144,56 @@ def test_one_that_nothing_starts_may_only_be_frozen(tmp_path: Path, started: lis
         stack.host("web").start("web")
 
 
+def test_what_nobody_revives_is_restarted_and_never_left_to_itself(tmp_path: Path) -> None:
+    """gameday starts it after a restart; whether somebody else would is known: nobody."""
+    host = Host({"web": script(tmp_path, IDLE)}, {"web": "true"})
+    assert host.cannot("web", ports.Kill) is None
+    assert "Remedy: run it under a supervisor" in str(host.cannot("web", ports.Revived))
+
+
 def test_a_line_that_starts_nobody_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the words that are missed, the line, and what to try."""
     monkeypatch.setattr("gameday.hosts.processes.ORDER_S", 0.5)
     with pytest.raises(DriverError, match=r"'none\.py' after `false`.*Remedy: try the line by hand") as told:
         Host({"web": "none.py"}, {"web": "false"}).start("web")
     assert not told.value.definite
+
+
+LISTENING = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(1000)"
+
+
+def test_init_finds_who_holds_a_port_by_words_that_the_host_knows(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """A long command line by the end that only it has; it is the one that the host takes these words for."""
+    one, two, free = free_ports(3)
+    path = script(tmp_path, LISTENING)
+    short = run(started, sys.executable, path, str(one))
+    long = run(started, sys.executable, path, str(two), "x" * 200, "--name", "b")
+    run(started, sys.executable, path, str(free), "y", "--name", "c")
+    until(lambda: {one, two, free} <= listening().keys(), 10, what="their ports")
+    whole = f"{sys.executable} {path} {one}"
+    elsewhere = ("redis", f"10.0.0.1:{one}")
+    found = processes([("connect", f"localhost:{one}"), ("broker", f"127.0.0.1:{two}"), elsewhere])
+    assert [(runs.kind, runs.pid, runs.words) for runs in found] == [
+        ("connect", short.pid, whole if len(whole) <= WHOLE_MAX else f"{path} {one}"),
+        ("broker", long.pid, "--name b"),
+    ]
+    assert found[0].line == f"cd {Path.cwd()} && exec {whole}"
+    for runs in found:
+        assert pid(Host({"web": runs.words})) == runs.pid
+
+
+def test_init_takes_nobody_for_a_server_who_only_hands_on(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """An engine's proxy belongs to the engine: to strike it would strike all containers."""
+    (port,) = free_ports(1)
+    argv = ["/usr/bin/docker-proxy", script(tmp_path, LISTENING), str(port)]
+    home = {**os.environ, "PYTHONHOME": sys.base_prefix}  # Python finds its own by its first word, else
+    started.append(subprocess.Popen(argv, executable=os.path.realpath(sys.executable), env=home))
+    until(lambda: port in listening(), 10, what="its port")
+    assert processes([("broker", f"127.0.0.1:{port}")]) == []
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ from gameday.ports import Desires, Held, Holds, Lives, Serves
 from gameday.stack.live import Stack, open_stack
 from gameday.state import State
 from gameday.system.polling import until
-from gameday.system.process import Process, descendants
+from gameday.system.process import Process, descendants, listening, sockets
 from gameday.undo import mending
+from tasks.inventory.processes import processes
 from tests.fakes import TOY
 
 WITHIN_S = 10.0
@@ -41,6 +42,7 @@ UNITS: Mapping[str, str] = {
         "[Service]\nExecStart=/bin/sleep 1000\nRestart=always\nRestartSec=50ms\n"
     ),
     "waiting.service": "[Service]\nType=notify\nExecStart=/bin/sleep 1000\n",
+    "listening.service": "[Service]\nExecStart=/usr/bin/env python3 -m http.server --bind 127.0.0.1 0\n",
 }
 
 
@@ -228,6 +230,16 @@ def test_one_that_is_not_ready_does_not_serve(host: Host) -> None:
     host.start("web")
     assert host.unserved("web") is None
     host.stop("web", GRACE_S)
+
+
+def test_init_finds_the_unit_of_who_holds_a_port(host: Host) -> None:
+    """By its cgroup. This manager's units are in none of a user's, so they pass for the machine's own."""
+    host.start("listening")
+    (main,) = [p for p in host._processes("listening") if p.pid == (host.identity("listening") or {})["pid"]]
+    (port,) = until(lambda: [n for n, own in listening().items() if own & sockets(main.pid)], WITHIN_S, what="its port")
+    (found,) = processes([("connect", f"127.0.0.1:{port}")])
+    assert (found.unit, found.manager, found.pid) == ("listening.service", "system", main.pid)
+    host.stop("listening", GRACE_S)
 
 
 @pytest.mark.parametrize("component", ["none", "api"])

@@ -34,6 +34,7 @@ from gameday.stack.init.seen import (
     Queue,
     Rule,
     Rules,
+    Runs,
     Seen,
     Store,
     Table,
@@ -49,6 +50,7 @@ from tasks.inventory import engine as engines
 from tasks.inventory import kafka as inventory
 from tasks.inventory import prometheus as alerting
 from tasks.inventory.clickhouse import queue, view
+from tasks.inventory.processes import unit_of
 
 START_S = 1_795_000_000
 NUMBER = 120
@@ -517,6 +519,70 @@ def test_containers_become_components_and_none_may_be_broken_yet(tmp_path: Path)
     assert "created anew" in made(inside, tmp_path)[0].text  # no port is published
     guess, *_ = made(replace(seen, prefect_given=False), tmp_path)  # the platform's own may answer there
     assert any("is this Prefect server gameday's own?" in question for question in guess.questions)
+
+
+KAFKA_LINE = "cd /opt && exec java -cp x kafka.Kafka one.properties"
+
+
+def test_units_and_processes_become_components_and_none_may_be_broken_yet(tmp_path: Path) -> None:
+    """A unit by its manager, a process by the words of its command line; what would start one is only a guess."""
+    runs = [
+        Runs("broker", "127.0.0.1:9092", 7, "kafka.Kafka one.properties", KAFKA_LINE),
+        Runs("clickhouse", "127.0.0.1:8123", 8, "clickhouse-server", unit="clickhouse-server.service"),
+    ]
+    text, config, raw = made(replace(usage(), processes=runs), tmp_path)
+    assert raw["hosts"] == {"systemd": {"manager": "system"}, "processes": {"commands": {}}}
+    assert f'# broker = "{KAFKA_LINE}"' in text.text
+    assert [(one.host, one.name, one.opt_in) for one in config.components.values()] == [
+        ("processes", "kafka.Kafka one.properties", False),
+        ("systemd", "clickhouse-server.service", False),
+    ]
+    assert "components.broker, components.clickhouse" in next(q for q in text.questions if "may be broken" in q)
+
+
+def test_units_of_both_managers_are_two_hosts_and_brokers_one_role(tmp_path: Path) -> None:
+    """Each broker is asked itself."""
+    places = ["127.0.0.1:9092", "127.0.0.1:9093"]
+    log = Broker(",".join(places), [Topic("web-events", 3)])
+    runs = [
+        Runs("broker", place, n, "x", unit=f"kafka{n}.service", manager=manager)
+        for n, (place, manager) in enumerate(zip(places, ("system", "user"), strict=True))
+    ]
+    _, config, raw = made(Seen("x", broker=log, processes=runs), tmp_path)
+    assert raw["hosts"] == {"systemd": {"manager": "system"}, "systemd-user": {"driver": "systemd", "manager": "user"}}
+    assert config.roles["broker"].members == ("broker-1", "broker-2")
+    assert [one.probes["protocol"].settings["address"] for one in config.components.values()] == places
+
+
+def test_who_is_not_known_is_only_looked_at_beside_those_that_are(tmp_path: Path) -> None:
+    """Its process is elsewhere, or another user's."""
+    _, config, raw = made(
+        replace(usage(), engine=None, processes=[Runs("broker", "127.0.0.1:9092", 7, "kafka.Kafka")]), tmp_path
+    )
+    assert set(raw["hosts"]) == {"processes", "local"}
+    assert {name: one.host for name, one in config.components.items()} == {"broker": "processes", "clickhouse": "local"}
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "found"),
+    [
+        ("0::/system.slice/kafka.service\n", ("kafka.service", "system")),
+        ("0::/system.slice/system-kafka.slice/kafka@1.service/worker\n", ("kafka@1.service", "system")),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/kafka.service\n", ("kafka.service", "user")),
+        ("12:pids:/a\n1:name=systemd:/system.slice/kafka.service\n0::/\n", ("kafka.service", "system")),
+        (
+            "12:pids:/system.slice/ssh.service\n1:name=systemd:/user.slice/user-0.slice/session-3.scope\n",
+            ("", "system"),
+        ),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-u3.scope\n", ("", "system")),
+        ("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", ("", "system")),
+        ("0::/\n", ("", "system")),
+        ("", ("", "system")),
+    ],
+)
+def test_the_cgroup_tells_whose_unit_a_process_is(cgroup: str, found: tuple[str, str]) -> None:
+    """Of the system's manager, or of one user's; a login's or a manager's own scope is no unit that can be started."""
+    assert unit_of(cgroup) == found
 
 
 def test_what_may_be_broken_can_be_copied(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Queue",
     "Rule",
     "Rules",
+    "Runs",
     "Seen",
     "Store",
     "Table",
@@ -213,10 +214,25 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A process of this machine that holds the port of a server. kind: of server. place: the server's host:port. unit:
+    of systemd, with the manager that it is of; "": none has it. words: of its command line, which no other process has.
+    line: what would start it, as far as /proc tells; "": that is too much for a line."""
+
+    kind: str
+    place: str
+    pid: int
+    words: str
+    line: str = ""
+    unit: str = ""
+    manager: str = "system"
+
+
+@dataclass(frozen=True)
 class Seen:
     """All of it. others: what keeps logs besides the broker: NATS, Redis. troubles: what could not be looked at,
     one sentence each. prefect_url: gameday's own server; given: whether somebody said so; answers: whether it does;
-    asks: whether it wants to know who one is."""
+    asks: whether it wants to know who one is. processes: of servers on this machine that are no containers."""
 
     name: str
     engine: Engine | None = None
@@ -233,6 +249,7 @@ class Seen:
     troubles: Sequence[str] = ()
     others: Sequence[Broker] = ()
     objects: ObjectStore | None = None
+    processes: Sequence[Runs] = ()
 
     @property
     def logs(self) -> Sequence[Broker]:

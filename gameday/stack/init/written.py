@@ -15,7 +15,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gameday.stack.init import canary, logs
-from gameday.stack.init.seen import Broker, Connector, Connectors, Container, Engine, Group, Queue, Seen, Store, Table
+from gameday.stack.init.seen import (
+    Broker,
+    Connector,
+    Connectors,
+    Container,
+    Engine,
+    Group,
+    Queue,
+    Runs,
+    Seen,
+    Store,
+    Table,
+)
 from gameday.stack.init.streams import Guessed, Held, Source
 from gameday.system import address
 
@@ -722,26 +734,78 @@ def kind_of(container: Container) -> str:
 
 def _components(page: _Page, seen: Seen, cast: _Cast, roles: Mapping[str, tuple[str, str]]) -> None:
     page.rule("what runs, and what may be broken")
-    if seen.engine is None:
+    if seen.engine is not None:
+        _docker(page, seen, seen.engine, cast, roles)
+    inside = {*cast.containers.values(), *cast.members}
+    outside = {kind: name for kind, name in cast.kinds.items() if name == kind and name not in inside}
+    known = {kind: [one for one in seen.processes if one.kind == kind] for kind in outside}
+    if any(known.values()):
+        _processes(page, seen, {kind: found for kind, found in known.items() if found}, roles)
+    unknown = [kind for kind, found in known.items() if not found]
+    if not unknown and (seen.engine is not None or known):
+        return
+    if seen.engine is None and not any(known.values()):
         page.table("hosts.local")
         page.set(
             "socket",
             "none",
             question="what runs these servers? Nothing says so, and so nothing can be broken yet. Under Docker "
-            "Compose: gameday init --project NAME.",
+            "Compose: gameday init --project NAME. Processes of this machine: as root, or as their user.",
         )
-        for kind in cast.kinds.values() or [cast.first]:
-            page.table(f"components.{kind}")
-            _probe(page, seen, kind, None)
-        return
-    _docker(page, seen, seen.engine, cast, roles)
-    inside = {*cast.containers.values(), *cast.members}
-    if outside := [kind for kind, name in cast.kinds.items() if name == kind and name not in inside]:
-        page.table("hosts.local", "Where what is no container of the project runs: it is looked at, never touched")
+    else:
+        page.table("hosts.local", "Where what is found nowhere else runs: it is looked at, never touched")
         page.set("socket", "none")
-        for kind in outside:
-            page.table(f"components.{kind}")
-            _probe(page, seen, kind, None)
+    for kind in unknown or [cast.first]:
+        page.table(f"components.{kind}")
+        _probe(page, seen, kind, None)
+
+
+def _processes(
+    page: _Page, seen: Seen, known: Mapping[str, Sequence[Runs]], roles: Mapping[str, tuple[str, str]]
+) -> None:
+    """Processes of this machine: units of systemd, and those that nobody supervises. known: kind -> them."""
+    named = {
+        (kind if len(found) == 1 else f"{kind}-{number}"): one
+        for kind, found in known.items()
+        for number, one in enumerate(found, 1)
+    }
+    page.lines.append("")
+    page.ask(
+        "which of these may be broken? Nothing is touched without opt_in = true: "
+        f"{', '.join(f'components.{name}' for name in named)}."
+    )
+    managers = list(dict.fromkeys(one.manager for one in named.values() if one.unit))
+    hosts = {manager: "systemd" if manager == managers[0] else f"systemd-{manager}" for manager in managers}
+    for manager, host in hosts.items():
+        page.table(f"hosts.{host}")
+        if host != "systemd":
+            page.set("driver", "systemd")
+        page.set("manager", manager, "as root" if manager == "system" else "as the user whose manager it is")
+    if alone := {name: one for name, one in named.items() if not one.unit}:
+        page.table(
+            "hosts.processes.commands",
+            "No unit of systemd has these processes. One that nothing starts again can be frozen and cut off, and no "
+            "more; with the shell's line that starts it here, it can be killed and restarted too. What follows a # is "
+            "a guess, by its folder and command line: without its environment, and with its output nowhere.",
+        )
+        page.lines += [
+            f"# {_key(name)} = {_value(_plain(one.line)) if one.line else '…'}" for name, one in alone.items()
+        ]
+    for name, one in named.items():
+        members = [other for other, its in named.items() if its.kind == one.kind]
+        if len(members) > 1 and name == members[0]:
+            page.table(
+                f"components.{one.kind}", "Each holds one of the given ports: tests strike one of them, and all."
+            )
+            _role(page, one.kind, one.kind, roles)
+            page.set("members", members)
+        page.table(f"components.{name}", f"pid {one.pid} holds {one.place}")
+        page.set("host", hosts[one.manager] if one.unit else "processes")
+        if len(members) == 1:
+            _role(page, name, one.kind, roles)
+        page.set("name", one.unit or one.words, "by its cgroup" if one.unit else "words of its command line")
+        page.set("opt_in", False)
+        _probe(page, seen, one.kind, None, place=one.place)
 
 
 def _docker(page: _Page, seen: Seen, engine: Engine, cast: _Cast, roles: Mapping[str, tuple[str, str]]) -> None:
@@ -798,10 +862,13 @@ def _about_container(one: Container, kind: str) -> Iterator[str]:
     yield f"{one.image}{f': taken for the {kind}' if kind else ''}; {revived}; {at}; networks {', '.join(one.networks)}"
 
 
-def _probe(page: _Page, seen: Seen, kind: str, one: Container | None, engine: Engine | None = None) -> None:
-    """How it shows that it serves: by its protocol where its address is known, else by its container."""
+def _probe(
+    page: _Page, seen: Seen, kind: str, one: Container | None, engine: Engine | None = None, place: str = ""
+) -> None:
+    """How it shows that it serves: by its protocol where its address is known, else by its container. place: of several
+    brokers this one's."""
     brokers = seen.broker.address.split(",") if kind == "broker" and seen.broker is not None else []
-    mine = [place for place in brokers if one is None or _is_at(one, place)]
+    mine = [at for at in brokers if (at == place if place else one is None or _is_at(one, at))]
     if mine and seen.broker is not None:
         probe: dict[str, Any] = {"driver": "kafka", "address": mine[0]}
         if seen.broker.client:
