@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,18 +89,31 @@ def choose(tests: Sequence[str] | None, variants: Variants, stack: Stack | None 
 def _general(stack: Stack) -> Chosen:
     """The general tests that a night of this stack has. One that can't be carried out is left out: `gameday check`
     says why."""
-    wanted = stack.config.tests.general
-    if unknown := [name for name in wanted or () if name not in general()]:
-        raise ConfigError(f"{stack.path}: tests.general has {unknown[0]!r}. {near(unknown[0], list(general()))}")
+    sets = {name: parameter_sets(definition(one), stack.config) for name, one in general().items()}
+    asked = stack.config.tests.general
+    wanted = [_wanted(entry, sets, f"{stack.path}: tests.general") for entry in (sets if asked is None else asked)]
     own = [definition(one) for one in catalogue(stack.path).values()]
     covered = {harm for test in own for params in test().nightly for harm in _harms(stack, test(**params))}
     return [
         (one, params)
         for name, one in general().items()
-        if wanted is None or name in wanted
-        for params in parameter_sets(definition(one), stack.config)
+        for params in sets[name]
+        if any(name == other and told.items() <= params.items() for other, told in wanted)
         if _can_run(stack, test := definition(one)(**params)) and not _harms(stack, test) <= covered
     ]
+
+
+def _wanted(entry: str, sets: Mapping[str, Sequence[Mapping[str, Json]]], at: str) -> tuple[str, Mapping[str, Json]]:
+    """The test that an entry of tests.general names, and the parameters that its runs must have: `crash`, or
+    `crash component=web`. sets: of each general test the parameter sets that this stack has."""
+    name, *told = entry.split()
+    if name not in sets:
+        raise ConfigError(f"{at} has {name!r}. {near(name, list(sets))}")
+    params: dict[str, Json] = {key: value for key, _, value in (one.partition("=") for one in told)}
+    if told and not any(params.items() <= one.items() for one in sets[name]):
+        known = [" ".join([name, *(f"{key}={value}" for key, value in one.items())]) for one in sets[name]]
+        raise ConfigError(f"{at} has {entry!r}. {near(entry, known)}")
+    return name, params
 
 
 def _harms(stack: Stack, test: FailureTest) -> set[tuple[type, str]]:

@@ -404,8 +404,9 @@ class TestsConfig(Strict):
 
     folder: where its own tests are, relative to gameday.toml; each is NAME.py with a function NAME. If left out: the
         reference platform's.
-    general: which tests of flows/any a night also has, each for every component that opted in; if left out, all. A
-        general test is left out where a test of the stack's own does the same to that component.
+    general: which tests of flows/any a night also has: "crash" for every component that opted in, "crash component=web"
+        for that one; if left out, all. A general test is left out where a test of the stack's own does the same to that
+        component.
     checks: run after every test, besides the test's own checks. Each is a name in gameday/verdict/checks, an entry
         point, or "package.module:function".
     """

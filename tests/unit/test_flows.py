@@ -132,6 +132,23 @@ def test_a_stack_says_which_general_tests_its_nights_have(toy: Callable[..., Sta
         chosen(toy('general = ["crsh"]'))
 
 
+def test_a_stack_says_for_whom_its_nights_have_a_general_test(toy: Callable[..., Stack]) -> None:
+    """As a run by hand would: for one component, or one end of a link; one that there isn't is no wish."""
+    assert chosen(toy('general = ["crash component=queue", "hang"]')) == [
+        ("ours", ""),
+        ("crash", "queue"),
+        ("hang", "web"),
+        ("hang", "queue"),
+    ]
+    assert chosen(toy('general = ["restart component=web"]')) == [("ours", "")]  # its own does the same
+    with pytest.raises(
+        ConfigError, match=r"tests\.general has 'crash component=qeue'\. Did you mean crash component=q"
+    ):
+        chosen(toy('general = ["crash component=qeue"]'))
+    with pytest.raises(ConfigError, match=r"tests\.general has 'partition link=a-b'\. Known: none"):
+        chosen(toy('general = ["partition link=a-b"]'))
+
+
 def test_a_general_test_says_what_it_demands() -> None:
     """A component, and a link where it is about one."""
     assert parameters(find("crash"), {"component": "web"}) == {"component": "web"}

@@ -336,7 +336,7 @@ def wrapped(draw: st.DrawFn) -> bytes:
     body = (b"," + space).join(b'"%b":%b%b' % (key, space, value) for key, value in draw(st.permutations(parts)))
     if draw(st.booleans()):
         body = b",".join(b'"%b":%b' % part for part in parts)
-    raw = b"{%b}" % body + draw(st.sampled_from([b"", b"", b"", b" ", b"}", b",", b"{}"]))
+    raw = b"{%b" % body + draw(st.sampled_from([b"}", b"}", b"}", b"", b",", b"]", b"} ", b"}}", b"}{}"]))
     return raw[: draw(st.sampled_from([len(raw)] * 4 + [len(raw) - 1, len(raw) // 2]))]
 
 
@@ -361,6 +361,14 @@ def test_only_so_many_schemas_are_remembered() -> None:
     for number in range(100):
         remembers(b'{"schema":%b,"payload":%b}' % (named("Timestamp", doc=str(number)), PAYLOADS[0]))
     assert len(remembers._before_payload) == REMEMBERED_MAX
+
+
+def test_a_placeholder_is_known_however_it_is_written() -> None:
+    """Letters may be written as numbers."""
+    made = opened(declared(note="text"), {"format": "debezium"})
+    value = plain("u", None, {"id": 1, "note": FLAG})
+    refused(made, value, "note: an unchanged large value")
+    refused(made, value.replace(b"__d", b"_\\u005fd"), "note: an unchanged large value")
 
 
 # ---- Avro ------------------------------------------------------------------------------------------------------
