@@ -15,6 +15,7 @@ nights/                       index.html and tests/<test>.html, the site's pages
 nights/<night>/               results.json, junit.xml, report.html, runbooks.diff
 outbox/<night>.jsonl          what is told to people, and what became of it; <channel>.lock: who tells it now
 metrics/                      gameday.prom; board.json, what it was made of
+watch.json                    what `gameday watch` knows, and where it goes on
 """
 
 from __future__ import annotations
@@ -165,6 +166,10 @@ class State:
     @property
     def board(self) -> Path:
         return self.metrics / "board.json"
+
+    @property
+    def watch(self) -> Path:
+        return self.root / "watch.json"
 
     @property
     def runs(self) -> Path:

@@ -20,14 +20,16 @@ from gameday.records.declaration import Stream
 from gameday.stack.config import CANARY
 from gameday.stack.live import LiveStream, Stack
 from gameday.stack.probes import OfItsOwn, ProbeSpec
+from gameday.state import runbook_of
 from gameday.system.asking import answer
 from gameday.telling import courier
 from gameday.undo import lease, mending
 from gameday.undo.journal import Journal
 from gameday.verdict import ahead
+from gameday.verdict.causes import Cause, Clues, causes
 from tasks.definition import parameter_sets, required
 
-__all__ = ["fitting", "requirements", "survey"]
+__all__ = ["answers", "diagnosis", "fitting", "requirements", "survey"]
 
 ASKED_MAX = 64
 """How many are asked at once."""
@@ -38,7 +40,7 @@ ANSWER_WITHIN_S = 30.0
 
 
 def survey(stack: Stack) -> dict[str, Json]:
-    """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...]}: one look."""
+    """{"well", "components": [...], "links": [...], "streams": [...], "notes": [...], "diagnosis": [...]}: one look."""
     hosts, untold = _hosts(stack)
     with ThreadPoolExecutor(ASKED_MAX) as pool:
         runs = {role: pool.submit(_runs, stack, role) for role in stack.config.components}
@@ -74,6 +76,9 @@ def survey(stack: Stack) -> dict[str, Json]:
                 "opt_in": touched[role].result(),
             }
         )
+    said = {str(c["name"]): str(c["answers"]) for c in components if not c["ok"]}
+    said |= {f"a stream ({number})": line for number, line in enumerate(trouble, 1)}
+    clues = Clues(said, frozenset(str(c["name"]) for c in components if c["ok"]))
     return {
         "stack": stack.name,
         "well": all(c["ok"] for c in components) and not trouble,
@@ -81,7 +86,34 @@ def survey(stack: Stack) -> dict[str, Json]:
         "links": [link for answer in links for link in answer.result()],
         "streams": streams,
         "notes": [*notes, *untold, *left.result(), *courier.undelivered(stack.state), *trouble],
+        "diagnosis": [cause.told for cause in diagnosis(stack, clues)],
     }
+
+
+def diagnosis(stack: Stack, clues: Clues) -> list[Cause]:
+    """What is likely behind these clues, each with its heading in the stack's runbooks."""
+    return causes(clues, partial(_heading, stack))
+
+
+def _heading(stack: Stack, test: str, heading: str) -> str:
+    """Where a runbook has this heading, as an engineer is sent there; "": it is not there."""
+    try:
+        text = stack.runbook(test).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return f"{runbook_of(stack.runbooks_shown, test)}#{heading.lower()}" if f"\n## {heading}\n" in text else ""
+
+
+def answers(stack: Stack) -> dict[str, str]:
+    """Component -> what is wrong with its answer; "": it answers."""
+    probes, unmade = _probes(stack)
+    found = {role: "" for role in stack.config.components} | unmade
+    with ThreadPoolExecutor(ASKED_MAX) as pool:
+        asked = [(spec.series.split("/"), pool.submit(_trouble, spec.probe)) for spec in probes]
+        for (_, role, name), told in asked:
+            if why := told.result():
+                found[role] = "; ".join(filter(None, (found[role], f"{name}: {why}")))
+    return found
 
 
 def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) -> list[dict[str, Json]]:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from gameday.cli import afterwards, embedded, looking, running, undoing, writing
+from gameday.cli import afterwards, embedded, looking, running, undoing, watching, writing
 from gameday.cli.points import failpoints
 from gameday.cli.shared import EXIT_INTERRUPTED, EXIT_NO_VERDICT, err, explain, out
 from gameday.errors import ConfigError, GamedayError
@@ -69,7 +69,7 @@ def settings(
 
 for command in (
     *(embedded.up, embedded.down, embedded.start),
-    *(writing.init, looking.status, looking.check, looking.list_),
+    *(writing.init, looking.status, looking.check, looking.list_, watching.watch),
     *(running.run, undoing.abort, undoing.heal, undoing.hold, undoing.release),
     *(afterwards.history, afterwards.report, afterwards.selftest, writing.new),
 ):

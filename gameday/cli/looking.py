@@ -85,6 +85,8 @@ def list_(as_json: AsJson = False) -> None:
 
 
 def _print_status(seen: dict[str, Any]) -> None:
+    from gameday.verdict.causes import Cause
+
     components = Table("component", "runs", "answers", "may be broken", box=None, pad_edge=False)
     for row in seen["components"]:
         components.add_row(row["name"], row["runs"], row["answers"], "yes" if row["opt_in"] else "no")
@@ -107,6 +109,8 @@ def _print_status(seen: dict[str, Any]) -> None:
     out.print()
     for line in seen["notes"]:
         out.print(line)
+    for cause in seen["diagnosis"]:
+        out.print(f"likely: {Cause(**cause).text}")
 
 
 def _link(row: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gameday.model import Columns, Evidence, Finding, Group, Json, Measure, Verdict
 from gameday.records.declaration import STATE, Stream
+from gameday.verdict.causes import causes, clues_of
 from gameday.verdict.checks import guilty
 from gameday.verdict.checks._damage import ARCHIVE, compare, label
 
@@ -62,8 +63,8 @@ def difference(reference: Columns, held: Columns, stream: Stream) -> Json:
 
 
 def explain(evidence: Evidence, findings: Sequence[Finding]) -> list[str]:
-    """Return sentences about the acts, the measures, the findings that are not a pass, the hops and ids at fault, and
-    where to look."""
+    """Return sentences about the acts, the measures, the findings that are not a pass, what is likely behind them, the
+    hops and ids at fault, and where to look."""
     lines = [
         _act(act.at_ns, evidence, f"{act.fault} of {_component(act.args, evidence)}", act.proof)
         for act in evidence.acts
@@ -75,6 +76,8 @@ def explain(evidence: Evidence, findings: Sequence[Finding]) -> list[str]:
         if one.verdict not in (Verdict.PASS, Verdict.SKIPPED):
             lines.append(f"{one.check}: {one.verdict}: {one.why}.")
     lines += [f"{hop}: {text}." for hop, text in (evidence.symptoms.get("trouble") or {}).items()]
+    if any(one.verdict not in (Verdict.PASS, Verdict.SKIPPED) for one in findings):
+        lines += [f"Likely: {cause.text}" for cause in causes(clues_of(evidence))]
     return [line for line in (*lines, *culprits(evidence)) if line]
 
 

@@ -30,6 +30,7 @@ NOTHING_ASKED: Mapping[str, tuple[str, ...]] = {
     "sampler": (),
     "offload": ("--rows", "0", "--commits", "0"),
     "offload_kills": ("--random", "0", "--each", "0"),
+    "retries": ("--transactions", "0"),
     "undo": ("--kills", "0"),
     "verify": ("clickhouse", "postgres", "log", "--rows", "0", "--large", "0", "--postgres", "0", "--messages", "0"),
 }

@@ -107,6 +107,11 @@ def test_the_sentences_say_what_happened_who_is_guilty_and_where_to_look() -> No
     assert any(line.startswith("no_loss: fail: bronze has 1 record fewer than exchange") for line in lines)
     assert "bronze east/one: 1 missing (id 1006)." in lines
     assert "gold: timed out." in lines
+    likely = [line for line in lines if line.startswith("Likely: ")]
+    assert [line.partition(": ")[2].partition(":")[0] for line in likely] == [
+        "A server can't be reached",
+        "Records are lost between two hops, and nobody is behind",
+    ]
     assert lines[-1].startswith("Look between broker and bronze: that is where records were first lost (east/one)")
     assert not any("order" in line for line in lines)
 
@@ -121,6 +126,14 @@ def test_a_changed_row_is_told_field_by_field() -> None:
         "broker a/b: 1 changed (id 3); of id 3: price 30 became 31.",
         "gold a/b: the differing rows can't be listed: no rows.",
     ]
+
+
+def test_nothing_is_likely_behind_a_pass() -> None:
+    """What could not be asked meanwhile is told all the same."""
+    evidence = replace(selftest.clean().evidence(), symptoms={"trouble": {"gold": "timed out"}})
+    lines = diagnose.explain(evidence, [])
+    assert "gold: timed out." in lines
+    assert not any(line.startswith("Likely") for line in lines)
 
 
 def test_an_unmeasured_restore_says_why() -> None:
