@@ -91,6 +91,10 @@ SUITES: Mapping[str, Suite] = {
         "NATS and Redis: logins, TLS, each defect of a log; S3 in init; after a change of these or of drivers/_log",
         ("contract",),
     ),
+    "router": Suite(
+        "the router over JetStream, Kafka and Valkey, on bad days, and made worse; after a change of pipelines/router",
+        ("contract", "e2e"),
+    ),
     "docker": Suite("the same in containers, on an engine of its own; as root", ("docker",), _engine),
     "foreign": Suite(
         "a platform in containers that gameday init describes; after a change of init, canary or the general tests",

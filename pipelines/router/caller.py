@@ -273,7 +273,7 @@ def main() -> int:
     program, metrics = Program(), Metrics(options.backend, planted)
 
     def connected() -> Wire:
-        return Wire(backend(options.backend, address, REQUESTS), REQUESTS, metrics, planted)
+        return Wire(backend(options.backend, address, REQUESTS, options.ack_wait), REQUESTS, metrics, planted)
 
     caller = Caller(kept, connected, options.rate, program, planted)
     return run("caller", program, caller.work(), metrics.text, options.host, options.port, caller.routes())

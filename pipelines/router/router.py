@@ -21,7 +21,7 @@ from pipelines.router.backends import Delivery, Unpublished
 from pipelines.router.deciding import Unhandled, backoff_s, decide, decision, read
 from pipelines.router.metrics import Metrics
 from pipelines.router.serving import Program, run
-from pipelines.router.settings import ACK_WAIT_S, ADDRESS, DECISIONS, MAX_DELIVER, REQUESTS, backend, common, defect
+from pipelines.router.settings import ADDRESS, DECISIONS, MAX_DELIVER, REQUESTS, backend, common, defect
 from pipelines.router.wire import Wire
 
 __all__ = ["Router", "main"]
@@ -46,6 +46,9 @@ BEFORE_DECIDE = point("router::before_decide", "a request was handed out, and no
 BEFORE_PUBLISH = point("router::before_publish", "it is decided, and nobody knows")
 BETWEEN = point("router::between_publish_and_ack", "the decision is published, and the request not acknowledged")
 AFTER_ACK = point("router::after_ack", "the request is acknowledged: it must never come again")
+AFTER_DEAD_ACK = point(
+    "router::after_dead_ack", "a defect: a request that is to be dead is acknowledged, and its letter not written"
+)
 
 log = structlog.get_logger()
 
@@ -53,8 +56,9 @@ log = structlog.get_logger()
 class Router:
     """`work` goes on until the program has ended."""
 
-    def __init__(self, wire: Wire, name: str, program: Program, defect: str = "") -> None:
+    def __init__(self, wire: Wire, name: str, program: Program, ack_wait_s: float, defect: str = "") -> None:
         self._wire, self._name, self._program, self._defect = wire, name, program, defect
+        self._ack_wait_s = ack_wait_s
         self._unsent: list[tuple[str, bytes]] = []
 
     def work(self) -> None:
@@ -88,7 +92,10 @@ class Router:
             BEFORE_PUBLISH()
         if self._defect == "publish_unawaited":
             self._unsent.append((delivery.id, made))
-        elif not self._published(delivery.id, made, ACK_WAIT_S / 2) and self._defect not in ("fail_open", "ack_first"):
+        elif not self._published(delivery.id, made, self._ack_wait_s / 2) and self._defect not in (
+            "fail_open",
+            "ack_first",
+        ):
             self._wire.nak(delivery, backoff_s(delivery.attempt), "the broker takes no decision")
             return
         if BETWEEN.on is not None:
@@ -122,8 +129,8 @@ class Router:
             self._wire.ack(delivery)
         elif self._defect == "dead_after_ack":
             self._wire.ack(delivery)
-            if AFTER_ACK.on is not None:
-                AFTER_ACK()
+            if AFTER_DEAD_ACK.on is not None:
+                AFTER_DEAD_ACK()
             self._wire.publish(REQUESTS.dead, delivery.id, delivery.payload)
         else:
             told = "" if self._defect == "dead_without_reason" else why
@@ -136,7 +143,7 @@ class Router:
             log.error("crashed", id=request["id"])
             os._exit(CRASHED)
         if request["kind"] == "slow":
-            time.sleep(1.5 * ACK_WAIT_S)
+            time.sleep(1.5 * self._ack_wait_s)
             raise Unhandled("it took longer than the broker waits")
         if self._defect == "short_wait" and request["n"] % LONG_EVERY == 0:
             time.sleep(LONG_WORK_S)
@@ -150,10 +157,10 @@ def main() -> int:
     planted = defect(parser)
     program, metrics = Program(), Metrics(options.backend, planted)
     address = os.environ[ADDRESS]
-    wait_s = SHORT_WAIT_S if planted == "short_wait" else ACK_WAIT_S
+    wait_s = SHORT_WAIT_S if planted == "short_wait" else options.ack_wait
     held = backend(options.backend, address, REQUESTS, wait_s)
     most = MAX_DELIVER if held.caps.dead == "router" and planted not in UNENDING else None
-    router = Router(Wire(held, REQUESTS, metrics, planted, most), options.name, program, planted)
+    router = Router(Wire(held, REQUESTS, metrics, planted, most), options.name, program, wait_s, planted)
     return run(options.name, program, {"router": router.work}, metrics.text, options.host, options.port)
 
 

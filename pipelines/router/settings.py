@@ -49,7 +49,7 @@ ADDRESS = "BROKER_URL"
 BACKENDS = ("jetstream", "kafka", "valkey")
 
 
-def backend(kind: str, address: str, names: Names, ack_wait_s: float = ACK_WAIT_S) -> Backend:
+def backend(kind: str, address: str, names: Names, ack_wait_s: float) -> Backend:
     """One of a kind, not connected. Only its own client is imported. How often a message may be handed out is the
     broker's matter (Kafka's settings), else Wire's."""
     if kind == "jetstream":
@@ -70,6 +70,9 @@ def common(about: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--backend", choices=BACKENDS, required=True)
     parser.add_argument("--port", type=int, required=True, help="for /healthz and /metrics")
+    parser.add_argument(
+        "--ack-wait", type=float, default=ACK_WAIT_S, help=f"seconds that the broker waits (default {ACK_WAIT_S:g})"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     return parser
 

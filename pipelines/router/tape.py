@@ -39,8 +39,8 @@ POISON = "poison"
 KINDS = ("raises", "crashes", "slow")
 """What is wrong with a poison request: handling it raises, ends the process, or takes longer than the broker waits."""
 
-POISON_EVERY = 997
-"""Of so many requests of a tenant one raises; not of all tenants at once."""
+POISON_EVERY, POISON_FIRST = 997, 17
+"""Of so many requests of a tenant one raises, the first time that one; each tenant's a while after the one before."""
 
 SCALE = 100
 """Amounts are integers of this fraction."""
@@ -67,7 +67,9 @@ def _words(seed: int, tenant: str, n: int) -> bytes:
 
 def is_poison(tenant: str, n: int) -> bool:
     """Whether request n can't be handled."""
-    return tenant in TENANTS and (n + TENANTS.index(tenant) * POISON_EVERY // len(TENANTS)) % POISON_EVERY == 0
+    if tenant not in TENANTS:
+        return False
+    return n % POISON_EVERY == POISON_FIRST + TENANTS.index(tenant) * POISON_EVERY // len(TENANTS)
 
 
 def request(seed: int, tenant: str, n: int) -> Request:

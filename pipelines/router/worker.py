@@ -191,7 +191,7 @@ def main() -> int:
     program, metrics = Program(), Metrics(options.backend, planted)
     work: dict[str, Callable[[], None]] = {}
     for names, row in ((DECISIONS, effect), (LETTERS, letter)):
-        wire = Wire(backend(options.backend, os.environ[ADDRESS], names), names, metrics, planted)
+        wire = Wire(backend(options.backend, os.environ[ADDRESS], names, options.ack_wait), names, metrics, planted)
         work[names.group] = Worker(wire, row, dsn, program, planted).work
     return run("worker", program, work, metrics.text, options.host, options.port)
 
