@@ -62,8 +62,9 @@ def _in_time(letter: Mapping[str, Any], most: tuple[int, int]) -> bool:
 
 
 def _spent(evidence: Evidence, letter: Mapping[str, Any], most: tuple[int, int]) -> bool:
-    """Whether the fault may have made it so: it was handed out as often as it may, and died after the first act."""
-    first_us = min((act.at_us for act in evidence.acts), default=None)
+    """Whether the fault may have made it so: it was handed out as often as it may, and died after the first act. Asking
+    for a job is none: it harms nobody else's messages."""
+    first_us = min((act.at_us for act in evidence.acts if act.fault != "ask"), default=None)
     return first_us is not None and not letter["rejected"] and letter["at_us"] >= first_us and _in_time(letter, most)
 
 

@@ -1,0 +1,93 @@
+"""Which requests had to become dead letters, and which did: an account for the check dead_lettered. What had to, the
+caller's tape tells; what did, the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import psycopg
+
+from gameday.errors import DriverError
+from gameday.model import Json
+from gameday.stack.config import Http, Postgres
+from gameday.system.http import Unanswered, ask
+from pipelines.router import tape as tapes
+
+__all__ = ["Letters"]
+
+ASK_WITHIN_S = 10.0
+CONNECT_WITHIN_S = 5
+
+BEFORE_US = 120_000_000
+"""So much before a run is looked at too: of a thousand requests one can't be handled, and a short run may have none."""
+
+BEGUN = """
+SELECT tenant, min(n) FROM outcomes WHERE at >= to_timestamp(%(since_us)s / 1e6) AND kind = 'done' GROUP BY tenant
+"""
+DEAD = """
+SELECT id::text, tenant, n, reason, attempt, (extract(epoch FROM at) * 1e6)::bigint FROM outcomes
+WHERE kind = 'dead' AND (at >= to_timestamp(%(since_us)s / 1e6) OR id = ANY(%(expected)s::uuid[]))
+"""
+
+
+@dataclass(frozen=True)
+class Letters:
+    """dsn: the store's. caller: its address. most: how often a request is handed out at most. counted: whether the
+    broker's count outlives its end."""
+
+    dsn: Postgres
+    caller: Http
+    most: int
+    counted: bool
+    broker: str = "broker"
+
+    def told(self, since_us: int) -> Json:
+        """Of what has ended since shortly before. A tenant's requests have ended up to its head; of those asked for
+        besides all that are published: who asks for one waits for its end."""
+        tape = self._tape()
+        since = {"since_us": since_us - BEFORE_US}
+        try:
+            with psycopg.connect(self.dsn, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as store:
+                heads = dict(store.execute("SELECT tenant, n FROM heads").fetchall())
+                begun = store.execute(BEGUN, since).fetchall()
+                expected = {
+                    id_: kind
+                    for tenant, n in begun
+                    if tenant != tapes.POISON
+                    for _, id_, kind in tapes.poison(tape, (tenant,), n - 1, heads.get(tenant, n))
+                }
+                asked = {one["id"]: one["kind"] for one in tape["poison"] if one["done"]}
+                dead = store.execute(DEAD, {**since, "expected": [*expected, *asked]}).fetchall()
+        except psycopg.Error as e:
+            raise DriverError(f"the store: {e}", definite=True) from e
+        seed = tape["seed"]
+        letters = [
+            {
+                "id": id_,
+                "reason": reason,
+                "attempts": attempt,
+                "at_us": at_us,
+                "rejected": False,  # the routers hand back what they can't handle, to its last delivery
+                "expected": id_ in asked
+                or (tapes.is_poison(tenant, n) and tapes.request(seed, tenant, n)["id"] == id_),
+            }
+            for id_, tenant, n, reason, attempt, at_us in dead
+        ]
+        known = {"most": self.most, "counted": self.counted, "broker": self.broker}
+        return {"expected": [*expected, *asked], "letters": letters, **known}
+
+    def _tape(self) -> Mapping[str, Any]:
+        url = f"{self.caller}/tape"
+        try:
+            answer = ask("GET", url, ASK_WITHIN_S)
+        except Unanswered as e:
+            raise DriverError(f"GET {url}: {e}", definite=True) from e
+        if answer.status != HTTPStatus.OK:
+            raise DriverError(f"GET {url} answered {answer.status}", definite=True)
+        told: dict[str, Any] = json.loads(answer.body)
+        return told
