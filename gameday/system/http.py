@@ -1,10 +1,11 @@
-"""HTTP as gameday asks: the whole answer within its time and size, TLS by the table's own files, no proxy to loopback,
-no redirect, and a server that is given up is left nothing.
+"""Asks servers over HTTP: the whole answer comes within a bound of time and size, or an error.
 
-Two ways, by what they cost: `ask` for most, through httpx, on a connection of its own; `Kept` for what is asked many
-times a second, or by a command that looks: it works by hand, for httpx takes ten times as long for a question, and a
-tenth of a second to be imported. A component's own probe (drivers/http.py) is a third, for it must prove that one can
-connect.
+It uses the TLS files of the table in gameday.toml, follows no redirect, uses no proxy to loopback, and resets the
+connection of a question that it gives up.
+
+Most callers use `ask`: httpx, with a new connection each time. `Kept` keeps connections, for what is asked many times a
+second or by a command that must be quick: httpx takes ten times as long for a question, and a tenth of a second to be
+imported. A component's own probe (drivers/http.py) uses neither, because it must prove that one can connect.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ from gameday.system.unix import reachable
 __all__ = ["ANSWER_MAX_BYTES", "Answer", "Kept", "Unanswered", "ask"]
 
 ANSWER_MAX_BYTES = 64 << 20
-"""Far more than any answer of gameday's questions to a platform has, but for rows: those are ClickHouse's to bound."""
+"""Far more than any answer to gameday's questions has, except ClickHouse's rows: that driver sets its own bound."""
 
 SHORTEST_S = 0.001
-"""Of a socket's patience: none at all would mean that it never waits."""
+"""The shortest time-out of a socket: 0 would mean that it never waits."""
 
 STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])[ \r\n]")
 LINE_MAX_BYTES = 1 << 16
 
 CLOSES_AS_USUAL = struct.pack("ii", 0, 0)
-"""SO_LINGER as a socket has it from the start."""
+"""SO_LINGER's value in a new socket."""
 
 
 class Answer(NamedTuple):
-    """retry_after: the header, where ask found it."""
+    """A whole answer. retry_after: the header's value; only `ask` reads it."""
 
     status: int
     body: bytes
@@ -54,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class Unanswered(Exception):
-    """There is no whole answer; the text says why. sent: whether the server may have had the request."""
+    """There is no whole answer; the text says why. sent: whether the server may have got the request."""
 
     def __init__(self, why: str, sent: bool) -> None:
         super().__init__(why)
@@ -73,11 +74,11 @@ def ask(
     unix: str | None = None,
     proxied: bool = False,
 ) -> Answer:
-    """One question. Raises Unanswered when its whole answer is not there within within_s.
+    """Ask one question. Raises Unanswered when the whole answer is not there within within_s.
 
-    url: with its user and password, which are told to the server. patience_s: for connecting, and for each piece of
-    the answer. unix: the path of the socket to connect to instead. proxied: through the environment's proxy, unless
-    the server is on this machine.
+    Args: url: with user and password, which are sent to the server. patience_s: how long connecting, and each piece of
+    the answer, may take. unix: the path of a unix socket to connect to instead. proxied: use the environment's proxy,
+    unless the server is on this machine.
     """
     line = _Line()
     each_s = within_s if patience_s is None else patience_s
@@ -89,7 +90,7 @@ def ask(
 
     try:
         return answer(asked, within_s, "")
-    except DriverError:  # it is still being waited for
+    except DriverError:  # its thread still waits for the answer
         line.hang_up()
         raise Unanswered(f"timed out: no answer within {within_s:g} s", sent=True) from None
 
@@ -105,7 +106,7 @@ def _asked(
     proxied: bool,
     line: _Line,
 ) -> Answer:
-    import httpx  # where it is used: it takes a tenth of a second
+    import httpx  # here, because it takes a tenth of a second
 
     parts = urlsplit(url)
     secure = tls if parts.scheme == "https" else None
@@ -139,22 +140,22 @@ def _asked(
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as e:
         raise Unanswered(said(e, secure), sent=False) from e
     except (httpx.LocalProtocolError, httpx.InvalidURL, ValueError, ImportError) as e:
-        # their texts quote what may be a secret
+        # their texts may quote a secret
         raise Unanswered(f"this can't be asked ({type(e).__name__})", sent=False) from None
     except httpx.HTTPError as e:
         raise Unanswered(said(e, secure), sent=True) from e
-    except OSError as e:  # a file of the TLS settings', or the unix socket's folder
+    except OSError as e:  # a file of the TLS settings, or the unix socket's folder
         raise Unanswered(str(e), sent=False) from e
 
 
 class _Line:
-    """The connection of one question, as httpx tells of it. It is reset when it ends, unless the answer is whole."""
+    """The connection of one question, taken from httpx's trace. Its end resets it, unless the answer is whole."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
 
     def seen(self, event: str, info: Mapping[str, Any]) -> None:
-        """What httpx calls at each step."""
+        """Note the connection. httpx calls this at each step."""
         if event.endswith((".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
             self._closes(AT_ONCE)
@@ -162,7 +163,7 @@ class _Line:
             self._closes(CLOSES_AS_USUAL)
 
     def hang_up(self) -> None:
-        """End it under whoever still waits for it."""
+        """End it, so that a thread that still waits for it gets an error."""
         if self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 self._socket.shutdown(socket.SHUT_RD)  # its reader closes it then, which resets it
@@ -174,16 +175,16 @@ class _Line:
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """The environment's proxy for this server; None: it is asked directly."""
+    """Return the environment's proxy for this server. None: ask it directly."""
     from urllib.request import getproxies, proxy_bypass
 
-    if _here(host) or proxy_bypass(host):
+    if _on_this_machine(host) or proxy_bypass(host):
         return None
-    found = getproxies().get(scheme)
-    return found if not found or "://" in found else f"http://{found}"
+    proxy = getproxies().get(scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-def _here(host: str) -> bool:
+def _on_this_machine(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -191,7 +192,7 @@ def _here(host: str) -> bool:
 
 
 class Kept:
-    """The connections to one server, one for each request at the same time. A new one is made where none is idle."""
+    """The connections to one server, one for each request under way. Makes a new one when none is idle."""
 
     def __init__(
         self,
@@ -202,8 +203,8 @@ class Kept:
         connect_within_s: float | None = None,
         most_bytes: int | None = None,
     ) -> None:
-        """unix: the path of the socket to connect to instead. connect_within_s: how long connecting may take, where an
-        answer may take longer. most_bytes: of one answer."""
+        """unix: the path of a unix socket to connect to instead. connect_within_s: how long connecting may take, where
+        that is less than an answer may take. most_bytes: the largest answer."""
         self._at, self._tls, self._unix = at, tls if at.scheme == "https" else None, unix
         self._connect_within_s = connect_within_s
         self._most_bytes = most_bytes
@@ -212,8 +213,8 @@ class Kept:
     def ask(
         self, method: str, target: str, within_s: float, body: bytes | None = None, headers: Mapping[str, str] = {}
     ) -> Answer:
-        """One request. Raises Unanswered when its whole answer is not there within within_s; then its connection is not
-        used again. The request may be sent twice, and so has to be one that may be.
+        """Send one request. Raises Unanswered when the whole answer is not there within within_s; the connection is not
+        used again then. The request may be sent twice, so it must be one that does no harm when repeated.
         """
         deadline = monotonic() + within_s
         sent = {**self._at.login, **headers}
@@ -324,12 +325,12 @@ def _head(reader: io.BufferedReader) -> tuple[bytes, int, Mapping[bytes, bytes]]
 
 
 def _fields(reader: io.BufferedReader) -> dict[bytes, bytes]:
-    """The lines up to the empty one, by their names in small letters."""
-    found: dict[bytes, bytes] = {}
+    """Read the header's lines up to the empty one. Returns name, in small letters -> value."""
+    fields: dict[bytes, bytes] = {}
     while line := reader.readline(LINE_MAX_BYTES).strip():
         name, _, value = line.partition(b":")
-        found[name.lower()] = value.strip()
-    return found
+        fields[name.lower()] = value.strip()
+    return fields
 
 
 def _exactly(reader: io.BufferedReader, size: int, most_bytes: int) -> bytes:
@@ -342,7 +343,7 @@ def _exactly(reader: io.BufferedReader, size: int, most_bytes: int) -> bytes:
 
 
 class _Bounded(io.RawIOBase):
-    """A socket's bytes, until the deadline and up to a number. A socket's own time-out begins anew with each piece."""
+    """Reads a socket until the deadline and up to a number of bytes. (A socket's time-out begins anew each time.)"""
 
     def __init__(self, it: socket.socket, deadline: float, most_bytes: int) -> None:
         self._it, self._deadline, self._most_bytes, self._left_bytes = it, deadline, most_bytes, most_bytes

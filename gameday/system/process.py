@@ -1,6 +1,6 @@
-"""Processes by identity: a pid alone may be another's by now, so each is known by boot, pid and start time.
+"""Identifies processes by boot, pid and start time, because a pid alone may belong to another process by now.
 
-Whom to signal, and why, is left to the callers.
+It also signals them, and lists their children and their sockets.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ STOPPED = ("T", "t")
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP = 4, 20, 0x301
 NLMSG_ERROR, NLMSG_DONE, NLMSG_HEAD = 2, 3, 16
 TCP_LISTEN = 1 << 10
-"""Of linux/netlink.h, linux/sock_diag.h and linux/tcp.h."""
+"""From linux/netlink.h, linux/sock_diag.h and linux/tcp.h."""
 
 DIAG_REQUEST = struct.Struct("=IHHIIBBBBI48x")
-"""nlmsghdr and inet_diag_req_v2: family, protocol, nothing more about it, its states, any socket."""
+"""nlmsghdr and inet_diag_req_v2: family, protocol, no extensions, states, any socket."""
 
 DIAG_ANSWER = struct.Struct("=4xH62xI")
-"""Of inet_diag_msg the socket's own port, in the network's order, and its inode."""
+"""From inet_diag_msg: the socket's own port, in network byte order, and its inode."""
 
 DIAG_WITHIN_S = 1.0
 DIAG_BYTES = 1 << 16
@@ -61,22 +61,22 @@ LISTENS = "0A"
 CLOCK_LOOKS = 5
 
 ROUNDS_MAX = 100_000
-"""Of a walk through a process tree; far more than a machine has processes."""
+"""Bounds a walk through a process tree. Far more than a machine has processes."""
 
 
 @functools.cache
 def boot_id() -> str:
-    """This boot of this machine."""
+    """Return the id of this machine's present boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def boot_ns() -> int:
-    """Nanoseconds since boot, suspended time included: the same for all processes, untouched by clock steps."""
+    """Return the nanoseconds since boot. Suspended time counts, steps of the wall clock don't; all processes agree."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def yield_cpu(niceness: int) -> None:
-    """Set the niceness of this process and of its session, as far as permitted; what it starts inherits both."""
+    """Set the niceness of this process and of its session, as far as permitted. Its children inherit both."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, niceness)
     yield_session(niceness, os.getpid())
@@ -108,14 +108,14 @@ class Process:
 
     @classmethod
     def me(cls) -> Process:
-        made = cls.of(os.getpid())
-        if made is None:
+        process = cls.of(os.getpid())
+        if process is None:
             raise GamedayError(f"/proc/{os.getpid()}/stat can't be read. Remedy: mount /proc")
-        return made
+        return process
 
     @classmethod
     def parse(cls, value: Mapping[str, Json]) -> Process:
-        """From JSON; other keys are ignored. Raises KeyError, TypeError or ValueError when it is no identity."""
+        """Read an identity from JSON. Ignores other keys. Raises KeyError, TypeError or ValueError when it is none."""
         return cls(int(value["pid"]), int(value["start_ticks"]), str(value["boot_id"]))
 
     def json(self) -> dict[str, Json]:
@@ -123,7 +123,7 @@ class Process:
 
     @property
     def state(self) -> str | None:
-        """The kernel's letter (R, S, D, T…); None when this very process is gone (a zombie is gone)."""
+        """The kernel's letter (R, S, D, T…). None when this process is gone; a zombie counts as gone."""
         if self.boot_id != boot_id():
             return None
         stat = _stat(self.pid)
@@ -139,7 +139,7 @@ class Process:
         return self.state in STOPPED
 
     def send(self, number: signal.Signals) -> bool:
-        """Signal this very process, never one that got its pid later; False when it is gone.
+        """Signal this process, never one that got its pid later. False when it is gone.
 
         Raises GamedayError when that isn't permitted.
         """
@@ -163,9 +163,9 @@ class Process:
         return True
 
     def pidfd(self) -> int:
-        """A descriptor, readable once the process has ended. Raises ProcessLookupError when nobody has the pid.
+        """Return a descriptor that turns readable when the process ends. Raises ProcessLookupError for an unused pid.
 
-        It may be another's by now: look at `alive` after opening, for what the descriptor names can't change any more.
+        Another process may have the pid by now. Check `alive` after opening: the descriptor keeps naming one process.
         """
         return os.pidfd_open(self.pid)
 
@@ -205,17 +205,17 @@ def owner_of(pid: int) -> int | None:
 
 
 def families() -> Mapping[int, Sequence[Process]]:
-    """pid -> its living children, of all that have some, as seen in one walk through /proc."""
-    here = boot_id()
-    found: dict[int, list[Process]] = {}
+    """Return pid -> its living children, for all processes with children, from one walk through /proc."""
+    boot = boot_id()
+    children: dict[int, list[Process]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (stat := _stat(int(entry))) is not None:
-            found.setdefault(int(stat[PARENT]), []).append(Process(int(entry), int(stat[START_TICKS]), here))
-    return found
+            children.setdefault(int(stat[PARENT]), []).append(Process(int(entry), int(stat[START_TICKS]), boot))
+    return children
 
 
 def descendants(root: int, known: Mapping[int, Sequence[Process]] | None = None) -> list[Process]:
-    """All living processes below root, nearest first. known: what families() has just told; None: it is asked."""
+    """Return all living processes below root, nearest first. known: a result of families(); None: call it."""
     children = dict(families() if known is None else known)
     found: list[Process] = []
     queue = [root]
@@ -229,21 +229,25 @@ def descendants(root: int, known: Mapping[int, Sequence[Process]] | None = None)
 
 
 def listening() -> Mapping[int, frozenset[str]]:
-    """TCP port -> the sockets that listen on it, on any address of this machine. A socket is told as a process's
-    descriptor names it: "socket:[INODE]"."""
-    found: dict[int, set[str]] = {}
+    """Return TCP port -> the sockets that listen on it, on any address of this machine.
+
+    A socket has the name that /proc/PID/fd shows: "socket:[INODE]".
+    """
+    by_port: dict[int, set[str]] = {}
     try:
         pairs = [pair for family in (socket.AF_INET, socket.AF_INET6) for pair in _asked(family)]
     except OSError:  # a kernel, or a container, without that question
         pairs = [pair for table in ("tcp", "tcp6") for pair in _read(table)]
     for port, inode in pairs:
-        found.setdefault(port, set()).add(f"socket:[{inode}]")
-    return {port: frozenset(names) for port, names in found.items()}
+        by_port.setdefault(port, set()).add(f"socket:[{inode}]")
+    return {port: frozenset(names) for port, names in by_port.items()}
 
 
 def _asked(family: int) -> Iterator[tuple[int, int]]:
-    """(port, inode) of each listening socket, asked of the kernel: its table in /proc has every connection of the last
-    minute, which are tens of thousands where probes connect anew each time. See sock_diag(7)."""
+    """Yield (port, inode) of each listening socket, asked of the kernel by sock_diag(7).
+
+    The table in /proc has every connection of the last minute: tens of thousands, as probes connect anew each time.
+    """
     request = DIAG_REQUEST.pack(
         DIAG_REQUEST.size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 0, 0, family, socket.IPPROTO_TCP, 0, 0, TCP_LISTEN
     )
@@ -264,7 +268,7 @@ def _asked(family: int) -> Iterator[tuple[int, int]]:
 
 
 def _read(table: str) -> Iterator[tuple[int, int]]:
-    """The same from /proc/net; nothing where there is no such table."""
+    """Yield the same from /proc/net. Yields nothing where there is no such table."""
     try:
         lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
     except FileNotFoundError:
@@ -275,19 +279,19 @@ def _read(table: str) -> Iterator[tuple[int, int]]:
 
 
 def sockets(pid: int) -> frozenset[str]:
-    """The sockets that a process's descriptors name; none when it is gone, or not ours to look into."""
-    found = set()
+    """Return the sockets among a process's descriptors. Empty when it is gone, or another user's."""
+    targets = set()
     try:
         for descriptor in os.scandir(f"/proc/{pid}/fd"):
             with contextlib.suppress(FileNotFoundError):
-                found.add(os.readlink(descriptor.path))
+                targets.add(os.readlink(descriptor.path))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return frozenset()
-    return frozenset(name for name in found if name.startswith("socket:"))
+    return frozenset(name for name in targets if name.startswith("socket:"))
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields after the command's name; None when the process is gone or a zombie."""
+    """Read the fields of /proc/PID/stat after the command's name. None when the process is gone or a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # a fourth of what pathlib takes; probes ask often
             data = file.read()

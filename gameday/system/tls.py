@@ -1,6 +1,6 @@
-"""TLS of the clients: which files of gameday.toml say who is trusted, and what a failed handshake means.
+"""Sets up TLS for gameday's clients from the files that gameday.toml names, and explains a failed handshake.
 
-A table with an address takes `ca`, and for a server that wants to know its clients `certificate` and `key`.
+A table with an address takes `ca`; for a server that asks for client certificates also `certificate` and `key`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ OTHER_NAME = (62, 64)
 """OpenSSL's codes for a certificate that is for another host name, or for another IP address."""
 
 OUT_OF_TIME = (9, 10)
-"""The same for one that does not hold yet, or no longer."""
+"""OpenSSL's codes for a certificate that is not valid yet, or no longer."""
 
 HANGS_UP = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 WORDLESS = "disconnected without sending a response"
-"""httpx' word for the same."""
+"""What httpx says of a server that hangs up."""
 
 ALERT = ("\x15\x03", r"\x15\x03")
-"""How a TLS server's answer to plain HTTP may begin, as http.client and h11 quote it; others hang up."""
+"""How a TLS server's answer to plain HTTP may begin, as http.client and h11 quote it. Other servers hang up."""
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Paths of PEM files. ca: of those who sign the server's certificate; "": whom this machine trusts. certificate,
-    key: of the client; key "": it is in the certificate's file."""
+    """Paths of PEM files. ca: the authorities that sign the server's certificate; "": those that this machine trusts.
+    certificate, key: the client's; key "": it is in the certificate's file."""
 
     ca: str = ""
     certificate: str = ""
@@ -42,21 +42,23 @@ class Tls:
 
 
 PLAIN = Tls()
-"""What a table without any of the keys means."""
+"""The TLS of a table without any of the keys."""
 
 
 @functools.cache
 def context(tls: Tls) -> ssl.SSLContext:
-    """What connections are made with; once, for reading this machine's authorities takes 30 ms. Raises OSError for
-    files that are none."""
-    made = ssl.create_default_context(cafile=tls.ca or None)
+    """Return the SSL context for connections. Made once, because reading this machine's authorities takes 30 ms.
+
+    Raises OSError for a file that can't be read or is no PEM.
+    """
+    secure = ssl.create_default_context(cafile=tls.ca or None)
     if tls.certificate:
-        made.load_cert_chain(tls.certificate, tls.key or None, password="")  # else OpenSSL asks on the terminal
-    return made
+        secure.load_cert_chain(tls.certificate, tls.key or None, password="")  # else OpenSSL asks on the terminal
+    return secure
 
 
 def mistakes(where: str, table: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each file that a table names and that is none. where: the table's name."""
+    """Yield one sentence for each file of a table that is missing or no PEM. where: the table's name."""
     names = KEYS if "certificate" in table else ("ca",)  # without one, a `key` is something else: a store's, a column
     paths = {name: table[name] for name in names if name in table}
     wrong = {name: why for name, path in paths.items() if (why := _unreadable(path))}
@@ -81,11 +83,11 @@ def _unreadable(path: Any) -> str:
 
 
 def said(error: BaseException, tls: Tls | None) -> str:
-    """Why a server gave no answer, in words. tls: None for an address of plain HTTP."""
+    """Say why a server gave no answer. tls: None for an address of plain HTTP."""
     if known := refused(error):
         return known
     text = str(error).rstrip(".") or type(error).__name__
-    if not any(isinstance(one, HANGS_UP) or WORDLESS in str(one) for one in _causes(error)):
+    if not any(isinstance(cause, HANGS_UP) or WORDLESS in str(cause) for cause in _causes(error)):
         return text
     if tls is None:
         return f"{text} (as one does that speaks TLS alone: then https:// in its address)"
@@ -95,8 +97,8 @@ def said(error: BaseException, tls: Tls | None) -> str:
 
 
 def refused(error: BaseException) -> str | None:
-    """What of TLS went wrong, and what to do about it; None: nothing of it. It quotes nothing that was sent."""
-    return next(filter(None, (_of_handshake(one) for one in _causes(error))), None)
+    """Say what went wrong with TLS, and what to do. None: nothing did. The text quotes nothing that was sent."""
+    return next(filter(None, (_of_handshake(cause) for cause in _causes(error))), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,8 +1,7 @@
-"""How a server reacts to a few bytes: asked from this machine, or from a vantage point inside the platform's network,
-for an address that only its clients can reach.
+"""Tells how a server reacts to a few bytes, from this machine or from a vantage point in the platform's network.
 
-`python -m gameday.system.vantage --host H --port P` is such a point: GET /reaction?address=HOST:PORT, the same of
-/manner, and /healthz.
+A vantage point is for addresses that only the platform's clients can reach. `python -m gameday.system.vantage --host H
+--port P` starts one. It answers GET /reaction?address=HOST:PORT, GET /manner?address=HOST:PORT and GET /healthz.
 """
 
 from __future__ import annotations
@@ -39,33 +38,33 @@ __all__ = [
 ]
 
 NOISE = b"GET /gameday HTTP/1.0\r\n\r\n"
-"""HTTP servers answer it; Kafka and Postgres read a frame of absurd length, and hang up."""
+"""HTTP servers answer it. Kafka and Postgres read it as a frame of absurd length, and hang up."""
 
 PATIENCE_S = 1.0
-"""How long a reaction is waited for; a server that is reached takes milliseconds."""
+"""How long to wait for a reaction. A server that is reached takes milliseconds."""
 
 ASK_WITHIN_S = 2 * PATIENCE_S + 2.0
 """Connecting and reacting each have PATIENCE_S."""
 
 UNASKED_S = 0.1
-"""How long a connection that has said nothing is watched: a proxy that reaches nobody hangs up within milliseconds, and
-a server waits for what it is asked."""
+"""How long to watch a connection before anything is sent. A proxy that can't reach its server hangs up within
+milliseconds; a server waits for the question."""
 
 ANSWERS, HANGS_UP, UNASKED = "answers", "hangs up", "hangs up before it is asked anything"
 SILENT, REFUSES, RESETS = "is silent", "refuses connections", "resets connections"
-"""The manners in which an address treats a connection: see manner."""
+"""The results of `manner`."""
 
 READ_WITHIN_S = 5.0
 REFUSED, RESET = "refused", "reset"
 
 ANY = ("", "::", "0.0.0.0")
-"""Hosts of who listens on every address of its machine."""
+"""The hosts of a server that listens on every address of its machine."""
 
 
 def reaction_s(address: str) -> float | None:
-    """Seconds from connecting until whoever is there answered noise, or hung up; None: neither within PATIENCE_S.
+    """Return the seconds from connecting until the server answered NOISE or hung up. None: neither in PATIENCE_S.
 
-    Raises ConnectionRefusedError when nobody listens, ConnectionResetError when the connection was reset.
+    Raises ConnectionRefusedError when no server listens, ConnectionResetError when the connection was reset.
     """
     began = time.monotonic()
     with socket.create_connection(_parts(address), PATIENCE_S) as connection:
@@ -79,10 +78,11 @@ def reaction_s(address: str) -> float | None:
 
 
 def manner(address: str) -> str:
-    """In which manner whoever is at this address treats a connection: it ANSWERS noise, HANGS_UP on it, hangs up
-    UNASKED, is SILENT, REFUSES or RESETS connections. Raises OSError where the address can't be asked at all.
+    """Say how the server at this address treats a connection.
 
-    A proxy that reaches nobody takes a connection and hangs up at once; the server behind waits for noise.
+    Returns ANSWERS or HANGS_UP (its reaction to NOISE), UNASKED (it hangs up before that), SILENT, REFUSES or RESETS.
+    Raises OSError when the address can't be asked at all.
+    A proxy that can't reach its server takes a connection and hangs up at once; a server waits for bytes.
     """
     try:
         with socket.create_connection(_parts(address), PATIENCE_S) as connection:
@@ -101,47 +101,48 @@ def manner(address: str) -> str:
 
 
 def asked_s(vantage: str, address: str, tls: Tls = PLAIN) -> float | None:
-    """What `reaction_s` finds at this vantage point (a URL). Raises the same; DriverError when it doesn't tell."""
-    told = _asked(vantage, "/reaction", address, tls)
-    why = told.get("error")
+    """Return what `reaction_s` finds at this vantage point (a URL). Raises the same errors, and DriverError when the
+    vantage point doesn't answer."""
+    reply = _asked(vantage, "/reaction", address, tls)
+    why = reply.get("error")
     if why == REFUSED:
         raise ConnectionRefusedError(f"{address} refuses connections")
     if why == RESET:
         raise ConnectionResetError(f"{address} resets connections")
     if why is not None:
         raise DriverError(f"{address}, as seen from {vantage}: {why}", definite=True)
-    found: float | None = told["reaction_s"]
-    return found
+    seconds: float | None = reply["reaction_s"]
+    return seconds
 
 
 def asked_manner(vantage: str, address: str, tls: Tls = PLAIN) -> str:
-    """What `manner` finds at this vantage point (a URL). Raises DriverError when it doesn't tell."""
-    told = _asked(vantage, "/manner", address, tls)
-    if "manner" not in told:
-        raise DriverError(f"{address}, as seen from {vantage}: {told.get('error')}", definite=True)
-    return str(told["manner"])
+    """Return what `manner` finds at this vantage point (a URL). Raises DriverError when that doesn't answer."""
+    reply = _asked(vantage, "/manner", address, tls)
+    if "manner" not in reply:
+        raise DriverError(f"{address}, as seen from {vantage}: {reply.get('error')}", definite=True)
+    return str(reply["manner"])
 
 
 def _asked(vantage: str, path: str, address: str, tls: Tls) -> dict[str, Any]:
     try:
         answer = ask("GET", f"{vantage.rstrip('/')}{path}?address={quote(address)}", ASK_WITHIN_S, tls=tls)
-        told: dict[str, Any] = json.loads(answer.body)
+        reply: dict[str, Any] = json.loads(answer.body)
     except (Unanswered, ValueError) as e:
         raise DriverError(
             f"the vantage point {vantage} does not tell how {address} reacts: {e}. Remedy: start it", definite=True
         ) from e
-    return told
+    return reply
 
 
 def _parts(address: str) -> tuple[str, int]:
-    """Host and port; an IPv6 host is in brackets, and every address of this machine ("[::]") is asked on loopback."""
+    """Split an address into host and port. An IPv6 host is in brackets; "every address" ("[::]") becomes loopback."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     return "localhost" if host in ANY else host, int(port)
 
 
 def server(host: str, port: int) -> ThreadingHTTPServer:
-    """Listening, and not yet answering."""
+    """Return the vantage point's server: it listens, and does not answer yet."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = READ_WITHIN_S
@@ -151,10 +152,10 @@ def server(host: str, port: int) -> ThreadingHTTPServer:
             addresses = parse_qs(parts.query).get("address", [])
             if parts.path == "/healthz":
                 return self._answer(200, {"ok": True})
-            told = {"/reaction": _told, "/manner": _manner}.get(parts.path)
-            if told is None or len(addresses) != 1 or not addresses[0].rpartition(":")[2].isdecimal():
+            look = {"/reaction": _reaction, "/manner": _manner}.get(parts.path)
+            if look is None or len(addresses) != 1 or not addresses[0].rpartition(":")[2].isdecimal():
                 return self._answer(400, {"error": "GET /reaction?address=HOST:PORT, or /healthz"})
-            return self._answer(200, told(addresses[0]))
+            return self._answer(200, look(addresses[0]))
 
         def log_message(self, *_: Any) -> None:
             return
@@ -170,7 +171,7 @@ def server(host: str, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((host, port), Handler)
 
 
-def _told(address: str) -> dict[str, Any]:
+def _reaction(address: str) -> dict[str, Any]:
     try:
         return {"reaction_s": reaction_s(address)}
     except ConnectionRefusedError:
