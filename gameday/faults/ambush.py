@@ -1,7 +1,4 @@
-"""Asks for a run of a job, and kills the engine once the object store shows how far the run has got.
-
-It needs no failpoints in the job's code.
-"""
+"""Asks for a run of a job, and kills the engine when the object store shows how far it has got. Needs no failpoints."""
 
 from __future__ import annotations
 
