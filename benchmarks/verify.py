@@ -45,6 +45,9 @@ ROWS = 10_000_000
 LARGE_ROWS = 100_000_000
 POSTGRES_ROWS = 1_000_000
 MESSAGES = 400_000
+EVENT_SHARE = 8
+"""A change event with its schema is as long as so many of the other messages and more."""
+
 GROUPS, MANY_GROUPS = 9, 10_000
 PIECE_ROWS = 5_000_000
 """A table is filled in pieces, for each has its time."""
@@ -286,6 +289,7 @@ def in_log(options: argparse.Namespace) -> None:
     beside(f"{len(raw):,} JSON messages: columns and hashes", hashed_s, parsed_s, "orjson alone")
     rate = len(raw) / hashed_s
     tell("  columns and hashes", f"{rate:10,.0f} messages/s/core", ">= 500,000", rate >= 500_000)
+    _events(options.messages // EVENT_SHARE)
     with _kept_log(raw) as broker:
         hop = Log(broker, orders, ["orders"])
         names: Sequence[Group] = [(f"s{n}",) for n in range(GROUPS)]
@@ -296,6 +300,42 @@ def in_log(options: argparse.Namespace) -> None:
         )
         assert set(rows) == {len(raw)}
         tell("  digest of a log, from the broker on", f"{len(raw) / digest_s:10,.0f} messages/s/core")
+
+
+def _events(messages: int) -> None:
+    """Debezium's change events, each with its schema, beside parsing all of each."""
+    raw = [_event(i) for i in range(messages)]
+    read, orders = reader(declared(), {"format": "debezium"}, "hops.log", []), declared()
+
+    def hashed() -> None:
+        for start in range(0, len(raw), 2_000):
+            piece = raw[start : start + 2_000]
+            table = read.columns([None] * len(piece), piece)
+            assert table is not None
+            orders.row_hashes(table[1])
+
+    def parsed() -> None:
+        for value in raw:
+            orjson.loads(value)
+
+    parsed_s, hashed_s = best_s(parsed, hashed, clock=time.process_time)
+    beside(f"{messages:,} change events with schema: columns and hashes", hashed_s, parsed_s, "orjson alone", 1.5)
+
+
+def _event(i: int) -> bytes:
+    """An order's, with what Debezium tells beside the row."""
+    kinds = {"shop": "string", "n": "int64", "amount": "string", "size": "string", "side": "string", "at": "int64"}
+    names = {"at": {"name": "io.debezium.time.MicroTimestamp", "version": 1}}
+    row = [{"type": kind, "optional": True, "field": name, **names.get(name, {})} for name, kind in kinds.items()]
+    source = [{"type": "string", "optional": True, "field": f"told_{n}"} for n in range(20)]
+    structs = [("before", row), ("after", row), ("source", source), ("transaction", source[:3])]
+    fields = [{"type": "struct", "optional": True, "field": name, "fields": fields} for name, fields in structs]
+    schema = {"type": "struct", "name": "shop.public.orders.Envelope", "fields": fields, "optional": False}
+    after = {"shop": f"s{i % GROUPS}", "n": i // GROUPS + 1, "amount": f"{i % 99}.{i % 7}0", "size": f"{i % 7}.0"}
+    after |= {"side": ("buy", "sell")[i % 2], "at": 1_700_000_000_000_000 + i}
+    about = {one["field"]: f"something {n}" for n, one in enumerate(source)}
+    payload = {"before": None, "after": after, "source": about, "transaction": None, "op": "c", "ts_ms": i}
+    return orjson.dumps({"schema": schema, "payload": payload})
 
 
 @contextmanager
