@@ -133,8 +133,11 @@ class Watched(Protocol):
         ...
 
 
-def watched(stack: Stack, left: Mapping[str, Left] = {}) -> tuple[list[Watched], dict[str, str]]:
-    """What can be looked at of each stream; and stream -> why it can't be. left: what an earlier watch has left."""
+def watched(
+    stack: Stack, left: Mapping[str, Left] = {}, known: Iterable[Trouble] = ()
+) -> tuple[list[Watched], dict[str, str]]:
+    """What can be looked at of each stream; and stream -> why it can't be. left: what an earlier watch has left, and
+    known: what it knew."""
     found: list[Watched] = []
     without: dict[str, str] = {}
     for name, live in stack.streams.items():
@@ -145,7 +148,7 @@ def watched(stack: Stack, left: Mapping[str, Left] = {}) -> tuple[list[Watched],
         stated = states.references(live.stream, hops)
         rest = [hop for hop in live.stream.hops[1:] if hop not in stated and not states.is_state(hops[hop])]
         if stated:
-            found.append(_States(stack, live))
+            found.append(_States(stack, live, {(t.kind, t.hop, t.group) for t in known if t.stream == name}))
         if rest:
             found.append(_Windows(stack, live, rest, left.get(name, Left())))
         if not stated and not rest:
@@ -584,10 +587,11 @@ class _Windows:
 class _States:
     """A stream whose rows change and go: each such hop is right as of a position."""
 
-    def __init__(self, stack: Stack, live: LiveStream) -> None:
+    def __init__(self, stack: Stack, live: LiveStream, before: set[tuple[str, str, Group]]) -> None:
+        """before: what differed at the look before."""
         self.name = live.name
         self._stack, self._live = stack, live
-        self._before: set[tuple[str, str, Group]] = set()
+        self._before = before
         self._late_since: dict[str, float] = {}
         self._took_s = 0.0
         self._open = False

@@ -76,7 +76,8 @@ class Watch:
         self.verified: dict[str, str] = dict(left.verified) if left else {}
         for issue in left.issues if left else ():
             self.known.issues[issue.trouble.key] = issue
-        self.streams, self.without = watched(stack, self._lefts)
+        known = [issue.trouble for issue in self.known.listed]
+        self.streams, self.without = watched(stack, self._lefts, known)
         self.looks: dict[Watched, int] = dict.fromkeys(self.streams, 0)
         self.last: dict[Watched, Look] = {}
         self.looked: dict[Watched, str] = {}
@@ -99,7 +100,7 @@ class Watch:
         while not self._over.is_set():
             try:
                 found: Look | Exception = one.look()
-            except Exception as e:  # noqa: BLE001 - it is raised where the looks are taken
+            except Exception as e:  # noqa: BLE001 - it is told, and the next look may do better
                 found = e
             self._seen.put((one, found))
             self._over.wait(one.rest_s())
@@ -162,7 +163,7 @@ class Watch:
             return changed
         if not self._asking and time.monotonic() - self._clues_s >= CLUES_EVERY_S:
             self._asking = True
-            threading.Thread(target=lambda: self._clues.put(self._gathered()), name="watch clues", daemon=True).start()
+            threading.Thread(target=self._gather, name="watch clues", daemon=True).start()
         try:
             clues = self._clues.get(timeout=wait_s) if wait_s else self._clues.get_nowait()
         except queue.Empty:
@@ -173,6 +174,12 @@ class Watch:
         before = {cause.name for cause in self.causes}
         self.causes = diagnosis(self.stack, replace(clues, troubles=troubles, repeats=repeats))
         return {cause.name for cause in self.causes} != before
+
+    def _gather(self) -> None:
+        try:
+            self._clues.put(self._gathered())
+        except Exception:  # noqa: BLE001 - what is wrong is told without them
+            self._clues.put(Clues())
 
     def _gathered(self) -> Clues:
         """What components say, and where consumers stand. Each has its bound."""

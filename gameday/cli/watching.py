@@ -17,6 +17,7 @@ from rich.text import Text
 
 from gameday.cli.shared import EXIT_FAIL, EXIT_NO_VERDICT, opened_stack, out, say
 from gameday.reports.words import plain
+from gameday.system import console
 
 if TYPE_CHECKING:
     from tasks.watch import Watch
@@ -49,7 +50,7 @@ def watch(
     watching.start()
     try:
         with view or nullcontext():
-            _look(watching, as_json, once, view)
+            _once(watching) if once else _follow(watching, as_json, view)
     except KeyboardInterrupt:
         if once:
             raise
@@ -66,27 +67,33 @@ def watch(
         raise typer.Exit(EXIT_NO_VERDICT)
 
 
-def _look(watching: Watch, as_json: bool, once: bool, view: Live | None) -> None:
-    """Tell what the looks bring, until there is a verdict, or for ever."""
+def _once(watching: Watch) -> None:
+    """Until there is a verdict."""
+    deadline_s = time.monotonic() + ONCE_WITHIN_S
+    while not watching.settled and time.monotonic() < deadline_s:
+        watching.events(LOOK_WITHIN_S)
+    watching.explain(CAUSES_WITHIN_S)
+
+
+def _follow(watching: Watch, as_json: bool, view: Live | None) -> None:
+    """Tell what the looks bring, for as long as somebody reads it."""
     from tasks.watch import event_of
 
-    began_s, during = time.monotonic(), ""
-    while not once or (not watching.settled and time.monotonic() - began_s < ONCE_WITHIN_S):
+    during = ""
+    while not console.gone():
         events = watching.events(LOOK_WITHIN_S)
-        if watching.during != during and not once:
+        if watching.during != during:
             _run(watching.during or during, "begins" if watching.during else "ends", as_json)
             during = watching.during
-        for event in events if not once else ():
+        for event in events:
             if as_json:
                 out.print(json.dumps(event_of(event)))
             else:
                 say(event.text)
-        if not once and watching.explain():
+        if watching.explain():
             _causes(watching, as_json)
         if view is not None:
             view.update(_view(watching), refresh=True)
-    if once:
-        watching.explain(CAUSES_WITHIN_S)
 
 
 def _run(run: str, event: str, as_json: bool) -> None:

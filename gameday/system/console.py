@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ["impatient", "lost", "tolerate"]
+__all__ = ["gone", "impatient", "lost", "tolerate"]
 
 ESCAPED = "gameday.escaped"
 """The error handler of the standard streams: it writes characters that the encoding lacks as JSON's escapes."""
@@ -75,6 +75,11 @@ def lost() -> list[str]:
         for stream in _streams
         if stream.trouble is not None and stream.trouble != os.strerror(errno.EPIPE)
     ]
+
+
+def gone() -> bool:
+    """Whether nobody reads any more what is printed (`| head`): what would print for ever may end."""
+    return any(stream.text is sys.__stdout__ and stream.trouble == os.strerror(errno.EPIPE) for stream in _streams)
 
 
 class _Stream:

@@ -60,6 +60,7 @@ def test_who_says_nothing_is_named_with_its_time_out(tmp_path: Path) -> None:
     assert all("timed out" in component["answers"] for component in seen["components"])
     assert all("no supervisor answers" in component["runs"] for component in seen["components"])
     assert any(note.startswith("streams: ") for note in seen["notes"])
+    assert [cause["name"] for cause in seen["diagnosis"]] == ["network"]
 
 
 class Choosy:

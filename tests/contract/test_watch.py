@@ -5,6 +5,10 @@ look; a server that is gone, and a consumer that is stopped, are no finding."""
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from compose.servers import postgres as server
 from gameday import cli
 from gameday.model import Group
 from gameday.stack.live import open_stack
-from gameday.state import State
+from gameday.state import ROOT, State
 from gameday.system.process import Process
 from gameday.undo import lease
 from gameday.verdict.known import DAMAGE, LAG, UNANSWERED, Trouble
@@ -118,9 +122,9 @@ class Platform:
         text = DECLARED.format(broker=broker, topic=self.topic, dsn=dsn, folder=folder)
         (folder / "gameday.toml").write_text(text)
 
-    def watchers(self, left: Mapping[str, Left] = {}) -> dict[str, Watched]:
+    def watchers(self, left: Mapping[str, Left] = {}, known: Iterable[Trouble] = ()) -> dict[str, Watched]:
         stack = open_stack(self.folder / "gameday.toml", State(self.folder))
-        found, without = watched(stack, left)
+        found, without = watched(stack, left, known)
         assert without == {}
         return {one.name: one for one in found}
 
@@ -365,7 +369,10 @@ def test_rows_that_change_are_judged_as_of_their_position(platform: Platform, pl
     look = carts.look()
     assert (damage(look), look.open) == ({}, True)
     platform.change(cart(1, 2))
-    assert damage(carts.look()) == {(kind, "copy", (shop,)): (1, (key,))}
+    look = carts.look()
+    assert damage(look) == {(kind, "copy", (shop,)): (1, (key,))}
+    again = platform.watchers(known=look.troubles)["carts"]
+    assert damage(again.look()) == damage(look), "what the watch before knew has been looked at twice"
     platform.sink.execute("DELETE FROM carts WHERE id IN (4, 9)")
     platform.put(cart(4))
     assert carts.look().troubles == ()
@@ -436,3 +443,26 @@ def test_a_failure_test_that_runs_meanwhile_is_named(
         assert found.run == "run-1"
     finally:
         held.release()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "nobody reads"])
+def test_a_watch_ends_when_it_is_told_to(platform: Platform, how: str) -> None:
+    """By Ctrl-C, and when what reads its lines has gone; with what it knows as its exit code."""
+    platform.sink.execute("DELETE FROM orders WHERE shop = 'north' AND id = 30")
+    env = {**os.environ, "GAMEDAY_CONFIG": str(platform.folder / "gameday.toml"), "GAMEDAY_STATE": str(platform.folder)}
+    argv = [sys.executable, "-c", "from gameday import cli; cli.main()", "watch", "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            told = json.loads(process.stdout.readline())
+            assert (told["event"], told["kind"], told["hop"], told["ids"]) == ("begins", "lost", "sink", ["30"])
+            if how == "Ctrl-C":
+                process.send_signal(signal.SIGINT)
+            else:
+                process.stdout.close()
+            assert process.wait(60) == 1
+            assert process.stderr.read() == ""
+        finally:
+            process.kill()
