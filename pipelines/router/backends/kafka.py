@@ -42,6 +42,10 @@ REFUSED = (
 
 KEPT = {"retention.ms": str(KEPT_S * 1000), "segment.ms": str(KEPT_S * 100)}
 
+AT_ONCE = 20
+"""Requests that are given at once: all are to be answered before their lock ends. The broker gives more only where one
+batch of a producer's has more."""
+
 POLL_S = 0.1
 
 
@@ -63,8 +67,9 @@ class Kafka:
             "message.timeout.ms": int(WITHIN_S * 1000),
         }
         self._producer = Producer({**CLIENT, **self._brokers, **settings})
-        group = {"group.id": names.group, "share.acknowledgement.mode": "explicit"}
+        group = {"group.id": names.group, "share.acknowledgement.mode": "explicit", "max.poll.records": AT_ONCE}
         self._consumer: Any = ShareConsumer({**CLIENT, **self._brokers, **group})
+        self._held: list[Any] = []
         self._lock_ms = int(ack_wait_s * 1000)
         self._subscribed = False
 
@@ -113,7 +118,11 @@ class Kafka:
             raise Unpublished(str(told[0]), definite=told[0].code() in REFUSED)
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
-        """As many as the broker gives at once: `most` is its own to keep."""
+        """As many as the broker gives at once: `most` is its own to keep. What was left without an answer is given back
+        before: the client hands out nothing as long as there is such."""
+        for message in self._held[:]:
+            self._said(message, AcknowledgeType.RELEASE)
+        self._held.clear()
         if not self._subscribed:
             self._consumer.subscribe([self._names.requests])
             self._subscribed = True
@@ -124,17 +133,18 @@ class Kafka:
             except KafkaException:
                 continue
             if messages:
+                self._held = messages
                 return [_delivery(one) for one in messages]
         return []
 
     def ack(self, delivery: Delivery) -> bool:
-        return self._said(delivery, AcknowledgeType.ACCEPT)
+        return self._said(delivery.held, AcknowledgeType.ACCEPT)
 
     def nak(self, delivery: Delivery, delay_s: float, why: str) -> bool:
-        return self._said(delivery, AcknowledgeType.RELEASE)
+        return self._said(delivery.held, AcknowledgeType.RELEASE)
 
     def dead(self, delivery: Delivery, why: str) -> bool:
-        return self._said(delivery, AcknowledgeType.REJECT)
+        return self._said(delivery.held, AcknowledgeType.REJECT)
 
     def info(self) -> Info:
         """The broker tells no counts to this client."""
@@ -144,9 +154,10 @@ class Kafka:
             return Info(False, 0, None)
         return Info(True, 0, None)
 
-    def _said(self, delivery: Delivery, answer: Any) -> bool:
+    def _said(self, message: Any, answer: Any) -> bool:
+        self._held = [one for one in self._held if one is not message]
         try:
-            self._consumer.acknowledge(delivery.held, answer)
+            self._consumer.acknowledge(message, answer)
             return all(error is None for error in (self._consumer.commit_sync(WITHIN_S) or {}).values())
         except KafkaException:
             return False
