@@ -1,4 +1,4 @@
-"""ClickHouse: a server that is asked over HTTP, a table as a hop, and what writes by an INSERT."""
+"""ClickHouse: a table as a hop, a canary that writes by an INSERT, and the server that both ask over HTTP."""
 
 from gameday.drivers.clickhouse.answers import columns
 from gameday.drivers.clickhouse.hop import DIGEST_WITHIN_S, LOOK_WITHIN_S, Hop

@@ -1,4 +1,4 @@
-"""The rows of an answer as columns."""
+"""Turns the rows of an answer into columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["canonical", "columns", "varint"]
 
 
 def varint(data: bytes, place: int) -> tuple[int, int]:
-    """A size as RowBinary writes it, and the place after it."""
+    """Read a size as RowBinary writes it. Returns the size and the place after it."""
     size = shift = 0
     while True:
         byte = data[place]
@@ -24,7 +24,7 @@ def varint(data: bytes, place: int) -> tuple[int, int]:
 
 
 def canonical(rows: Sequence[Sequence[Any]], stream: Stream) -> Columns:
-    """Rows of Form.value in the order of the stream's fields, as canonical columns."""
+    """Turn rows into canonical columns. A row has Form.value of each of the stream's fields, in their order."""
     from gameday.records.columns import array
 
     columns = list(zip(*rows, strict=True)) or [()] * len(stream.types)
@@ -37,7 +37,7 @@ def canonical(rows: Sequence[Sequence[Any]], stream: Stream) -> Columns:
 
 
 def columns(rows: Sequence[Sequence[Any]], texts: Sequence[str], numbers: Sequence[str]) -> Columns:
-    """Rows as columns: the texts, then int64 numbers."""
+    """Turn rows into columns. A row has the values of `texts`, then those of `numbers` (int64)."""
     import numpy as np
 
     columns = list(zip(*rows, strict=True)) or [()] * (len(texts) + len(numbers))

@@ -1,6 +1,6 @@
-"""A table as a hop: digests computed in ClickHouse, so that no row moves before there is a difference to list.
+"""Reads a table as a hop. ClickHouse computes the digests, so that no row moves before there is a difference to list.
 
-numpy is imported by what computes with it: who only asks for the heads does without.
+Only the functions that compute with numpy import it: a caller that asks for the heads alone needs none.
 """
 
 from __future__ import annotations
@@ -63,42 +63,42 @@ HEADS_WITHIN_S = 0.9
 """Less than the deadline of the probe that samples the heads."""
 
 ONE_THREAD = "SETTINGS max_threads = 1"
-"""For a query of a few rows, asked twenty times a second: setting up more threads takes longer than it."""
+"""For a query of a few rows, asked twenty times a second: to set up more threads takes longer than the query."""
 
 LOOK_WITHIN_S = 5.0
 """For heads that are not sampled."""
 
 DIGEST_WITHIN_S = 120.0
-"""A digest of a whole history."""
+"""How long a digest of a whole history may take."""
 
 TAIL_ROWS = 5_000
 """How far back from each partition's end heads() looks at first, where there is no table of heads."""
 
 BUCKET_KEYS = 12_000_000
-"""How many keys an exact digest holds at once, at about 50 bytes each; more are done one hash bucket after another."""
+"""How many keys an exact digest holds at once, at about 50 bytes each. More are done one hash bucket after another."""
 
 RANGES_MAX = 5_000
 """How many ranges of ids a window is cut into for the table's index."""
 
 KEY, ROW, KNOWN, COUNTS = "`hash of the key`", "`hash of the row`", "`groups of the window`", "`in the window`"
-"""Names in a query: one that a column has too would stand for it in the query's conditions."""
+"""Names in a query. They must not be a column's: the query's conditions would then mean these."""
 
 PAIR = f"if(min({ROW}) = max({ROW}), min({ROW}), min({ROW}) + max({ROW}))"
 TRIES = 3
-"""How often a table is counted in which rows come or go meanwhile."""
+"""How often a table is counted when rows come or go meanwhile."""
 
 MALFORMED_NAMED = 3
 TIMES = re.compile(r"(Nullable\()?DateTime")
-"""Columns that are compared with a time as they are: a moment, whatever the zone. A date is one only in some zone."""
+"""Types of columns that are a moment and can be compared with a time. A Date is not: it depends on the zone."""
 
 SHOWN_MAX = 60
-"""Characters of a value that doesn't fit its type."""
+"""How many characters of a value that doesn't fit its type are shown."""
 
 NEWEST_WITHIN_S = 20.0
-"""For each question about the newest records: less than who asks for them waits."""
+"""For each question about the newest records. Less than the caller waits."""
 
 NEWEST_TIMES = 10
-"""Of records that repeat newest() takes at most so many times what it was asked for."""
+"""newest() reads at most so many times the rows that it was asked for, because records may repeat."""
 
 IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
@@ -113,15 +113,18 @@ STATE_ROW = [("key", "<u8"), ("row", "<u8"), ("version", "<i8")]
 class Hop:
     """A table of records.
 
-    kind: what `table` promises: "append" may repeat a record, "once" has each once, "state" has each key once, with its
-    highest version, when it is read with FINAL; a query in brackets says itself how it is read. deleted: SQL of whether
-    a row is deleted, of kind "state". fields: SQL of each field that has
-    another name or form than in the stream. where: SQL of the rows that belong to the stream. raw: the table behind one
-    of kind "once". heads_table: a small one with the same fields of group and sequence. log: for a table of delivered
-    messages, its columns topic, partition, offset, ingested. first: {"table", "offset"}: of a record that came more
-    than once the one with the lowest offset is kept, and that table has them all. recent: SQL that only the newest rows
-    fulfil, where there is no table of heads: heads() looks no further. settings: ClickHouse's own, for every
-    query. component: the role of the server, for the start of its process.
+    kind: what `table` promises. "append" may repeat a record, "once" has each once, "state" has each key once, with its
+    highest version, when it is read with FINAL. (A query in brackets decides itself how it reads.)
+    deleted: SQL that says whether a row is deleted, for kind "state".
+    fields: SQL of each field that has another name or form than in the stream.
+    where: SQL of the rows that belong to the stream.
+    raw: the table behind one of kind "once".
+    heads_table: a small table with the same fields of group and sequence.
+    log: for a table of delivered messages, its columns topic, partition, offset, ingested.
+    first: {"table", "offset"}: the table keeps the copy of a record with the lowest offset; this table has all copies.
+    recent: SQL that only the newest rows fulfil, where there is no heads_table: heads() reads no others.
+    settings: ClickHouse's own, for every query.
+    component: the role of the server, to know when its process started.
     """
 
     url: Http
@@ -162,14 +165,14 @@ class Hop:
         )
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> highest id: from the table of heads, else from the recent rows, else from the end of each partition
-        of the log, else from the whole table."""
+        """Return group -> highest id. Reads the table of heads, else the recent rows, else the end of each partition of
+        the log, else the whole table."""
         if self.heads_table is not None:
             return self._tops(self.heads_table, "true", HEADS_WITHIN_S, ONE_THREAD)
         return self._met(Heads.all)
 
     def totals(self, shards: Shards) -> Totals:
-        """As `heads`, added up by the server unless the hop keeps them itself."""
+        """Return the sums of the heads by shard. The server adds them up, unless the hop keeps the heads itself."""
         if self.heads_table is None and (self.recent or self.log or self.kind == STATE):
             return self._met(lambda heads: heads.totals(shards))
         names = [f"`group {n}`" for n in range(len(self._groups))]
@@ -187,36 +190,36 @@ class Hop:
         return {shards.named(map(str, way), bucket): (int(marks), int(total)) for *way, bucket, marks, total in found}
 
     def _met(self, tell: Callable[[Heads], T]) -> T:
-        """What the heads tell that the hop keeps itself, once all is looked at that is new."""
+        """Read what is new into the heads that the hop keeps itself. Returns what `tell` makes of these."""
         if self.recent is None and self.log is not None:
             return self._log_heads(self.log, tell)
         found = self.tops(self.recent or "true", HEADS_WITHIN_S)
-        with self._lock:  # what had a head has one, also when nothing of it is new any more
+        with self._lock:  # a group that had a head keeps it, also when none of its rows is recent any more
             for group, head in found.items():
                 self._heads.rise(group, max(0, head))
             return tell(self._heads)
 
     def sums(self, window: Window) -> Sequence[Digest]:
-        """As `digest`, in one scan: rows that repeat a record are counted and summed again."""
+        """The same as `digest`, in one scan. A row that repeats a record is counted and summed again."""
         return self._digests(window, self._scanned)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """The stream in the table behind and in the table; for a log also "offsets": the places of the same records,
-        groups (topic, partition)."""
+        """Return the digests of the table behind (`raw`), and of the table. For a log also "offsets": the places of the
+        same records, with groups (topic, partition)."""
         return self._digests(window, lambda shape, table, bounds: self._exact(shape, table, bounds.inside))
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi by id, as the table has them; a raw table's repeats once."""
+        """Return the records lo < id <= hi, ordered by id. A repeated record is there once, unless kind is "once"."""
         shape = self._shape(self.table)
         fields = ", ".join(shape.values[name] for name in self.stream.types)
         where = fitting(shape, self._inside(Window({group: lo}, {group: hi}), self.table))
-        repeats = "" if self.kind == "once" else "DISTINCT "  # where each record is promised once, a repeat is a find
+        repeats = "" if self.kind == "once" else "DISTINCT "  # kind "once" promises none, so a repeat must show
         sql = f"SELECT {repeats}{fields}, {shape.id} FROM {self._read} WHERE {where} ORDER BY {shape.id}"
         return canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
 
     def state(self, upto: Position | None = None) -> State:
-        """All rows that count now. Without a position: ClickHouse has no transaction for rows and position together,
-        and one block of a consumer's may be seen in a part of its partitions only."""
+        """Return all rows that are in the table now and not deleted. Ignores `upto`: ClickHouse has no transaction that
+        reads rows and position together, and may show a consumer's block in a part of its partitions only."""
         import numpy as np
 
         from gameday.records.states import ROWS_MAX, state
@@ -251,7 +254,7 @@ class Hop:
         return state(groups, numbers, whole["key"].copy(), whole["version"].copy(), whole["row"].copy())
 
     def records(self, hashes: U64) -> Columns:
-        """Those of now."""
+        """Return the records that have these hashes now."""
         shape, (_, rows) = self._shape(self.table), self._state_hashes()
         values = ", ".join(shape.values[name] for name in self.stream.types)
         wanted = f"{rows} IN ({', '.join(map(str, hashes.tolist()))})" if len(hashes) else "false"
@@ -259,28 +262,29 @@ class Hop:
         return canonical(self._server.rows(sql, DIGEST_WITHIN_S), self.stream)
 
     def _counting(self, shape: Shape) -> str:
-        """SQL from FROM on: the rows that count."""
+        """SQL, from FROM on, of the rows that belong to the stream and fit their types."""
         return f"FROM {self._read} WHERE {fitting(shape, self._belongs)}"
 
     @property
     def _read(self) -> str:
-        """The table as it is read: one that is overwritten as its merges will leave it."""
+        """SQL of what to read. For kind "state" the table as its merges will leave it (FINAL)."""
         return f"{self.table} FINAL" if self.kind == STATE and TABLE.fullmatch(self.table) else self.table
 
     @property
     def _belongs(self) -> str:
-        """SQL of which rows belong to the stream, and are not deleted."""
+        """SQL condition: the row belongs to the stream, and is not deleted."""
         alive = f" AND NOT ifNull(toBool({self.deleted}), false)" if self.deleted else ""
         return f"({self.where or 'true'}){alive}"
 
     def _state_hashes(self) -> tuple[str, str]:
-        """SQL of the hashes of key and row, as Stream.state_hashes."""
+        """SQL of the hashes of key and row, equal to those of Stream.state_hashes."""
         words = self._shape(self.table).words
         own, rest = self.stream.key, self.stream.by_key
         return (row_hash([w for name in own for w in words[name]]), row_hash([w for name in rest for w in words[name]]))
 
     def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
-        """By id, below each group's head. Of a table that shows no head, any rows, to tell what is wrong with them."""
+        """Return the newest records of each group by id. From a table that shows no head it takes any rows, to say what
+        is wrong with them."""
         heads, shape = self.heads() if upto is None else upto, self._shape(self.table)
         if not heads:
             return self._any(shape, limit)
@@ -322,7 +326,7 @@ class Hop:
         return Excerpt({}, {}, {}, len(told), len(reasons), tuple(reasons[:MALFORMED_NAMED]))
 
     def delivered(self) -> Position:
-        """Slot -> the offset after the highest that it holds; {} for a table without places in a log."""
+        """Return slot -> the offset after the highest in the table. {} for a table without places in a log."""
         if self.log is None:
             return {}
         self._log_heads(self.log, Heads.all)
@@ -330,12 +334,15 @@ class Hop:
             return {f"{topic}/{partition}": end + 1 for (topic, partition), end in self._after.items()}
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """ingest_gap_s: topic -> the longest time since the baseline in which a record waited to be inserted: from the
-        insert before, or since it happened if that was later; ingest_idle_s: the time since its last insert, or since
-        the baseline. first_after_start: "topic/partition" -> lowest offset inserted since the server's start, where
-        that came after the baseline; last_before_start: the highest inserted before. not_first: ids in the window of
-        which another row than that with the lowest offset is kept. malformed: rows of the window with values that
-        don't fit their types, and the first of them."""
+        """Return what the table shows beside its records.
+
+        ingest_gap_s: topic -> the longest time since the baseline that a record waited for its insert, counted from the
+        insert before, or from when the record happened if that was later. ingest_idle_s: topic -> the time since its
+        last insert, or since the baseline. first_after_start: "topic/partition" -> the lowest offset inserted since the
+        server's start, where that was after the baseline. last_before_start: the highest inserted before. not_first:
+        how many ids of the window are kept with another row than the one with the lowest offset. malformed: the rows of
+        the window with values that don't fit their types, and the first of them.
+        """
         found: dict[str, Json] = self._malformed(window)
         if self.log:
             found["ingest_gap_s"], found["ingest_idle_s"] = self._ingest_gaps(self.log, since_us)
@@ -348,17 +355,17 @@ class Hop:
 
     @property
     def tells(self) -> frozenset[str]:
-        """The symptoms that it can tell, as it is configured."""
+        """The names of the symptoms that it can return, as it is configured."""
         of_log = ("ingest_gap_s", "ingest_idle_s", "first_after_start", "last_before_start")
         told = [(self.log, of_log), (self.first, ("not_first",))]
         return frozenset(name for configured, names in told if configured for name in names)
 
     def tops(self, where: str = "true", within_s: float = DIGEST_WITHIN_S) -> dict[Group, int]:
-        """Group -> highest id of the table's rows under a condition, which is SQL."""
+        """Return group -> highest id of the table's rows that fulfil a condition, which is SQL."""
         return self._tops(self.table, where, within_s)
 
     def tallies(self, where: str) -> dict[Group, Tally]:
-        """Of the table's rows under a condition, which is SQL."""
+        """Return group -> tally of the table's rows that fulfil a condition, which is SQL."""
         return self._exact(self._shape(self.table), self.table, where)
 
     def _tops(self, table: str, where: str, within_s: float, settings: str = "") -> dict[Group, int]:
@@ -387,9 +394,12 @@ class Hop:
         return found
 
     def _scanned(self, shape: Shape, table: str, bounds: Bounds) -> dict[Group, Tally]:
-        """One scan. Where most rows are in the window, each figure has the condition: to leave a few rows out of each
-        block the server would copy all columns of it. Then all rows' figures are worked out; where that fails for one
-        of them, those that are in the window may do all the same."""
+        """Compute the sums in one scan.
+
+        When most rows are in the window, each aggregate has the condition, not the WHERE: to leave a few rows out of a
+        block the server would copy all its columns. The server then computes the figures of all rows. When that fails
+        on one of them, the WHERE is used: the rows of the window alone may be right.
+        """
         if not (bounds.wide and bounds.own):
             return self._summed(shape, table, bounds.inside)
         condition = f"(({fitting(shape, bounds.own)}) AS {COUNTS})"
@@ -401,7 +411,7 @@ class Hop:
             return self._summed(shape, table, bounds.inside)
 
     def _summed(self, shape: Shape, table: str, where: str, keys: str = "count()") -> dict[Group, Tally]:
-        """One scan, without grouping by key. keys: SQL of how many keys there are."""
+        """Compute the sums in one scan, without grouping by key. keys: SQL of the number of keys."""
         figures = ["count()", keys, *(f"{name}({sql})" for name, sql in figures_of(shape))]
         return self._tallied(shape, table, fitting(shape, where), figures)
 
@@ -415,7 +425,7 @@ class Hop:
         }
 
     def _exact(self, shape: Shape, table: str, where: str) -> dict[Group, Tally]:
-        """By key, in as many hash buckets as keep the keys in bounds."""
+        """Compute exact tallies by key, in hash buckets of at most about BUCKET_KEYS keys."""
         from gameday.records.tallies import add
 
         counted = self._asked(f"SELECT count() FROM {table} WHERE {fitting(shape, where)}")
@@ -428,8 +438,11 @@ class Hop:
         return found
 
     def _told_apart(self, shape: Shape, table: str, where: str) -> dict[Group, Tally]:
-        """Sums that count distinct keys are exact where no key repeats. Else what repeats is looked at by itself, and
-        taken off. Raises DriverError when rows go on coming or going between the two."""
+        """Compute exact tallies of one bucket.
+
+        Sums that count distinct keys are exact when no key repeats. Else a second query reads the repeated keys, and
+        their surplus is subtracted. Raises DriverError when rows come or go between the two queries, TRIES times.
+        """
         for _ in range(TRIES):
             sums = self._summed(shape, table, where, f"uniqExact({shape.key})")
             if all(tally.rows == tally.keys for tally in sums.values()):
@@ -441,8 +454,11 @@ class Hop:
         raise DriverError(f"hops.{self.name}: records were repeated in {table} while they were counted", definite=True)
 
     def _surplus(self, shape: Shape, table: str, where: str, distinct: str = PAIR) -> dict[Group, Surplus]:
-        """Of the keys that are there more than once. distinct: SQL of the sum of a key's distinct hashes. The lowest
-        and the highest are all that two rows can have; only of more of them are all hashes held."""
+        """Return what the keys with more than one row add to the sums.
+
+        distinct: SQL of the sum of a key's distinct hashes. Of at most two distinct hashes the lowest and the highest
+        are all; only where a key may have more, all its hashes are held in memory.
+        """
         keep = fitting(shape, where)
         names = [f"`group {n}`" for n in range(len(shape.groups))]
         group = [f"{sql} AS {name}" for sql, name in zip(shape.groups, names, strict=True)]
@@ -467,7 +483,7 @@ class Hop:
         return self._server.rows(sql, DIGEST_WITHIN_S)
 
     def _shape(self, table: str) -> Shape:
-        """The table's records as SQL, made for the types that its columns have."""
+        """Return the table's records as SQL, made for the types of its columns."""
         if table not in self._shapes:
             names = list(self.stream.types)
             listed = ", ".join(f"{self._sql[name]} AS f{n}" for n, name in enumerate(names))
@@ -480,7 +496,7 @@ class Hop:
         return self._shapes[table]
 
     def _number(self, table: str) -> Number:
-        """The sequence as it is. A time, which a table may have in several forms, as microseconds."""
+        """Return the sequence as SQL. A time, which a table may have in several forms, becomes microseconds."""
         sql = self._sql[self.stream.sequence]
         if self.stream.counted:
             return Number(sql)
@@ -515,7 +531,7 @@ class Hop:
         )
 
     def _unfit(self, columns: Mapping[str, str], forms: Mapping[str, Form]) -> str:
-        """SQL: what is wrong with a row's values, in words; '' for nothing."""
+        """SQL of a text that says what is wrong with a row's values; '' for nothing."""
         told = []
         for name, kind in self.stream.types.items():
             sql = self._sql[name]
@@ -530,11 +546,12 @@ class Hop:
         return f"arrayStringConcat(arrayFilter(t -> t != '', [{', '.join(told)}]), ', ')" if told else "''"
 
     def _inside(self, window: Window, table: str) -> str:
-        """SQL: the record is in the window."""
+        """SQL condition: the record is in the window."""
         return self._bounds(window, table).inside
 
     def _bounds(self, window: Window, table: str) -> Bounds:
-        """A group's bounds are found by its hash, however many groups there are."""
+        """Write the window's conditions. A record's bounds are looked up by its group's hash: that is quick for any
+        number of groups."""
         groups = {group: (window.lo.get(group, 0), hi) for group, hi in window.hi.items()}
         if not groups:
             return Bounds("false")
@@ -549,10 +566,11 @@ class Hop:
             return Bounds(" AND ".join(found))
         names = ", ".join(f"t{n}" for n in range(len(self._groups)))
         texts = ", ".join(array(map(literal, column), "String") for column in zip(*groups, strict=True))
-        # as answers, for a long array that stands in the condition is written out again and again as it is planned
+        # as sub-queries: the server would write out a long array in the condition again and again as it plans
         known = f"(SELECT arrayMap(({names}) -> cityHash64({names}), {texts})) AS {KNOWN}"
         own = f"cityHash64({', '.join(f'toString({sql})' for sql in self._groups)})"  # of an Enum it hashes the number
         bounds = []
+        # transform(hash of the row's group, hashes of the window's groups, their bounds, a bound that no record meets)
         for sign, place, none in ((">", 0, INT64_MAX), ("<=", 1, -INT64_MAX)):
             listed = f"(SELECT {array((str(bound[place]) for bound in groups.values()), 'Int64')})"
             bounds.append(f"{number.sql} {sign} transform({own}, {known}, {listed}, toInt64({none}))")
@@ -563,8 +581,8 @@ class Hop:
         return Bounds(" AND ".join([*found, *hint]), " AND ".join(bounds), wide)
 
     def _hint(self, groups: Mapping[Group, tuple[int, int]], inside: int, number: str) -> list[str]:
-        """The same for the table's index, where the fields are columns: the ranges of ids that can hold any. inside:
-        how many ids are in the window."""
+        """Write the same condition for the table's index, where the fields are columns: the ranges of ids that can hold
+        records of the window. inside: how many ids are in the window."""
         plain = (*self._groups, number)
         if not all(IDENTIFIER.fullmatch(sql) for sql in plain):
             return []
@@ -579,7 +597,7 @@ class Hop:
             f"[{', '.join(column)}] AS {name}" for column, name in zip(zip(*ranges, strict=True), names, strict=True)
         )
         listed, told = ", ".join([*self._groups, f"intDiv({number}, {width})"]), ", ".join(names)
-        # arrays, for the server takes ten times as long to read as many tuples
+        # as arrays: the server takes ten times as long to read as many tuples
         return (
             [f"indexHint(({listed}) IN (SELECT {told} FROM (SELECT {', '.join(arrays)}) ARRAY JOIN {told}))"]
             if ranges
@@ -603,8 +621,10 @@ class Hop:
         return {"malformed": {"rows": int(row[0]), "first": row[1]}} if int(row[0]) else {}
 
     def _log_heads(self, log: Mapping[str, str], tell: Callable[[Heads], T]) -> T:
-        """What the heads tell, once it is looked at what came since the call before; at the first call at the end of
-        each partition, found by the table's order."""
+        """Read the rows since the call before into the heads. Returns what `tell` makes of these.
+
+        The first call reads the last TAIL_ROWS of each partition, which it finds by the table's order.
+        """
         topic, partition, offset = log["topic"], log["partition"], log["offset"]
         with self._lock:
             if not self._after:

@@ -1,4 +1,4 @@
-"""What writes by an INSERT."""
+"""Writes the canary's records by an INSERT."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from gameday.system.tls import PLAIN, Tls
 __all__ = ["Canary"]
 
 REFUSED = frozenset((60, 62, 81, 164, 192, 193, 194, 497, 516))
-"""Errors that ClickHouse finds before it writes anything: no such table or database, syntax, rights, login. Any other
-may come from a view, when the table that was written to has the row already."""
+"""ClickHouse's errors from before it writes anything: no such table or database, syntax, rights, login. Any other error
+may come from a view, when the table itself has the row already."""
 
 EXCEPTION = re.compile(r"Code: ([0-9]+)\.")
 
 
 @dataclass(frozen=True)
 class Canary:
-    """Carries out `text`, such as INSERT INTO orders VALUES ({n}, '{key}', '{now}'). settings: ClickHouse's own."""
+    """Executes `text`, such as INSERT INTO orders VALUES ({n}, '{key}', '{now}'). settings: ClickHouse's own."""
 
     url: Http
     text: str
@@ -36,7 +36,8 @@ class Canary:
     tls: Tls = PLAIN
 
     def send(self, known: Mapping[str, str]) -> Sent:
-        """done: the server has carried it out. refused: it said no before it wrote, or could not be reached."""
+        """Send one record. DONE: the server has executed it. REFUSED: it refused before it wrote, or could not be
+        reached. UNKNOWN: anything else."""
         at = address.of(self.url)
         host = f"[{at.host}]" if ":" in at.host else at.host
         settings = {"wait_end_of_query": 1, "wait_for_async_insert": 1, **self.settings}

@@ -1,4 +1,4 @@
-"""One server, asked over HTTP."""
+"""Sends queries to one ClickHouse server over HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWER_MAX_BYTES = 1 << 30
 """The rows of a window, some ten million: they are held in memory."""
 
 PORTS = {"http": 8123, "https": 8443}
-"""Where a server listens whose URL names no port."""
+"""The ports of a URL that names none."""
 
 
 class Refused(DriverError):
@@ -33,14 +33,14 @@ class Refused(DriverError):
 
 
 class Server:
-    """One server, asked over HTTP on connections that are kept, for its heads are asked for twenty times a second.
+    """One server. Its connections are kept, because heads are asked for twenty times a second.
 
-    No client library: it asks three questions of its own before the first query, and takes as long to import as a whole
-    `gameday status` may last.
+    This uses no client library: that one asks three questions of its own before the first query, and takes as long to
+    import as a whole `gameday status` may last.
     """
 
     def __init__(self, url: str, settings: Mapping[str, int | str] = {}, tls: Tls = PLAIN) -> None:
-        """settings: of every query, besides its own."""
+        """settings: ClickHouse's settings for every query."""
         self._settings = settings
         at = address.of(url)
         port = at.port or PORTS[at.scheme]
@@ -49,8 +49,8 @@ class Server:
         self._kept = Kept(known, tls, connect_within_s=CONNECT_WITHIN_S, most_bytes=ANSWER_MAX_BYTES)
 
     def rows(self, sql: str, within_s: float) -> Sequence[Sequence[Any]]:
-        """A query's rows; integers of any width are exact. Raises DriverError; definite, for a query changes
-        nothing."""
+        """Return a query's rows. Integers of any width are exact. Raises DriverError, which is definite: a query
+        changes nothing."""
         try:
             rows: Sequence[Sequence[Any]] = json.loads(self._answer(sql, within_s, "JSONCompact"))["data"]
             return rows
@@ -58,7 +58,7 @@ class Server:
             raise self._error(f"its answer is not ClickHouse's ({type(e).__name__}: {e})") from e
 
     def binary(self, sql: str, within_s: float) -> bytes:
-        """A query's rows as RowBinary has them."""
+        """Return a query's rows in the format RowBinary."""
         return self._answer(sql, within_s, "RowBinary")
 
     def _answer(self, sql: str, within_s: float, form: str) -> bytes:
@@ -68,7 +68,7 @@ class Server:
             "output_format_json_quote_64bit_integers": 0,
             "wait_end_of_query": 1,  # a query that fails halfway has a status that says so
             "max_query_size": QUERY_BYTES_MAX,
-            "max_execution_time": max(1, int(within_s)),  # who gives up must not leave a busy server busier
+            "max_execution_time": max(1, int(within_s)),  # a query that is given up must not go on at a busy server
         }
         try:
             answer = self._kept.ask("POST", f"/?{urlencode(settings)}", within_s, sql.encode())

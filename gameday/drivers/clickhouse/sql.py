@@ -1,4 +1,4 @@
-"""The records of a table as SQL, and pieces of SQL."""
+"""Writes SQL: expressions for the records of a table, conditions, literals."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ __all__ = [
 ]
 
 WITHIN = "`within its bounds`"
-"""A name in a query: one that a column has too would stand for it in the query's conditions."""
+"""A name in a query. It must not be a column's: the query's conditions would then mean this one."""
 
 MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The records of a table, as SQL: the group's values, the id, the hashes of key and row, whether a row's values fit
-    their types (None: any do), each field's canonical value, the text that says which values don't fit, and the words
-    of each field. casts: whether what `fits` asks about is more than a column, and may fail on a value."""
+    """The records of a table, as SQL expressions.
+
+    groups: the group's values. id: the id. key, row: the hashes of key and row. fits: whether a row's values fit their
+    types (None: all do). values: each field's canonical value. unfit: a text that says which values don't fit. words:
+    each field's words, for hashing. casts: whether `fits` has more than columns in it, so that it may fail on a value.
+    """
 
     groups: tuple[str, ...]
     id: str
@@ -66,7 +69,7 @@ NO_SURPLUS = Surplus(0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Number:
-    """What windows go by, as SQL of an integer. column: the same of a column that is a time; None: it is none."""
+    """The sequence by which windows are cut. sql: an integer. column: the column that is its time; None: it is none."""
 
     sql: str
     column: str | None = None
@@ -74,9 +77,12 @@ class Number:
 
 @dataclass(frozen=True)
 class Bounds:
-    """A window as SQL. range: what belongs to the stream, between the lowest and the highest bound of all groups. own:
-    the record is within its own group's bounds; "": `range` says so already. wide: whether at least half of the ids up
-    to the highest are in the window."""
+    """A window as SQL conditions.
+
+    range: the row belongs to the stream, and is between the lowest and the highest bound of all groups. own: the record
+    is within its own group's bounds; "": `range` says so already. wide: whether at least half of the ids up to the
+    highest are in the window.
+    """
 
     range: str
     own: str = ""
@@ -88,37 +94,38 @@ class Bounds:
 
 
 def figures_of(shape: Shape) -> list[tuple[str, str]]:
-    """Aggregates and what they are of. Sums of UInt64 wrap."""
+    """Return the aggregates of a tally, each as function and argument. Sums of UInt64 wrap."""
     return [("min", shape.id), ("max", shape.id), ("sum", shape.row), ("sum", shape.key)]
 
 
 def array(values: Iterable[str], kind: str) -> str:
-    """An array as one literal, which the server reads in a fraction of the time that ten thousand take."""
+    """Write an array as one literal. The server reads it in a fraction of the time of ten thousand literals."""
     return f"CAST({literal('[' + ','.join(values) + ']')} AS Array({kind}))"
 
 
 def as_texts(groups: Sequence[str]) -> list[str]:
-    """The texts of a group's values: a FixedString's without its padding."""
+    """Write each of a group's values as a text. A FixedString loses its padding."""
     return [f"toString({sql})" for sql in groups]
 
 
 def fitting(shape: Shape, where: str) -> str:
-    """The condition of rows whose values fit their types."""
+    """Write the condition for rows whose values fit their types."""
     return _also(shape, where, shape.fits) if shape.fits else where
 
 
 def misfitting(shape: Shape, where: str) -> str:
-    """The condition of rows with a value that doesn't fit its type."""
+    """Write the condition for rows with a value that doesn't fit its type."""
     return _also(shape, where, f"NOT ({shape.fits or 'true'})")
 
 
 def _also(shape: Shape, where: str, fits: str) -> str:
-    """Both conditions. The server looks at them in any order; what may fail on a value is asked of no other rows."""
+    """Join both conditions. The server evaluates them in any order, so `fits`, where it may fail on a value, is only
+    evaluated for rows within `where`."""
     return f"(({where}) AS {WITHIN}) AND if({WITHIN}, {fits}, false)" if shape.casts else f"({where}) AND {fits}"
 
 
 def without(tally: Tally, surplus: Surplus) -> Tally:
-    """The tally without what repeated keys added. Its rows stay: they are all there."""
+    """Subtract from a tally what repeated keys added. Its number of rows stays: those rows are all there."""
     return replace(
         tally,
         keys=tally.rows - surplus.rows,
@@ -137,6 +144,6 @@ def same(column: str, text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A string of ClickHouse's SQL, whatever is in it: what comes from outside is written no other way."""
+    """Write a text as a string of ClickHouse's SQL. Every value from outside must go through this function."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
