@@ -1,4 +1,4 @@
-"""What drivers of failpoints share: the file to which each firing appends a line."""
+"""Reads the file to which each firing of a failpoint appends a line, for the drivers of failpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["firings"]
 
 
 def firings(evidence: str, point: str) -> Sequence[Json]:
-    """Every firing of this point, oldest first; a line that is not yet whole is none. Raises DriverError."""
+    """Return every firing of this point, oldest first. Leaves out a line that is not whole yet. Raises DriverError."""
     try:
         lines = Path(evidence).read_bytes().split(b"\n")[:-1]
         return [found for line in lines if (found := json.loads(line))["point"] == point]

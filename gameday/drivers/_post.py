@@ -1,4 +1,4 @@
-"""What channels that take a POST share: the POST, and what its answer says about trying again."""
+"""Sends a POST for the channels that take one, and reads from its answer whether and when to try again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def post(what: str, url: str, body: Json, headers: Mapping[str, str], within_s: 
 
 
 def again_s(retry_after: str | None) -> float | None:
-    """Retry-After, seconds or an HTTP date, in seconds from now; None: absent, or nonsense."""
+    """Read Retry-After, seconds or an HTTP date, as seconds from now. None: it is absent or makes no sense."""
     if not retry_after:
         return None
     try:
@@ -51,7 +51,7 @@ def again_s(retry_after: str | None) -> float | None:
 
 
 def web_address(url: str, key: str) -> None:
-    """ConfigError unless it is an http(s) address. It is not shown: it may hold a secret."""
+    """Raise ConfigError unless this is an http(s) address. The message doesn't show it: it may hold a secret."""
     try:
         at = address.of(url)
     except ValueError:

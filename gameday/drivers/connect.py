@@ -1,4 +1,4 @@
-"""Kafka Connect, by its REST interface."""
+"""Probes a connector of Kafka Connect by its REST interface."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Probe:
 
 
 def _wrong(told: Mapping[str, Any]) -> str:
-    """What doesn't run, and its reason."""
+    """Say what doesn't run, and why."""
     if told["connector"]["state"] != RUNNING:
         return _of("it", told["connector"])
     if idle := [task for task in told["tasks"] if task["state"] != RUNNING]:

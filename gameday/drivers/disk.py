@@ -1,4 +1,4 @@
-"""A file system of this machine: how much room is left."""
+"""Probes how much room a file system of this machine has left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Probe"]
 
 @dataclass(frozen=True)
 class Probe:
-    """The file system that holds `path`, as a user without privileges sees it."""
+    """Probes the file system that holds `path`, as a user without privileges sees it."""
 
     path: str
     timeout_s: float = 1.0

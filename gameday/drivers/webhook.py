@@ -1,4 +1,4 @@
-"""A channel for anything else: one POST of plain JSON for each message. docs/channels.md has the body."""
+"""Sends each message as one POST of plain JSON, to any server. docs/channels.md describes the body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Channel:
-    """url: where to; headers: sent along, such as Authorization."""
+    """url: the server's address. headers: sent with each message, such as Authorization."""
 
     url: SecretStr
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
@@ -31,14 +31,14 @@ class Channel:
         web_address(self.url.get_secret_value(), "the webhook's url")
 
     def send(self, message: Message, below: str | None, within_s: float) -> str | None:
-        """Any 2xx is taken. A message may come twice: its id tells."""
+        """Send one message. Any 2xx counts as taken. A message may arrive twice, with the same id."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         post("the webhook", self.url.get_secret_value(), body(message), headers, within_s, self.tls)
         return None
 
 
 def body(message: Message) -> Json:
-    """The message as JSON."""
+    """Write the message as JSON."""
     return {
         "schema": SCHEMA,
         "id": message.id,

@@ -1,5 +1,5 @@
-"""PostgreSQL: a server that answers, a table as a hop, a replication slot as a consumer's place in the log, and
-positions that rest in a table; and what writes by a statement.
+"""PostgreSQL: a probe, a table as a hop, a replication slot as a consumer's place in the log, positions that a table
+holds, and a canary that writes by a statement.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ __all__ = ["Canary", "Cursor", "Hop", "Lag", "Mirror", "Probe", "TimeMirror"]
 
 
 def __getattr__(name: str) -> Any:
-    """Hop and Canary, imported when they are asked for: a probe needs neither, and a command that looks no more than
-    probes."""
+    """Import Hop and Canary on first use: a probe needs neither, and many commands only need probes."""
     if name == "Hop":
         from gameday.drivers.postgres.table import Hop
 

@@ -1,5 +1,5 @@
-"""What is asked many times a second: does the server answer, how far is a replication slot, and positions that rest in
-a table."""
+"""The questions that are asked many times a second: does the server answer, how far is a replication slot, which
+position does a table hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Cursor", "Lag", "Mirror", "Probe", "TimeMirror"]
 LOOK_WITHIN_S = 2.0
 
 ASK_WITHIN_S = 0.9
-"""For one reading of a slot: less than the deadline of the probe that asks."""
+"""For one reading of a slot. Less than the deadline of the probe that asks."""
 
 END = """
     (CASE WHEN pg_is_in_recovery() THEN COALESCE(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
@@ -29,7 +29,7 @@ END = """
 PLACE = "(CASE slot_type WHEN 'logical' THEN confirmed_flush_lsn ELSE restart_lsn END - '0/0'::pg_lsn)::int8"
 
 UNFIT = ("lost", "unreserved")
-"""What wal_status says of a slot whose log is removed, or will be by the next checkpoint."""
+"""The wal_status of a slot whose log is removed, or will be removed at the next checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,21 @@ class Probe:
 
 @dataclass(frozen=True)
 class Cursor:
-    """A replication slot as a consumer's place in the server's log (WAL). Positions are LSNs as numbers, so that its
-    lag is in bytes; their one slot has the name of the replication slot."""
+    """A replication slot as a consumer's place in the server's log (WAL).
+
+    Positions have one slot, with the replication slot's name, and LSNs as numbers, so that a lag is in bytes.
+    """
 
     dsn: Postgres
     slot: str
 
     def position(self) -> Position:
-        """Up to where the consumer has confirmed the log: confirmed_flush_lsn of a logical slot, restart_lsn of a
-        physical one. Raises DriverError when there is no such slot, or its log is lost or about to be."""
+        """Return where the consumer has confirmed the log: confirmed_flush_lsn of a logical slot, restart_lsn of a
+        physical one. Raises DriverError when there is no such slot, or its log is lost or will be soon."""
         return {self.slot: _place(self._kept, self.slot, PLACE, ASK_WITHIN_S)}
 
     def end(self) -> Position:
-        """The log's end."""
+        """Return the log's end."""
         return {self.slot: int(self._kept.rows(f"SELECT {END}", ASK_WITHIN_S)[0][0] or 0)}
 
     @cached_property
@@ -70,14 +72,14 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Lag:
-    """A Probe: how many bytes of the log a replication slot's consumer has not confirmed yet."""
+    """Probes how many bytes of the log a replication slot's consumer has not confirmed yet."""
 
     dsn: Postgres
     slot: str
     timeout_s: float
 
     def read(self) -> Mapping[str, float]:
-        """Slot -> bytes. Raises DriverError as Cursor.position."""
+        """Return slot -> bytes. Raises DriverError like Cursor.position."""
         return {self.slot: float(_place(self._kept, self.slot, f"{END} - {PLACE}", self.timeout_s))}
 
     @cached_property
@@ -87,8 +89,10 @@ class Lag:
 
 @dataclass(frozen=True)
 class Mirror:
-    """The row of `table` whose column `key` is `row` holds a position in its column `position`: a JSON object, slot ->
-    next position."""
+    """Reads a position from a table: from the row whose column `key` is `row`, in the column `position_column`.
+
+    The value is a JSON object, slot -> next position.
+    """
 
     dsn: Postgres
     table: str
@@ -97,10 +101,10 @@ class Mirror:
     position_column: str = "position"
 
     def position(self) -> Position:
-        """Raises DriverError when there is no such row, or no answer."""
-        told = _cell(self.dsn, self.table, self.key, self.row, Identifier(self.position_column))
+        """Return the position. Raises DriverError when there is no such row, or no answer."""
+        value = _cell(self.dsn, self.table, self.key, self.row, Identifier(self.position_column))
         try:
-            return {str(slot): int(offset) for slot, offset in json.loads(told or "").items()}
+            return {str(slot): int(offset) for slot, offset in json.loads(value or "").items()}
         except (ValueError, TypeError, AttributeError):
             why = f"{self.table} has no position for {self.key} = {self.row}"
             raise DriverError(f"{place(self.dsn)}: {why}", definite=True) from None
@@ -108,8 +112,10 @@ class Mirror:
 
 @dataclass(frozen=True)
 class TimeMirror:
-    """The row of `table` whose column `key` is `row` says in its column `time` up to when the job has exported, by the
-    rows' own time (timestamp or timestamptz; without a zone it is UTC)."""
+    """Reads from a table up to when a job has exported: from the row whose column `key` is `row`, in the column `time`.
+
+    The value is the exported rows' own time, a timestamp or timestamptz. Without a zone it is UTC.
+    """
 
     dsn: Postgres
     table: str
@@ -118,38 +124,37 @@ class TimeMirror:
     time: str = "last_offload_timestamp"
 
     def position(self) -> Position:
-        """{"time_us": microseconds since 1970}. Raises DriverError when there is no such row or time, or no answer."""
-        wanted = SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(Identifier(self.time))
-        told = _cell(self.dsn, self.table, self.key, self.row, wanted)
-        if told is None:
+        """Return {"time_us": microseconds since 1970}. Raises DriverError when there is no such row, time or answer."""
+        microseconds = SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(Identifier(self.time))
+        value = _cell(self.dsn, self.table, self.key, self.row, microseconds)
+        if value is None:
             why = f"{self.table} has no {self.time} for {self.key} = {self.row}"
             raise DriverError(f"{place(self.dsn)}: {why}", definite=True)
-        return {"time_us": int(told)}
+        return {"time_us": int(value)}
 
 
-def _place(kept: Kept, slot: str, wanted: str, within_s: float) -> int:
-    """A number about a slot that is whole."""
-    status = "to_jsonb(s) ->> 'wal_status'"  # a column that is there since version 13
-    sql = f"SELECT {wanted}, {status} FROM pg_catalog.pg_replication_slots AS s WHERE slot_name = {literal(slot)}"
-    found = kept.rows(sql, within_s)
-    if not found:
+def _place(kept: Kept, slot: str, number_sql: str, within_s: float) -> int:
+    """Return a number about a slot. Raises DriverError when the slot is missing, unused, or without its log."""
+    status = "to_jsonb(s) ->> 'wal_status'"  # the column exists since version 13
+    sql = f"SELECT {number_sql}, {status} FROM pg_catalog.pg_replication_slots AS s WHERE slot_name = {literal(slot)}"
+    rows = kept.rows(sql, within_s)
+    if not rows:
         remedy = "the name of one in pg_replication_slots, or start the consumer that makes it"
         raise DriverError(f"there is no replication slot {slot!r}. Remedy: {remedy}", definite=True)
-    ((number, told),) = found
-    if told in UNFIT:
-        why = "has lost log that its consumer needs" if told == "lost" else "loses log that its consumer needs soon"
-        remedy = (
-            "make it anew and copy the tables again" if told == "lost" else "max_slot_wal_keep_size, or its consumer"
-        )
-        raise DriverError(f"replication slot {slot!r} is {told}: it {why}. Remedy: {remedy}", definite=True)
+    ((number, wal_status),) = rows
+    if wal_status in UNFIT:
+        lost = wal_status == "lost"
+        why = "has lost log that its consumer needs" if lost else "loses log that its consumer needs soon"
+        remedy = "make it anew and copy the tables again" if lost else "max_slot_wal_keep_size, or its consumer"
+        raise DriverError(f"replication slot {slot!r} is {wal_status}: it {why}. Remedy: {remedy}", definite=True)
     if number is None:
         raise DriverError(f"replication slot {slot!r} has no place yet: nobody has used it", definite=True)
     return int(number)
 
 
-def _cell(dsn: str, table: str, key: str, row: str, wanted: Composable) -> str | None:
-    """One value of the row; None: there is no such row, or it is null."""
-    asked = SQL("SELECT {} FROM {} WHERE {} = ").format(wanted, Identifier(*table.split(".")), Identifier(key))
+def _cell(dsn: str, table: str, key: str, row: str, column: Composable) -> str | None:
+    """Read one value of a row. None: there is no such row, or the value is null."""
+    query = SQL("SELECT {} FROM {} WHERE {} = ").format(column, Identifier(*table.split(".")), Identifier(key))
     with Session(dsn, LOOK_WITHIN_S) as session:
-        found = session.rows(f"{begin(LOOK_WITHIN_S)}; {asked.as_string()}{literal(row)}; COMMIT")
-    return found[0][0] if found else None
+        rows = session.rows(f"{begin(LOOK_WITHIN_S)}; {query.as_string()}{literal(row)}; COMMIT")
+    return rows[0][0] if rows else None
