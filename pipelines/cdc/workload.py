@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from decimal import Decimal
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -405,25 +406,32 @@ class Workload:
 
 
 async def _write(cursor: psycopg.AsyncCursor[Any], made: list[Change]) -> None:
-    """Write changes in their order, neighbours of one kind at once."""
+    """Write changes in their order, neighbours of one kind at once, and none waits for the answer to another: the end
+    of a burst is an UPDATE and a DELETE of each of its rows."""
     if SKIP.on is not None:
         made = [change for change in made if SKIP() is None]
-    for (table, op, names), same in groupby(made, key=lambda c: (c.table, c.op, tuple(c.row))):
-        rows = [_written(change.row) for change in same]
-        if op == "c":
-            columns = [*names, "note_md5"]
-            listed = sql.SQL(", ").join(map(sql.Identifier, columns))
-            marks = sql.SQL(", ").join(map(sql.Placeholder, columns))
-            text = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), listed, marks)
-        elif op == "u":  # a note stays as it is, so it is not written again
-            columns = [name for name in names if name not in ("id", "shard", "note")]
-            pairs = [sql.SQL("{} = {}").format(sql.Identifier(c), sql.Placeholder(c)) for c in columns]
-            text = sql.SQL("UPDATE {} SET {} WHERE id = {}").format(
-                sql.Identifier(table), sql.SQL(", ").join(pairs), sql.Placeholder("id")
-            )
-        else:
-            text = sql.SQL("DELETE FROM {} WHERE id = {}").format(sql.Identifier(table), sql.Placeholder("id"))
-        await cursor.executemany(text, rows)
+    async with cursor.connection.pipeline():
+        for (table, op, names), same in groupby(made, key=lambda c: (c.table, c.op, tuple(c.row))):
+            await cursor.executemany(_statement(table, op, names), [_written(change.row) for change in same])
+
+
+@lru_cache(maxsize=64)
+def _statement(table: str, op: str, names: tuple[str, ...]) -> bytes:
+    """What writes a change of these columns."""
+    if op == "c":
+        columns = [*names, "note_md5"]
+        listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+        marks = sql.SQL(", ").join(map(sql.Placeholder, columns))
+        text = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table), listed, marks)
+    elif op == "u":  # a note stays as it is, so it is not written again
+        columns = [name for name in names if name not in ("id", "shard", "note")]
+        pairs = [sql.SQL("{} = {}").format(sql.Identifier(c), sql.Placeholder(c)) for c in columns]
+        text = sql.SQL("UPDATE {} SET {} WHERE id = {}").format(
+            sql.Identifier(table), sql.SQL(", ").join(pairs), sql.Placeholder("id")
+        )
+    else:
+        text = sql.SQL("DELETE FROM {} WHERE id = {}").format(sql.Identifier(table), sql.Placeholder("id"))
+    return text.as_bytes(None)
 
 
 def _written(row: Row) -> dict[str, Any]:
