@@ -32,6 +32,7 @@ from gameday.verdict.known import DAMAGE, LAG, UNANSWERED, Trouble
 from tasks import looks
 from tasks.looks import Left, Look, Watched, watched
 from tests.contract.conftest import PASSWORD, serving
+from tests.suites import only_in
 
 START_US = 1_795_000_000_000_000
 SHOPS = ("north", "south")
@@ -236,7 +237,7 @@ PLANTED: Mapping[str, tuple[str, tuple[str, int, tuple[str, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("planted", PLANTED)
+@pytest.mark.parametrize("planted", ["lost", *only_in("trades", *list(PLANTED)[1:])])
 def test_what_is_wrong_with_a_record_is_told_at_its_hop_at_the_second_look(platform: Platform, planted: str) -> None:
     """With its id, and until it is mended; also by a watch that was started anew meanwhile."""
     sql, (kind, count, ids) = PLANTED[planted]
@@ -358,7 +359,7 @@ CARTS: Mapping[str, tuple[str, tuple[str, str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("planted", CARTS)
+@pytest.mark.parametrize("planted", ["ghost", *only_in("trades", *list(CARTS)[:-1])])
 def test_rows_that_change_are_judged_as_of_their_position(platform: Platform, planted: str) -> None:
     """A ghost is a row that should be gone. What goes on in other rows meanwhile changes nothing."""
     sql, (kind, shop, key) = CARTS[planted]
@@ -445,7 +446,7 @@ def test_a_failure_test_that_runs_meanwhile_is_named(
         held.release()
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "nobody reads"])
+@pytest.mark.parametrize("how", ["Ctrl-C", *only_in("trades", "nobody reads")])
 def test_a_watch_ends_when_it_is_told_to(platform: Platform, how: str) -> None:
     """By Ctrl-C, and when what reads its lines has gone; with what it knows as its exit code."""
     platform.sink.execute("DELETE FROM orders WHERE shop = 'north' AND id = 30")
