@@ -1,4 +1,4 @@
-"""What passing errors of its target cost the CDC sink: python -m benchmarks.retries [--transactions 800] [--seconds 20]
+"""What passing errors of its target cost the CDC sink: python -m benchmarks.retries [--transactions N] [--seconds S]
 
 The sink runs as it does in the platform, between a real Kafka and a real Postgres of its own. A share of its batches
 (0, 1, 5 and 20 %) fails with serialization_failure (40001, the failpoint `sink::execute`), and is tried again. For each
@@ -48,8 +48,6 @@ RATE_HZ = 20.0
 START_US = 1_790_000_000_000_000
 APPLIED_WITHIN_S = 300.0
 LOOK_EVERY_S = 0.002
-AT_LEAST = 5
-"""Batches that must fail, where any should, for a figure to say something."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,8 @@ class Figures:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("--transactions", type=int, default=800, help="of each shard, in the full log")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for the delay, of each share")
+    parser.add_argument("--transactions", type=int, default=2000, help="of each shard, in the full log")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for the delay, of each share")
     options = parser.parse_args()
     if options.transactions <= 0 or options.seconds <= 0:
         return nothing("--transactions and --seconds ask for no change")
@@ -119,8 +117,8 @@ def _of(share: float, address: str, broker: str, folder: Path, transactions: int
         changes_s = _speed(look, log, transactions)
         delays = _delays(look, log, tape, transactions, seconds)
         failed, batches = _retries(sink.port), _number(look, "SELECT count(DISTINCT xmin::text) FROM history")
-    if share and failed < AT_LEAST:
-        raise NotUp(f"at {share:.0%} only {failed} of {batches} batches failed. Remedy: more --transactions")
+    if share and not failed:  # the line would be the clean one once more
+        raise NotUp(f"at {share:.0%} none of {batches} batches failed. Remedy: more --transactions, or --seconds")
     return Figures(changes_s, failed / (failed + batches), delays)
 
 
