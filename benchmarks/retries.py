@@ -13,7 +13,6 @@ that last, which stop a batch until they are over (the failure tests), and Conne
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +24,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks._measured import nothing
+from benchmarks._measured import ended, nothing
 from compose.ports import free_ports
 from compose.servers import postgres
 from gameday.errors import GamedayError, NotUp
@@ -41,6 +40,9 @@ SHARES = (0.0, 0.01, 0.05, 0.20)
 STATE = "40001"
 TABLES_EACH = 3
 """How often a batch asks the point: once for each table that it has rows of."""
+
+HITS = 400
+"""So many batches fail at most. They are evenly spread, so that few batches are enough for a small share."""
 
 RATE_HZ = 20.0
 """Transactions a second, of each shard, while the delay is measured: as the platform's workload has."""
@@ -111,8 +113,9 @@ def _of(share: float, address: str, broker: str, folder: Path, transactions: int
     tape = {"seed": 1, "shards": shards, "bursts": [], "versions": [], "poison": []}
     log.transactions(tape, 0, transactions)
     sink = Process("sink", folder / name, {"TARGET_URL": dsn}, "--brokers", broker, "--prefix", log.prefix)
-    chance = 100 * (1 - (1 - share) ** (1 / TABLES_EACH))
-    armed = {"FAILPOINTS": f"sink::execute={chance:.3f}%return({STATE})"} if share else {}
+    step = round(TABLES_EACH / share) if share else 0
+    hits = ",".join(map(str, range(step // 4, HITS * step, step))) if share else ""
+    armed = {"FAILPOINTS": f"sink::execute={hits}@return({STATE})"} if share else {}
     with psycopg.connect(dsn, autocommit=True) as look, sink.running(**armed):
         changes_s = _speed(look, log, transactions)
         delays = _delays(look, log, tape, transactions, seconds)
@@ -186,4 +189,4 @@ def _retries(port: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended(main)

@@ -409,7 +409,8 @@ class _Windows:
             if ledger[group] < place[group]:  # the ledger began anew
                 place[group] = ledger[group]
                 continue
-            hi = min(ledger_[group], max(own_.get(group, place[group]), owed.get(group, place[group])))
+            at = own_.get(group, place[group])
+            hi = min(ledger_[group], max(at, owed.get(group, at)))
             hi = min(max(hi, place[group]), place[group] + most)
             lo = max(min(back.get(group, place[group]), place[group]), busy.get(group, place[group] - (1 << 62)))
             if lo < hi:

@@ -264,6 +264,7 @@ def test_what_is_wrong_with_a_record_is_told_at_its_hop_at_the_second_look(platf
 
 
 def test_a_changed_record_says_what_it_was(platform: Platform) -> None:
+    """And what it became, field by field."""
     orders = platform.watchers()["orders"]
     platform.sink.execute("UPDATE orders SET total = 7 WHERE shop = 'north' AND id = 30")
     orders.look()
