@@ -112,7 +112,7 @@ class Caller:
     def _joined(self, tenant: str) -> Wire:
         wire = self._connected()
         self._program.trouble[tenant] = "not connected yet"
-        wire.connect(self._program.ended.is_set)
+        wire.connect(self._program.ended)
         self._program.trouble.pop(tenant, None)
         return wire
 

@@ -64,7 +64,7 @@ class Router:
     def work(self) -> None:
         """Take requests, and handle them one after the other."""
         self._program.trouble["broker"] = "not connected yet"
-        self._wire.connect(self._program.ended.is_set)
+        self._wire.connect(self._program.ended)
         while not self._program.ended.is_set():
             for delivery in self._wire.fetch(BATCH, FETCH_WITHIN_S):
                 self._handle(delivery)
@@ -143,10 +143,10 @@ class Router:
             log.error("crashed", id=request["id"])
             os._exit(CRASHED)
         if request["kind"] == "slow":
-            time.sleep(1.5 * self._ack_wait_s)
+            self._program.ended.wait(1.5 * self._ack_wait_s)
             raise Unhandled("it took longer than the broker waits")
         if self._defect == "short_wait" and request["n"] % LONG_EVERY == 0:
-            time.sleep(LONG_WORK_S)
+            self._program.ended.wait(LONG_WORK_S)
 
 
 def main() -> int:

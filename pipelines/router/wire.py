@@ -6,6 +6,7 @@ what it was asked: `return(why)` loses its answer, so that nobody knows. Delays,
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -55,11 +56,13 @@ class Wire:
         self.up = False
         """Whether the broker answered when it was looked at last."""
         self._forgotten = False
+        self._ended = threading.Event()
 
-    def connect(self, ended: Callable[[], bool]) -> None:
-        """Try until it is done, or ended."""
+    def connect(self, ended: threading.Event) -> None:
+        """Try until it is done, or ended. Calls later on wait on the same event."""
+        self._ended = ended
         wait_s = CONNECT_WAIT_S[0]
-        while not ended():
+        while not ended.is_set():
             try:
                 self._hit(BEFORE["connect"], Unconnected)
                 self._backend.connect()
@@ -67,7 +70,7 @@ class Wire:
             except Unconnected as e:
                 log.warning("not_connected", why=str(e))
                 self._metrics.connected(False)
-                time.sleep(wait_s)
+                ended.wait(wait_s)
                 wait_s = min(2 * wait_s, CONNECT_WAIT_S[1])
             else:
                 self.up = True
@@ -91,7 +94,7 @@ class Wire:
         """As the backend's; once a second what is left is looked at too."""
         self._look()
         if self._forgotten:
-            time.sleep(within_s)
+            self._ended.wait(within_s)
             return []
         if BEFORE["fetch"].on is not None and BEFORE["fetch"]() is not None:
             return []

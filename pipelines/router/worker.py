@@ -89,7 +89,7 @@ class Worker:
 
     def work(self) -> None:
         """Until the program has ended."""
-        self._wire.connect(self._program.ended.is_set)
+        self._wire.connect(self._program.ended)
         while not self._program.ended.is_set():
             found = self._wire.fetch(BATCH, FETCH_WITHIN_S)
             if found:
