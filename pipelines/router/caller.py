@@ -12,6 +12,7 @@ with the last of them.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -62,7 +63,10 @@ class Caller:
     ) -> None:
         self._kept, self._connected, self._rate = kept, connected, rate
         self._program, self._defect = program, defect
-        self._writing = threading.Lock()  # who changes the tape, or writes it to the disk
+        self._writing = kept.writing
+        self._asking = threading.Lock()  # one request to add to the tape at a time
+        self._durable = len(kept.tape["poison"])
+        """So many of what was asked for besides are on the disk, and may be published."""
         self._begun = dict(kept.tape["done"])
         self._hold_until_s = 0.0
         self._unpaced = dict.fromkeys(TENANTS, 0)
@@ -105,7 +109,7 @@ class Caller:
         tape, wire = self._kept.tape, self._joined(POISON)
         while not self._program.ended.wait(LOOK_EVERY_S):
             n = tape["done"][POISON] + 1
-            if n <= len(tape["poison"]):
+            if n <= self._durable:
                 self._begun[POISON] = n
                 self._carry_out(wire, POISON, tapes.asked(tape["seed"], n, tape["poison"][n - 1]["kind"]))
 
@@ -161,8 +165,7 @@ class Caller:
         while True:
             over = self._program.ended.wait(SAVE_EVERY_S)
             try:
-                with self._writing:
-                    self._kept.save()
+                self._kept.save()
                 self._program.trouble.pop("tape", None)
             except OSError as e:
                 self._program.trouble["tape"] = f"it can't be made durable: {e}"
@@ -173,16 +176,19 @@ class Caller:
 
     def _poison(self, given: dict[str, Any]) -> dict[str, Any]:
         kind, count, tape = _kind(given, KINDS), int(_number(given, "count", 1, POISON_MAX)), self._kept.tape
-        with self._writing:
+        with self._asking:
             key, known = ({"key": str(given["key"])} if "key" in given else {}), len(tape["poison"])
             if not key or (found := self._last(key["key"])) is None:
-                tape["poison"] += [{"n": n, "kind": kind, **key} for n in range(known + 1, known + count + 1)]
+                with self._writing:
+                    tape["poison"] += [{"n": n, "kind": kind, **key} for n in range(known + 1, known + count + 1)]
                 found = tape["poison"][-1]
                 try:
                     self._kept.save()
                 except OSError:
-                    del tape["poison"][known:]
+                    with self._writing:
+                        del tape["poison"][known:]
                     raise
+                self._durable = len(tape["poison"])
         return self._whole(found)
 
     def _last(self, key: str) -> dict[str, Any] | None:
@@ -232,7 +238,7 @@ def _told(add: Add) -> Handler:
             given = await request.json()
             if not isinstance(given, dict):
                 raise ValueError(f"the body is {given!r}. Remedy: a JSON object")
-            return web.json_response(add(given))
+            return web.json_response(await asyncio.to_thread(add, given))
         except ValueError as e:
             return web.json_response({"error": str(e)}, status=400)
         except OSError as e:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,28 @@ class Kept:
         except OSError as e:
             raise TapeError(f"another caller uses {folder}. Remedy: stop it, or --state with another folder") from e
         self.tape = self._load(seed)
+        self.writing = threading.Lock()
+        """For who changes the tape, or needs it as of one moment. Nobody holds it while the disk is waited for."""
+        self._saving = threading.Lock()
 
     def save(self) -> None:
         """Return when the tape is on the disk. Raises OSError where it can't be; then the file is as it was."""
         if SAVE.on is not None:
             SAVE()
         new = self._file.with_suffix(".new")
-        with open(new, "w") as f:
-            f.write(json.dumps(self.tape))
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(new, self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with self._saving:
+            with self.writing:
+                text = json.dumps(self.tape)
+            with open(new, "w") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(new, self._file)
+            folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def _load(self, seed: int) -> dict[str, Any]:
         try:

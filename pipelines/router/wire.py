@@ -16,7 +16,7 @@ import structlog
 from failpoints import Point, point
 from pipelines.router.backends import Backend, Delivery, Info, Names, Unconnected, Unpublished
 from pipelines.router.metrics import Metrics
-from pipelines.router.settings import LABELS
+from pipelines.router.settings import LABELS, REQUESTS
 
 __all__ = ["OPERATIONS", "Wire"]
 
@@ -80,15 +80,14 @@ class Wire:
 
     def publish(self, to: str, id: str, payload: bytes) -> None:
         """As the backend's."""
-        stream = LABELS[to]
         try:
             self._hit(BEFORE["publish"], lambda why: Unpublished(why, definite=True))
             self._backend.publish(to, id, payload)
             self._hit(AFTER["publish"], lambda why: Unpublished(why, definite=False))
         except Unpublished as e:
-            self._metrics.published(stream, "refused" if e.definite else "unknown")
+            self._published(to, "refused" if e.definite else "unknown")
             raise
-        self._metrics.published(stream, "done")
+        self._published(to, "done")
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
         """As the backend's; once a second what is left is looked at too."""
@@ -126,6 +125,10 @@ class Wire:
             return False
         self.dead(replace(delivery, attempt=self._most), f"handed out {self._most} times", EXHAUSTED)
         return True
+
+    def _published(self, to: str, outcome: str) -> None:
+        if to != REQUESTS.dead:  # a letter is counted as one, by who writes it as it should be
+            self._metrics.published(LABELS[to], outcome)
 
     def _answer(self, kind: str, delivery: Delivery, give: Callable[[], bool]) -> bool:
         said = False
