@@ -113,14 +113,16 @@ class Process:
             self.process.kill()
             self.process.wait()
 
-    def ask(self, path: str) -> bytes:
-        """The answer; b"" while there is none."""
+    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """The answer, also one that refuses; b"" while there is none. body: it is a POST of it."""
+        data = None if body is None else json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data)
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 found: bytes = answer.read()
                 return found
-        except urllib.error.HTTPError:
-            return b""
+        except urllib.error.HTTPError as e:
+            return e.read()
         except OSError:
             assert not self.ended(), f"it ended: {self.log.read_text()[-3000:]}"
             return b""
