@@ -126,8 +126,10 @@ class JetStream:
         await self._stream.publish(to, payload, headers={"Nats-Msg-Id": id, ID: id, **more}, timeout=WITHIN_S)
 
     async def _negative(self, delivery: Delivery, delay_s: float) -> None:
-        await delivery.held.nak(delay=delay_s or None)
-        await self._client.flush(int(WITHIN_S))
+        """Asked for an answer, as an acknowledgement is. To flush would be no proof that it is taken; and the answer to
+        a flush that was given up, when it comes late, ends all reading of this client without a word."""
+        after = f' {{"delay": {int(delay_s * 1_000_000_000)}}}' if delay_s else ""
+        await self._client.request(delivery.held.reply, f"-NAK{after}".encode(), timeout=WITHIN_S)
 
     async def _dead(self, delivery: Delivery, why: str) -> None:
         """The letter first: should it end between the two, the same letter is written again, and is there."""

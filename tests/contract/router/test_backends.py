@@ -301,6 +301,29 @@ def test_a_killed_broker_loses_nothing_that_it_had_taken(rig: Rig) -> None:
     until(all_there, within_s=BACK_WITHIN_S, every_s=0.05, what="all three")
 
 
+def test_a_backend_goes_on_after_its_broker_has_hung(rig: Rig) -> None:
+    """For longer than a call lasts, while a negative answer was under way: it is said to be none, and what comes late
+    ends no reading."""
+    backend = joined(rig)
+    published(rig, backend, "a")
+    (one,) = fetched(backend)
+    assert rig.process is not None
+    rig.process.send_signal(signal.SIGSTOP)
+    try:
+        taken = backend.nak(one, 0.0, "busy")
+    finally:
+        rig.process.send_signal(signal.SIGCONT)
+    assert not taken
+    published(rig, backend, "b")
+    found: set[str] = set()
+
+    def both() -> bool:
+        found.update(again.id for again in backend.fetch(10, 0.5) if backend.ack(again))
+        return found == {"a", "b"}
+
+    until(both, within_s=BACK_WITHIN_S, every_s=0.05, what="both requests")
+
+
 def test_an_answer_that_a_broker_did_not_take_is_said_to_be_none(rig: Rig) -> None:
     """It may be handed out again."""
     backend = joined(rig)

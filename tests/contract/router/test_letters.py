@@ -18,7 +18,7 @@ from gameday.verdict.checks import dead_lettered
 from pipelines.router import tape as tapes
 from pipelines.router.worker import tables
 
-pytestmark = pytest.mark.suite("brokers")
+pytestmark = pytest.mark.suite("router")
 
 SEED = 1
 NATURAL = next(n for n in range(1, 2_000) if tapes.is_poison("t0", n))
