@@ -49,6 +49,7 @@ class Counting:
     again: dict[str, int] = field(default_factory=lambda: {"p1": 5, "p2": 5, "a": 2, "b": 2})
     expected: list[str] = field(default_factory=lambda: ["p1", "p2"])
     letters: list[dict[str, Json]] = field(default_factory=lambda: [_letter("p1"), _letter("p2")])
+    buried_by: str = "broker"
     rate: int = 1
     ended_s: float | None = None
     labels: dict[str, str] = field(default_factory=lambda: {"broker": "one", "topic": "in"})
@@ -60,7 +61,7 @@ class Counting:
         return {
             "contract": CONTRACT,
             "accounts": {
-                "deliveries": {"redelivered": redelivered, "most": 5},
+                "deliveries": {"redelivered": redelivered, "most": 5, "buried_by": self.buried_by},
                 "letters": {"expected": self.expected, "letters": self.letters, "most": 5},
             },
         }
@@ -106,6 +107,16 @@ ONE = {"broker": "one"}
 
 PLANTED: Mapping[str, tuple[Callable[[Counting], None], tuple[str, ...], str]] = {
     "a message handed out six times": (_set(again={"p1": 6, "p2": 5, "a": 2}), ("delivered_at_most",), "fail"),
+    "a dead letter that its consumer was handed once more": (
+        _set(again={"p1": 6, "p2": 5, "a": 2}, buried_by="consumer"),
+        ("delivered_at_most",),
+        "pass",
+    ),
+    "a sound message handed out six times": (
+        _set(again={"p1": 5, "p2": 5, "a": 6}, buried_by="consumer"),
+        ("delivered_at_most",),
+        "fail",
+    ),
     "a fault that had nothing come again": (_set(again={"p1": 5, "p2": 5}), ("redelivered",), "invalid"),
     "a dead letter that is missing": (_set(letters=[_letter("p1")]), ("dead_lettered",), "fail"),
     "a dead letter twice": (_set(letters=[*map(_letter, ("p1", "p2", "p2"))]), ("dead_lettered",), "fail"),

@@ -18,11 +18,13 @@ NAMED_MAX = 3
 @dataclass(frozen=True)
 class Deliveries:
     """again: message -> how often it was handed out, of those that were more than once. most: how often one may be.
-    ended: how often the broker was ended during the run, where its count does not outlive that."""
+    ended: how often the broker was ended during the run, where its count does not outlive that. spent: the dead
+    letters that may have come once more, where it is the consumer who makes one of what was handed out in vain."""
 
     again: Mapping[str, int]
     most: int
     ended: int
+    spent: frozenset[str] = frozenset()
 
     @property
     def count(self) -> int:
@@ -33,7 +35,7 @@ class Deliveries:
     def beyond(self) -> str:
         """The messages that were handed out more often than they may be, in words; "": none was."""
         most = self.most + self.ended
-        over = sorted(((n, one) for one, n in self.again.items() if n > most), reverse=True)
+        over = sorted(((n, one) for one, n in self.again.items() if n > most + (one in self.spent)), reverse=True)
         if not over:
             return ""
         named = ", ".join(f"{one} {n} times" for n, one in over[:NAMED_MAX])
@@ -57,4 +59,6 @@ def deliveries(evidence: Evidence) -> Deliveries | str:
         return f"there is no account of deliveries: {trouble}"
     ended = [act for act in evidence.acts if act.fault in ENDS and act.args.get("component") == told.get("broker")]
     again = {str(one["id"]): int(one["deliveries"]) for one in told["redelivered"]}
-    return Deliveries(again, int(told["most"]), 0 if told.get("counted", True) else len(ended))
+    letters = (evidence.symptoms.get("accounts") or {}).get("letters") or {}
+    spent = frozenset(str(one["id"]) for one in letters.get("letters", ()) if told.get("buried_by") == "consumer")
+    return Deliveries(again, int(told["most"]), 0 if told.get("counted", True) else len(ended), spent)

@@ -10,7 +10,8 @@ __all__ = ["delivered_at_most"]
 @whole
 def delivered_at_most(evidence: Evidence) -> Finding:
     """By the broker's own account since the baseline. One whose count does not outlive its end may hand a message out
-    once more for each."""
+    once more for each; and where the consumer makes the dead letters (buried_by), it is handed once more what was never
+    answered."""
     found = deliveries(evidence)
     if isinstance(found, str):
         return Finding("delivered_at_most", Verdict.UNKNOWN, found)
