@@ -20,6 +20,7 @@ from gameday.records.declaration import Stream
 from gameday.stack.config import CANARY
 from gameday.stack.live import LiveStream, Stack
 from gameday.stack.probes import OfItsOwn, ProbeSpec
+from gameday.stack.reading import all_of
 from gameday.state import runbook_of
 from gameday.system.asking import answer
 from gameday.telling import courier
@@ -120,7 +121,7 @@ def requirements(stack: Stack, tests: Mapping[str, Callable[..., FailureTest]]) 
     """One row for everything that the configuration names and every test: found or not, and why. Raises ConfigError
     with all that is wrong with the tables of drivers and hosts; one whose package is missing is a row."""
     if mistakes := stack.mistakes():
-        raise ConfigError(f"{stack.path}: " + "; ".join(mistakes))
+        raise ConfigError(all_of(stack.path, mistakes))
     asks: dict[str, Callable[[], str]] = {}  # each makes what it asks: one that can't be made keeps no other from it
     for live in stack.streams.values():
         for name in live.stream.hops:

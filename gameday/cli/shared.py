@@ -51,7 +51,8 @@ class Plain(Console):
 
 
 out = Plain(highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if _terminal else PIPED_COLUMNS)
-err = Plain(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+_watched = sys.stderr is not None and sys.stderr.isatty()
+err = Plain(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=not _watched)
 
 EXIT_FAIL, EXIT_NO_VERDICT, EXIT_INTERRUPTED = 1, 3, 130
 

@@ -299,7 +299,7 @@ def _types(at: str, named: Sequence[str], declared: Mapping[str, str], mistakes:
         try:
             found[name] = parse(declared.get(name, "text"))
         except ValueError as e:
-            mistakes.append(f"{at}.fields.{name} is {e}")
+            mistakes.append(f"{at}.fields.{name}: {e}")
     return found
 
 

@@ -63,6 +63,9 @@ ARCHIVED = "archive"
 CANARY = "canary"
 """The hop that [canary] is, and its driver."""
 
+NAME_MAX = 100
+"""Characters of a stack's name: it is in paths, and in each line of a table."""
+
 CANARY_RATE_HZ_MAX = 20.0
 CANARY_GROUPS_MAX = 64
 CANARY_FOR_S = 3600.0
@@ -438,7 +441,7 @@ class RunbookConfig(Strict):
 class StackConfig(Strict):
     """One gameday.toml."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=NAME_MAX)
     history: SecretStr
     prefect: PrefectConfig
     streams: Mapping[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], StreamConfig] = Field(min_length=1)

@@ -6,12 +6,14 @@ Every error names the file, the key, the value without its password, and what wo
 
 from __future__ import annotations
 
+import copy
+import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,10 +24,12 @@ from gameday.stack.variables import fill, told_unset
 from gameday.state import PLATFORM, ROOT, RUNBOOKS, TESTS, State
 
 __all__ = [
+    "all_of",
     "default_path",
     "folder_of_runbooks",
     "folder_of_tests",
     "load",
+    "near",
     "parse",
     "placed",
     "platform_config",
@@ -42,8 +46,17 @@ STREAM_GONE = (
     "(docs/records.md)"
 )
 
+FILE_MAX_BYTES = 1 << 20
+"""Of a gameday.toml: a hundred times as much as any platform has needed."""
+
 SECRET = re.compile(r"secret|password|token|key|auth|dsn|uri|url|history|clickhouse", re.IGNORECASE)
 """Keys whose values are secrets, or addresses that may hold one."""
+
+TOLD_MAX = 40
+"""Mistakes of one file; of more there is one cause."""
+
+AT, BARE = re.compile("url|uri|dsn|history", re.IGNORECASE), re.compile(r"[\w.:/\[\]-]+")
+"""Keys of addresses, and a value of such a key that has no place for a secret."""
 
 Table = TypeVar("Table", bound=BaseModel)
 
@@ -131,9 +144,17 @@ def _table(kind: type[Table], name: str, path: Path) -> Table:
 def _raw(path: Path) -> Mapping[str, Any]:
     """Return the document as TOML has it."""
     try:
-        return tomllib.loads(path.read_text())
+        with path.open("rb") as file:
+            data = file.read(FILE_MAX_BYTES + 1)
+        if len(data) > FILE_MAX_BYTES:
+            raise ConfigError(f"{path} is larger than {FILE_MAX_BYTES:,} bytes. Remedy: is it a gameday.toml?")
+        return tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except FileNotFoundError as e:
         raise ConfigError(f"no configuration at {path}. Remedy: --config FILE, or GAMEDAY_CONFIG=FILE") from e
+    except IsADirectoryError as e:
+        raise ConfigError(f"{path} is a folder. Remedy: --config {path / 'gameday.toml'}") from e
+    except RecursionError as e:
+        raise ConfigError(f"{path} has tables or lists in each other that are too deep. Remedy: flatten them") from e
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(
             f"{path} can't be read: {e}. Remedy: check that it is a text file with its owner's read right"
@@ -154,22 +175,47 @@ def parse(raw: Mapping[str, Any], env: Mapping[str, str], path: Path) -> StackCo
     if unset and not mistakes:
         raise NotUp(f"{path}: {told_unset(unset)}")
     if unset:  # without these values nothing more can be checked
-        raise ConfigError(f"{path}: " + "; ".join(mistakes))
+        raise ConfigError(all_of(path, mistakes))
     said = {where for where, _ in wrong}
     if filled.pop("stream", None) is not None:
         mistakes.append(STREAM_GONE)
         said.add("streams")
     mistakes += _with_roles(filled) + _with_canary(filled)
+    config, problems = _validated(filled)
+    mistakes += [_problem(p) for p in problems if ".".join(map(str, p["loc"])) not in said]
+    mistakes += (cross_check(config) if config else []) + declared(filled) + files(filled)
+    if config is None or mistakes:
+        raise ConfigError(all_of(path, mistakes))
+    return config
+
+
+def all_of(path: Path, mistakes: Sequence[str]) -> str:
+    """What is wrong with a file: one mistake on the same line, several on a line each."""
+    each = list(dict.fromkeys(mistakes))
+    if len(each) == 1:
+        return f"{path}: {each[0]}"
+    more = [f"and {len(each) - TOLD_MAX} more"] if len(each) > TOLD_MAX else []
+    return "\n- ".join([f"{path} has {len(each)} mistakes:", *each[:TOLD_MAX], *more])
+
+
+def _validated(filled: dict[str, Any]) -> tuple[StackConfig | None, list[Any]]:
+    """The file, and what is wrong with its values. None: more than keys that nobody knows, without which it is read, so
+    that what names refer to is told too."""
+    problems: list[Any] = []
     try:
-        config = StackConfig.model_validate(filled)
+        return StackConfig.model_validate(filled), problems
     except ValidationError as e:
-        mistakes += [_problem(p) for p in e.errors() if ".".join(map(str, p["loc"])) not in said] + declared(filled)
-        mistakes += files(filled)
-    else:
-        mistakes += cross_check(config) + declared(filled) + files(filled)
-        if not mistakes:
-            return config
-    raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(mistakes)))
+        problems = list(e.errors())
+    if any(problem["type"] != "extra_forbidden" for problem in problems):
+        return None, problems
+    known = copy.deepcopy(filled)
+    for problem in problems:
+        *above, key = problem["loc"]
+        table: Any = known
+        for step in above:
+            table = table[step]
+        del table[key]
+    return StackConfig.model_validate(known), problems
 
 
 def _with_roles(filled: dict[str, Any]) -> list[str]:
@@ -202,22 +248,54 @@ def _with_canary(filled: dict[str, Any]) -> list[str]:
 
 
 def _problem(error: Any) -> str:
-    told = f"{error['msg'].lower()} (got {shown(str(error['loc'][-1:]), error['input'])})"
-    where = ["components" if at == 0 and key == "roles" else str(key) for at, key in enumerate(error["loc"])]
-    return f"{'.'.join(where)}: {told}. Remedy: see README, 'Point it at your own stack'"
+    where = ".".join("components" if at == 0 and key == "roles" else str(key) for at, key in enumerate(error["loc"]))
+    if error["type"] == "missing":
+        return f"{where} is missing. Remedy: set it; README, 'Point it at your own stack', has an example"
+    if error["type"] == "extra_forbidden":
+        right = _keys(StackConfig, error["loc"][:-1])
+        remedy = near(str(error["loc"][-1]), right) if right else "Remedy: leave it out"
+        return f"{where} is no key that gameday knows (got {_got(error)}). {remedy}"
+    told = error["msg"].lower().removeprefix("value error, ")
+    return f"{where}: {told} (got {_got(error)}). Remedy: see README, 'Point it at your own stack'"
+
+
+def _got(error: Any) -> str:
+    return shown(str(error["loc"][-1:]), error["input"])
+
+
+def _keys(kind: Any, loc: Sequence[Any]) -> list[str]:
+    """The keys that a table at this place may have; []: not known."""
+    for key in loc:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            known = kind.model_fields.get(str(key))
+            kind = known.annotation if known is not None else None
+        else:  # a mapping: name -> table
+            kind = get_args(kind)[-1] if get_args(kind) else None
+        kind = next((one for one in get_args(kind) if one is not type(None)), kind) if _maybe(kind) else kind
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _maybe(kind: Any) -> bool:
+    return type(None) in get_args(kind)
 
 
 def _wrong(error: ValidationError, path: Path, *table: str) -> ConfigError:
     """Make the error that tells everything that is wrong with the document, or with one table in it, by key."""
-    problems = "; ".join(_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors())
-    return ConfigError(f"{path}: {problems}")
+    return ConfigError(all_of(path, [_problem({**p, "loc": (*table, *p["loc"])}) for p in error.errors()]))
+
+
+def near(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """Return the end of an error about an unknown name: similar names."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
 
 
 def shown(key: str, value: Any) -> str:
     """Return a value as an error shows it: shortened, and only its type if it may hold a secret."""
     if isinstance(value, Mapping):
         return f"a table of {', '.join(map(str, value)) or 'nothing'}"
-    if SECRET.search(key) or isinstance(value, list):
+    bare = isinstance(value, str) and AT.search(key) and BARE.fullmatch(value)
+    if (SECRET.search(key) and not bare) or isinstance(value, list):
         return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import inspect
@@ -28,7 +27,7 @@ from gameday import ports
 from gameday.errors import ConfigError, GamedayError
 from gameday.model import Json
 from gameday.ports import Fault
-from gameday.stack.reading import shown
+from gameday.stack.reading import near, shown
 from gameday.system.tls import KEYS, Tls
 
 __all__ = [
@@ -123,12 +122,6 @@ def importable(path: Path) -> None:
     """Let modules beside this gameday.toml be imported from now on; installed modules of the same name come first."""
     if (beside := str(path.resolve().parent)) not in sys.path:
         sys.path.append(beside)
-
-
-def near(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Return the end of an error about an unknown name: similar names."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}"
 
 
 def offered(kind: str, name: str, cls: str, likes: tuple[type, ...], where: str) -> Any:

@@ -73,7 +73,7 @@ def test_a_name_that_nobody_set_says_that_the_stack_is_not_up(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("opt_in = true", "optin = true", r"components.handler-binance.optin.*extra inputs"),
+        ("opt_in = true", "optin = true", r"components.handler-binance.optin is no key .*Did you mean opt_in"),
         ('name = "trades"', 'name = "Trades!"', r"name: string should match"),
         ('visible = "silver"', 'visible = "silber"', r"streams.trades.visible is 'silber'"),
         ('hops = ["exchange"', 'hops = ["market"', r"no \[hops.market\]. Known: .*exchange"),
@@ -177,7 +177,7 @@ def test_a_missing_file_and_a_binary_one_are_explained(tmp_path: Path, state: St
         ('[trend]\nregression = "page"', r"trend\.regression: input should be 'fail' or 'tell'"),
         ("[retention]\nkeep_days = 0", r"retention\.keep_days: .*greater than or equal to 1"),
         ('[metrics]\ntextfile = "gameday.prom"', r"metrics\.textfile: .*absolute path"),
-        ('[metrics]\npush_url = "push:9091"', r"metrics\.push_url: .*http://host:9091 \(got a str\)"),
+        ('[metrics]\npush_url = "push:9091"', r"metrics\.push_url: .*http://host:9091 \(got 'push:9091'\)"),
         ('[metrics]\npush_url = "http://push:x"', r"metrics\.push_url is 'http://push:x', which is no address"),
     ],
 )

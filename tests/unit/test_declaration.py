@@ -61,7 +61,7 @@ def test_the_fields_of_key_and_group_need_no_type() -> None:
         ({"sequence": "shop", "fields": {"shop": "int"}}, "streams.orders.sequence is 'shop', which is in group"),
         ({"time": "total"}, "streams.orders.time is 'total'. Remedy: a field that `fields` gives a type time"),
         ({"group": ["total"]}, "streams.orders.group has 'total', of type decimal(2). Remedy: one of text, int, uuid"),
-        ({"fields": {"x": "number"}}, "streams.orders.fields.x is 'number' is no type. Remedy: one of int, decimal(n)"),
+        ({"fields": {"x": "number"}}, "streams.orders.fields.x: 'number' is no type. Remedy: one of int, decimal(n)"),
         ({"fields": {"a b": "int"}}, "streams.orders has a field 'a b'. Remedy: letters, digits and _"),
         ({"hops": ["log", "lake"]}, "streams.orders.hops names 'lake', but there is no [hops.lake]. Known: log, table"),
         ({"visible": "lake"}, "streams.orders.visible is 'lake'. Remedy: one of log, table"),
@@ -205,7 +205,7 @@ keys = { id = "i" }
     for told in (
         "surplus",
         "components.web.probes.p.rate_hz",
-        "streams.orders.fields.total is 'money' is no type",
+        "streams.orders.fields.total: 'money' is no type",
         "streams.orders has a version, but neither sequence nor time",
         "streams.orders.hops names 'lake'",
         "streams.orders.visible is 'table'",
@@ -220,7 +220,7 @@ def test_the_old_table_of_a_stream_is_told_what_takes_its_place(tmp_path: Path) 
     path.write_text('name = "x"\nhistory = "postgresql://127.0.0.1:1/x"\n[stream]\nfields = ["venue"]\n')
     with pytest.raises(ConfigError, match=r"\[stream\] is gone\. Remedy: \[streams\.NAME\] with key") as raised:
         reading.load(path)
-    assert "streams: field required" not in str(raised.value)
+    assert "streams is missing" not in str(raised.value)
 
 
 # ---- what the sums prove ---------------------------------------------------------------------------------------------
