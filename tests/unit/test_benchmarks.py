@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from benchmarks import rest
 from benchmarks._measured import ended
+from benchmarks.busy import LANES
 from benchmarks.rest import Look, cpu_s, measure
 from benchmarks.sampler import answered
 from gameday.errors import GamedayError, NotUp
@@ -89,7 +91,9 @@ def test_ctrl_c_in_the_midst_of_a_measurement() -> None:
     """The real one, beside its load: no traceback, and nobody who keeps the processor busy is left."""
     command = [sys.executable, "-m", "benchmarks.busy", "--alone", "100", "--loads", "1", "--niceness", "19"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        load = until(lambda: descendants(process.pid), within_s=60, every_s=0.05, what="its load")
+        until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > LANES, within_s=60, what="its measurement")
+        load = descendants(process.pid)
+        assert load
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
