@@ -53,13 +53,13 @@ class Letters:
         since = {"since_us": since_us - BEFORE_US}
         try:
             with psycopg.connect(self.dsn, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as store:
-                heads = dict(store.execute("SELECT tenant, n FROM heads").fetchall())
+                heads: dict[str, int] = dict(store.execute("SELECT tenant, n FROM heads").fetchall())
                 begun = store.execute(BEGUN, since).fetchall()
                 expected = {
                     id_: kind
                     for tenant, n in begun
                     if tenant != tapes.POISON
-                    for _, id_, kind in tapes.poison(tape, (tenant,), n - 1, heads.get(tenant, n))
+                    for _, id_, kind in tapes.poison(tape, (tenant,), n - 1, heads[tenant] if tenant in heads else n)
                 }
                 asked = {one["id"]: one["kind"] for one in tape["poison"] if one["done"]}
                 dead = store.execute(DEAD, {**since, "expected": [*expected, *asked]}).fetchall()

@@ -101,7 +101,7 @@ ASKS: dict[str, tuple[Ask, float]] = {
     "clickhouse heads": (lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES).heads(), 1.0),
     "clickhouse heads of a small table": (
         lambda p: clickhouse.Hop(f"http://u:p@127.0.0.1:{p}", "append", "t", TRADES, heads_table="h").heads(),
-        clickhouse.HEADS_WITHIN_S,
+        clickhouse.hop.HEADS_WITHIN_S,
     ),
     "postgres probe": (lambda p: postgres.Probe(dsn(p), TIMEOUT_S).read(), TIMEOUT_S),
     "postgres heads": (lambda p: postgres.Hop(dsn(p), "once", TRADES, "t").heads(), TIMEOUT_S),

@@ -219,7 +219,7 @@ def test_a_value_that_a_driver_refuses_is_told_with_its_table(tmp_path: Path) ->
     table = 'driver = "clickhouse"\nurl = ""\nkind = "append"\ntable = "t"\n'
     path.write_text(path.read_text().replace('driver = "tape"\n', table))
     with pytest.raises(
-        ConfigError, match=r"hops\.one: Hop of .*clickhouse refuses its settings: .*scheme://host:port.* takes url, "
+        ConfigError, match=r"hops\.one: Hop of .*clickhouse.* refuses its settings: .*scheme://host:port.* takes url, "
     ):
         _ = open_stack(path).hops
 

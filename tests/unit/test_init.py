@@ -635,8 +635,7 @@ def people() -> Seen:
     (table,) = store.tables
     who = [f"anna.{n % 40}@example.org" for n in range(NUMBER)]
     messages = [
-        replace(
-            one,
+        one._replace(
             key=mail.encode(),
             value=json.dumps({**json.loads(one.value or b""), "mail": mail, "note": f"for {mail}"}).encode(),
         )
