@@ -49,7 +49,8 @@ class Recent:
     """A tape of which the platform need not keep the oldest records: it is no Ledger, so each run judges what came in
     it, and no night all that ever came.
 
-    url: the simulator's; GET /tape gives its tape, with "heads": {group's first field: {second: … highest id}}.
+    url: the simulator's; GET /tape gives its tape, with "heads": {group's first field: {second: … highest id}}, or
+    under another key, heads_key.
     records: where to find the function from (tape, group, lo, hi) to the records whose number is in (lo, hi], as
     "package.module:name": equally long arrays of canonical values by field, ascending."""
 
@@ -58,6 +59,7 @@ class Recent:
     stream: Stream
     name: str = "exchange"
     tls: Tls = PLAIN
+    heads_key: str = HEADS
 
     def __post_init__(self) -> None:
         if not self.stream.counted:
@@ -68,7 +70,7 @@ class Recent:
 
     def heads(self) -> Mapping[Group, int]:
         """Group -> the highest id that exists now."""
-        return _heads(self._tape(), self._key)
+        return _heads(self._tape(), self.heads_key)
 
     def digest(self, window: Window) -> Sequence[Digest]:
         """What should exist, each once. Nothing does of a group, or beyond an id, that the tape
@@ -90,13 +92,13 @@ class Recent:
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:
         lo = max(0, lo)  # the first record has the id 1
-        end = min(hi, _heads(tape, self._key).get(group, lo))
+        end = min(hi, _heads(tape, self.heads_key).get(group, lo))
         for start in range(lo, end, CHUNK_ROWS):
             yield self._made(tape, group, start, min(start + CHUNK_ROWS, end))
 
     def _made(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Columns:
         """The records lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
-        had = _heads(tape, self._key)
+        had = _heads(tape, self.heads_key)
         known = group if group in had else next(iter(had))
         lo = max(0, lo)
         with _told(self.name):
@@ -116,11 +118,6 @@ class Recent:
     @cached_property
     def _server(self) -> Kept:
         return Kept(address.of(self.url), self.tls)
-
-    @property
-    def _key(self) -> str:
-        """Under which key of the tape its heads are."""
-        return HEADS
 
     @cached_property
     def _function(self) -> Records:
@@ -225,13 +222,7 @@ class Changes:
 
 @dataclass
 class _Changes(Recent):
-    """The records of a tape whose heads are under another key."""
-
-    key: str = HEADS
-
-    @property
-    def _key(self) -> str:
-        return self.key
+    """The records that changes leave."""
 
     def asked(self) -> dict[str, Any]:
         """The tape as it is now."""

@@ -88,8 +88,13 @@ class Applier:
         done = Applied(heads=dict(heads))
         fresh = [event for event in events if self._fresh(event, done)]
         for piece in _pieces(fresh):
-            self._piece(cursor, piece, done)
-        done.events.update((event.table, event.op) for event in fresh)
+            self._piece(cursor, [event for event in piece if not event.unreadable], done)
+            for event in piece:
+                if event.unreadable:
+                    self._dead(event, None, done)
+            if piece[-1].sweeps:  # also where the target has refused that row
+                self._sweep(cursor, piece[-1])
+        done.events.update((event.table, event.op) for event in fresh if not event.unreadable)
         return done
 
     def letters(self, cursor: psycopg.Cursor[Any], done: Applied) -> None:
@@ -112,25 +117,25 @@ class Applier:
             moved,
         )
 
-    def refused(self, event: Event, why: Exception, kind: str = "") -> dict[str, Any]:
-        """The dead letter of one event."""
-        diag = why.diag if isinstance(why, psycopg.Error) else None
-        state = why.sqlstate if isinstance(why, psycopg.Error) else None
+    def _letter(self, event: Event, why: psycopg.Error | None) -> dict[str, Any]:
+        """The dead letter of one event. why: the target's refusal; None: it can't be read."""
+        diag, state = (why.diag, why.sqlstate) if why else (None, None)
         return {
             "topic": event.topic,
             "partition": event.partition,
             "place": event.offset,
             "tbl": event.table,
             "id": event.id,
+            "shard": event.shard if event.number is not None else None,
             "change": event.number,
             "op": event.op,
-            "kind": kind or KINDS.get(state or "", "type"),
+            "kind": KINDS.get(state or "", "type") if why else "malformed",
             "sqlstate": state,
             "constraint_name": diag.constraint_name if diag else None,
             "column_name": diag.column_name if diag else None,
             "detail": diag.message_detail if diag else None,
-            "message": (diag.message_primary if diag else None) or str(why),
-            "value": orjson.dumps(event.row).decode(),
+            "message": (diag.message_primary if diag else None) or event.unreadable or str(why),
+            "value": orjson.dumps(event.row if why else event.text).decode(),
         }
 
     # ---- what is new -------------------------------------------------------------------------------------------
@@ -182,11 +187,13 @@ class Applier:
         else:
             cursor.execute("RELEASE SAVEPOINT piece")
 
-    def _dead(self, event: Event, why: psycopg.Error, done: Applied) -> None:
-        log.error("refused", table=event.table, id=event.id, sqlstate=why.sqlstate, why=str(why).splitlines()[0])
+    def _dead(self, event: Event, why: psycopg.Error | None, done: Applied) -> None:
+        """Put it aside. why: as of _letter."""
+        state, told = (why.sqlstate, str(why).splitlines()[0]) if why else (None, event.unreadable)
+        log.error("refused", table=event.table, id=event.id, sqlstate=state, why=told)
         if self._defect == "log_errors":
             return
-        letter = self.refused(event, why)
+        letter = self._letter(event, why)
         done.dead[letter["kind"]] += 1
         done.letters.append(letter)
 
@@ -228,9 +235,12 @@ class Applier:
         writes = sorted((event for event in last if event.op in WRITES), key=self._shape)
         for (unsent, _), same in groupby(writes, key=self._shape):
             self._upsert(cursor, table, list(same), unsent)
-        if events[-1].sweeps and self._defect != "no_sweep":
-            lsn = events[-1].lsn + (self._defect == "sweep_too_high")
-            cursor.execute(f"DELETE FROM {table} WHERE {OWN} < %s".encode(), [lsn])
+
+    def _sweep(self, cursor: psycopg.Cursor[Any], event: Event) -> None:
+        """A snapshot has read all of a table: what it has not read is gone."""
+        if self._defect != "no_sweep":
+            lsn = event.lsn + (self._defect == "sweep_too_high")
+            cursor.execute(f"DELETE FROM {event.table} WHERE {OWN} < %s".encode(), [lsn])
 
     def _shape(self, event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return tuple(sorted(event.unsent)), tuple(sorted(event.row)) if self._defect == "keep_absent" else ()

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["NOT_SENT", "WRITES", "Event", "Unreadable", "decode", "newest", "scanned"]
+__all__ = ["NOT_SENT", "WRITES", "Event", "decode", "newest", "scanned", "unread"]
 
 NOT_SENT = "__debezium_unavailable_value"
 """In place of a large value that an update has left as it is: the message doesn't have it."""
@@ -44,18 +44,20 @@ NAMED: Mapping[str, str] = {
 Row = dict[str, Any]
 
 
-class Unreadable(ValueError):
-    """The message is no change event; it says why."""
+TEXT_MAX = 10_000
+"""Of a message that can't be read so many characters are kept."""
 
 
 @dataclass(frozen=True)
 class Event:
     """One change of one table.
 
-    op: c, u, d, r (read by a snapshot), t (truncated), or k (a message without a value: its key is gone). row: what it
-    leaves. unsent: columns of it that the message doesn't have. number: the change's, within its table's shard; None:
-    it has none. types: of the row's columns in the target. sweeps: whether a snapshot has read all of the table now.
-    moves: whether a deletion is half of a change of the key. at_ms: when the source committed it.
+    op: c, u, d, r (read by a snapshot), t (truncated), k (a message without a value: its key is gone), or ? where that
+    can't be read. row: what it leaves. unsent: columns of it that the message doesn't have. number: the change's,
+    within its table's shard; None: it has none. types: of the row's columns in the target. sweeps: whether a snapshot
+    has read all of the table now. moves: whether a deletion is half of a change of the key. at_ms: when the source
+    committed it. unreadable: why its message is no change event; then it has what else could be read, and text is the
+    message.
     """
 
     table: str
@@ -73,6 +75,8 @@ class Event:
     sweeps: bool = False
     moves: bool = False
     at_ms: int = 0
+    unreadable: str = ""
+    text: str = ""
 
     @property
     def group(self) -> tuple[str, int]:
@@ -89,16 +93,16 @@ def decode(
     place: tuple[str, int, int], key: bytes | None, value: bytes | None, headers: Sequence[str] = ()
 ) -> Event | None:
     """The event of a message; None: it is none of a table. place: topic, partition and offset. headers: the
-    names of its headers. Raises Unreadable."""
-    table = place[0].rpartition(".")[2]
+    names of its headers."""
+    event = Event(place[0].rpartition(".")[2], "?", *place)
     try:
-        id_ = None if key is None else _payload(orjson.loads(key))["id"]
+        event = replace(event, id=None if key is None else _payload(orjson.loads(key))["id"])
         if value is None:
-            return Event(table, "k", *place, id=id_)
+            return replace(event, op="k")
         whole = orjson.loads(value)
         told = _payload(whole)
         op, source = told["op"], told["source"]
-        event = Event(table, op, *place, lsn=source.get("lsn") or 0, id=id_, at_ms=source.get("ts_ms") or 0)
+        event = replace(event, op=op, lsn=source.get("lsn") or 0, at_ms=source.get("ts_ms") or 0)
         if op == "t":
             return event
         if op == "d":
@@ -107,19 +111,24 @@ def decode(
         if op not in WRITES:
             return None
         row, types = told["after"], _types(whole)
+        sweeps = op == "r" and source.get("snapshot") in SWEEPS
+        event = replace(event, shard=row["shard"], number=row["change"], sweeps=sweeps)
         unsent = frozenset(name for name, held in row.items() if held == NOT_SENT)
         kept = {name: _read(types.get(name), held) for name, held in row.items() if name not in unsent}
         return replace(
             event,
-            shard=row["shard"],
-            number=row["change"],
             row=kept,
             unsent=unsent,
             types=types,
-            sweeps=op == "r" and source.get("snapshot") in SWEEPS,
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as e:
-        raise Unreadable(f"it is no change event of Debezium's: {type(e).__name__}: {e}") from None
+        return unread(event, value, f"it is no change event of Debezium's: {type(e).__name__}: {e}")
+
+
+def unread(event: Event, value: bytes | None, why: str) -> Event:
+    """What is known of a message that can't be read."""
+    text = (value or b"").decode(errors="replace").replace("\0", "")[:TEXT_MAX]
+    return replace(event, row={}, unsent=frozenset(), unreadable=why, text=text)
 
 
 def scanned(value: bytes | None) -> str | None:

@@ -4,8 +4,9 @@ TARGET_URL; SINK_DEFECT is one of defects.py, to show that it is found.
 Reads Debezium's topics from the place that the target has, and applies a batch in one transaction: rows, history, dead
 letters, heads, and the place itself, last and only where nobody else has moved it. So each change is applied once,
 wherever the sink dies. An error that passes is retried, behind a look at the place where a commit got no answer; a row
-that is refused for good is a dead letter; anything else, a place that somebody else has moved, or a log that was cut,
-stops the sink, and /healthz says why (503). It stays there to be asked.
+that is refused for good is a dead letter, which GET /dead-letters shows; anything else, a place that somebody else has
+moved, or a log that was cut, stops the sink, and /healthz says why (503). It stays there to be asked, until
+POST /restart ends the process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ import failpoints
 from failpoints import point
 from pipelines.cdc.applying import REPEATING, Applied, Applier, Group, Head, permanent
 from pipelines.cdc.defects import DEFECTS
-from pipelines.cdc.messages import Event, Unreadable, decode, scanned
+from pipelines.cdc.messages import Event, decode, scanned, unread
 from pipelines.cdc.schema import EXAMPLE, TARGET
 from pipelines.cdc.tape import TABLES
 from pipelines.trades.addresses import DSN, given
@@ -54,6 +55,10 @@ CONNECT_WITHIN_S = 3
 TOPICS_EVERY_S = 1.0
 HEARD_EVERY_S = 2.0
 """So long without a message the broker is asked whether it is there."""
+
+LETTERS_SHOWN = 100
+ANSWERED_S = 0.1
+"""Until a process that is told to restart ends: its answer goes out first."""
 
 PURGE_EVERY_S = 60.0
 KEPT = "1 day"
@@ -90,10 +95,9 @@ class Fenced(Stop):
 
 @dataclass(frozen=True)
 class Batch:
-    """Messages read together. ends: of each partition the place behind them. letters: those that can't be read."""
+    """Messages read together. ends: of each partition the place behind them."""
 
     events: Sequence[Event]
-    letters: Sequence[tuple[Event, Unreadable]]
     ends: Mapping[Slot, int]
 
 
@@ -180,6 +184,14 @@ class Sink:
             "defect": self._defect,
         }
 
+    def letters(self) -> list[dict[str, Any]]:
+        """The newest dead letters, as the target has them. Raises psycopg.Error where it does not answer."""
+        with psycopg.connect(
+            self._dsn, connect_timeout=CONNECT_WITHIN_S, application_name="sink-letters"
+        ) as connection:
+            sql = "SELECT to_jsonb(d) FROM dead_letters AS d ORDER BY at DESC LIMIT %s"
+            return [row for (row,) in connection.execute(sql, [LETTERS_SHOWN]).fetchall()]
+
     def _assign(self) -> None:
         """Read also what has become a topic since the last look."""
         missing = [topic for topic in self._topics if (topic, 0) not in self._places]
@@ -226,7 +238,6 @@ class Sink:
         if not self._places:
             self._ended.wait(BATCH_WAIT_S)
         events: list[Event] = []
-        letters: list[tuple[Event, Unreadable]] = []
         ends: dict[Slot, int] = {}
         for message in messages:
             topic, partition, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
@@ -242,12 +253,12 @@ class Sink:
                     self._trouble(f"the broker: {error.str()}")
                 continue
             ends[topic, partition] = offset + 1
-            self._decoded(message, (topic, partition, offset), events, letters)
+            self._decoded(message, (topic, partition, offset), events)
         if self._defect == "drop_after_pause" and now_s - self._paused_s < PAUSED_S:
             events.clear()
         self._is_behind(len(messages), bool(ends), max((event.at_ms for event in events), default=0))
         moved = {slot: end for slot, end in ends.items() if end > self._places.get(slot, 0)}
-        return Batch(events, letters, moved) if moved else None
+        return Batch(events, moved) if moved else None
 
     def _is_behind(self, messages: int, heard: bool, at_ms: int) -> None:
         """Tell how old the newest change is: 0 where the log's end was reached, and the broker still says so."""
@@ -264,31 +275,20 @@ class Sink:
         elif self._places:
             self._behind.set(time.monotonic() - self._heard_s)
 
-    def _decoded(
-        self,
-        message: Message,
-        place: tuple[str, int, int],
-        events: list[Event],
-        letters: list[tuple[Event, Unreadable]],
-    ) -> None:
+    def _decoded(self, message: Message, place: tuple[str, int, int], events: list[Event]) -> None:
         topic = place[0]
         if topic == self._topics[-1]:
             table = scanned(message.value())
             if table in TABLES:
                 events.append(Event(table, "s", *place, lsn=self._lsn_read, sweeps=True))
             return
-        try:
-            if TRANSFORM.on is not None:
-                try:
-                    TRANSFORM()
-                except Exception as e:
-                    raise Unreadable(f"failpoint: {e}") from e
-            event = decode(
-                place, message.key(), message.value(), [str(name) for name, *_ in list(message.headers() or ())]
-            )
-        except Unreadable as e:
-            letters.append((Event(topic.rpartition(".")[2], "?", *place), e))
-            return
+        value, headers = message.value(), [str(name) for name, *_ in list(message.headers() or ())]
+        event = decode(place, message.key(), value, headers)
+        if TRANSFORM.on is not None and event is not None:
+            try:
+                TRANSFORM()
+            except Exception as e:  # noqa: BLE001 - whatever the failpoint raises stands for a message that can't be read
+                event = unread(event, value, f"failpoint: {e}")
         if event is not None:
             self._lsn_read = event.lsn if event.op == "r" else self._lsn_read
             events.append(event)
@@ -313,8 +313,6 @@ class Sink:
                 connection.commit()
             with connection.cursor() as cursor:
                 done = self._applier.apply(cursor, batch.events, self._heads)
-                done.letters += [self._applier.refused(event, why, "malformed") for event, why in batch.letters]
-                done.dead.update({"malformed": len(batch.letters)} if batch.letters else {})
                 if self._defect != "dead_letter_apart":
                     self._applier.letters(cursor, done)
                 self._applier.heads(cursor, done, self._heads)
@@ -455,17 +453,31 @@ def _shut(wire: socket.socket) -> None:
         wire.shutdown(socket.SHUT_RDWR)
 
 
-def _app(sink: Sink) -> web.Application:
+def _app(sink: Sink, restart: Callable[[], None]) -> web.Application:
+    """restart: ends the process, which who runs it starts again."""
+
     async def healthz(_: web.Request) -> web.Response:
         told = sink.health()
         return web.json_response(told, status=200 if told["ok"] else 503)
+
+    async def letters(_: web.Request) -> web.Response:
+        try:
+            return web.json_response(await asyncio.to_thread(sink.letters))
+        except psycopg.Error as e:
+            return web.json_response({"error": f"the target: {e}"}, status=503)
 
     async def metrics(_: web.Request) -> web.Response:
         text = generate_latest(sink.registry) + "".join(f"{line}\n" for line in failpoints.metrics()).encode()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics)])
+
+    async def again(_: web.Request) -> web.Response:
+        asyncio.get_running_loop().call_later(ANSWERED_S, restart)
+        return web.json_response({"restarts": True})
+
+    app.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics), web.get("/dead-letters", letters)])
+    app.add_routes([web.post("/restart", again)])
     return app
 
 
@@ -473,7 +485,7 @@ async def _serve(sink: Sink, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(_app(sink), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(_app(sink, stop.set), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -55,9 +55,11 @@ __all__ = [
     "heads",
     "md5",
     "moment",
+    "outcomes",
     "poison",
     "records",
     "state",
+    "text",
     "transaction",
 ]
 
@@ -82,8 +84,22 @@ SHAPES: Mapping[str, tuple[str | None, str]] = {
 """Kind of a change of shape -> the column that orders have besides from then on, and the SQL. That of mid_transaction
 comes behind the transaction's first change of orders, that of the others before it."""
 
-KINDS = ("check", "unique", "fk", "not_null", "type")
-"""What can be wrong with a poison row, by the kind of the target's rule that it breaks."""
+RULES: Mapping[str, str | None] = {
+    "check": "orders_amount_check",
+    "unique": "orders_serial_key",
+    "fk": "orders_status_fk",
+    "not_null": "amount",
+    "type": "22003",
+    "malformed": None,
+}
+"""Kind of a poison row -> the rule that it breaks in the target: the constraint, the column or the SQLSTATE. What can't
+be read breaks none."""
+
+KINDS = tuple(RULES)
+"""What can be wrong with a poison row."""
+
+APPLIED = "applied"
+"""How a change ends in the target that isn't put aside."""
 
 PAY, SHIP, CHECK = 3, 9, 5
 """Transactions after a row's first one in which it is changed again."""
@@ -159,6 +175,13 @@ def existing(tape: Tape) -> dict[str, dict[str, int]]:
     }
 
 
+def outcomes(tape: Tape) -> dict[str, dict[str, int]]:
+    """The same of every change that the target must end, those among them that it has to put aside."""
+    number = len(tape["poison"])
+    told = heads(tape)
+    return {**told, "orders": told["orders"] | ({f"{POISON_SHARD}": number} if number else {})}
+
+
 def _newest(tape: Tape, table: str, shard: str, j: int) -> int:
     for at in range(j, 0, -1):
         number, left = count(tape, table, shard, at - 1), 0
@@ -196,6 +219,9 @@ def transaction(tape: Tape, shard: str, j: int, table: str | None = None) -> lis
 
 def changes(tape: Tape, table: str, shard: str, lo: int, hi: int) -> Iterator[Change]:
     """The changes of a table's shard whose numbers are in (lo, hi], in their order."""
+    if shard == f"{POISON_SHARD}":
+        yield from (Change(table, index + 1, "c", poison(tape, index)) for index in range(lo, hi))
+        return
     j = _transaction_of(tape, table, shard, lo + 1)
     while lo < hi:
         for change in transaction(tape, shard, j, table):
@@ -232,7 +258,8 @@ def due_us(tape: Tape, shard: str, j: int) -> int:
 
 
 def poison(tape: Tape, index: int) -> Row:
-    """The order that is a poison row, by its place in the tape. Each kind breaks one rule that only the target has."""
+    """The order that is a poison row, by its place in the tape. Each kind breaks one rule that only the target has; the
+    document of one that is malformed has a number that is none to a reader of JSON."""
     told = tape["poison"][index]
     key = POISON_ID + index
     row = _content(tape, "orders", key, POISON_SHARD, f"{POISON_SHARD}", "new") | {
@@ -247,7 +274,8 @@ def poison(tape: Tape, index: int) -> Row:
         "unique": {"facts": {"serial": "taken"}},
         "fk": {"status": "unheard of"},
         "not_null": {"amount": None},
-        "type": {"amount": 10**15 * SCALE},
+        "type": {"amount": 2 * 10**14 * SCALE},
+        "malformed": {"facts": '{"serial": 1e999}'},
     }
     return row | wrong[told["kind"]]
 
@@ -355,8 +383,24 @@ def state(tape: Tape, position: Mapping[Group, int]) -> Columns:
 
 
 def events(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
-    """All changes of a group whose numbers are in (lo, hi], deletions among them: of those only number, id and op."""
-    return _columns(changes(tape, *group, lo, hi), with_op=True)
+    """All changes of a group whose numbers are in (lo, hi], deletions among them: of those only number, id and op. Each
+    with how it ends in the target, and by which rule."""
+    listed = list(changes(tape, *group, lo, hi))
+    ends = [
+        tape["poison"][change.number - 1]["kind"] if change.row["shard"] == POISON_SHARD else APPLIED
+        for change in listed
+    ]
+    told = [_unread(change) if end == "malformed" else change for change, end in zip(listed, ends, strict=True)]
+    return _columns(told) | {
+        "op": _array([change.op for change in listed]),
+        "outcome": _array(ends),
+        "rule": _array([RULES.get(end) for end in ends]),
+    }
+
+
+def _unread(change: Change) -> Change:
+    """What of a change is known where its message can't be read."""
+    return Change(change.table, change.number, change.op, {name: change.row[name] for name in ("id", "shard")})
 
 
 def _rows(tape: Tape, group: Group, number: int) -> Iterable[Change]:
@@ -368,7 +412,7 @@ def _rows(tape: Tape, group: Group, number: int) -> Iterable[Change]:
     return (change for change in last.values() if change.op != "d")
 
 
-def _columns(found: Iterable[Change], with_op: bool = False) -> Columns:
+def _columns(found: Iterable[Change]) -> Columns:
     """Canonical values by field. A note is told by its MD5: a log doesn't have one that an update leaves as it is."""
     listed = list(found)
     rows = [change.row for change in listed]
@@ -384,8 +428,7 @@ def _columns(found: Iterable[Change], with_op: bool = False) -> Columns:
         "facts": _array([document(row["facts"]) if "facts" in row else None for row in rows]),
         "at": _array([row.get("at") for row in rows]),
     }
-    made |= {column: _array([row.get(column) for row in rows]) for column in EXTRA}
-    return made | ({"op": _array([change.op for change in listed])} if with_op else {})
+    return made | {column: _array([row.get(column) for row in rows]) for column in EXTRA}
 
 
 def md5(text: str | None) -> str | None:
@@ -401,6 +444,11 @@ def moment(at_us: int) -> datetime:
 def document(facts: Any) -> bytes:
     """JSON with sorted keys and without spaces."""
     return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)
+
+
+def text(facts: Any) -> str:
+    """A document as a database takes it; one that no reader of JSON takes is a text already."""
+    return facts if isinstance(facts, str) else orjson.dumps(facts).decode()
 
 
 def _array(values: Sequence[Any]) -> npt.NDArray[Any]:

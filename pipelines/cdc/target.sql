@@ -69,6 +69,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     place bigint,
     tbl text NOT NULL,
     id bigint,
+    shard int,
     change bigint,
     op text NOT NULL,
     kind text NOT NULL,
@@ -81,6 +82,8 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, partition, place)
 );
+-- What a snapshot reads again is put aside once.
+CREATE UNIQUE INDEX IF NOT EXISTS dead_letters_once ON dead_letters (tbl, id, change);
 -- How far each group is: the number of its newest change, and of the newest that left a row. Written with the rows, so
 -- one snapshot shows rows and numbers of the same moment.
 CREATE TABLE IF NOT EXISTS heads (
@@ -101,3 +104,16 @@ CREATE TABLE IF NOT EXISTS cdc_position (
     PRIMARY KEY (topic, partition)
 );
 CREATE OR REPLACE VIEW history_heads AS SELECT tbl, shard, change FROM heads;
+-- How each change has ended, once: applied, or put aside, and by which rule. A snapshot's rows are no changes.
+CREATE OR REPLACE VIEW outcomes AS
+    SELECT tbl, shard, change, id, op, status, amount, facts, at, 'applied' AS outcome, NULL AS rule FROM history
+    UNION ALL
+    SELECT tbl, shard, change, id, op, value ->> 'status', (value ->> 'amount')::numeric, value -> 'facts',
+        (value ->> 'at')::timestamptz, kind, coalesce(constraint_name, column_name, sqlstate)
+    FROM dead_letters WHERE op IN ('c', 'u', 'd') AND change IS NOT NULL;
+-- What failure tests have asked of the target, noted before it is done.
+CREATE TABLE IF NOT EXISTS asked (
+    key text PRIMARY KEY,
+    told jsonb NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);

@@ -390,14 +390,16 @@ class Workload:
         return max(0.0, self._hold_until_s - time.monotonic())
 
     async def _tape_json(self, _: web.Request) -> web.Response:
-        """The tape; heads: table -> shard -> its newest change; rows: the newest that leaves a row. 503 until the
-        source has told where it is: before, nobody knows."""
+        """The tape; heads: table -> shard -> its newest change; rows: the newest that leaves a row; outcomes: the
+        newest of all that the target must end, poison among them. 503 until the source has told where it is: before,
+        nobody knows."""
         if not set(SHARDS) <= self._known:
             return web.json_response({"error": f"the source has not answered yet: {self._trouble}"}, status=503)
         place = tuple(of["begun"] for of in self._tape["shards"].values())
         if self._existing[0] != place:
             self._existing = (place, tapes.existing(self._tape))
-        body = {**self._tape, "heads": tapes.heads(self._tape), "rows": self._existing[1]}
+        told = {"heads": tapes.heads(self._tape), "rows": self._existing[1], "outcomes": tapes.outcomes(self._tape)}
+        body = {**self._tape, **told}
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -440,7 +442,7 @@ def _written(row: Row) -> dict[str, Any]:
     if "at" in row:
         made["amount"] = None if row["amount"] is None else Decimal(row["amount"]) / SCALE
         made["at"] = tapes.moment(row["at"])
-        made["facts"] = orjson.dumps(row["facts"]).decode()
+        made["facts"] = tapes.text(row["facts"])
         made["note_md5"] = tapes.md5(row["note"])
     return made
 

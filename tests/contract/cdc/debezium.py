@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from compose.servers import kafka as server
 from pipelines.cdc.messages import NOT_SENT
-from pipelines.cdc.tape import SCALE, SHARDS, TABLES, Change, md5, moment, transaction
+from pipelines.cdc.tape import SCALE, SHARDS, TABLES, Change, md5, moment, text, transaction
 
 __all__ = ["Log", "envelope", "key_of", "row_of"]
 
@@ -35,7 +35,7 @@ def row_of(change: Change) -> dict[str, Any]:
     row["note_md5"] = md5(row["note"])
     amount = row["amount"]
     row["amount"] = None if amount is None else str(Decimal(amount) / SCALE)
-    row["facts"] = orjson.dumps(row["facts"]).decode()
+    row["facts"] = text(row["facts"])
     row["at"] = moment(row["at"]).isoformat().replace("+00:00", "Z")
     if change.table == "items" and change.op == "u" and len(row["note"] or "") > TOAST_CHARACTERS:
         row["note"] = NOT_SENT

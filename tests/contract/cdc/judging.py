@@ -36,7 +36,8 @@ def taped(tape: Mapping[str, Any]) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            body = json.dumps({**tape, "heads": tapes.heads(tape), "rows": tapes.existing(tape)}).encode()
+            told = {"heads": tapes.heads(tape), "rows": tapes.existing(tape), "outcomes": tapes.outcomes(tape)}
+            body = json.dumps({**tape, **told}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

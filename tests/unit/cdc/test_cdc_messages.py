@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from pipelines.cdc.messages import NOT_SENT, Event, Unreadable, decode, newest, scanned
+from pipelines.cdc.messages import NOT_SENT, Event, decode, newest, scanned
 
 PLACE = ("cdc.public.orders", 0, 17)
 KEY = orjson.dumps({"schema": {}, "payload": {"id": 4}})
@@ -82,9 +82,25 @@ def test_a_tombstone_and_a_truncate_are_told() -> None:
 
 @pytest.mark.parametrize("value", [b"\xff", b"7", b"{}", message("c"), message("d"), message("c", {"id": 4})])
 def test_what_is_no_change_event_says_so(value: bytes) -> None:
-    """It is never passed over."""
-    with pytest.raises(Unreadable, match=r"^it is no change event of Debezium's: "):
-        decode(PLACE, KEY, value)
+    """It is never passed over: what can be read of it is kept, and the message itself."""
+    event = decode(PLACE, KEY, value)
+    assert event is not None
+    assert event.unreadable.startswith("it is no change event of Debezium's: ")
+    assert (event.id, event.text) == (4, value.decode(errors="replace"))
+
+
+def test_a_change_that_cant_be_read_keeps_its_number() -> None:
+    """So it can be told from one that is lost; and a snapshot that ends with it has ended."""
+    row = {**ROW, "facts": '{"serial": 1e999}'}
+    events = [
+        decode(PLACE, KEY, message("c", row)),
+        decode(PLACE, KEY, message("r", row, snapshot="last")),
+    ]
+    for event in events:
+        assert event is not None
+        assert event.unreadable
+        assert (event.group, event.number, event.row) == (("orders", ROW["shard"]), ROW["change"], {})
+    assert [event.sweeps for event in events if event] == [False, True]
 
 
 @pytest.mark.parametrize(

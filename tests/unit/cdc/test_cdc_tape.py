@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from pipelines.cdc.tape import (
     FOREIGN,
     HORIZON,
+    KINDS,
+    RULES,
     SHAPES,
     SHARDS,
     TABLES,
@@ -26,6 +28,7 @@ from pipelines.cdc.tape import (
     extra,
     heads,
     md5,
+    outcomes,
     records,
     state,
     transaction,
@@ -131,6 +134,20 @@ def test_a_window_is_cut_out_of_all_changes(tape: dict[str, Any], group: tuple[s
     assert events(tape, group, lo, lo + rows)["change"].tolist() == [change.number for change in found]
     left = records(tape, group, lo, lo + rows)
     assert left["change"].tolist() == [change.number for change in found if change.op != "d"]
+
+
+def test_poison_is_a_group_of_its_own_which_only_the_outcomes_have() -> None:
+    """Each with how the target has to end it; of one that can't be read nothing else is known."""
+    tape = plain(poison=[{"kind": kind, "at_us": 1} for kind in KINDS])
+    group = ("orders", "9")
+    assert outcomes(tape)["orders"]["9"] == len(KINDS)
+    assert "9" not in heads(tape)["orders"]
+    assert "9" not in outcomes(plain())["orders"]
+    found = events(tape, group, 0, len(KINDS))
+    assert found["outcome"].tolist() == list(KINDS)
+    assert found["rule"].tolist() == list(RULES.values())
+    assert [status is None for status in found["status"]] == [kind == "malformed" for kind in KINDS]
+    assert events(tape, group, 2, 3)["change"].tolist() == [3]
 
 
 def plain(**more: Any) -> dict[str, Any]:
