@@ -3,7 +3,7 @@ that the target refuses for good becomes a dead letter, and its neighbours are a
 
     newest event per key     one statement can't write a row twice
     a number seen before     the change comes again: it changes nothing, and is counted
-    an older LSN             leaves the row as it is; so does a deletion that is older than the row
+    an older number          than the row's leaves the row as it is; so does a deletion that is older than the row
     a column that is absent  is NULL from now on
     a column that is new     is added, with the type that the message's schema says
     a placeholder            the column stays as it is
@@ -48,6 +48,9 @@ REPEATING = ("position_apart", "no_history_key", "retry_blind", "autocommit", "n
 """Defects that would do no harm where the history and the numbers tell what comes again: so these are without both."""
 
 OWN = "_lsn"
+"""Of the message that wrote a row last: what a snapshot has not read is older than it. It doesn't tell which of two
+changes is newer: a transaction that was under way when a snapshot began has older LSNs than the rows it changes."""
+
 CUT, SWAPPED_EVERY = 8_000, 300
 NEW_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -246,13 +249,13 @@ class Applier:
         return tuple(sorted(event.unsent)), tuple(sorted(event.row)) if self._defect == "keep_absent" else ()
 
     def _delete(self, cursor: psycopg.Cursor[Any], table: str, events: Sequence[Event]) -> None:
-        guard = "" if self._unguarded else f" AND t.{OWN} < gone.lsn"
+        guard = "" if self._unguarded else " AND t.change < gone.number"
         if any(event.op == "k" for event in events):
             guard = ""
         cursor.execute(
-            f"DELETE FROM {table} AS t USING unnest(%s::bigint[], %s::bigint[]) AS gone(id, lsn) "
+            f"DELETE FROM {table} AS t USING unnest(%s::bigint[], %s::bigint[]) AS gone(id, number) "
             f"WHERE t.id = gone.id{guard}".encode(),
-            [[event.id for event in events], [event.lsn for event in events]],
+            [[event.id for event in events], [event.number for event in events]],
         )
 
     def _upsert(self, cursor: psycopg.Cursor[Any], table: str, events: Sequence[Event], unsent: Sequence[str]) -> None:
@@ -275,7 +278,7 @@ class Applier:
         )
         do = sql.SQL("UPDATE SET {}").format(pairs)
         if not self._unguarded:
-            do += sql.SQL(" WHERE t.{0} < excluded.{0}").format(sql.Identifier(OWN))
+            do += sql.SQL(" WHERE t.change <= excluded.change")
         text = sql.SQL(
             "INSERT INTO {table} AS t ({listed}) SELECT {listed} FROM jsonb_populate_recordset(NULL::{table}, %s) "
             "ON CONFLICT (id) DO {do}"

@@ -338,6 +338,21 @@ def test_a_new_snapshot_takes_away_what_it_has_not_read(target: str, log: Log, e
     assert len(held(target, "items")) == (0 if empty else len(folded(tape(), "items", dict.fromkeys(SHARDS, 20))) - 2)
 
 
+def test_a_transaction_that_was_under_way_when_a_snapshot_began_is_applied_on_top_of_it(target: str, log: Log) -> None:
+    """Its changes have older LSNs than the snapshot's rows, and come behind them in the log: one row is changed by it,
+    and another one is gone."""
+    first, second = order(log, 1), order(log, 2, id=4)
+    snapshot = log.lsn + 100
+    for change, final in ((first, "true"), (second, "last_in_data_collection")):
+        row = envelope("orders", "r", None, row_of(change), snapshot, snapshot=final)
+        log.put("orders", key_of(change.row["id"]), row)
+    log.change(order(log, 3, id=2, status="paid", op="u"), snapshot - 16)
+    log.change(Change("orders", 5, "d", {"id": 4, "shard": 0, "change": 4}), snapshot - 8)
+    with sinking(log, target):
+        until_applied(log, target)
+    assert {id_: row[3] for id_, row in held(target, "orders").items()} == {2: "paid"}
+
+
 def test_a_second_sink_is_fenced(target: str, log: Log) -> None:
     """Two apply the same log: one stops and says so, and every change is applied once."""
     log.transactions(tape(), 0, 3)
