@@ -53,6 +53,7 @@ __all__ = [
     "Desires",
     "Fault",
     "Forgets",
+    "Harms",
     "Held",
     "Holds",
     "Hop",
@@ -405,6 +406,21 @@ class Account(Protocol):
 
     def told(self, since_us: int) -> Json:
         """Of the time since then, wall clock. What its keys mean, the checks that read it say."""
+        ...
+
+
+@runtime_checkable
+class Harms(Job, Protocol):
+    """A job whose run breaks something that stays so until `withdraw` mends it, which is idempotent and looks first. It
+    remembers by its key what it was asked for, in the platform, before it breaks anything."""
+
+    def met(self) -> Json:
+        """What there is before, for people and for the undo. Raises DriverError where it is broken already, or can't be
+        broken."""
+        ...
+
+    def broken(self, key: str) -> str | None:
+        """What is broken now that was asked for under this key, in words with figures; None: nothing."""
         ...
 
 

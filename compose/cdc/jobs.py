@@ -1,8 +1,8 @@
 """What can be asked of the platform besides harm, as jobs: the fault `Ask` asks for one run, and its proof is what the
 platform shows of it. None of them is scheduled, and each begins as soon as it is asked for.
 
-What was asked for under a key is remembered by the platform: on the workload's tape, or in a row of Debezium's signal
-table that is written before anything else.
+What was asked for under a key is remembered by the platform: on the workload's tape, or in a row of a database that is
+written before anything else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 
@@ -21,7 +21,7 @@ from gameday.model import Hindrance, JobRun
 from gameday.stack.config import Http, Postgres
 from gameday.system.http import Unanswered, ask
 
-__all__ = ["Order", "Snapshot", "TaskRestart"]
+__all__ = ["InDatabase", "Order", "Snapshot", "TaskRestart", "Twin"]
 
 ASK_WITHIN_S = 10.0
 CONNECT_WITHIN_S = 5
@@ -100,32 +100,43 @@ class Order(_Unscheduled):
 
 
 @dataclass(frozen=True)
-class _BySignal(_Unscheduled):
-    """dsn: of the source, as somebody who may write signals."""
+class InDatabase(_Unscheduled):
+    """dsn: of the database that remembers what was asked for, as somebody who may write that."""
 
     dsn: Postgres
+    whose: ClassVar[str]
+    remembered: ClassVar[str]
+    """The table."""
 
     def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
-        """A source that does not answer."""
+        """A database that does not answer."""
         try:
-            self._sql("SELECT 1 FROM debezium_signal LIMIT 1")
+            self._sql(f"SELECT 1 FROM {self.remembered} LIMIT 1")
         except DriverError as e:
             return (Hindrance(f"{e}. Remedy: gameday status", passes=True),)
         return ()
 
-    def _signal(self, key: str, kind: str, data: Mapping[str, Any]) -> None:
-        """Write the signal. One of this key that is there stays the only one."""
-        text = "INSERT INTO debezium_signal VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-        self._sql(text, key, kind, json.dumps(data))
-
     def _sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows. Raises DriverError when the source does not answer, or refuses."""
+        """The rows. Raises DriverError when the database does not answer, or refuses."""
         try:
             with psycopg.connect(self.dsn, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as connection:
                 cursor = connection.execute(text.encode(), values)
                 return cursor.fetchall() if cursor.description else []
         except psycopg.Error as e:
-            raise DriverError(f"the source: {e}", definite=False) from e
+            raise DriverError(f"the {self.whose}: {e}", definite=False) from e
+
+
+@dataclass(frozen=True)
+class _BySignal(InDatabase):
+    """Remembered in a row of Debezium's signal table, which is written before anything else."""
+
+    whose: ClassVar[str] = "source"
+    remembered: ClassVar[str] = "debezium_signal"
+
+    def _signal(self, key: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Write the signal. One of this key that is there stays the only one."""
+        text = "INSERT INTO debezium_signal VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        self._sql(text, key, kind, json.dumps(data))
 
 
 @dataclass(frozen=True)
@@ -195,3 +206,56 @@ class TaskRestart(_BySignal):
         if now is None or now == before:
             return JobRun(key, "restart", "Pending", None, None)
         return JobRun(key, f"restart ({before} gave way to {now})", "Completed", int(at_us), int(at_us))
+
+
+@dataclass(frozen=True)
+class Twin(InDatabase):
+    """A second connector with the settings of another one, its slot among them. It goes when it is withdrawn."""
+
+    url: Http
+    connector: str
+    whose: ClassVar[str] = "source"
+    remembered: ClassVar[str] = "asked"
+
+    def trigger(self, key: str, env: Mapping[str, str]) -> str:
+        """Deploy it. The run has no environment: env is not for it."""
+        text = "INSERT INTO asked VALUES (%s, to_jsonb(%s::text)) ON CONFLICT DO NOTHING"
+        self._sql(text, key, self._twin)
+        config = self._rest("GET", f"{self.connector}/config")
+        self._rest("PUT", f"{self._twin}/config", {**config, "name": self._twin})
+        return key
+
+    def find(self, key: str) -> JobRun | None:
+        """It has run once its task is there."""
+        rows = self._sql("SELECT (extract(epoch FROM at) * 1e6)::bigint FROM asked WHERE key = %s", key)
+        if not rows:
+            return None
+        told = self._rest("GET", f"{self._twin}/status", fine=HTTPStatus.NOT_FOUND)
+        states = [task["state"] for task in told.get("tasks", ())]
+        at_us = int(rows[0][0]) if states else None
+        name = f"{self._twin} ({', '.join(states) or 'no task yet'})"
+        return JobRun(key, name, "Completed" if states else "Pending", at_us, at_us)
+
+    def withdraw(self, key: str) -> None:
+        """Take it away, if it was asked for."""
+        if self._sql("SELECT 1 FROM asked WHERE key = %s", key):
+            self._rest("DELETE", self._twin, fine=HTTPStatus.NOT_FOUND)
+
+    @property
+    def _twin(self) -> str:
+        return f"{self.connector}-twin"
+
+    def _rest(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, fine: HTTPStatus = HTTPStatus.OK
+    ) -> dict[str, Any]:
+        """Connect's answer, {} without one. fine: a status that is right besides 200, 201 and 204."""
+        where = f"{self.url}/connectors/{path}"
+        data = b"" if body is None else json.dumps(body).encode()
+        try:
+            answer = ask(method, where, ASK_WITHIN_S, body=data, headers={"Content-Type": "application/json"})
+        except Unanswered as e:
+            raise DriverError(f"{method} {where}: {e}", definite=not e.sent) from e
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, fine):
+            raise DriverError(f"{method} {where} answered {answer.status}: {answer.body[:200]!r}", definite=True)
+        told: dict[str, Any] = json.loads(answer.body or b"{}")
+        return told

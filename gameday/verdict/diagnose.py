@@ -49,8 +49,9 @@ def difference(reference: Columns, held: Columns, stream: Stream) -> Json:
     """Return the rows in which a hop differs from the reference. Both have the stream's fields, in any order.
 
     Returns: {"missing": {"count", "ids"}, "extra": …, "doubled": …, "changed": {"count", "ids", "rows": [{"id", field:
-    [right, held]}]}}, with at most IDS_NAMED ids each, ascending. doubled: ids that the hop holds more than once.
-    changed: ids of which some row differs. An id is the record's number, or its key as text if it has no number.
+    [right, held]}]}}, with at most IDS_NAMED ids each, ascending, and "last", the highest id, if there are more.
+    doubled: ids that the hop holds more than once. changed: ids of which some row differs. An id is the record's
+    number, or its key as text if it has no number.
     """
     right_keys, held_keys = stream.told_apart(reference), stream.told_apart(held)
     _, first, counts = np.unique(held_keys, return_index=True, return_counts=True)
@@ -99,9 +100,11 @@ def _once(keys: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np
 
 
 def named(columns: Columns, rows: npt.NDArray[np.intp], stream: Stream) -> Json:
-    """Return how many rows there are, and the ids of the first ones, in the order of the sequence."""
+    """Return how many rows there are, and the ids of the first ones, in the order of the sequence; and the last id, if
+    not all are named."""
     rows = rows[np.argsort(columns[stream.sequence][rows], kind="stable")]
-    return {"count": len(rows), "ids": [_id(columns, row, stream) for row in rows[:IDS_NAMED]]}
+    found: Json = {"count": len(rows), "ids": [_id(columns, row, stream) for row in rows[:IDS_NAMED]]}
+    return {**found, "last": _id(columns, rows[-1], stream)} if len(rows) > IDS_NAMED else found
 
 
 def _id(columns: Columns, row: int, stream: Stream) -> Json:

@@ -50,6 +50,12 @@ ALTER TABLE items REPLICA IDENTITY USING INDEX items_identity;
 -- Of each shard the transaction that was its last one, written by it: so whether a COMMIT happened can be looked up.
 CREATE TABLE IF NOT EXISTS workload (shard text PRIMARY KEY, j bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS debezium_signal (id text PRIMARY KEY, type text NOT NULL, data text);
+-- What failure tests have asked of the source, noted before it is done.
+CREATE TABLE IF NOT EXISTS asked (
+    key text PRIMARY KEY,
+    told jsonb NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'cdc') THEN
         CREATE PUBLICATION cdc FOR TABLE customers, orders, items, debezium_signal;

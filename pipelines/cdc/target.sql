@@ -111,9 +111,3 @@ CREATE OR REPLACE VIEW outcomes AS
     SELECT tbl, shard, change, id, op, value ->> 'status', (value ->> 'amount')::numeric, value -> 'facts',
         (value ->> 'at')::timestamptz, kind, coalesce(constraint_name, column_name, sqlstate)
     FROM dead_letters WHERE op IN ('c', 'u', 'd') AND change IS NOT NULL;
--- What failure tests have asked of the target, noted before it is done.
-CREATE TABLE IF NOT EXISTS asked (
-    key text PRIMARY KEY,
-    told jsonb NOT NULL,
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
-);

@@ -65,7 +65,7 @@ def test_only_the_first_ids_are_named_but_all_are_counted() -> None:
     """A whole group gone fits on a page."""
     many = trades(*((n, n) for n in range(1, 1001)))
     found = diagnose.difference(many, trades(), STREAM)
-    assert found["missing"] == {"count": 1000, "ids": list(range(1, diagnose.IDS_NAMED + 1))}
+    assert found["missing"] == {"count": 1000, "ids": list(range(1, diagnose.IDS_NAMED + 1)), "last": 1000}
 
 
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.randoms())

@@ -8,6 +8,7 @@ import pytest
 
 from gameday.errors import ConfigError, DriverError, GamedayError
 from gameday.faults.failpoint import Failpoint
+from gameday.faults.harm import Harm
 from gameday.faults.isolate import Isolate
 from gameday.faults.kill import Kill
 from gameday.faults.noop import Noop
@@ -311,3 +312,81 @@ def test_a_cut_through_which_somebody_answers_does_not_bite() -> None:
     stack, before = strike(Isolate("web"), host)
     host.reached = lambda component, attached: ["db"]  # type: ignore[method-assign]
     assert Isolate("web").proof(stack, before) is None
+
+
+class Breaker:
+    """A job that breaks one thing, and mends it."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+        self.whole = True
+
+    def met(self) -> Any:
+        if not self.whole:
+            raise DriverError("it is broken already", definite=True)
+        return {"at": 7}
+
+    def trigger(self, key: str, env: Any) -> str:
+        self.asked.add(key)
+        self.whole = False
+        return key
+
+    def broken(self, key: str) -> str | None:
+        return "it is in two" if key in self.asked and not self.whole else None
+
+    def withdraw(self, key: str) -> None:
+        self.whole = self.whole or key in self.asked
+
+    def find(self, key: str) -> None:
+        return None
+
+    def runs(self, since_us: int) -> tuple[()]:
+        return ()
+
+    def interval_s(self) -> None:
+        return None
+
+    def hindrances(self, scheduled_within_s: float | None) -> tuple[()]:
+        return ()
+
+
+class Broken(MemoryStack):
+    """A stack with one job."""
+
+    def __init__(self, job: Any) -> None:
+        super().__init__(MemoryHost())
+        self._job = job
+
+    def job(self, name: str) -> Any:
+        return self._job
+
+
+def test_a_harm_is_what_its_job_says_until_the_job_mends_it() -> None:
+    """Its undo has the key from before the act, is right without the act, and mends nothing that another broke."""
+    job, fault = Breaker(), Harm("web", "breaker")
+    stack = cast(Stack, Broken(job))
+    before = fault.before(stack)
+    assert before["met"] == {"at": 7}
+    fault.heal(stack, before)
+    assert (fault.proof(stack, before), fault.holds(stack, before)) == (None, False)
+    fault.act(stack, before, "r1-1")
+    assert fault.proof(stack, before) == "web: it is in two"
+    assert (fault.holds(stack, before), fault.unserved(stack, before)) == (True, "it is in two")
+    with pytest.raises(DriverError, match="broken already"):
+        fault.before(stack)
+    fault.heal(stack, {"key": "of another"})
+    assert fault.holds(stack, before)
+    fault.heal(stack, before)
+    fault.heal(stack, before)
+    assert (fault.holds(stack, before), fault.unserved(stack, before)) == (False, None)
+    assert fault_from(fault_kind(fault), {"component": "web", "job": "breaker"}) == fault
+
+
+def test_a_harm_needs_a_job_that_mends() -> None:
+    """Else nobody could undo it."""
+
+    class Plain:
+        pass
+
+    with pytest.raises(ConfigError, match=r"jobs\.breaker breaks nothing that it could mend.*Harms"):
+        Harm("web", "breaker").before(cast(Stack, Broken(Plain())))

@@ -99,6 +99,8 @@ def test_its_status_is_well(healthy: State) -> None:
         ("schema_evolution", ("change=add",)),
         ("backfill", ()),
         ("sink_crash", ("point=before_commit",)),
+        ("constraint_violation", ("kind=check",)),
+        ("target_error", ("how=serialization",)),
         ("crash", ("component=source",)),
         ("crash", ("component=target",)),
         ("restart", ("component=broker",)),
@@ -109,6 +111,16 @@ def test_a_healthy_platform_passes(healthy: State, tmp_path: Path, test: str, pa
     code, result = carried_out(healthy, tmp_path, test, *params)
     assert (code, result["verdict"]) == (0, "pass"), result["findings"]
     assert not any(number for hops in result["counts"].values() for number in hops.values())
+
+
+@pytest.mark.parametrize(("test", "params"), [("log_cut", ()), ("slot_lost", ())])
+def test_what_is_lost_for_good_is_told(healthy: State, tmp_path: Path, test: str, params: tuple[str, ...]) -> None:
+    """The history lacks what was written meanwhile, and nothing else; the rows are right. Somebody is paged."""
+    code, result = carried_out(healthy, tmp_path, test, *params)
+    assert (code, result["verdict"]) == (0, "pass"), result["findings"]
+    assert {hop for hop, number in result["counts"]["lost"].items() if number} == {"history"}
+    assert not any(number for kind in ("doubled", "changed") for number in result["counts"][kind].values())
+    assert {"gap", "alert"} <= {found["check"] for found in result["findings"] if found["verdict"] == "pass"}
 
 
 @pytest.mark.parametrize(
@@ -133,3 +145,12 @@ def test_a_sink_that_is_made_worse_is_found_out(
     rows = [row for kinds in listed.values() if kind in kinds for row in kinds[kind]["rows"]]
     assert rows
     assert any(str(row["id"]) in failed(result)[check] for row in rows), failed(result)
+
+
+def test_a_dead_letter_that_is_lost_is_found_out(tmp_path: Path) -> None:
+    """A sink that only logs what is refused: its target is right, and its history lacks how the change has ended."""
+    with platform(tmp_path / "state", "log_errors") as state:
+        code, result = carried_out(state, tmp_path, "constraint_violation", "kind=check")
+    assert (code, result["verdict"]) == (1, "fail"), result["findings"]
+    assert {hop: number for hop, number in result["counts"]["lost"].items() if number} == {"history": 1}
+    assert "orders/9" in failed(result)["no_loss"]
