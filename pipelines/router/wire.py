@@ -86,6 +86,7 @@ class Wire:
             self._hit(AFTER["publish"], lambda why: Unpublished(why, definite=False))
         except Unpublished as e:
             self._published(to, "refused" if e.definite else "unknown")
+            self._look()  # a batch may be long: that the broker is away is told before its end
             raise
         self._published(to, "done")
 
@@ -139,6 +140,7 @@ class Wire:
         self._metrics.answered(self._stream, kind, said, delivery.id)
         if not said:
             log.warning("unanswered", kind=kind, id=delivery.id)
+            self._look()
         return said
 
     def _look(self) -> None:

@@ -27,6 +27,8 @@ def without_broker(told: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("name", "cursors", "watches"):
         made.pop(name, None)
     del made["components"]["broker"], made["hops"]["requests"]
+    for account in made["accounts"].values():  # whether its count outlives a kill is the broker's
+        del account.get("known", account)["counted"]
     return made
 
 
