@@ -27,8 +27,9 @@ def without_broker(told: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("name", "cursors", "watches"):
         made.pop(name, None)
     del made["components"]["broker"], made["hops"]["requests"]
-    for account in made["accounts"].values():  # whether its count outlives a kill is the broker's
-        del account.get("known", account)["counted"]
+    for account in made["accounts"].values():  # how it counts, and who makes dead letters, is the broker's
+        for name in ("counted", "buried_by"):
+            account.get("known", account).pop(name, None)
     return made
 
 
