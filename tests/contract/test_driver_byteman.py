@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -184,3 +188,37 @@ def test_a_killed_jvm_leaves_its_evidence_and_comes_back_unarmed(tmp_path: Path)
         assert caught.value.definite
     with serving(made.service):
         assert made.points.listed()[PRODUCE]["term"] is None
+
+
+@pytest.mark.parametrize("fires", [True, False])
+def test_a_jvm_that_ends_as_it_is_armed_has_fired_or_was_not_armed(tmp_path: Path, fires: bool) -> None:
+    """A point that is passed all the time kills before the agent can answer: the evidence tells. Here the agent is a
+    socket that breaks off."""
+    evidence = tmp_path / "points.jsonl"
+
+    def serve(server: socket.socket) -> None:
+        for _ in range(2):  # a list, and the rule
+            agent, _ = server.accept()
+            asked = b""
+            while not asked.endswith((b"LIST\n", b"ENDLOAD\n")):
+                asked += agent.recv(1 << 16)
+            if asked.endswith(b"LIST\n"):
+                agent.sendall(b"OK\n")
+            else:
+                noted = json.loads(re.findall(rb"RULE gameday \S+ (\{.*\})", asked)[0])
+                fired = {"point": PRODUCE, "action": "kill", "hit": 1, "fired": 1, "at_us": 1, "pid": 1, **noted}
+                evidence.write_text(json.dumps(fired) + "\n" if fires else "")
+                agent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            agent.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        points = Points(server.getsockname()[1], str(evidence), DECLARED)
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        if fires:
+            points.arm(PRODUCE, "1*kill", 60, "run-9")
+            assert [one["action"] for one in points.firings(PRODUCE)] == ["kill"]
+        else:
+            with pytest.raises(DriverError, match="the agent at"):
+                points.arm(PRODUCE, "1*kill", 60, "run-9")
+        thread.join(WITHIN_S)
