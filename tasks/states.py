@@ -31,7 +31,7 @@ __all__ = ["compared", "is_state", "references"]
 
 SETTLED_WITHIN_S = 60.0
 """How long a hop may take to come to where an earlier one was; and how long what differs may be on its way, where
-nothing tells that it has come. A log that is long to read (28 s, measured, for 170,000 change events) is looked at
+nothing tells that it has come. A log that is long to read is looked at
 twice within it: the second look reads what came since."""
 
 LOOK_EVERY_S = 1.0
