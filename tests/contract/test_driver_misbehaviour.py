@@ -28,6 +28,7 @@ from gameday.drivers import (
     tape,
 )
 from gameday.drivers._post import post
+from gameday.drivers.clickhouse import queries
 from gameday.drivers.kafka import log, probes
 from gameday.drivers.nats import jetstream as nats_log
 from gameday.drivers.postgres import looks, table
@@ -192,7 +193,7 @@ def test_a_dripping_server_does_not_renew_a_deadline(
 @pytest.mark.parametrize("ask", OVER_HTTP)
 def test_an_answer_without_end_is_none(ask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up at a size, and the rest of it is never held in memory."""
-    for module in (http_helper, clickhouse, http):
+    for module in (http_helper, queries, http):
         monkeypatch.setattr(module, "ANSWER_MAX_BYTES", 1 << 18)
     unix = tmp_path / "s" if ask in ("container", "failpoints") else None
     with (

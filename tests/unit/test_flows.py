@@ -210,7 +210,7 @@ def test_a_file_that_is_no_failure_test_is_named(own: Path, text: str, message: 
     [
         ('folder = "nowhere"', r"tests\.folder is 'nowhere', and there is no folder .*nowhere"),
         ("folder = 3", r"tests\.folder: .*path.*got 3"),
-        ('folders = "failures"', r"tests\.folders: .*not permitted"),
+        ('folders = "failures"', r"tests\.folders is no key that gameday knows .*Did you mean folder"),
     ],
 )
 def test_a_folder_of_failure_tests_that_is_wrong_is_named(own: Path, table: str, message: str) -> None:

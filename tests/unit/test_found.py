@@ -75,12 +75,15 @@ def test_no_text_is_taken_for_markup_anywhere(text: str, monkeypatch: pytest.Mon
     components = [{"name": text, "runs": text, "answers": text, "ok": False, "opt_in": True}]
     streams = [{"stream": "s", "group": text, "ledger": 1, "visible": 1, "behind": 0}]
     links = [{"name": text, "trouble": text}]
-    looking._print_status({"components": components, "streams": streams, "links": links, "notes": [text]})
-    assert seen.getvalue().count(text) == 7
+    cause = {"name": text, "cause": text, "seen": text, "step": text, "runbook": text}
+    looking._print_status(
+        {"components": components, "streams": streams, "links": links, "notes": [text], "diagnosis": [cause]}
+    )
+    assert seen.getvalue().count(text) == 11
     shared.out.print(found([{"what": text, "ok": False, "note": text}]))
     shared.say(text)
     shared.explain(NotUp(text))
-    assert seen.getvalue().count(text) == 11
+    assert seen.getvalue().count(text) == 15
 
 
 def test_no_text_steers_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -448,7 +448,7 @@ def test_the_mistakes_of_all_streams_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         opened(wrong, tmp_path)
     assert "streams.numbers.key is missing" in str(raised.value)
-    assert "streams.events.fields.at is 'tim' is no type" in str(raised.value)
+    assert "streams.events.fields.at: 'tim' is no type" in str(raised.value)
 
 
 def test_one_stream_of_several_is_exported(tmp_path: Path) -> None:
@@ -487,7 +487,7 @@ def run_over(**tables: Tally) -> Any:
     events = live({"topic": Held("events", "topic", many, "log", 1000),
                    "table": Held("events", "table", tables.get("events", many), head=1000)},
                   replace(TRADES, name="events"))  # fmt: skip
-    stack = stack_of(orders, events, untold=lambda stream=None: {})
+    stack = stack_of(orders, events, untold=lambda stream=None: {}, accounts={}, contract=None)
     marks = Marks(0, 0, {"log": {A: 0}, "sink": {A: 0}, "topic": {A: 990}, "table": {A: 990}})
     run: Any = SimpleNamespace(
         stack=stack,
