@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +183,7 @@ TESTS = {
     if (path.parent / "processes.py").exists()
     for name, test in catalogue(path).items()
 }
-"""Each platform's, as its runbook is called in runbooks/."""
+"""Each platform's, as PLATFORM/NAME."""
 
 
 def text(name: str) -> str:
@@ -190,7 +191,11 @@ def text(name: str) -> str:
 
 
 def page(name: str) -> Path:
-    return ROOT / "runbooks" / f"{name}.md"
+    """A test's runbook, in the folder that its platform's gameday.toml names."""
+    platform, _, test = name.partition("/")
+    config = ROOT / "compose" / platform / "gameday.toml"
+    folder = tomllib.loads(config.read_text())["runbook"].get("folder")
+    return (config.parent / folder if folder else ROOT / RUNBOOKS) / f"{test}.md"
 
 
 def test_an_engineer_is_sent_to_the_folder_that_is_configured(tmp_path: Path) -> None:
