@@ -24,12 +24,14 @@ __all__ = [
     "PORTS",
     "RULES",
     "SECRETS",
+    "SHARES",
     "VALKEY",
     "Backend",
     "get",
     "links",
     "preparations",
     "processes",
+    "shares",
     "targets",
 ]
 
@@ -45,17 +47,22 @@ COMMON_PORTS = (
 )
 COMMON_SECRETS = ("STORE_PG_PASSWORD",)
 
-SHARES = f"""\
-# A share group's: how often a request is handed out, and how soon a member that is gone is noticed.
+
+def shares(ack_wait_s: float, most: int) -> str:
+    """Kafka's settings of share groups: how often a request is handed out, and how soon a member that is gone is
+    noticed."""
+    return f"""\
 group.share.min.record.lock.duration.ms=1000
-group.share.record.lock.duration.ms={int(ACK_WAIT_S * 1000)}
-group.share.delivery.count.limit={MAX_DELIVER}
+group.share.record.lock.duration.ms={int(ack_wait_s * 1000)}
+group.share.delivery.count.limit={most}
 group.share.min.session.timeout.ms=1000
 group.share.session.timeout.ms=6000
 group.share.min.heartbeat.interval.ms=500
 group.share.heartbeat.interval.ms=1000
-log.retention.check.interval.ms=60000
 """
+
+
+SHARES = shares(ACK_WAIT_S, MAX_DELIVER) + "log.retention.check.interval.ms=60000\n"
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The failure tests of the platform of change data capture, one a file."""
+"""The failure tests of the router platform, one a file."""

@@ -19,7 +19,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from functools import lru_cache
 from itertools import groupby
@@ -36,10 +36,12 @@ from psycopg import sql
 
 import failpoints
 from failpoints import point
+from pipelines import asked
 from pipelines.cdc import tape as tapes
-from pipelines.cdc.kept import Kept, TapeError
+from pipelines.cdc.kept import Kept
 from pipelines.cdc.schema import EXAMPLE, SOURCE
 from pipelines.cdc.tape import KINDS, POISON_SHARD, SCALE, SHAPES, SHARDS, Change, Row, ddl, poison, transaction
+from pipelines.kept import TapeError
 from pipelines.trades.addresses import DSN, given
 from pipelines.trades.lines import log_json
 
@@ -80,9 +82,6 @@ AFTER_COMMIT = point(
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
-Add = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
 
 class LostTransactionsError(Exception):
     """The source has less than it had committed, or what this tape never had."""
@@ -110,9 +109,9 @@ class Workload:
         """Routes, and the loops that live as long as the application."""
         app = web.Application()
         app.add_routes([web.get("/healthz", self._healthz), web.get("/tape", self._tape_json)])
-        app.add_routes([web.get("/metrics", self._metrics), web.post("/hold", _told(self._hold))])
+        app.add_routes([web.get("/metrics", self._metrics), web.post("/hold", asked.handler(self._hold))])
         for path, add in (("/burst", self._burst), ("/schema", self._schema), ("/poison", self._poison)):
-            app.add_routes([web.post(path, _told(self._once(add)))])
+            app.add_routes([web.post(path, asked.handler(self._once(add)))])
         app.add_routes([web.get("/asked/{key}", self._asked)])
         app.cleanup_ctx.append(self._loops)
         return app
@@ -304,11 +303,11 @@ class Workload:
     # ---- adding to the tape --------------------------------------------------------------------------------
 
     async def _hold(self, given: dict[str, Any]) -> dict[str, Any]:
-        seconds = _number(given, "s", 0, HOLD_MAX_S)
+        seconds = asked.number(given, "s", 0, HOLD_MAX_S)
         self._hold_until_s = time.monotonic() + seconds
         return {"held_s": seconds}
 
-    def _once(self, add: Add) -> Add:
+    def _once(self, add: asked.Add) -> asked.Add:
         """What was asked for under a key is not asked for again."""
 
         async def answer(given: dict[str, Any]) -> dict[str, Any]:
@@ -338,17 +337,17 @@ class Workload:
         return web.json_response({**segment, "done": done})
 
     async def _burst(self, given: dict[str, Any]) -> dict[str, Any]:
-        shard, rows = str(given.get("shard", SHARDS[0])), int(_number(given, "rows", 1, BURST_ROWS_MAX))
+        shard, rows = str(given.get("shard", SHARDS[0])), int(asked.number(given, "rows", 1, BURST_ROWS_MAX))
         if shard not in SHARDS:
             raise ValueError(f"shard is {shard!r}. Remedy: one of {', '.join(SHARDS)}")
-        age_us = int(_number(given, "age_s", 0, 10 * 365 * 86_400) * 1e6)
+        age_us = int(asked.number(given, "age_s", 0, 10 * 365 * 86_400) * 1e6)
         return await self._add(
             *("bursts", given),
             lambda: {"shard": shard, "j": self._begun(shard) + 1, "rows": rows, "age_us": age_us},
         )
 
     async def _schema(self, given: dict[str, Any]) -> dict[str, Any]:
-        kind, versions = _kind(given, SHAPES), self._tape["versions"]
+        kind, versions = asked.kind(given, SHAPES), self._tape["versions"]
         now = SHAPES[versions[-1]["kind"]][0] if versions else None
         needs = {"rename": ("tier",), "drop": ("tier", "grade")}.get(kind, (None,))
         if now not in needs:
@@ -362,7 +361,7 @@ class Workload:
         )
 
     async def _poison(self, given: dict[str, Any]) -> dict[str, Any]:
-        kind = _kind(given, KINDS)
+        kind = asked.kind(given, KINDS)
         added = await self._add("poison", given, lambda: {"kind": kind, "at_us": _now_us()})
         return {**added, "id": tapes.POISON_ID + self._tape["poison"].index(added)}
 
@@ -445,36 +444,6 @@ def _written(row: Row) -> dict[str, Any]:
         made["facts"] = tapes.text(row["facts"])
         made["note_md5"] = tapes.md5(row["note"])
     return made
-
-
-def _told(add: Add) -> Handler:
-    """What a segment's handler answers: 400 says what is wrong with the question, 503 that the disk refuses."""
-
-    async def handle(request: web.Request) -> web.Response:
-        try:
-            given = await request.json()
-            if not isinstance(given, dict):
-                raise ValueError(f"the body is {given!r}. Remedy: a JSON object")
-            return web.json_response(await add(given))
-        except ValueError as e:
-            return web.json_response({"error": str(e)}, status=400)
-        except OSError as e:
-            return web.json_response({"error": f"the tape can't be made durable: {e}"}, status=503)
-
-    return handle
-
-
-def _number(given: dict[str, Any], name: str, least: float, most: float) -> float:
-    value = given.get(name, least)
-    if type(value) not in (int, float) or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}. Remedy: a number from {least:g} to {most:g}")
-    return float(value)
-
-
-def _kind(given: dict[str, Any], known: Collection[str]) -> str:
-    if given.get("kind") not in known:
-        raise ValueError(f"kind is {given.get('kind')!r}. Remedy: one of {', '.join(known)}")
-    return str(given["kind"])
 
 
 def _now_us() -> int:

@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,9 +26,11 @@ import orjson
 import structlog
 from aiohttp import web
 
+from pipelines import asked
+from pipelines.kept import TapeError
 from pipelines.router import tape as tapes
 from pipelines.router.backends import Unpublished
-from pipelines.router.kept import Kept, TapeError
+from pipelines.router.kept import Kept
 from pipelines.router.metrics import Metrics
 from pipelines.router.serving import Handler, Program, run
 from pipelines.router.settings import ADDRESS, REQUESTS, backend, common, defect
@@ -51,8 +53,6 @@ POISON_MAX = 200
 HOLD_MAX_S = 60.0
 
 log = structlog.get_logger()
-
-Add = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Caller:
@@ -81,9 +81,9 @@ class Caller:
         return {
             ("GET", "/tape"): self._tape_json,
             ("GET", "/asked/{key}"): self._asked,
-            ("POST", "/poison"): _told(self._poison),
-            ("POST", "/burst"): _told(self._burst),
-            ("POST", "/hold"): _told(self._hold),
+            ("POST", "/poison"): asked.handler(_in_thread(self._poison)),
+            ("POST", "/burst"): asked.handler(_in_thread(self._burst)),
+            ("POST", "/hold"): asked.handler(_in_thread(self._hold)),
         }
 
     # ---- publishing ----------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class Caller:
     # ---- being asked ---------------------------------------------------------------------------------------
 
     def _poison(self, given: dict[str, Any]) -> dict[str, Any]:
-        kind, count, tape = _kind(given, KINDS), int(_number(given, "count", 1, POISON_MAX)), self._kept.tape
+        kind, count, tape = asked.kind(given, KINDS), int(asked.number(given, "count", 1, POISON_MAX)), self._kept.tape
         with self._asking:
             key, known = ({"key": str(given["key"])} if "key" in given else {}), len(tape["poison"])
             if not key or (found := self._last(key["key"])) is None:
@@ -196,13 +196,13 @@ class Caller:
         return next((one for one in reversed(self._kept.tape["poison"]) if one.get("key") == key), None)
 
     def _burst(self, given: dict[str, Any]) -> dict[str, Any]:
-        requests = int(_number(given, "requests", 1, BURST_MAX))
+        requests = int(asked.number(given, "requests", 1, BURST_MAX))
         with self._writing:
             self._unpaced = dict.fromkeys(TENANTS, requests)
         return {"requests": requests}
 
     def _hold(self, given: dict[str, Any]) -> dict[str, Any]:
-        seconds = _number(given, "s", 0, HOLD_MAX_S)
+        seconds = asked.number(given, "s", 0, HOLD_MAX_S)
         self._hold_until_s = time.monotonic() + seconds
         return {"held_s": seconds}
 
@@ -230,34 +230,11 @@ class Caller:
         return web.Response(body=told, content_type="application/json")
 
 
-def _told(add: Add) -> Handler:
-    """400 says what is wrong with the question, 503 that the disk refuses."""
+def _in_thread(add: Callable[[dict[str, Any]], dict[str, Any]]) -> asked.Add:
+    async def added(given: dict[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(add, given)
 
-    async def handle(request: web.Request) -> web.Response:
-        try:
-            given = await request.json()
-            if not isinstance(given, dict):
-                raise ValueError(f"the body is {given!r}. Remedy: a JSON object")
-            return web.json_response(await asyncio.to_thread(add, given))
-        except ValueError as e:
-            return web.json_response({"error": str(e)}, status=400)
-        except OSError as e:
-            return web.json_response({"error": f"the tape can't be made durable: {e}"}, status=503)
-
-    return handle
-
-
-def _number(given: dict[str, Any], name: str, least: float, most: float) -> float:
-    value = given.get(name, least)
-    if type(value) not in (int, float) or not least <= value <= most:
-        raise ValueError(f"{name} is {value!r}. Remedy: a number from {least:g} to {most:g}")
-    return float(value)
-
-
-def _kind(given: dict[str, Any], known: Collection[str]) -> str:
-    if given.get("kind") not in known:
-        raise ValueError(f"kind is {given.get('kind')!r}. Remedy: one of {', '.join(known)}")
-    return str(given["kind"])
+    return added
 
 
 def main() -> int:

@@ -20,12 +20,13 @@ from aiohttp import web
 
 import failpoints
 from failpoints import point
+from pipelines.kept import TapeError
 from pipelines.trades.lines import log_json
 from pipelines.trades.simulated.binance import Binance
 from pipelines.trades.simulated.coinbase import Coinbase
 from pipelines.trades.simulated.kraken import Kraken
 from pipelines.trades.simulated.market import Market, SimTrade, Venue, trades
-from pipelines.trades.tape import SYMBOLS, Tape, TapeError, count
+from pipelines.trades.tape import SYMBOLS, Tape, count
 
 __all__ = ["Exchange", "main"]
 

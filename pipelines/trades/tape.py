@@ -9,10 +9,8 @@ history.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -25,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from failpoints import point
+from pipelines.kept import File, TapeError
 
-__all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "TapeError", "count", "count_until", "records", "trades"]
+__all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "count", "count_until", "records", "trades"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,10 +63,6 @@ RESERVE = point(
     "ledger::before_reserve",
     "the tape's promise goes to the disk; raise(OSError): it is full, and the tape stands still until it isn't",
 )
-
-
-class TapeError(Exception):
-    """The state folder can't serve this tape; the message names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -273,17 +268,8 @@ class Tape:
     """
 
     def __init__(self, folder: Path, seed: int, rate: float) -> None:
-        self._file = folder / "tape.json"
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / "tape.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as e:
-            raise TapeError(f"{folder} can't be used: {e.strerror}. Remedy: --state with a folder of your own") from e
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise TapeError(f"another exchange uses {folder}. Remedy: stop it, or --state with another folder") from e
-        kept = self._load(seed, rate)
+        self._file = File(folder, "exchange")
+        kept = self._file.read({"seed": seed, "rate": rate}, "every trade") or {"reserved_ns": 0, "segments": []}
         self.seed, self.rate = seed, rate
         self._start_ns = kept["reserved_ns"]
         self.segments: list[tuple[int, int]] = [(int(s), int(a)) for s, a in kept["segments"]]
@@ -314,7 +300,7 @@ class Tape:
         with self._saving:
             self._promise(self.now_ns() + 1000)
             self._closed = True
-            os.close(self._lock)
+            self._file.close()
 
     def _promise(self, until_ns: int | None) -> None:
         if until_ns is None:
@@ -346,38 +332,11 @@ class Tape:
         start_ns, anchor_us = self.segments[-1]
         return max(wall_us, anchor_us + (self._start_ns - start_ns) // 1000 + 1)
 
-    def _load(self, seed: int, rate: float) -> dict[str, Any]:
-        try:
-            kept: dict[str, Any] = json.loads(self._file.read_text())
-        except FileNotFoundError:
-            return {"reserved_ns": 0, "segments": []}
-        except (OSError, ValueError) as e:
-            raise TapeError(
-                f"{self._file} can't be read: {e}. Remedy: restore it, or start an empty stack (its history is lost)"
-            ) from e
-        if (kept["seed"], kept["rate"]) != (seed, rate):
-            recorded = f"seed {kept['seed']} and rate {kept['rate']:g}"
-            raise TapeError(
-                f"{self._file} was recorded with {recorded}, not seed {seed} and rate {rate:g}: every trade would "
-                "change. Remedy: the same --seed and --rate, or --state with another folder"
-            )
-        return kept
-
     def _save(self, reserved_ns: int) -> None:
         if RESERVE.on is not None:
             RESERVE()
-        new = self._file.with_suffix(".new")
-        text = json.dumps({"seed": self.seed, "rate": self.rate, "segments": self.segments, "reserved_ns": reserved_ns})
-        with open(new, "w") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(new, self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        tape = {"seed": self.seed, "rate": self.rate, "segments": self.segments, "reserved_ns": reserved_ns}
+        self._file.write(json.dumps(tape))
 
 
 def _wall_us() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gameday.system.polling import until
-from pipelines.trades.tape import RESERVE_NS, SYMBOLS, Tape, TapeError, count, count_until, trades
+from pipelines.kept import TapeError
+from pipelines.trades.tape import RESERVE_NS, SYMBOLS, Tape, count, count_until, trades
 
 GROUPS = [(venue, symbol) for venue in SYMBOLS for symbol in SYMBOLS[venue]]
 START_US = 1_790_000_000_000_000
@@ -145,7 +145,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def crash(tape: Tape) -> None:
     """Let go of the folder as SIGKILL does: without a word to the disk."""
-    os.close(tape._lock)
+    tape._file.close()
 
 
 def test_the_tape_runs_only_while_it_is_open(tmp_path: Path, clock: dict[str, int]) -> None:
@@ -225,7 +225,7 @@ def test_a_full_disk_stops_the_tape_and_not_the_past(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.trades.tape.os.fsync", full)
+    monkeypatch.setattr("pipelines.kept.os.fsync", full)
     clock["mono"] += 10 * 10**9
     with pytest.raises(OSError, match="No space"):
         tape.reserve()

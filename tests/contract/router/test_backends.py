@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Consumer
 
+from compose.router.processes import shares
 from compose.service import Service
 from gameday.system.polling import until
 from pipelines.router.backends import ID, REASON, Backend, Delivery, Names, Unpublished
@@ -31,16 +32,6 @@ MAX_DELIVER = 3
 COMES_WITHIN_S = 20.0
 BACK_WITHIN_S = 20.0
 """A broker of Kafka's needs a few seconds to start, and a share group some more."""
-
-SHARES = f"""\
-group.share.min.record.lock.duration.ms=1000
-group.share.record.lock.duration.ms={int(ACK_WAIT_S * 1000)}
-group.share.delivery.count.limit={MAX_DELIVER}
-group.share.min.session.timeout.ms=1000
-group.share.session.timeout.ms=6000
-group.share.heartbeat.interval.ms=1000
-group.share.min.heartbeat.interval.ms=500
-"""
 
 
 @dataclass
@@ -106,7 +97,7 @@ def valkey_rig(folder: Path) -> Rig:
 def kafka_rig(folder: Path) -> Rig:
     service = new_broker(folder)
     properties = folder / "server.properties"
-    properties.write_text(properties.read_text() + SHARES)
+    properties.write_text(properties.read_text() + shares(ACK_WAIT_S, MAX_DELIVER))
     brokers = str(service.ready).removeprefix("kafka://")
 
     def letters(names: Names) -> list[tuple[str, str]]:
