@@ -355,6 +355,15 @@ def test_a_schema_that_is_remembered_changes_no_message(messages: Sequence[bytes
     assert [told(remembers, raw) for raw in messages] == [told(Envelopes()._whole, raw) for raw in messages]
 
 
+@pytest.mark.parametrize("end", [b"]", b",", b" "])
+def test_a_message_without_its_end_is_malformed_also_behind_a_sound_one(end: bytes) -> None:
+    """What is remembered says nothing of how a message ends."""
+    remembers, sound = Envelopes(), b'{"schema":%b,"payload":%b}' % (SCHEMAS[0], PAYLOADS[0])
+    remembers(sound)
+    with pytest.raises(orjson.JSONDecodeError):
+        remembers(sound[:-1] + end)
+
+
 def test_only_so_many_schemas_are_remembered() -> None:
     """A log in which each message has another one fills no memory."""
     remembers = Envelopes()
