@@ -1,5 +1,5 @@
-"""What one hop holds of a window, beside what its ledger does: for the runs, the night's end, and `gameday watch`. How
-long an answer may take is the callers'."""
+"""Asks a hop and its ledger what they hold of a window: for the runs, the night's end, and `gameday watch`. The callers
+say how long an answer may take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ask(Protocol):
 
 
 def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[Digest]) -> list[Digest]:
-    """One hop's digests: its sums alone, where they are those of the hops before it; else key by key."""
+    """Return one hop's digests: by its sums alone where they equal those of the hops before it, else key by key."""
     if not isinstance(hop, Hop):
         return list(hop.derived(window, ledger))
     if isinstance(hop, Sums) and (proved := tallies.proved(hop.sums(window), before)) is not None:
@@ -31,7 +31,7 @@ def digest_of(ledger: Hop, hop: Hop | Derived, window: Window, before: Sequence[
 
 
 def held(stack: str, live: LiveStream, name: str, window: Window, ask: Ask) -> Evidence:
-    """One hop's digests of a window, the ledger's first."""
+    """Return the evidence of one hop in a window. The ledger's digest comes first."""
     ledger = live.stream.hops[0]
     hop: Hop | Derived = live.hops[name]
     if not isinstance(hop, Hop):
@@ -42,7 +42,7 @@ def held(stack: str, live: LiveStream, name: str, window: Window, ask: Ask) -> E
 
 
 def evidence_of(stack: str, live: LiveStream, window: Window, digests: Sequence[Digest]) -> Evidence:
-    """For the checks. No id below 1 should exist, so none is expected there."""
+    """Return evidence that the checks take. No id below 1 should exist, so none is expected there."""
     expected = Window({g: max(0, lo) for g, lo in window.lo.items()}, window.hi)
     stream = live.stream
     return Evidence(

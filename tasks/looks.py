@@ -1,9 +1,9 @@
-"""Hold each stream's hops against each other again and again: what `gameday watch` does, without breaking anything.
+"""Compares each stream's hops again and again, for `gameday watch`. Breaks nothing.
 
-A look judges what is new since the look before, and what came BACK_S before that once more, as the night's end judges
-the whole history (tasks/digests.py); rows that change and go as of a position (tasks/states.py). What differs is judged
-again at the next look, the same records, and is told when it differs still. Each stream is looked at in a thread of its
-own, so that a server that hangs hides nothing of the others. What is told of it is verdict/known.py's.
+A look judges what is new since the look before, and once more what came in the BACK_S before that. It uses the digests
+of the night's end (tasks/digests.py). Rows that change are judged as of a position (tasks/states.py). The next look
+judges the same differing records again, and reports those that still differ. Each stream has a thread of its own, so
+that a server that hangs keeps nobody from judging the others. verdict/known.py makes events of the looks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A program's own metrics, in Prometheus' text format, as a probe: each series of theirs is one of the samples."""
+"""Reads a program's own metrics in Prometheus' text format. It is a probe: each series becomes a series of samples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from gameday.system.tls import PLAIN, Tls
 __all__ = ["SERIES_MAX", "Probe"]
 
 SERIES_MAX = 2_000
-"""So many of a program's series are sampled; one that has more has a label without bound, and is told by their
-number."""
+"""So many series of a program are sampled. A program that has more has a label without bound; ".series" shows that."""
 
 LEFT_OUT = ("_created", "_bucket")
 """When a series began, and the buckets of a histogram, of which sum and count tell enough here."""

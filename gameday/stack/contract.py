@@ -1,6 +1,8 @@
-"""The contract of a platform's metrics: which there are, of which type, with which labels and values, and which
-counters must rise as what really happened. A TOML file of the platform's own, which [contract] names; the check
-metrics_true holds each run against it.
+"""The contract of a platform's metrics: their names, types, labels and the labels' values, and which counters must rise
+with what really happened.
+
+The contract is a TOML file of the platform. [contract] in gameday.toml names it, and the check metrics_true judges each
+run by it.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ Values = Mapping[str, tuple[str, ...]]
 
 
 class Metric(Strict):
-    """optional: labels that a series may lack. of: the scrapes that tell it; all when left out. absent: the variants
-    without it. only: variant -> the values of labels that differ there."""
+    """One metric.
+
+    optional: labels that a series may lack. of: the programs that export it; if left out, all. absent: the variants
+    that don't export it. only: variant -> the values of labels that differ in that variant.
+    """
 
     type: Literal["counter", "gauge", "histogram", "summary"]
     help: str
@@ -35,26 +40,29 @@ class Metric(Strict):
     only: Mapping[str, Values] = Field(default_factory=dict)
 
     def values(self, variant: str | None) -> Values:
-        """Each label's values there."""
+        """Return each label's values in this variant."""
         return {**self.labels, **self.only.get(variant or "", {})}
 
     def series(self, variant: str | None) -> Iterator[dict[str, str]]:
-        """The labels of each series that must be there from the start; optional ones are left out."""
+        """Yield the labels of each series that must exist from the start, without the optional labels."""
         known = {label: told for label, told in self.values(variant).items() if label not in self.optional}
         for combination in itertools.product(*known.values()):
             yield dict(zip(known, combination, strict=True))
 
 
 class Variants(Strict):
-    """A label that every series has, with one value in each program, by which its metrics may differ."""
+    """A label that every series has. A program has one value of it, and its metrics may differ by that value."""
 
     label: str
     values: tuple[str, ...] = Field(min_length=1)
 
 
 class Rise(Strict):
-    """A counter that must rise as a series of the samples does. where: the labels of those that are added up.
-    unless_struck: the components with which the series may fall back; then nothing is judged."""
+    """A counter that must rise as a series of the samples does.
+
+    where: the labels of the counters that are added up. unless_struck: if the fault strikes one of these components,
+    the series may fall, and the counter is not judged.
+    """
 
     metric: str
     where: Mapping[str, str] = Field(default_factory=dict)
@@ -63,7 +71,7 @@ class Rise(Strict):
 
 
 class Contract(Strict):
-    """prefixes: metrics of other names are nobody's business here."""
+    """The whole file. prefixes: metrics with other names are not judged."""
 
     prefixes: tuple[str, ...] = Field(min_length=1)
     variants: Variants | None = None
@@ -90,7 +98,7 @@ class Contract(Strict):
 
 
 def read(path: Path) -> Contract:
-    """A ConfigError tells what is wrong, with its key."""
+    """Read the file. Raises ConfigError, which names the key and what is wrong with it."""
     try:
         return Contract.model_validate(tomllib.loads(path.read_text()))
     except OSError as e:

@@ -1,9 +1,9 @@
-"""What is likely behind it when a platform is not well, and what to do: rules over what was seen. Pure; gathering it is
-tasks/survey.py's and tasks/watch.py's.
+"""Finds the likely cause when a platform is not well, and says what to do. Each rule is a pure function of the clues;
+tasks/survey.py and tasks/watch.py gather these.
 
-RULES is the place for a rule of one's own. A rule says what of the clues it rests on, what to do, and which runbook's
-heading has the steps. Several may hold at once; their order is the order in which to look: what keeps records from
-moving comes before what is wrong with those that moved.
+Add a new rule to RULES. A rule says which clues it rests on, what to do, and which heading of a runbook has the steps.
+Several rules may hold at once. Their order is the order in which to look: first what keeps records from moving, then
+what is wrong with records that moved.
 """
 
 from __future__ import annotations

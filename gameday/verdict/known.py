@@ -1,5 +1,6 @@
-"""What is known to be wrong with a running platform, from look to look: what begins, changes and ends, and since when.
-Pure: the looks are tasks/watch.py's, what to do about it is causes.py's.
+"""Keeps what is wrong with a running platform from look to look, and reports what begins, changes and ends.
+
+Pure functions of the looks. tasks/watch.py looks; causes.py says what to do.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ Key = tuple[str, str, str, Group]
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that is not well, as one look has it. group: (): of the whole hop. count: how many records, 0 where
-    they can't be counted. ids: of the first of them. detail: what a changed one was and became; else why.
-    against: the hop that says what is right. first: the hop at which this damage of the group is seen first; "": here.
+    """One thing that is not well, as one look found it.
+
+    group: (): the whole hop. count: the number of records; 0: they can't be counted. ids: those of the first records.
+    detail: what a changed record was and what it became; of the other kinds, the reason. against: the hop that says
+    what is right. first: the hop where this damage of the group shows first; "": this one.
     """
 
     kind: str
@@ -52,8 +55,8 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Issue:
-    """A trouble that lasts. since, seen: ISO, UTC: when it was seen first, and last. during: the run of a failure test
-    that held the stack when it began; "": none did."""
+    """A trouble that lasts. since, seen: when it was first and last seen (ISO, UTC). during: the run of a failure test
+    that held the stack when the trouble began; "": none."""
 
     trouble: Trouble
     since: str
@@ -84,7 +87,7 @@ class Event:
 
 @dataclass
 class Known:
-    """The issues of a platform. `look` is given each look at a stream, and says what is new."""
+    """The issues of a platform. Each look at a stream goes to `look`, which returns the events."""
 
     issues: dict[Key, Issue] = field(default_factory=dict)
     _told: dict[Key, tuple[float, int]] = field(default_factory=dict)

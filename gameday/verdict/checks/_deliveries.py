@@ -17,9 +17,12 @@ NAMED_MAX = 3
 
 @dataclass(frozen=True)
 class Deliveries:
-    """again: message -> how often it was handed out, of those that were more than once. most: how often one may be.
-    ended: how often the broker was ended during the run, where its count does not outlive that. spent: the dead
-    letters that may have come once more, where it is the consumer who makes one of what was handed out in vain."""
+    """What the broker delivered more than once.
+
+    again: message -> how often it was delivered, for those that came more than once. most: how often a message may be
+    delivered. ended: how often the fault ended the broker, if the broker's count does not outlive that; else 0. spent:
+    the dead letters that the consumer wrote. It sees one delivery more than `most` before it does so.
+    """
 
     again: Mapping[str, int]
     most: int
@@ -28,12 +31,12 @@ class Deliveries:
 
     @property
     def count(self) -> int:
-        """How many deliveries there were beyond each message's first."""
+        """The number of deliveries beyond each message's first."""
         return sum(self.again.values()) - len(self.again)
 
     @property
     def beyond(self) -> str:
-        """The messages that were handed out more often than they may be, in words; "": none was."""
+        """Which messages were delivered more often than they may be, in words; "": none."""
         most = self.most + self.ended
         over = sorted(((n, one) for one, n in self.again.items() if n > most + (one in self.spent)), reverse=True)
         if not over:
@@ -45,14 +48,14 @@ class Deliveries:
 
     @property
     def told(self) -> str:
-        """What is to be said of a right account."""
+        """The account in words, where nothing is wrong."""
         often = max(self.again.values(), default=1)
         told = f"{len(self.again)} messages came again, {self.count} times in all"
         return f"{told}; {often} deliveries at most, of {self.most}"
 
 
 def deliveries(evidence: Evidence) -> Deliveries | str:
-    """The account "deliveries"; why there is none, in words."""
+    """Return the account "deliveries". If there is none, return the reason in words."""
     told: Json = (evidence.symptoms.get("accounts") or {}).get("deliveries")
     if told is None:
         trouble = (evidence.symptoms.get("trouble") or {}).get("the account deliveries") or "none is configured"

@@ -21,9 +21,12 @@ TOLD_MAX = 3
 
 @whole
 def metrics_true(evidence: Evidence) -> Finding:
-    """Every program's series (samples metrics/<program>/<name>{<labels>}) are those of the contract (symptom
-    "contract"), from its first answer on; and each counter of `rises` rose as what it is held against. Of a process
-    that ended the counts since its last answer are lost: so much less is no fail."""
+    """Passes when every program's series are those of the contract from its first answer on, and each counter of
+    `rises` rose as much as what it is compared with.
+
+    The series are the samples metrics/<program>/<name>{<labels>}; the contract is the symptom "contract". When a
+    process ends, its counts since its last answer are lost. A rise that is smaller by so much is no fail.
+    """
     told = evidence.symptoms.get("contract")
     programs = {} if told is None else _programs(evidence.samples)
     if told is None or not programs:
