@@ -18,7 +18,7 @@ from typing import Any
 
 import boto3
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from compose.ports import free_ports
 from compose.servers import clickhouse, kafka, postgres, seaweedfs
@@ -45,6 +45,7 @@ PARTITIONS = 4
 DAY_US = 86_400_000_000
 FIRST_US = 1_790_000_000_000_000
 RUN_S = 120.0
+COMMITTED_WITHIN_S = 20.0
 
 ROWS = """
 INSERT INTO trades.bronze
@@ -174,12 +175,27 @@ class Offload:
         self.ends[key] = offset + count
 
     def commit(self, ends: Mapping[str, int] | None = None) -> None:
-        """ClickHouse's consumer commits where it is, or at these offsets."""
+        """ClickHouse's consumer commits where it is, or at these offsets.
+
+        Like any consumer it tries again where the broker doesn't know the topic at that moment: Kafka's protocol calls
+        that error retriable.
+        """
         consumer = Consumer(
             {"bootstrap.servers": self.servers.brokers, "group.id": self.name, "enable.auto.commit": False}
         )
         places = [(k.rpartition("/"), offset) for k, offset in (ends or self.ends).items()]
-        consumer.commit(offsets=[TopicPartition(t, int(p), o) for (t, _, p), o in places], asynchronous=False)
+        wanted = [TopicPartition(t, int(p), o) for (t, _, p), o in places]
+
+        def committed() -> bool:
+            try:
+                consumer.commit(offsets=wanted, asynchronous=False)
+            except KafkaException as e:
+                if e.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+                return False
+            return True
+
+        until(committed, COMMITTED_WITHIN_S, 0.1, "the commit")
         consumer.close()
 
     # ---- what the offload does --------------------------------------------------------------------------------------
