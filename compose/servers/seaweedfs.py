@@ -1,7 +1,8 @@
 """SeaweedFS from a wheel: S3 on loopback, one process. Its buckets exist from the first start on.
 
-Two identities: `admin` may do everything, `offload` may read and write its bucket. Its right to write can be withdrawn
-while the server runs, without a file or a restart, by a policy of the bucket.
+Three identities: `admin` may do everything, and `offload` may read and write its bucket. Its right to write can be
+withdrawn while the server runs, without a file or a restart, by a policy of the bucket. `ready` tells that the buckets
+are there: it may write to one that is made after the others, and make none.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def process(
         *(f"-s3.config={config}", f"-bucket={bucket},{READY_BUCKET}"),
         *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
     ]
-    ready = url(ports["s3"], "admin", admin_password)
+    ready = url(ports["s3"], "ready", offload_password)  # whoever writes as `admin` makes a bucket that is missing
     return Service("seaweedfs", tuple(argv), str(folder), ready=ready, grace_s=STOP_S)
 
 
@@ -64,5 +65,6 @@ def _identities(bucket: str, admin_password: str, offload_password: str) -> Mapp
         "identities": [
             identity("admin", admin_password, "Admin", "Read", "Write", "List", "Tagging"),
             identity("offload", offload_password, *rights),
+            identity("ready", offload_password, f"Write:{READY_BUCKET}"),
         ]
     }

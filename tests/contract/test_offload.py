@@ -16,19 +16,23 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import boto3
 import psycopg
 import pyarrow as pa
 import pytest
 import structlog
+from botocore.exceptions import ClientError
 
+from compose.service import READY_BUCKET
 from failpoints import scenario
+from gameday.system import address
 from gameday.system.polling import until
 from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import IDS, lineage
 from pipelines.trades.offload.mirror import Mirror
 from pipelines.trades.offload.settings import OffloadError
 from tests.contract.sockets import nobody, silent
-from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, fired
+from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, Servers, fired
 from tests.suites import only_in
 
 POINTS = ("before_read", "after_data_file", "after_manifest_list", "after_metadata", "after_commit", "before_mirror")
@@ -401,6 +405,22 @@ def test_a_server_that_is_away_or_hangs_ends_the_run_in_time(
     assert time.monotonic() - began < FAILS_WITHIN_S
     offload.changes = {}
     assert offload.run().rows == 10
+
+
+def test_s3_is_ready_when_its_buckets_are_there(around: Servers) -> None:
+    """Whoever asks whether it is ready can't make a bucket. An answer would come before the buckets are made, else."""
+    at = address.of(str(around.s3.ready))
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=f"http://{at.host}:{at.port}",
+        aws_access_key_id=at.user,
+        aws_secret_access_key=at.password,
+        region_name="us-east-1",
+    )
+    s3.put_object(Bucket=READY_BUCKET, Key="ready", Body=b"1")
+    for bucket in ("nobody-has-made-it", BUCKET):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.put_object(Bucket=bucket, Key="ready", Body=b"1")
 
 
 def test_a_key_without_the_right_to_write_ends_the_run(offload: Offload) -> None:
