@@ -26,6 +26,9 @@ __all__ = ["Place", "Points"]
 ASK_WITHIN_S = 20.0
 """Putting a rule into classes that are loaded takes the JVM 0.2 s, on a machine without a free core over a second."""
 
+ENDS_WITHIN_S = 2.0
+"""A JVM that breaks off an answer because it ends has closed its port by then."""
+
 ANSWER_MAX = 1 << 22
 OK = b"OK\n"
 OURS = "gameday "
@@ -146,9 +149,25 @@ class Points:
         }
 
     def _rules(self) -> Mapping[str, Rule]:
-        """What the agent has of us: point -> its rule."""
-        found = [Rule.read(text) for text in FILE.split(self._ask("LIST\n"))]
-        return {rule.point: rule for rule in found if rule is not None}
+        """What the agent has of us: point -> its rule.
+
+        A JVM that ends breaks off its answer. The next question then finds that nobody listens, or who listens now.
+        """
+        broken: list[_BrokenOff] = []
+
+        def whole() -> str | None:
+            try:
+                return self._ask("LIST\n")
+            except _BrokenOff as e:
+                broken.append(e)
+                return None
+
+        try:
+            answer = until(whole, ENDS_WITHIN_S, what="an answer")
+        except TooLate:
+            raise broken[-1] from None
+        rules = [Rule.read(text) for text in FILE.split(answer)]
+        return {rule.point: rule for rule in rules if rule is not None}
 
     def _ask(self, text: str, changes: bool = False) -> str:
         """What the agent answers. changes: it may have had an effect when no answer came. Raises DriverError."""
@@ -168,11 +187,14 @@ class Points:
                 f"-javaagent:byteman.jar=listener:true,port:{self.port},address:{self.host}",
                 definite=True,
             ) from e
+        except ConnectionResetError as e:
+            raise _BrokenOff(f"{where}: {e}", definite=not changes) from e
         except OSError as e:
             raise DriverError(f"{where}: {e or repr(e)}", definite=not changes) from e
         told = answer.decode(errors="replace")
         if not answer.endswith(OK):
-            raise DriverError(f"{where} answered {told[:200]!r}, not with an OK", definite=not changes)
+            kind = DriverError if len(answer) >= ANSWER_MAX else _BrokenOff
+            raise kind(f"{where} answered {told[:200]!r}, not with an OK", definite=not changes)
         if refused := REFUSED.search(told):
             raise ConfigError(f"{where} refused the rule: {refused[0]}")
         return told
@@ -180,6 +202,10 @@ class Points:
 
 class _NobodyListens(DriverError):
     """Then nothing is armed there either."""
+
+
+class _BrokenOff(DriverError):
+    """The connection ended before the answer did."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gameday.errors import ConfigError, DriverError, TooLate
 from gameday.ports import Points as PointsProtocol
 from gameday.system.polling import until
 from tests.contract.conftest import serving
+from tests.contract.sockets import saying
 
 TOPIC = "t"
 PRODUCE = "broker::produce"
@@ -222,3 +223,29 @@ def test_a_jvm_that_ends_as_it_is_armed_has_fired_or_was_not_armed(tmp_path: Pat
             with pytest.raises(DriverError, match="the agent at"):
                 points.arm(PRODUCE, "1*kill", 60, "run-9")
         thread.join(WITHIN_S)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_jvm_that_breaks_off_a_list_and_is_gone_has_nothing_armed(tmp_path: Path, reset: bool) -> None:
+    """It ends while it answers, and closes its port a moment later. Here it is a socket."""
+
+    def serve(server: socket.socket) -> None:
+        agent, _ = server.accept()
+        agent.recv(1 << 16)
+        if reset:
+            agent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.close()
+        agent.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        points = Points(server.getsockname()[1], str(tmp_path / "points.jsonl"), DECLARED)
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+        assert points.listed() == {}
+        thread.join(WITHIN_S)
+
+
+def test_a_port_that_breaks_off_every_answer_is_an_error(tmp_path: Path) -> None:
+    """Somebody else may listen there: that says nothing of what is armed."""
+    with saying(b"220 ready") as port, pytest.raises(DriverError, match="not with an OK"):
+        Points(port, str(tmp_path / "points.jsonl"), DECLARED).listed()
