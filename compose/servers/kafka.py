@@ -127,12 +127,22 @@ def process(
 
 
 def create_topics(address: str, partitions: Mapping[str, int]) -> None:
-    """Create those topics that don't exist yet."""
+    """Create those topics that don't exist yet.
+
+    Raises GamedayError where one can't be created, or exists with fewer partitions: whoever writes to the others would
+    wait for them in vain.
+    """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
     admin = AdminClient({"bootstrap.servers": address, "broker.address.family": "v4", "log_level": 0})
     known = admin.list_topics(timeout=TOPICS_S).topics
+    for name, count in partitions.items():
+        if name in known and (there := len(known[name].partitions)) < count:
+            raise GamedayError(
+                f"topic {name} at {address} has {there} partitions, and {count} are needed. Remedy: "
+                f"kafka-topics.sh --alter --topic {name} --partitions {count}"
+            )
     new = [NewTopic(name, count, 1) for name, count in partitions.items() if name not in known]
     try:
         for future in admin.create_topics(new, operation_timeout=TOPICS_S).values() if new else ():

@@ -31,7 +31,7 @@ from tasks.definition import definition
 from tests.contract.conftest import serving
 
 DASHBOARD = ROOT / "compose" / "grafana" / "trades.json"
-TOPIC, GROUP, TABLE = "market.crypto.trades.binance", "clickhouse", "trades.silver"
+TOPIC, GROUP, TABLE = "trades-of-alerts", "clickhouse", "trades.silver"
 WITHIN_S = 30.0
 
 NAME = re.compile(r"\b(?:[a-z]+(?:_[a-z]+)+|up|ClickHouse\w+)\b(?!\s*\()")

@@ -19,7 +19,7 @@ from compose.ports import free_ports
 from compose.servers import kafka as server
 from gameday.drivers import _log, kafka
 from gameday.drivers.kafka.wire import LATEST, Cluster, Slot
-from gameday.errors import DriverError
+from gameday.errors import DriverError, GamedayError
 from gameday.model import Group, Kept, Shards, Tally, Window
 from gameday.records.heads import Places, totals
 from gameday.records.types import parse
@@ -103,6 +103,13 @@ def topic(broker: str) -> str:
 
     until(led, within_s=10, what="the new topic's leaders")
     return name
+
+
+def test_a_topic_with_fewer_partitions_than_are_needed_is_told(broker: str, topic: str) -> None:
+    """Where it exists, nothing is created, and a writer to its third partition would wait in vain."""
+    server.create_topics(broker, {topic: 1})
+    with pytest.raises(GamedayError, match=rf"{topic} .* has 2 partitions, and 3 are needed"):
+        server.create_topics(broker, {topic: 3})
 
 
 @pytest.fixture

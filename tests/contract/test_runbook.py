@@ -153,7 +153,8 @@ def test_an_abort_ends_a_step_at_once(make: Make, supervisor: Supervisor, tmp_pa
     with pytest.raises(GamedayError, match="aborted"):
         runbook.recover.fn(run)
     thread.join()
-    assert Process.of(int((tmp_path / "pid").read_text())) is None
+    pid = int((tmp_path / "pid").read_text())
+    until(lambda: Process.of(pid) is None, SOON_S, what="the end of the step's process")
     assert supervisor.pid() is not None
 
 
