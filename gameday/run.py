@@ -54,7 +54,7 @@ from gameday.telling.silence import Silence
 from gameday.undo.guardian import OUT_OF_TIME, Guardian
 from gameday.verdict import machine
 
-__all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "too_late", "ttl_s"]
+__all__ = ["HEADS_WITHIN_S", "Halt", "Run", "in_the_way", "marks", "new_id", "places", "too_late", "ttl_s"]
 
 TAIL_S = 15.0
 """How far back conditions look at least."""
@@ -663,19 +663,12 @@ def marks(stack: Stack) -> Marks:
     """Ask where everything in the stack stands now. A hop or cursor that doesn't answer is left out, not zero."""
     at_ns, at_us = time.monotonic_ns(), time.time_ns() // 1000
     heads: dict[str, Mapping[Group, int]] = {}
-    positions: dict[str, Mapping[str, int]] = {}
-    ends: dict[str, Mapping[str, int]] = {}
     for name, hop in stack.hops.items():
         try:
             heads[name] = answer(hop.heads, HEADS_WITHIN_S, f"the heads of {name}")
         except DriverError:
             continue
-    for name, cursor in stack.cursors.items():
-        try:
-            positions[name] = answer(cursor.position, HEADS_WITHIN_S, f"the position of {name}")
-            ends[name] = answer(cursor.end, HEADS_WITHIN_S, f"the end of {name}")
-        except DriverError:
-            continue
+    positions, ends = places(stack)
     delivered: dict[str, Mapping[str, int]] = {}
     for name, hop in stack.hops.items():
         if isinstance(hop, Delivers):
@@ -688,6 +681,20 @@ def marks(stack: Stack) -> Marks:
                 starts[name] = answer(hop.starts, HEADS_WITHIN_S, f"what {name} has deleted")
     identities = {role: stack.host(role).identity(role) for role in stack.config.components}
     return Marks(at_ns, at_us, heads, positions, ends, identities, delivered, starts)
+
+
+def places(stack: Stack) -> tuple[dict[str, Mapping[str, int]], dict[str, Mapping[str, int]]]:
+    """Ask the cursors for (cursor -> slot -> committed position, cursor -> slot -> the log's end). A cursor that
+    doesn't answer is left out."""
+    positions: dict[str, Mapping[str, int]] = {}
+    ends: dict[str, Mapping[str, int]] = {}
+    for name, cursor in stack.cursors.items():
+        try:
+            positions[name] = answer(cursor.position, HEADS_WITHIN_S, f"the position of {name}")
+            ends[name] = answer(cursor.end, HEADS_WITHIN_S, f"the end of {name}")
+        except DriverError:
+            continue
+    return positions, ends
 
 
 def in_the_way(job: Job) -> tuple[JobRun, ...]:

@@ -19,11 +19,12 @@ from gameday.errors import DriverError, RolledBack, TooLate
 from gameday.model import Columns, Commit, Digest, Evidence, Finding, Group, Json, Tally, Verdict, Window
 from gameday.plan import OfRole
 from gameday.ports import Attempts, Hop, Ledger, Lives, Log, Paired, Symptoms
-from gameday.run import HEADS_WITHIN_S, Run, marks
+from gameday.run import HEADS_WITHIN_S, Run, marks, places
 from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
 from gameday.system.polling import until
 from gameday.verdict import ahead, attempted, checks, diagnose, streams
+from gameday.verdict.checks.offsets_advance import late
 from gameday.verdict.checks.served import BROKER
 from tasks import states
 from tasks.beside import beside
@@ -42,6 +43,11 @@ it."""
 ANSWER_WITHIN_S = 180.0
 """How long one question to one server may take. A driver has bounds of its own, but a library or a server that answers
 byte by byte can break those; this bound always holds."""
+
+COMMITTED_WITHIN_S = 30.0
+"""How long a consumer may take to commit what the log held at recovery. A broker keeps a record that was delivered and
+not acknowledged for as long as it waits for the answer (the router's: 10 s), and the position stands there until it was
+delivered again."""
 
 LATE_NAMED = 3
 """How many records that the ledger doesn't know are named."""
@@ -83,6 +89,7 @@ def gather(run: Run) -> None:
         trouble |= unanswered
     for live in every:
         _note_hops(run, live, derived[live.name], trouble)
+    _await_committed(run)
     run.symptoms |= _lives(run, trouble) | _accounts(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
@@ -250,6 +257,23 @@ def _await_passed(run: Run, window: Window, names: Sequence[str], trouble: dict[
         trouble |= {name: f"had not passed the window's end: {', '.join(late)}" for name, late in behind.items()}
         run.symptoms["not_passed"] = sorted({*behind, *run.symptoms.get("not_passed", ())})
     run.log(f"{', '.join(names)} to pass the window: took {time.monotonic() - began_s:.2f} s")
+
+
+def _await_committed(run: Run) -> None:
+    """Wait until every consumer has committed what the log held at recovery. One that is late is judged by where it
+    stands then."""
+    if (healed := run.healed) is None:
+        return
+
+    def committed() -> bool:
+        waiting = ", ".join(f"{cursor} in {slot}" for cursor, slot in late(healed, *places(run.stack)))
+        if waiting:
+            run.doing = f"waiting for a consumer to commit what the log held at recovery ({waiting})"
+        run.lasts()
+        return not waiting
+
+    with suppress(TooLate):
+        until(committed, within_s=COMMITTED_WITHIN_S, every_s=LOOK_EVERY_S, what="the consumers' commits")
 
 
 def _agreed(

@@ -1,10 +1,12 @@
 """Did every consumer commit new positions after the recovery?"""
 
+from collections.abc import Iterator, Mapping
+
 from gameday.model import Evidence, Finding, Marks, Timed, Verdict
 from gameday.sampling.timings import NS
 from gameday.verdict.streams import whole
 
-__all__ = ["offsets_advance"]
+__all__ = ["late", "offsets_advance"]
 
 COMMITTED_WITHIN_S = 5.0
 """A consumer commits after each batch, so records that came this shortly before the end may not be committed yet. Where
@@ -59,6 +61,23 @@ def offsets_advance(evidence: Evidence) -> Finding:
         return Finding("offsets_advance", Verdict.UNKNOWN, "there is nothing to judge: no log grew after the recovery")
     why = f"{judged} of {judged} slots that grew were committed beyond the recovery"
     return Finding("offsets_advance", Verdict.PASS, why, {"slots": judged})
+
+
+def late(
+    healed: Marks, positions: Mapping[str, Mapping[str, int]], ends: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[str, str]]:
+    """Yield (cursor, slot) where the log grew after the recovery and the committed position has not passed what was
+    there at recovery.
+
+    Args:
+        positions, ends: cursor -> slot -> where it stands, and the log's end.
+    """
+    for cursor, log in ends.items():
+        for slot, end in sorted(log.items()):
+            before = healed.ends.get(cursor, {}).get(slot)
+            now = positions.get(cursor, {}).get(slot)
+            if before is not None and end > before and (now is None or now < before):
+                yield cursor, slot
 
 
 def _has_just_grown(evidence: Evidence, cursor: str, slot: str, position: int, ends: Marks) -> bool:

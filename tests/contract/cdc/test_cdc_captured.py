@@ -36,7 +36,7 @@ from tests.contract.conftest import PASSWORD, serving
 
 pytestmark = pytest.mark.suite("cdc")
 
-PREFIX, SLOT, NAME = "cdc", "cdc", "source"
+PREFIX, SLOT, NAME = "captured", "captured", "source"
 RUNS_WITHIN_S = 90.0
 
 
@@ -119,9 +119,9 @@ def captured(database: str, tmp_path_factory: pytest.TempPathFactory, broker: st
     server.get(lambda _: None)
     folder: Path = tmp_path_factory.mktemp("cdc")
     base = database.rpartition("/")[0]
-    for name in ("cdc_source", "cdc_target"):
+    for name in ("captured_source", "captured_target"):
         postgres.create_database(database, name)
-    source, target = f"{base}/cdc_source", f"{base}/cdc_target"
+    source, target = f"{base}/captured_source", f"{base}/captured_target"
     schema.apply(source, "source")
     schema.grant(source, PASSWORD)
     schema.apply(target, "target")

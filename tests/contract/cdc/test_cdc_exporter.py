@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from compose.cdc.processes import RULES, SLOT, TOPICS
+from compose.cdc.processes import RULES
 from compose.ports import free_ports
 from compose.servers import kafka, postgres
 from compose.service import python
@@ -22,7 +22,7 @@ from tests.contract.test_alert_rules import NAME, OURS, kinds, told
 pytestmark = pytest.mark.suite("cdc")
 
 WITHIN_S = 30.0
-TOPIC = "cdc.public.orders"
+TOPIC, SLOT = "exported.public.orders", "exported"
 NOWHERE = "127.0.0.1:1"
 
 
@@ -46,8 +46,8 @@ def target(database: str) -> str:
 
 
 def made(database: str, which: str) -> str:
-    postgres.create_database(database, f"cdc_{which}")
-    dsn = f"{database.rpartition('/')[0]}/cdc_{which}"
+    postgres.create_database(database, f"exported_{which}")
+    dsn = f"{database.rpartition('/')[0]}/exported_{which}"
     schema.apply(dsn, which)
     return dsn
 
@@ -61,7 +61,7 @@ def dropped(connection: psycopg.Connection[tuple[object, ...]]) -> None:
 @pytest.fixture(scope="module")
 def exporter(tmp_path_factory: pytest.TempPathFactory, broker: str, source: str, target: str) -> Iterator[str]:
     """URL of the exporter's metrics; five messages are in the log, of which the target has three."""
-    kafka.create_topics(broker, TOPICS)
+    kafka.create_topics(broker, {TOPIC: 1})
     producer = Producer({"bootstrap.servers": broker, "broker.address.family": "v4"})
     for _ in range(5):
         producer.produce(TOPIC, b"x", partition=0)
