@@ -38,13 +38,15 @@ WHERE kind = 'dead' AND (at >= to_timestamp(%(since_us)s / 1e6) OR id = ANY(%(ex
 @dataclass(frozen=True)
 class Letters:
     """dsn: the store's. caller: its address. most: how often a request is handed out at most. counted: whether the
-    broker's count outlives its end."""
+    broker's count outlives its end. buried_by: who makes a letter of what was never answered: "broker", or "consumer",
+    which is handed it once more for that."""
 
     dsn: Postgres
     caller: Http
     most: int
     counted: bool
     broker: str = "broker"
+    buried_by: str = "broker"
 
     def told(self, since_us: int) -> Json:
         """Of what has ended since shortly before. A tenant's requests have ended up to its head; of those asked for
@@ -78,7 +80,7 @@ class Letters:
             }
             for id_, tenant, n, reason, attempt, at_us in dead
         ]
-        known = {"most": self.most, "counted": self.counted, "broker": self.broker}
+        known = {"most": self.most, "counted": self.counted, "broker": self.broker, "buried_by": self.buried_by}
         return {"expected": [*expected, *asked], "letters": letters, **known}
 
     def _tape(self) -> Mapping[str, Any]:

@@ -62,7 +62,12 @@ class Counting:
             "contract": CONTRACT,
             "accounts": {
                 "deliveries": {"redelivered": redelivered, "most": 5, "buried_by": self.buried_by},
-                "letters": {"expected": self.expected, "letters": self.letters, "most": 5},
+                "letters": {
+                    "expected": self.expected,
+                    "letters": self.letters,
+                    "most": 5,
+                    "buried_by": self.buried_by,
+                },
             },
         }
 
@@ -126,6 +131,16 @@ PLANTED: Mapping[str, tuple[Callable[[Counting], None], tuple[str, ...], str]] =
         "fail",
     ),
     "a dead letter too soon": (_set(letters=[_letter("p1"), _letter("p2", attempts=3)]), ("dead_lettered",), "fail"),
+    "a dead letter too late": (
+        _set(letters=[_letter("p1"), _letter("p2", attempts=6)]),
+        ("dead_lettered",),
+        "fail",
+    ),
+    "a dead letter of its consumer's, after the delivery that is for it alone": (
+        _set(letters=[_letter("p1"), _letter("p2", attempts=6)], buried_by="consumer"),
+        ("dead_lettered",),
+        "pass",
+    ),
     "a sound message as a dead letter": (
         _set(letters=[_letter("p1"), _letter("p2"), _letter("a", attempts=2, expected=False)]),
         ("dead_lettered",),

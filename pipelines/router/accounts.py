@@ -200,9 +200,11 @@ class Valkey:
         """From the streams' ends on, as they were at the first time."""
         from redis.exceptions import RedisError
 
+        from pipelines.router.backends.valkey import again
+
         found = []
         try:
-            for stream in (DECISIONS.requests, REQUESTS.dead):
+            for stream in (DECISIONS.requests, again(DECISIONS.requests), REQUESTS.dead):
                 if stream not in self._places:
                     newest = self._client.xrevrange(stream, count=1)
                     self._places[stream] = newest[0][0] if newest else b"0-0"

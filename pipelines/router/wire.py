@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
@@ -124,7 +123,7 @@ class Wire:
         """Whether it was handed out as often as it may before; then it is dead."""
         if self._most is None or delivery.attempt <= self._most:
             return False
-        self.dead(replace(delivery, attempt=self._most), f"handed out {self._most} times", EXHAUSTED)
+        self.dead(delivery, f"handed out {self._most} times", EXHAUSTED)
         return True
 
     def _published(self, to: str, outcome: str) -> None:

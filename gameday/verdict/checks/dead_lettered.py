@@ -31,7 +31,8 @@ def dead_lettered(evidence: Evidence) -> Finding:
         )
     times = Counter(str(one["id"]) for one in letters)
     ended = sum(a.fault in ENDS and a.args.get("component") == told.get("broker") for a in evidence.acts)
-    most = int(told["most"]), int(told["most"]) + (0 if told.get("counted", True) else ended)
+    once_more = (0 if told.get("counted", True) else ended) + (told.get("buried_by") == "consumer")
+    most = int(told["most"]), int(told["most"]) + once_more
     wrong = {
         "not dead, and should be": [one for one in expected if one not in times],
         "twice": [one for one, n in times.items() if n > 1],

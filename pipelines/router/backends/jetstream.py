@@ -133,7 +133,7 @@ class JetStream:
 
     async def _dead(self, delivery: Delivery, why: str) -> None:
         """The letter first: should it end between the two, the same letter is written again, and is there."""
-        headers = {REASON: why, ATTEMPTS: str(min(delivery.attempt, self._most))}
+        headers = {REASON: why, ATTEMPTS: str(delivery.attempt)}
         await self._published(self._names.dead, delivery.id, delivery.payload, headers)
         await delivery.held.ack_sync(timeout=WITHIN_S)
 

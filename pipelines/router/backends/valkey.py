@@ -26,7 +26,7 @@ from pipelines.router.backends import (
     Unpublished,
 )
 
-__all__ = ["Valkey"]
+__all__ = ["Valkey", "again"]
 
 WINDOW_S = 120
 """How long an id is remembered."""
@@ -35,9 +35,11 @@ ADD = """
 if redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[1]) then
   return redis.call('XADD', KEYS[1], 'MINID', '~', ARGV[2], '*', unpack(ARGV, 3))
 end
+redis.call('XADD', KEYS[3], 'MINID', '~', ARGV[2], '*', unpack(ARGV, 3))
 """
-"""Adds an entry unless its id is remembered, and drops what is too old. A script's effects are one entry in the file:
-all of them or none."""
+"""Adds an entry unless its id is remembered, and drops what is too old. One whose id is remembered goes where only the
+observer reads: it tells how often its request was handed out. A script's effects are one entry in the file: all of them
+or none."""
 
 
 class Valkey:
@@ -61,7 +63,8 @@ class Valkey:
     def publish(self, to: str, id: str, payload: bytes) -> None:
         try:
             kept = int((time.time() - KEPT_S) * 1000)
-            self._client.eval(ADD, 2, to, _remembered(to, id), WINDOW_S, kept, ID, id, "data", payload)
+            keys = to, _remembered(to, id), again(to)
+            self._client.eval(ADD, len(keys), *keys, WINDOW_S, kept, ID, id, "data", payload)
         except ResponseError as e:
             raise Unpublished(str(e), definite=True) from e
         except RedisError as e:
@@ -104,7 +107,7 @@ class Valkey:
 
     def dead(self, delivery: Delivery, why: str) -> bool:
         """The letter and the end of the request are one transaction."""
-        letter = {ID: delivery.id, "data": delivery.payload, REASON: why, ATTEMPTS: min(delivery.attempt, self._most)}
+        letter = {ID: delivery.id, "data": delivery.payload, REASON: why, ATTEMPTS: delivery.attempt}
         with self._client.pipeline(transaction=True) as both:
             both.xadd(self._names.dead, letter)
             both.xack(self._names.requests, self._names.group, delivery.held)
@@ -128,6 +131,11 @@ class Valkey:
         except RedisError:
             return False
         return True
+
+
+def again(stream: str) -> str:
+    """The stream of what was published under an id that is remembered."""
+    return f"{stream}:again"
 
 
 def _remembered(stream: str, id: str) -> str:

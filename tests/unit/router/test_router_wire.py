@@ -107,11 +107,11 @@ def test_an_answer_that_got_none_counts_as_none(point: str, given: bool, kind: s
 
 
 def test_what_was_handed_out_too_often_is_dead_and_not_handed_on() -> None:
-    """With the bound as its count: the delivery beyond is for its letter alone."""
+    """The delivery beyond the bound is for its letter alone, which tells it as the others."""
     fake = Fake(given=[Delivery("often", b"", 6, None), Delivery("fine", b"", 5, None)])
     wire, metrics = wired(fake)
     assert [one.id for one in wire.fetch(10, 0.0)] == ["fine"]
-    assert ("dead", "often", 5, "handed out 5 times") in fake.calls
+    assert ("dead", "often", 6, "handed out 5 times") in fake.calls
     assert told(metrics, "router_messages_dead_total", stream="requests", reason="exhausted") == 1
 
 
