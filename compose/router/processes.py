@@ -137,6 +137,7 @@ class Backend:
                 at="CALLER_PORT",
                 broker="LINK_CALLER_BROKER",
                 after=(*ROUTERS, "worker"),
+                STORE_URL=store(env, DATABASE),
             ),
             own(
                 *("observer", "observer", "--caller", caller, "--textfiles", str(state.metrics)),

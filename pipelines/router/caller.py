@@ -1,8 +1,10 @@
 """The outside world of the router: python -m pipelines.router.caller --backend jetstream --port P --state DIR
-[--rate 25] [--seed 1], and the environment's BROKER_URL; ROUTER_DEFECT is one of defects.py.
+[--rate 25] [--seed 1], and the environment's BROKER_URL and STORE_URL; ROUTER_DEFECT is one of defects.py.
 
 It publishes each tenant's requests one after the other, over a connection of its own, each until the broker has it: so
-a request that has begun will exist. What got no answer, or a refusal, is published again under the same id.
+a request that has begun will exist. What got no answer, or a refusal, is published again under the same id. When it
+starts it begins behind each tenant's last request that has ended with all before it: what waited in the broker when the
+platform was stopped is published again, for the broker drops it after ten minutes, whether somebody took it or not.
 
 GET /tape is all that a ledger needs. POST /poison {"kind"} publishes a request that can't be handled; with a "key" only
 once, and GET /asked/KEY tells whether it is published. POST /burst {"requests"} publishes so many of each tenant
@@ -23,6 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+import psycopg
 import structlog
 from aiohttp import web
 
@@ -36,6 +39,8 @@ from pipelines.router.serving import Handler, Program, run
 from pipelines.router.settings import ADDRESS, REQUESTS, backend, common, defect
 from pipelines.router.tape import KINDS, POISON, TENANTS
 from pipelines.router.wire import Wire
+from pipelines.router.worker import CONNECT_WITHIN_S, EXAMPLE, STORE
+from pipelines.trades.addresses import DSN, given
 from pipelines.trades.lines import log_json
 
 __all__ = ["Caller", "main"]
@@ -237,8 +242,18 @@ def _in_thread(add: Callable[[dict[str, Any]], dict[str, Any]]) -> asked.Add:
     return added
 
 
+def _begin_behind(kept: Kept, store: str) -> None:
+    """Lower what the tape calls done to what has ended. A tenant of which nothing has ended stays. Raises
+    psycopg.Error."""
+    with psycopg.connect(store, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as connection:
+        ended: dict[str, int] = dict(connection.execute("SELECT tenant, n FROM heads").fetchall())
+    done = kept.tape["done"]
+    for tenant in TENANTS:
+        done[tenant] = min(done[tenant], ended.get(tenant, done[tenant]))
+
+
 def main() -> int:
-    """Run until SIGTERM. Exit 2: the port or the state folder can't be used."""
+    """Run until SIGTERM. Exit 1: the store does not answer; 2: the port or the state folder can't be used."""
     parser = common("Publishes requests, and knows what should exist.")
     parser.add_argument("--state", type=Path, required=True, help="folder that keeps the tape")
     parser.add_argument("--rate", type=float, default=25.0, help="requests a second of each tenant (default 25)")
@@ -247,12 +262,14 @@ def main() -> int:
     if options.rate <= 0:
         parser.error(f"--rate is {options.rate:g}, but must be above 0")
     planted, address = defect(parser), os.environ[ADDRESS]
+    store = given(parser, STORE, DSN, EXAMPLE)
     log_json()
     try:
         kept = Kept(options.state, options.seed)
-    except TapeError as e:
+        _begin_behind(kept, store)
+    except (TapeError, psycopg.Error) as e:
         log.error("caller_cannot_start", error=str(e))
-        return 2
+        return 2 if isinstance(e, TapeError) else 1
     program, metrics = Program(), Metrics(options.backend, planted)
 
     def connected() -> Wire:

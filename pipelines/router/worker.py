@@ -29,7 +29,7 @@ from pipelines.router.settings import ADDRESS, DECISIONS, LETTERS, backend, comm
 from pipelines.router.wire import Wire
 from pipelines.trades.addresses import DSN, given
 
-__all__ = ["STORE", "Worker", "main", "tables"]
+__all__ = ["CONNECT_WITHIN_S", "EXAMPLE", "STORE", "Worker", "main", "tables"]
 
 STORE = "STORE_URL"
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"

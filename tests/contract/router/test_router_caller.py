@@ -4,10 +4,12 @@ broker does not take is published when it does."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from gameday.system.polling import until
@@ -81,6 +83,33 @@ def test_its_tape_outlives_it(platform: Bare) -> None:
     now = told(caller, "/tape")
     assert all(now["done"][tenant] > kept["done"][tenant] >= EACH for tenant in TENANTS)
     assert [one["key"] for one in now["poison"]] == ["k"]
+
+
+def test_what_waited_in_a_broker_that_has_dropped_it_is_published_again(platform: Bare, tmp_path: Path) -> None:
+    """A platform that is started again after the time that its broker keeps requests: each ends all the same."""
+    platform.router.start()
+    platform.worker.start()
+    until(lambda: _ended(platform) >= EACH, WAIT_S, 0.1, "the first outcomes")
+    platform.router.stop()
+    platform.worker.stop()
+    wanted = max(json.loads(platform.caller.ask("/tape"))["done"].values()) + EACH
+    platform.published(wanted)
+    assert platform.caller.process is not None
+    platform.caller.process.terminate()  # its tape is whole then
+    assert platform.caller.process.wait(WAIT_S) == 0
+    platform.broker.kill()
+    for stored in filter(Path.is_dir, (tmp_path / "broker").iterdir()):
+        shutil.rmtree(stored)
+    platform.broker.start()
+    platform.start()
+    until(lambda: _ended(platform) > wanted, WAIT_S, 0.1, "the outcomes of what the broker has dropped")
+
+
+def _ended(platform: Bare) -> int:
+    """The lowest of all tenants' last requests that have ended with all before them."""
+    with psycopg.connect(platform.dsn) as store:
+        ended = dict(store.execute("SELECT tenant, n FROM heads").fetchall())
+    return min(ended.get(tenant, 0) for tenant in TENANTS)
 
 
 def test_what_a_broker_that_is_away_does_not_take_is_published_when_it_is_back(platform: Bare) -> None:
