@@ -24,6 +24,7 @@ from gameday.stack.live import ARCHIVE, LiveStream
 from gameday.system.asking import answer
 from gameday.system.polling import until
 from gameday.verdict import ahead, attempted, checks, diagnose, streams
+from gameday.verdict.checks.metrics_true import SAMPLED_S
 from gameday.verdict.checks.offsets_advance import late
 from gameday.verdict.checks.served import BROKER
 from tasks import states
@@ -48,6 +49,9 @@ COMMITTED_WITHIN_S = 30.0
 """How long a consumer may take to commit what the log held at recovery. A broker keeps a record that was delivered and
 not acknowledged for as long as it waits for the answer (the router's: 10 s), and the position stands there until it was
 delivered again."""
+
+COUNTED_SPARE_S = 2.0
+"""How much longer than needed the platform's metrics are sampled: not every scrape is answered at once."""
 
 LATE_NAMED = 3
 """How many records that the ledger doesn't know are named."""
@@ -90,6 +94,7 @@ def gather(run: Run) -> None:
     for live in every:
         _note_hops(run, live, derived[live.name], trouble)
     _await_committed(run)
+    _await_counted(run)
     run.symptoms |= _lives(run, trouble) | _accounts(run, trouble)
     run.ends = marks(run.stack)
     if trouble:
@@ -274,6 +279,24 @@ def _await_committed(run: Run) -> None:
 
     with suppress(TooLate):
         until(committed, within_s=COMMITTED_WITHIN_S, every_s=LOOK_EVERY_S, what="the consumers' commits")
+
+
+def _await_counted(run: Run) -> None:
+    """Wait until the platform's own metrics were sampled for as long as it takes to judge their rise: some runs are
+    shorter."""
+    contract = run.stack.contract
+    if contract is None or not contract.rises:
+        return
+    within_s = SAMPLED_S + COUNTED_SPARE_S
+
+    def sampled() -> bool:
+        now = run.now(2 * within_s)
+        told = [s for name, s in now.samples.items() if s and name.startswith("metrics/")]
+        return bool(told) and now.at_ns - max(s[0].at_ns for s in told) >= within_s * 1e9
+
+    run.doing = f"waiting until the platform's metrics were sampled for {within_s:g} s"
+    with suppress(TooLate):
+        until(sampled, within_s=2 * within_s, every_s=LOOK_EVERY_S, what="the samples of the platform's metrics")
 
 
 def _agreed(

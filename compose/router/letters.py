@@ -50,7 +50,8 @@ class Letters:
 
     def told(self, since_us: int) -> Json:
         """Of what has ended since shortly before. A tenant's requests have ended up to its head; of those asked for
-        besides all that are published: who asks for one waits for its end."""
+        besides all that are published: who asks for one waits for its end. Those that were dead before that time were
+        judged by the run that asked for them."""
         tape = self._tape()
         since = {"since_us": since_us - BEFORE_US}
         try:
@@ -67,6 +68,7 @@ class Letters:
                 dead = store.execute(DEAD, {**since, "expected": [*expected, *asked]}).fetchall()
         except psycopg.Error as e:
             raise DriverError(f"the store: {e}", definite=True) from e
+        earlier = {id_ for id_, *_, at_us in dead if id_ in asked and at_us < since["since_us"]}
         seed = tape["seed"]
         letters = [
             {
@@ -79,9 +81,10 @@ class Letters:
                 or (tapes.is_poison(tenant, n) and tapes.request(seed, tenant, n)["id"] == id_),
             }
             for id_, tenant, n, reason, attempt, at_us in dead
+            if id_ not in earlier
         ]
         known = {"most": self.most, "counted": self.counted, "broker": self.broker, "buried_by": self.buried_by}
-        return {"expected": [*expected, *asked], "letters": letters, **known}
+        return {"expected": [*expected, *(id_ for id_ in asked if id_ not in earlier)], "letters": letters, **known}
 
     def _tape(self) -> Mapping[str, Any]:
         url = f"{self.caller}/tape"

@@ -3,8 +3,8 @@
 
 It publishes each tenant's requests one after the other, over a connection of its own, each until the broker has it: so
 a request that has begun will exist. What got no answer, or a refusal, is published again under the same id. When it
-starts it begins behind each tenant's last request that has ended with all before it: what waited in the broker when the
-platform was stopped is published again, for the broker drops it after ten minutes, whether somebody took it or not.
+starts, what has not ended is published again: it may have waited in the broker when the platform was stopped, and the
+broker drops it after ten minutes, whether somebody took it or not.
 
 GET /tape is all that a ledger needs. POST /poison {"kind"} publishes a request that can't be handled; with a "key" only
 once, and GET /asked/KEY tells whether it is published. POST /burst {"requests"} publishes so many of each tenant
@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -61,12 +61,19 @@ log = structlog.get_logger()
 
 
 class Caller:
-    """The tape, and what carries it out. rate: requests a second of each tenant."""
+    """The tape, and what carries it out. ended: tenant -> its last request that has ended with all before it; what
+    comes behind is published again. rate: requests a second of each tenant."""
 
     def __init__(
-        self, kept: Kept, connected: Callable[[], Wire], rate: float, program: Program, defect: str = ""
+        self,
+        kept: Kept,
+        ended: Mapping[str, int],
+        connected: Callable[[], Wire],
+        rate: float,
+        program: Program,
+        defect: str = "",
     ) -> None:
-        self._kept, self._connected, self._rate = kept, connected, rate
+        self._kept, self._ended, self._connected, self._rate = kept, ended, connected, rate
         self._program, self._defect = program, defect
         self._writing = kept.writing
         self._asking = threading.Lock()  # one request to add to the tape at a time
@@ -98,6 +105,8 @@ class Caller:
 
         def publish() -> None:
             wire = self._joined(tenant)
+            for n in self._unended(tenant):
+                self._carry_out(wire, tenant, tapes.request(seed, tenant, n))
             due_s = time.monotonic()
             while not self._program.ended.is_set():
                 n = self._kept.tape["done"][tenant] + 1
@@ -112,11 +121,20 @@ class Caller:
     def _asked_for(self) -> None:
         """What is asked for besides, as it comes."""
         tape, wire = self._kept.tape, self._joined(POISON)
+        for n in self._unended(POISON):
+            self._carry_out(wire, POISON, tapes.asked(tape["seed"], n, tape["poison"][n - 1]["kind"]))
         while not self._program.ended.wait(LOOK_EVERY_S):
             n = tape["done"][POISON] + 1
             if n <= self._durable:
                 self._begun[POISON] = n
                 self._carry_out(wire, POISON, tapes.asked(tape["seed"], n, tape["poison"][n - 1]["kind"]))
+
+    def _unended(self, tenant: str) -> Iterator[int]:
+        """What was published before this program started, and had not ended by then."""
+        done = self._kept.tape["done"][tenant]
+        for n in range(self._ended.get(tenant, done) + 1, done + 1):
+            if not self._program.ended.is_set():
+                yield n
 
     def _joined(self, tenant: str) -> Wire:
         wire = self._connected()
@@ -157,7 +175,7 @@ class Caller:
             with self._writing:
                 self._kept.tape["outcomes"][outcome] += 1
                 if outcome == "done":
-                    self._kept.tape["done"][tenant] = request["n"]
+                    self._kept.tape["done"][tenant] = max(self._kept.tape["done"][tenant], request["n"])
                     self._program.trouble.pop(tenant, None)
             if outcome == "done" or self._program.ended.wait(wait_s):
                 return
@@ -242,14 +260,10 @@ def _in_thread(add: Callable[[dict[str, Any]], dict[str, Any]]) -> asked.Add:
     return added
 
 
-def _begin_behind(kept: Kept, store: str) -> None:
-    """Lower what the tape calls done to what has ended. A tenant of which nothing has ended stays. Raises
-    psycopg.Error."""
+def _ended(store: str) -> dict[str, int]:
+    """Tenant -> its last request that has ended with all before it. Raises psycopg.Error."""
     with psycopg.connect(store, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as connection:
-        ended: dict[str, int] = dict(connection.execute("SELECT tenant, n FROM heads").fetchall())
-    done = kept.tape["done"]
-    for tenant in TENANTS:
-        done[tenant] = min(done[tenant], ended.get(tenant, done[tenant]))
+        return dict(connection.execute("SELECT tenant, n FROM heads").fetchall())
 
 
 def main() -> int:
@@ -266,7 +280,7 @@ def main() -> int:
     log_json()
     try:
         kept = Kept(options.state, options.seed)
-        _begin_behind(kept, store)
+        ended = _ended(store)
     except (TapeError, psycopg.Error) as e:
         log.error("caller_cannot_start", error=str(e))
         return 2 if isinstance(e, TapeError) else 1
@@ -275,7 +289,7 @@ def main() -> int:
     def connected() -> Wire:
         return Wire(backend(options.backend, address, REQUESTS, options.ack_wait), REQUESTS, metrics, planted)
 
-    caller = Caller(kept, connected, options.rate, program, planted)
+    caller = Caller(kept, ended, connected, options.rate, program, planted)
     return run("caller", program, caller.work(), metrics.text, options.host, options.port, caller.routes())
 
 

@@ -55,6 +55,9 @@ class Wire:
         self.up = False
         """Whether the broker answered when it was looked at last."""
         self._forgotten = False
+        self._unheard = False
+        """Whether the broker did not confirm an answer to what was fetched last. One that was started again confirms
+        none to what it had handed out before, and each would be waited for: the rest is handed out again."""
         self._ended = threading.Event()
 
     def connect(self, ended: threading.Event) -> None:
@@ -92,6 +95,7 @@ class Wire:
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
         """As the backend's; once a second what is left is looked at too."""
         self._look()
+        self._unheard = False
         if self._forgotten:
             self._ended.wait(within_s)
             return []
@@ -132,8 +136,9 @@ class Wire:
 
     def _answer(self, kind: str, delivery: Delivery, give: Callable[[], bool]) -> bool:
         said = False
-        if BEFORE[kind].on is None or BEFORE[kind]() is None:
+        if not self._unheard and (BEFORE[kind].on is None or BEFORE[kind]() is None):
             said = give()
+            self._unheard = not said
             if AFTER[kind].on is not None and AFTER[kind]() is not None:
                 said = False
         self._metrics.answered(self._stream, kind, said, delivery.id)

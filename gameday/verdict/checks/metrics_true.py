@@ -11,10 +11,14 @@ from gameday.sampling.timings import NS, fall
 from gameday.stack.contract import Contract, Metric, Rise
 from gameday.verdict.streams import whole
 
-__all__ = ["LAG_S", "metrics_true"]
+__all__ = ["LAG_S", "SAMPLED_S", "metrics_true"]
 
 LAG_S = 3.0
 """A counter and what it is held against count the same event, one later than the other, by so much at most."""
+
+SAMPLED_S = 4 * LAG_S
+"""Both must have been sampled for this long: a rise is told but for LAG_S at either end, and its bounds but for twice
+that."""
 
 TOLD_MAX = 3
 
@@ -158,8 +162,8 @@ class _Judged:
         lag_ns = int(LAG_S * NS)
         begin = max(account[0].at_ns, *(one.begin_ns for one in counters))
         end = min(account[-1].at_ns, *(one.end_ns for one in counters))
-        if end - begin < 4 * lag_ns:
-            self.untold = f"{self.rise.metric} was sampled for {(end - begin) / NS:.1f} s, of {4 * LAG_S:g} s at least"
+        if end - begin < SAMPLED_S * NS:
+            self.untold = f"{self.rise.metric} was sampled for {(end - begin) / NS:.1f} s, of {SAMPLED_S:g} s at least"
             return
         rose = sum(one.at(end - lag_ns) - one.at(begin + lag_ns) for one in counters)
         lost = sum(_rise(account, a - lag_ns, b + lag_ns) for one in counters for a, b in one.gaps)

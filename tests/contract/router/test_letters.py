@@ -16,7 +16,7 @@ from compose.router.letters import Letters
 from gameday.model import Act, Evidence, Verdict
 from gameday.verdict.checks import dead_lettered
 from pipelines.router import tape as tapes
-from pipelines.router.worker import tables
+from pipelines.router.worker import PURGE, tables
 
 pytestmark = pytest.mark.suite("router")
 
@@ -84,6 +84,17 @@ def test_all_that_had_to_be_dead_is(letters: Letters, dsn: str) -> None:
     _dead(dsn, tapes.POISON, 1)
     found = _judged(letters)
     assert (found.verdict, "all 2 that had to be dead" in found.why) == (Verdict.PASS, True), found.why
+
+
+def test_what_was_asked_for_long_ago_is_looked_for_no_more_once_it_is_dead(letters: Letters, dsn: str) -> None:
+    """It was judged by the run that asked for it. The store keeps its letter for good: without it, it would be lost."""
+    _dead(dsn, "t0", NATURAL)
+    _dead(dsn, tapes.POISON, 1, reason="")
+    with psycopg.connect(dsn, autocommit=True) as store:
+        store.execute("UPDATE outcomes SET at = at - interval '2 days' WHERE tenant = %s", [tapes.POISON])
+        store.execute(PURGE, {"asked_for": tapes.POISON})
+    found = _judged(letters)
+    assert (found.verdict, "all 1 that had to be dead" in found.why) == (Verdict.PASS, True), found.why
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_what_waited_in_a_broker_that_has_dropped_it_is_published_again(platform
 def _ended(platform: Bare) -> int:
     """The lowest of all tenants' last requests that have ended with all before them."""
     with psycopg.connect(platform.dsn) as store:
-        ended = dict(store.execute("SELECT tenant, n FROM heads").fetchall())
+        ended: dict[str, int] = dict(store.execute("SELECT tenant, n FROM heads").fetchall())
     return min(ended.get(tenant, 0) for tenant in TENANTS)
 
 

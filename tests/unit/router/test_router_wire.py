@@ -27,6 +27,7 @@ class Fake:
     caps: Caps = field(default_factory=lambda: Caps("window", True, "router", True))
     given: list[Delivery] = field(default_factory=list)
     up: bool = True
+    deaf: bool = False
     calls: list[Any] = field(default_factory=list)
 
     def connect(self) -> None:
@@ -41,7 +42,7 @@ class Fake:
 
     def ack(self, delivery: Delivery) -> bool:
         self.calls.append(("ack", delivery.id))
-        return True
+        return not self.deaf
 
     def nak(self, delivery: Delivery, delay_s: float, why: str) -> bool:
         self.calls.append(("nak", delivery.id))
@@ -104,6 +105,23 @@ def test_an_answer_that_got_none_counts_as_none(point: str, given: bool, kind: s
     assert told(metrics, "router_answer_errors_total", stream="requests", kind=kind) == 1
     assert asks[kind](one)
     assert told(metrics, "router_messages_answered_total", stream="requests", kind=kind) == 1
+
+
+def test_after_an_answer_that_is_not_confirmed_the_rest_of_a_batch_is_left_to_come_again() -> None:
+    """A broker that was started again confirms nothing of it, and each answer would be waited for. A new batch is
+    answered as ever."""
+    first, second = Delivery("first", b"", 1, None), Delivery("second", b"", 1, None)
+    fake = Fake(given=[first, second])
+    wire, metrics = wired(fake)
+    wire.fetch(10, 0.0)
+    fake.deaf = True
+    assert not wire.ack(first)
+    fake.deaf = False
+    assert not wire.ack(second)
+    assert ("ack", "second") not in fake.calls
+    assert told(metrics, "router_answer_errors_total", stream="requests", kind="ack") == 2
+    wire.fetch(10, 0.0)
+    assert wire.ack(second)
 
 
 def test_what_was_handed_out_too_often_is_dead_and_not_handed_on() -> None:
