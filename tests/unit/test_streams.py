@@ -502,6 +502,7 @@ def run_over(**tables: Tally) -> Any:
         watching=lambda: None,
         log=print,
         gathered=None,
+        healed=None,
     )
     run.evidence = lambda: Evidence(
         "t", {}, "s", baseline=run.baseline, digests=run.digests, followed=tuple(run.followed.values()),
