@@ -31,7 +31,10 @@ class Await:
 
 @dataclass(frozen=True)
 class Heal:
-    """Heal one fault (the same value that was injected), or with None all faults that are open."""
+    """Heal one fault (the same value that was injected), or with None all faults that are open.
+
+    If the plan has injected this value several times, all of these acts are healed.
+    """
 
     fault: Fault | None = None
 

@@ -21,13 +21,15 @@ GONE_WITHIN_S = 10.0
 def heal(run: Run, fault: Fault | None) -> None:
     """Heal one fault, or with None all faults that are held. The run's clock starts here.
 
+    A fault that was injected several times is healed as often, at once: undoing one act may undo the others too.
+
     If someone else has undone the fault meanwhile, the guardian sees it and the journal says so.
     """
     open_ = {a.id for a in run.acts if not a.undone}
     run.clock_ns = time.monotonic_ns()
-    for act_id in [None] if fault is None else [a.id for a in run.acts if _same(a, fault)]:
-        for act in (a for a in run.held().heal(act_id, why="the plan's heal") if a.id in open_):
-            run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')}")
+    act_ids = None if fault is None else [a.id for a in run.acts if _same(a, fault)]
+    for act in (a for a in run.held().heal(act_ids, why="the plan's heal") if a.id in open_):
+        run.say(f"{run.name}: mended {act.fault} of {act.args.get('component')}")
     run.note_at_clock()
 
 

@@ -190,17 +190,19 @@ class Guardian:
         """Wait for the fault's effect. Returns the act, with its proof if one was seen within within_s."""
         return Act(**self._order({"op": "prove", "id": act_id, "within_s": within_s}, within_s)["act"])
 
-    def heal(self, act_id: str | None, why: str) -> list[Act]:
-        """Heal one act, or (None) every act that lasts until it is healed.
+    def heal(self, act_ids: Sequence[str] | None, why: str) -> list[Act]:
+        """Heal these acts, or (None) every act that lasts until it is healed.
 
-        A fault that strikes once (a kill, a restart) is not healed before `close`: the platform has to repair it.
+        Acts that the undo of one of them undoes too have to be given together: one that is given later is taken for
+        undone by someone else. A fault that strikes once (a kill, a restart) is not healed before `close` unless it is
+        given: the platform has to repair it.
         """
-        order = {"op": "heal", "id": act_id, "why": why, "mended": False}
+        order = {"op": "heal", "ids": act_ids, "why": why, "mended": False}
         return [Act(**a) for a in self._order(order, HEAL_WITHIN_S)["acts"]]
 
     def settle(self, act_id: str, why: str) -> list[Act]:
         """Note that this run has just mended an act itself (a runbook's step did). Undoes what may be left of it."""
-        order = {"op": "heal", "id": act_id, "why": why, "mended": True}
+        order = {"op": "heal", "ids": [act_id], "why": why, "mended": True}
         return [Act(**a) for a in self._order(order, HEAL_WITHIN_S)["acts"]]
 
     def acts(self) -> tuple[Act, ...]:
@@ -429,7 +431,7 @@ class _Keeper:
             case "prove":
                 return {"act": dataclasses.asdict(self._prove(order["id"], order["within_s"]))}
             case "heal":
-                healed = self._heal(order["id"], order["why"], order["mended"])
+                healed = self._heal(order["ids"], order["why"], order["mended"])
                 return {"acts": [dataclasses.asdict(a) for a in healed]}
         raise GamedayError(f"unknown order {order['op']!r}. Known: inject, prove, heal, close")
 
@@ -475,15 +477,16 @@ class _Keeper:
             self._journal.proved(act_id, until(seen, within_s, what="the fault's effect"))
         return self._find(act_id)
 
-    def _heal(self, act_id: str | None, why: str, mended: bool) -> list[Act]:
-        """Undo one act, or (None) all that last until they are healed. Returns them.
+    def _heal(self, act_ids: Sequence[str] | None, why: str, mended: bool) -> list[Act]:
+        """Undo these acts, or (None) all that last until they are healed. Returns them.
 
         An act that was proved and is no longer in effect was undone by someone else, unless `mended`: the run has
-        mended it itself. This does not wait until what was undone serves: the run measures how long that takes.
+        mended it itself. This is asked of all acts before any of them is undone. This does not wait until what was
+        undone serves: the run measures how long that takes.
         """
         if self.displaced:
             raise GamedayError(DISPLACED)
-        wanted = [self._find(act_id)] if act_id is not None else [a for a in self._mine() if is_held(a)]
+        wanted = [a for a in self._mine() if is_held(a)] if act_ids is None else [self._find(one) for one in act_ids]
         open_ = [a for a in wanted if not a.undone and a.proof is not None and not mended]
         gone = {a.id for a in open_ if self._is_gone(a)}
         rest = {a.id for a in wanted} - gone

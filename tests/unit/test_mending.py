@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from gameday.errors import GamedayError
+from gameday.faults.failpoint import Failpoint
 from gameday.faults.noop import Noop
 from gameday.faults.stop import Stop
 from gameday.model import Act
@@ -18,8 +20,10 @@ from gameday.stack.live import Stack
 from gameday.stack.registry import fault_kind
 from gameday.state import State
 from gameday.system.process import Process, boot_ns
+from gameday.undo.guardian import _Keeper
 from gameday.undo.journal import Entry, Journal
 from gameday.undo.mending import Mended, mend
+from tasks.heal import heal
 from tests.fakes import MemoryHost, MemoryStack
 
 WITHIN_S = 10.0
@@ -177,3 +181,27 @@ def test_why_it_was_undone_is_kept_until_it_serves(memory: Memory, monkeypatch: 
     mend(stack, "r1", "the end of the plan", WITHIN_S, serves_within_s=0.0)
     (healed,) = memory.journal.acts("r1")
     assert (healed.healed_by, healed.healed_why) == ("r1", "by the runbook: Start it")
+
+
+def test_a_fault_that_was_injected_again_and_again_is_healed_by_its_run(memory: Memory) -> None:
+    """The undo of its first act undoes the others too. That is the run's own doing, and nobody else's."""
+    spot = Failpoint("web", "spot", "3@kill")
+    points = memory.points("web")
+    for number in (1, 2, 3):
+        points.terms["spot"] = None  # as in the new process of one that the point has ended
+        memory.strike(spot, f"r1-{number}")
+        memory.journal.proved(f"r1-{number}", "armed")
+    keeper = _Keeper(cast(Stack, memory), cast(Any, SimpleNamespace(run="r1")), None)
+
+    def ordered(act_ids: Sequence[str] | None, why: str) -> list[Act]:
+        return keeper._heal(act_ids, why, mended=False)
+
+    run = SimpleNamespace(
+        name="t",
+        acts=memory.journal.acts("r1"),
+        say=print,
+        note_at_clock=list,
+        held=lambda: SimpleNamespace(heal=ordered),
+    )
+    heal.fn(cast(Any, run), spot)
+    assert [(a.healed_by, a.healed_why) for a in memory.journal.acts("r1")] == [("r1", "the plan's heal")] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,7 +46,7 @@ class Script:
     def prove(self, act_id: str, within_s: float) -> Any:
         return SimpleNamespace(proof=f"{act_id} fired {self.times} times")
 
-    def heal(self, act_id: str | None, why: str) -> None:
+    def heal(self, act_ids: Sequence[str] | None, why: str) -> None:
         self.healed.append(why)
 
     def say(self, text: str) -> None:
