@@ -748,7 +748,7 @@ def test_another_stream_too_far_behind_fails_even_when_few_samples_say_so() -> N
             "other are the same processes",
         ),
         (around(SAME, REVIVED), FAIL, "other is another process"),
-        (around(SAME, {"handler": {"pid": 9}}), FAIL, "other is another process"),
+        (around(SAME, {"handler": {"pid": 9}}), FAIL, "other is not running"),
         (
             around(SAME, BACK_AGAIN, component__other__health=each([1, None, None, None])),
             FAIL,
@@ -763,6 +763,28 @@ def test_reconnected(evidence: Evidence, verdict: Verdict, told: str) -> None:
     found = checks.reconnected(evidence)
     assert found.verdict is verdict
     assert told in found.why
+
+
+@pytest.mark.parametrize(
+    ("evidence", "excused"),
+    [
+        (around(SAME, REVIVED), True),
+        (around(SAME, {"handler": {"pid": 9}}), False),
+        (around(SAME, BACK_AGAIN, component__other__health=each([1, *[None] * 9])), True),
+        (around(SAME, BACK_AGAIN, component__other__health=each([1, *[None] * 101])), False),
+    ],
+)
+def test_what_never_came_back_is_not_excused_by_a_busy_machine(evidence: Evidence, excused: bool) -> None:
+    """Load explains a process that a watchdog has started again, and answers that are late. It explains no process that
+    is gone to the end, and none that answered nothing for ten seconds."""
+    assert (checks.reconnected(evidence).timed is not None) is excused
+
+
+def test_a_process_that_is_gone_is_no_matter_of_time_for_isolation_either() -> None:
+    """One that a watchdog has started again may be the load's doing."""
+    assert checks.isolation(around(SAME, REVIVED)).timed is not None
+    gone = checks.isolation(around(SAME, {"handler": {"pid": 9}}))
+    assert (gone.verdict, gone.timed) == (FAIL, None)
 
 
 def test_every_check_is_unknown_without_evidence() -> None:

@@ -24,10 +24,10 @@ def isolation(evidence: Evidence) -> Finding:
     From inject to restore, the other streams must be good in GOOD_SHARE_MIN of the samples and never BEHIND_MAX_S
     behind. The other components must keep their processes and connections. The other streams' records must be right.
     """
-    known = groups(evidence)
+    every = groups(evidence)
     struck = set(affected(evidence))
-    others = tuple(g for g in known if g not in struck)
-    if known and not others:
+    others = tuple(g for g in every if g not in struck)
+    if every and not others:
         why = f"every stream's way goes through {evidence.component}: there is no other to leave alone"
         return Finding("isolation", Verdict.SKIPPED, why)
     if not others or evidence.inject_ns is None or evidence.baseline is None or evidence.ends is None:
@@ -44,7 +44,9 @@ def isolation(evidence: Evidence) -> Finding:
     behind_max_s = max(BEHIND_MAX_S, evidence.baseline.bound_s)
     if behind_s > behind_max_s:
         bad.append(f"{label(last) or evidence.visible} was {behind_s:.1f} s behind (at most {behind_max_s:.3g} s)")
-    timed: Timed | None = Timed(from_ns, to_ns)
+    known = evidence.baseline.marks.identities
+    gone = [c for c in known if c not in evidence.touched and known[c] and not evidence.ends.identities.get(c)]
+    timed = None if gone else Timed(from_ns, to_ns)  # load is no reason for a process that never came back
     for damage in compare(evidence):
         if evidence.sampled_of((damage.group,))[0] in others and (damage.lost or damage.doubled or damage.changed):
             where = f" in {label(damage.group)}" if damage.group else ""
