@@ -202,8 +202,9 @@ class Caller:
         with self._asking:
             key, known = ({"key": str(given["key"])} if "key" in given else {}), len(tape["poison"])
             if not key or (found := self._last(key["key"])) is None:
+                more = {"kind": kind, "at_us": time.time_ns() // 1000, **key}
                 with self._writing:
-                    tape["poison"] += [{"n": n, "kind": kind, **key} for n in range(known + 1, known + count + 1)]
+                    tape["poison"] += [{"n": n, **more} for n in range(known + 1, known + count + 1)]
                 found = tape["poison"][-1]
                 try:
                     self._kept.save()

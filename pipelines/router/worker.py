@@ -26,7 +26,6 @@ from pipelines.router.deciding import Unhandled, read
 from pipelines.router.metrics import Metrics
 from pipelines.router.serving import Program, run
 from pipelines.router.settings import ADDRESS, DECISIONS, LETTERS, backend, common, defect
-from pipelines.router.tape import POISON
 from pipelines.router.wire import Wire
 from pipelines.trades.addresses import DSN, given
 
@@ -49,8 +48,7 @@ KAFKAS_COUNT = "__dlq.errors.delivery.count"
 """Headers of the dead letters that Kafka's broker writes."""
 
 PURGE_EVERY_S = 60.0
-PURGE = "DELETE FROM outcomes WHERE at < now() - interval '1 day' AND tenant <> %(asked_for)s"
-"""What was asked for besides stays: the caller's tape has it for good, and its dead letters are looked for."""
+KEPT = "1 day"
 
 BEFORE_EFFECT = point("worker::before_effect", "decisions were handed out, and nothing of them is done")
 BETWEEN = point("worker::between_effect_and_ack", "effects are committed, and no decision is acknowledged")
@@ -146,7 +144,7 @@ class Worker:
         cursor.executemany(ADVANCE, [{"tenant": one} for one in tenants])
         if time.monotonic() - self._purged_s > PURGE_EVERY_S:
             self._purged_s = time.monotonic()
-            cursor.execute(PURGE, {"asked_for": POISON})
+            cursor.execute(f"DELETE FROM outcomes WHERE at < now() - interval '{KEPT}'")
 
 
 def effect(delivery: Delivery) -> Row:

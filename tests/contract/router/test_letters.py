@@ -16,7 +16,7 @@ from compose.router.letters import Letters
 from gameday.model import Act, Evidence, Verdict
 from gameday.verdict.checks import dead_lettered
 from pipelines.router import tape as tapes
-from pipelines.router.worker import PURGE, tables
+from pipelines.router.worker import tables
 
 pytestmark = pytest.mark.suite("router")
 
@@ -34,7 +34,8 @@ VALUES (%s, %s, %s, %s, 1, 1, '', %s, %s)
 def caller() -> Iterator[str]:
     """A tape with one request that was asked for besides."""
     made = tapes.asked(SEED, 1, "raises")
-    told = {"seed": SEED, "poison": [{"n": 1, "kind": "raises", "id": made["id"], "done": True}]}
+    asked = {"n": 1, "kind": "raises", "id": made["id"], "done": True, "at_us": time.time_ns() // 1000 + 60_000_000}
+    told = {"seed": SEED, "poison": [asked]}
     body = json.dumps(told).encode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,7 +64,7 @@ def letters(dsn: str, caller: str) -> Letters:
         store.execute(
             "INSERT INTO heads VALUES ('t0', %s) ON CONFLICT (tenant) DO UPDATE SET n = EXCLUDED.n", [NATURAL + 1]
         )
-    return Letters(dsn, caller, 5, False)
+    return Letters(dsn, caller, 5, False, ends_within_s=0.5)
 
 
 def _judged(letters: Letters) -> Any:
@@ -84,17 +85,6 @@ def test_all_that_had_to_be_dead_is(letters: Letters, dsn: str) -> None:
     _dead(dsn, tapes.POISON, 1)
     found = _judged(letters)
     assert (found.verdict, "all 2 that had to be dead" in found.why) == (Verdict.PASS, True), found.why
-
-
-def test_what_was_asked_for_long_ago_is_looked_for_no_more_once_it_is_dead(letters: Letters, dsn: str) -> None:
-    """It was judged by the run that asked for it. The store keeps its letter for good: without it, it would be lost."""
-    _dead(dsn, "t0", NATURAL)
-    _dead(dsn, tapes.POISON, 1, reason="")
-    with psycopg.connect(dsn, autocommit=True) as store:
-        store.execute("UPDATE outcomes SET at = at - interval '2 days' WHERE tenant = %s", [tapes.POISON])
-        store.execute(PURGE, {"asked_for": tapes.POISON})
-    found = _judged(letters)
-    assert (found.verdict, "all 1 that had to be dead" in found.why) == (Verdict.PASS, True), found.why
 
 
 @pytest.mark.parametrize(
