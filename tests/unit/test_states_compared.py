@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from gameday.errors import DriverError, TooLate
-from gameday.model import Columns, Delta, Digest, Evidence, Group, Position, Verdict, Window
+from gameday.model import Columns, Delta, Digest, Evidence, Group, Marks, Position, Timed, Verdict, Window
 from gameday.records.declaration import Stream, stream
 from gameday.records.hashing import U64
 from gameday.records.states import Changes, State, state
@@ -287,6 +287,10 @@ def test_a_table_that_does_not_come_to_the_logs_end_lacks_what_is_there() -> Non
     assert (trouble, verdicts(evidence)) == ({}, ["fail"] * 3)
     assert evidence.states[0].groups == {A: Delta(2, lost=1, ghosts=1, changed=1)}
     assert all(only_late(evidence, damage) for damage in compare(evidence))
+    run = replace(evidence, healed=Marks(1, 0), ends=Marks(9, 0))
+    assert [check(run).timed for check in DAMAGE] == [Timed(1, 9)] * 3
+    there = replace(run, states=tuple(replace(state, late=False) for state in run.states))
+    assert [check(there).timed for check in DAMAGE] == [None] * 3
 
 
 def test_a_place_that_the_log_may_have_forgotten_is_looked_at_again() -> None:

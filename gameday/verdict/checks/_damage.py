@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gameday.model import EMPTY, Compared, Delta, Digest, Evidence, Finding, Group, Json, Tally, Verdict
+from gameday.model import EMPTY, Compared, Delta, Digest, Evidence, Finding, Group, Json, Tally, Timed, Verdict
 from gameday.records.declaration import STATE
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "label",
     "missing_hops",
     "only_late",
+    "resting_on_time",
 ]
 
 KINDS = ("lost", "doubled", "changed")
@@ -165,6 +166,18 @@ def only_late(evidence: Evidence, damage: Damage) -> bool:
         return held.rows > 0  # its ids can't be compared with the window; the hop that it was made from is judged
     lo, hi = evidence.window.lo.get(damage.group, 0), evidence.window.hi[damage.group]
     return damage.lost == hi - max(held.hi, lo)
+
+
+def resting_on_time(evidence: Evidence, found: Finding, kind: str, damages: Iterable[Damage]) -> Finding:
+    """Return the finding, resting on time if all damage of this kind is a hop's that had not come to the window's end.
+
+    Rows that change are then older than they should be, or are still there, as well as missing. Of other records only
+    missing ones may still come.
+    """
+    healed, ends = evidence.healed, evidence.ends
+    mine = [damage for damage in damages if getattr(damage, kind)]
+    late = all((kind == "lost" or damage.view == STATE) and only_late(evidence, damage) for damage in mine)
+    return replace(found, timed=Timed(healed.at_ns, ends.at_ns)) if healed and ends and late else found
 
 
 def counts(evidence: Evidence) -> dict[str, dict[str, int]]:

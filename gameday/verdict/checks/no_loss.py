@@ -1,9 +1,7 @@
 """Is every record of the window at every hop?"""
 
-from dataclasses import replace
-
-from gameday.model import Evidence, Finding, Timed
-from gameday.verdict.checks._damage import compare, finding, only_late
+from gameday.model import Evidence, Finding
+from gameday.verdict.checks._damage import compare, finding, resting_on_time
 
 __all__ = ["no_loss"]
 
@@ -15,7 +13,4 @@ def no_loss(evidence: Evidence) -> Finding:
     """
     damages = compare(evidence)
     result = finding("no_loss", evidence, "lost", damages, "all {records} records are there")
-    healed, ends = evidence.healed, evidence.ends
-    if healed is None or ends is None or not all(only_late(evidence, d) for d in damages if d.lost):
-        return result
-    return replace(result, timed=Timed(healed.at_ns, ends.at_ns))
+    return resting_on_time(evidence, result, "lost", damages)

@@ -1,18 +1,21 @@
 """Is every record at every hop the same as at the first hop, in every field?"""
 
 from gameday.model import Evidence, Finding, Verdict
-from gameday.verdict.checks._damage import compare, finding, label
+from gameday.verdict.checks._damage import compare, finding, label, resting_on_time
 
 __all__ = ["unchanged"]
 
 
 def unchanged(evidence: Evidence) -> Finding:
     """Fail if row hashes of the same ids differ between hops, an id has two contents within one hop, or a record that
-    was sent again from before the window differs from the ledger's."""
+    was sent again from before the window differs from the ledger's.
+
+    Rows that are older at a hop that had not come to its end yet may still change: then the fail rests on time.
+    """
     damages = compare(evidence)
     result = finding("unchanged", evidence, "changed", damages, "all {records} records are as they were")
     if result.verdict is Verdict.FAIL:
-        return result
+        return resting_on_time(evidence, result, "changed", damages)
     for hop, late in evidence.by_hop("late").items():
         if not late.get("unknown"):
             continue
