@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from gameday.errors import DriverError, GamedayError
-from gameday.model import Baseline, Evidence, Group, Json, Marks, Position, Window
+from gameday.model import Baseline, Delta, Evidence, Group, Json, Marks, Position, Window
 from gameday.ports import Attempts, Cursor, Derived, Forgets, Hop, Log
 from gameday.stack.live import LiveStream, Stack
 from gameday.system.asking import answer
@@ -182,6 +182,7 @@ class _Windows:
         self._behind: dict[str, dict[Group, tuple[int, float]]] = {hop: {} for hop in names}
         self._delays: dict[str, deque[float]] = {hop: deque(maxlen=USUAL_OF) for hop in names}
         self._surplus: set[tuple[str, Group]] = set()
+        self._beyond_told: list[Trouble] = []
         self._repeats: dict[str, int] = {}
         self._rows: dict[str, dict[str, int]] = {}
         self._began_us = time.time_ns() // 1000
@@ -305,7 +306,8 @@ class _Windows:
         return [Trouble(LAG, self.name, hop, detail=told)]
 
     def _beyond(self, heads: _Heads) -> tuple[list[Trouble], bool]:
-        """What hops show that their ledger never had, at two looks."""
+        """What hops show that their ledger never had, at two looks. Where the ledger does not answer once more, it is
+        what was known before."""
         ledger = heads.of[self._first]
         suspects = {
             hop: own
@@ -317,9 +319,9 @@ class _Windows:
             try:
                 found = self._ask("the ledger's heads", partial(ahead.beyond, self._stack, suspects), HEADS_WITHIN_S)
             except GamedayError:
-                return [], False
+                return self._beyond_told, False
         now = {(hop, group) for hop, groups in found.items() for group in groups}
-        told = [
+        self._beyond_told = [
             Trouble(
                 "doubled",
                 self.name,
@@ -334,7 +336,7 @@ class _Windows:
         ]
         again = bool(now - self._surplus)
         self._surplus = now
-        return told, again
+        return self._beyond_told, again
 
     # ---- what they hold ------------------------------------------------------------------------------------
 
@@ -628,20 +630,22 @@ class _States:
                 why = f"{moving:,} keys that differ from {one.against} changed again before each further look"
                 found.append(Trouble(UNKNOWN, self.name, one.hop, detail=why))
             for group, delta in one.groups.items():
-                lost = 0 if one.late else delta.lost
+                sure = Delta(0, repeated=delta.repeated) if one.late else delta  # all else may still come, or go
                 own = Damage(
-                    self.name, one.hop, "state", one.against, group, lost, delta.ghosts + delta.repeated,
-                    0 if one.late else delta.changed, told=True,
+                    self.name, one.hop, "state", one.against, group, sure.lost, sure.ghosts + sure.repeated,
+                    sure.changed, told=True,
                 )  # fmt: skip
                 for hit in _troubles(self.name, own, listed.get(f"{one.hop} {label(group)}") or {}, exact=True):
                     damage[hit.kind, hit.hop, hit.group] = hit
-        sure = [hit for key, hit in damage.items() if key in self._before]
+        again = [hit for key, hit in damage.items() if key in self._before]
+        judged = tuple(
+            one.hop for one in compared if not one.late and not any(delta.moving for delta in one.groups.values())
+        )
         self._open = not damage.keys() <= self._before
-        self._before = set(damage)
-        judged = tuple(one.hop for one in compared)
+        self._before = {*damage, *(key for key in self._before if key[1] not in judged)}
         return Look(
             self.name,
-            (*found, *sure),
+            (*found, *again),
             tuple(states.references(self._live.stream, hops)),
             judged,
             self._open,

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from gameday.errors import DriverError
-from gameday.model import Columns, Digest, Group, Window
+from gameday.model import Columns, Compared, Delta, Digest, Group, Window
 from gameday.records.declaration import Stream, stream
-from gameday.verdict.known import DAMAGE, LAG, UNANSWERED, UNKNOWN
+from gameday.verdict import ahead
+from gameday.verdict.known import DAMAGE, LAG, UNANSWERED, UNKNOWN, Known
 from tasks import looks
 from tasks.looks import Look, Watched, watched
 from tests.trades import live, stack_of
@@ -237,3 +238,61 @@ def test_two_hops_with_one_record_less_name_the_first(platform: Platform) -> Non
     watch.look()
     found = {one.hop: one.first for one in watch.look().troubles}
     assert found == {"two": "", "three": "two"}
+
+
+# ---- rows that change and go ----------------------------------------------------------------------------------------
+
+WRONG = Compared("orders", "two", "one", {A: Delta(9, changed=1)})
+LATE = replace(WRONG, groups={A: Delta(9, lost=1, ghosts=1, changed=1)}, late=True)
+MOVING = replace(WRONG, groups={A: Delta(9, moving=1)})
+RIGHT = replace(WRONG, groups={A: Delta(9)})
+
+
+def events(monkeypatch: pytest.MonkeyPatch, *compared: Compared | None) -> list[list[str]]:
+    """What each look brings; None: the hop can't be asked."""
+    told = iter(compared)
+
+    def look(stream: Stream, hops: Any, cursors: Any, ask: Any, trouble: dict[str, str]) -> tuple[Any, Any]:
+        if (one := next(told)) is None:
+            trouble["two"] = "connection refused"
+        return (() if one is None else (one,)), {}
+
+    monkeypatch.setattr(looks.states, "compared", look)
+    monkeypatch.setattr(looks.states, "references", lambda *_: {"two": "one"})
+    known, found = Known(), []
+    stream = live({"one": Hop("one"), "two": Hop("two")}, ORDERS)
+    watch = looks._States(stack_of(stream), stream, set())
+    for place, _ in enumerate(compared):
+        seen = watch.look()
+        new = known.look("orders", seen.troubles, seen.scope, seen.judged, "now", float(place))
+        found.append([f"{one.event} {one.issue.trouble.kind}" for one in new if one.issue.damage])
+    return found
+
+
+def test_damage_is_not_over_because_it_could_not_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the hop is away, late, or moves too fast, nothing new is known of it. Then it is still the same damage."""
+    for blind in (None, LATE, MOVING):
+        assert events(monkeypatch, WRONG, WRONG, blind, WRONG) == [[], ["begins changed"], [], []], blind
+    assert events(monkeypatch, WRONG, WRONG, RIGHT) == [[], ["begins changed"], ["ends changed"]]
+
+
+def test_what_a_late_table_still_has_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its deletion may still come, as what it lacks may."""
+    assert events(monkeypatch, LATE, LATE, LATE) == [[], [], []]
+
+
+def test_what_no_ledger_had_is_not_over_because_the_ledger_does_not_answer(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once more before a record counts as invented. Until it answers again, what was known stays so."""
+    platform.two.rows_.append((A, 25, 250))
+    monkeypatch.setattr(ahead, "beyond", lambda *_: {"two": {A: (25, 20)}})
+    watch = platform.watched()
+    watch.look()
+    assert damage(watch.look()) == {("doubled", "two", A): (1, ("25",))}
+
+    def away(*_: object) -> None:
+        raise DriverError("connection refused", definite=True)
+
+    monkeypatch.setattr(ahead, "beyond", away)
+    assert damage(watch.look()) == {("doubled", "two", A): (1, ("25",))}
