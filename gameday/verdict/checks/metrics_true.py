@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gameday.model import Evidence, Finding, Sample, Samples, Verdict
@@ -60,13 +61,14 @@ def metrics_true(evidence: Evidence) -> Finding:
 @dataclass(frozen=True)
 class _Program:
     """One scrape: (name, labels as JSON) -> samples; metric -> the type that it says; how many series it had at most;
-    when it first answered."""
+    when it first answered; when each later process first answered."""
 
     name: str
     series: Mapping[tuple[str, str], Sequence[Sample]]
     types: Mapping[str, str]
     most: int
     since_ns: int
+    begins_ns: Sequence[int] = ()
 
     def breaks(self, contract: Contract) -> Iterator[str]:
         """What of it is not as in the contract, in words."""
@@ -133,8 +135,23 @@ def _programs(samples: Samples) -> dict[str, _Program]:
         series = {(n, "{" + rest): told for one, told in own.items() for n, _, rest in [one.partition("{")] if rest}
         counts = [s.value for s in samples.get(f"metrics/{program}.series", ()) if s.value is not None]
         since_ns = min((told[0].at_ns for told in series.values()), default=0)
-        found[program] = _Program(program, series, types, int(max(counts, default=0)), since_ns)
+        counters = [told for (name, _), told in series.items() if types.get(name) == "counter"]
+        found[program] = _Program(program, series, types, int(max(counts, default=0)), since_ns, _begins(counters))
     return found
+
+
+def _begins(counters: Iterable[Sequence[Sample]]) -> list[int]:
+    """When a later process was first seen: one of the program's counters fell. Others may have risen meanwhile to where
+    they were, or never have begun to."""
+    begins: set[int] = set()
+    for counter in counters:
+        last = None
+        for sample in counter:
+            if sample.value is not None:
+                if last is not None and sample.value < last:
+                    begins.add(sample.at_ns)
+                last = sample.value
+    return sorted(begins)
 
 
 # ---- rises -----------------------------------------------------------------------------------------------------------
@@ -146,7 +163,8 @@ class _Judged:
     def __init__(self, evidence: Evidence, programs: Mapping[str, _Program], rise: Rise) -> None:
         self.rise, self.wrong, self.untold, self.why = rise, "", "", ""
         self.counted: tuple[float, float, float] | None = None
-        counters = [_Counter(told) for one in programs.values() for told in _of(one, rise)]
+        counters = [_Counter(told, one.begins_ns) for one in programs.values() for told in _of(one, rise)]
+        silent = sorted(one.name for one in programs.values() for told in _of(one, rise) if _is_silent(told))
         account = [s for s in evidence.samples.get(rise.account, ()) if s.value is not None]
         struck = sorted(evidence.touched & set(rise.unless_struck))
         if struck:
@@ -155,6 +173,8 @@ class _Judged:
             self.untold = f"{rise.metric}: {rise.account if not account else 'no such series'} was not sampled"
         elif fell := fall(account):
             self.untold = f"{rise.account} fell from {fell[0]:g} to {fell[1]:g}, so nothing is held against it"
+        elif silent:
+            self.untold = f"{', '.join(silent)} told nothing of {rise.metric} at the end, so the rest is not known"
         else:
             self._judge(counters, account)
 
@@ -182,18 +202,25 @@ def _of(program: _Program, rise: Rise) -> Iterator[Sequence[Sample]]:
             yield told
 
 
-class _Counter:
-    """A counter over the lives of its process, each of which begins at 0. gaps: from the last answer of one life to the
-    first of the next."""
+def _is_silent(samples: Sequence[Sample]) -> bool:
+    """Whether nothing was told for the last two LAG_S of the samples: what happened then is in no count."""
+    told_ns = [sample.at_ns for sample in samples if sample.value is not None]
+    return bool(told_ns) and samples[-1].at_ns - told_ns[-1] > 2 * LAG_S * NS
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+
+class _Counter:
+    """A counter over the lives of its process, each of which begins at 0. begins_ns: the first answer of each but the
+    first. gaps: from the last answer of one life to the first of the next."""
+
+    def __init__(self, samples: Sequence[Sample], begins_ns: Sequence[int]) -> None:
         self.gaps: list[tuple[int, int]] = []
         self._told: list[tuple[int, float]] = []
-        before, last = 0.0, None
+        before, last, life = 0.0, None, 0
         for sample in samples:
             if sample.value is None:
                 continue
-            if last is not None and sample.value < last:
+            was, life = life, bisect.bisect_right(begins_ns, sample.at_ns)
+            if last is not None and life != was:
                 before += last
                 self.gaps.append((self._told[-1][0], sample.at_ns))
             last = sample.value

@@ -95,14 +95,16 @@ def _scraped(metrics: Metrics) -> dict[str, float]:
     return Probe("http://127.0.0.1:1", 1.0, ("router_",))._series(metrics.text().decode())
 
 
-def _run(defect: str = "", killed: bool = False, counted: int = 8, struck: str = "router-a") -> Finding:
+def _run(
+    defect: str = "", killed: bool = False, counted: int = 8, struck: str = "router-a", mute_from_s: float = 99
+) -> Finding:
     """Forty seconds of a router, sampled twice a second: at 15 s a request comes five times, which is answered each
     time, at 20 s four come again that nobody had answered. killed: then it ends, and begins anew. counted: how many
-    deliveries beyond the first the observer tells."""
+    deliveries beyond the first the observer tells. mute_from_s: when the router's answers end."""
     metrics = Metrics("jetstream", defect)
     samples: dict[str, list[Sample]] = {}
 
-    def note(series: str, at_ns: int, value: float) -> None:
+    def note(series: str, at_ns: int, value: float | None) -> None:
         samples.setdefault(series, []).append(Sample(at_ns, 1, value))
 
     for half in range(81):
@@ -118,7 +120,7 @@ def _run(defect: str = "", killed: bool = False, counted: int = 8, struck: str =
             metrics = Metrics("jetstream", defect)
         at_ns = half * S // 2
         for suffix, value in _scraped(metrics).items():
-            note(series_name("metrics/router-a", suffix), at_ns, value)
+            note(series_name("metrics/router-a", suffix), at_ns, value if at_ns < mute_from_s * S else None)
         note("account.redeliveries", at_ns, min(4.0, counted) * (half >= 31) + max(0.0, counted - 4) * (half >= 41))
     symptoms = {"contract": CONTRACTED.model_dump(mode="json", by_alias=True)}
     return metrics_true(Evidence("t", {}, "s", component=struck, samples=samples, symptoms=symptoms))
@@ -129,6 +131,43 @@ def test_eight_redeliveries_are_eight() -> None:
     for killed in (False, True):
         found = _run(killed=killed)
         assert (found.verdict, "redelivered_total rose by 8" in found.why) == (Verdict.PASS, True), found.why
+
+
+@pytest.mark.parametrize(("before", "lost"), [(3, 0), (0, 2)])
+def test_a_counter_that_is_no_lower_after_a_restart_has_begun_anew(before: int, lost: int) -> None:
+    """One that had counted less than came at once to its next process; and one that lost its first counts, and stands
+    at 0 again. That another process answers its other counters tell."""
+    samples: dict[str, list[Sample]] = {}
+    metrics = Metrics("jetstream")
+    for half in range(81):
+        if half == 5:
+            for number in range(50):
+                metrics.delivered("requests", 1, f"f{number}")
+        if half == 30:
+            for number in range(before):
+                metrics.delivered("requests", 2, f"b{number}")
+        if half == 34:
+            for number in range(lost):  # counted by a process that nobody has asked since
+                metrics.delivered("requests", 2, f"l{number}")
+        if half == 44:
+            metrics = Metrics("jetstream")
+            for number in range(20 if before else 0):
+                metrics.delivered("requests", 2, f"a{number}")
+        at_ns, away = half * S // 2, 34 <= half < 44
+        for suffix, value in _scraped(metrics).items():
+            name = series_name("metrics/router-a", suffix)
+            samples.setdefault(name, []).append(Sample(at_ns, 1, None if away else value))
+        account = before * (half >= 31) + lost * (half >= 35) + (20 if before else 0) * (half >= 45)
+        samples.setdefault("account.redeliveries", []).append(Sample(at_ns, 1, float(account)))
+    symptoms = {"contract": CONTRACTED.model_dump(mode="json", by_alias=True)}
+    found = metrics_true(Evidence("t", {}, "s", component="router-a", samples=samples, symptoms=symptoms))
+    assert found.verdict is Verdict.PASS, found.why
+
+
+def test_a_program_that_tells_nothing_at_the_end_leaves_it_unknown() -> None:
+    """What it has counted since, or not, nobody can say: that the numbers agree up to there is no pass."""
+    assert _run(mute_from_s=30).verdict is Verdict.UNKNOWN
+    assert _run(mute_from_s=37).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("counted", [0, 7, 9, 16])
