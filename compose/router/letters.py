@@ -89,7 +89,7 @@ class Letters:
             for id_, tenant, n, reason, attempt, at_us in dead
         ]
         known = {"most": self.most, "counted": self.counted, "broker": self.broker, "buried_by": self.buried_by}
-        return {"expected": [*expected, *(id_ for id_ in asked if id_ not in earlier)], "letters": letters, **known}
+        return {"expected": [*expected, *asked], "letters": letters, **known}
 
     @staticmethod
     def _ended(store: psycopg.Connection[Any], ids: list[str]) -> bool:
