@@ -1,7 +1,7 @@
-"""Values to JSON and back: the one place that writes JSON files, and reads back what a run left.
+"""Turns values into JSON and back. No other module writes JSON files or reads those of a run.
 
-Knows the dataclasses of model.py by their type hints alone. Where the files are is state.py's business, what is in a
-journal's line journal.py's. Faults and failure tests are code, not values: they are refused here.
+It reads the dataclasses of model.py by their type hints. state.py says where the files are, journal.py what a line of
+the journal holds. Faults and failure tests are code, not values: encoding one raises TypeError.
 """
 
 from __future__ import annotations
@@ -44,29 +44,30 @@ EVIDENCE = "evidence.json"
 SAMPLES = "samples"
 
 NO_PARTS = "%"
-"""The key of an empty tuple, the group of a stream without groups: a "%" of a part's own is escaped."""
+"""The key of an empty tuple, the group of a stream without groups. A "%" in a part is escaped, so no part equals it."""
 
 
 def encode(value: object) -> Json:
-    """What json.dumps takes, from model.py's values: dataclasses as objects, enums by lower-case name, tuples as lists.
+    """Return model.py's values as json.dumps takes them: dataclasses as objects, enums by lower-case name, tuples as
+    lists.
 
-    A key that is a tuple becomes its parts joined by "/", "%" and "/" in them percent-escaped (west/one%2F1).
-    Raises TypeError, with the path to the culprit, on what would come back as something else: numpy scalars, NaN, sets.
+    A key that is a tuple becomes its parts joined by "/"; "%" and "/" in a part are percent-escaped (west/one%2F1).
+    Raises TypeError, with the path to the value, if JSON would change the value: numpy scalars, NaN, sets.
     """
     return _encode(value, "")
 
 
 def decode(type_: type[T], value: Json, where: str = "") -> T:
-    """The value of this type that `encode` made JSON of. where: what is being read, for the error.
+    """Return the value of this type that `encode` turned into JSON. where: what is being read, for the error.
 
-    Raises GamedayError naming the field, what was found and what was expected. An absent field takes its default.
+    A field that is absent takes its default. Raises GamedayError, naming the field, its value and what was expected.
     """
     result: T = _decode(type_, value, where or getattr(type_, "__name__", str(type_)))
     return result
 
 
 def dumps(value: object) -> str:
-    """One line of JSON, keys sorted: equal values give equal text."""
+    """Return one line of JSON with sorted keys: equal values give equal text."""
     return _text(value, separators=(",", ":"))
 
 
@@ -96,7 +97,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Json:
-    """The JSON in a file; a GamedayError that names the file when it is absent, unreadable or not JSON."""
+    """Return the JSON of a file. Raises GamedayError, naming the file, when it is absent, unreadable or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
@@ -110,19 +111,19 @@ def read_json(path: Path) -> Json:
 
 
 def save_evidence(folder: Path, evidence: Evidence) -> None:
-    """Write evidence.json into the run's folder, without the samples: those rest as the sampler wrote them."""
+    """Write evidence.json into the run's folder, without the samples: they stay in the sampler's files."""
     write_json(folder / EVIDENCE, dataclasses.replace(evidence, samples={}))
 
 
 def load_evidence(folder: Path) -> Evidence:
-    """A run's Evidence as it was judged, from evidence.json and samples/ in the run's folder."""
+    """Return a run's Evidence as it was judged, from evidence.json and samples/ in the run's folder."""
     path = folder / EVIDENCE
     evidence = decode(Evidence, read_json(path), str(path))
     return dataclasses.replace(evidence, samples=read_samples(folder / SAMPLES))
 
 
 def read_samples(folder: Path) -> dict[str, list[Sample]]:
-    """All series in a folder of sampler files (samplelog.py), each in the order sent; {} when there is no such folder.
+    """Return all series in a folder of sampler files (samplelog.py), each in the order sent; {} without such a folder.
 
     A last line that was cut (the sampler was killed while writing) is left out. Raises GamedayError on any other broken
     line.
@@ -154,7 +155,7 @@ def _parsed(path: Path) -> samplelog.Parser:
 
 
 def _text(value: object, **layout: Any) -> str:
-    """JSON that UTF-8 takes: half a surrogate pair, as a platform may send it, is escaped as JSON does it."""
+    """Return JSON that UTF-8 can encode: half a surrogate pair, which a platform may send, is escaped as in JSON."""
     text = json.dumps(encode(value), sort_keys=True, ensure_ascii=False, allow_nan=False, **layout)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -180,8 +181,8 @@ def _encode(value: object, at: str) -> Json:
 
 
 def key_of(group: Group) -> str:
-    """A group as one text: its parts, joined by strokes. A stroke or percent sign of a part is percent-encoded: no two
-    groups have one text.
+    """Return a group as one text: its parts, joined by "/". "/" and "%" in a part are percent-encoded, so that no two
+    groups have the same text.
 
     >>> key_of(("west", "one/1")), key_of(("west/one", "1")), key_of(())
     ('west/one%2F1', 'west%2Fone/1', '')

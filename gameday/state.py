@@ -1,4 +1,4 @@
-"""The state folder: the only module that builds a path in it. One folder is one stack; two folders never share
+"""Builds every path in the state folder; no other module does. One folder is one stack; two folders never share
 anything.
 
 stack.env                     platform, drawn ports, secrets and places of the embedded stack (0600)
@@ -7,15 +7,15 @@ supervisor.sock               the supervisor's socket (0600)
 lock  owner.json  hold.json   who holds the stack; a hold on scheduled nights
 journal.jsonl                 every act and every undo, fsynced
 points/<key>/                 socket and evidence of a job's run that was started with a failpoint
-engine/                       the Docker engine of our own, if one was started: compose/engine.py
+engine/                       gameday's own Docker engine, if one was started: compose/engine.py
 prefect/                      what Prefect's client keeps
 runs/<run>/                   samples/, evidence.json, result.json, guardian.log, sampler.log, runbook.log, canary.jsonl
 canary                        a link to the newest of the canary's files
 nights/                       index.html and tests/<test>.html, the site's pages over many nights
 nights/<night>/               results.json, junit.xml, report.html, runbooks.diff
-outbox/<night>.jsonl          what is told to people, and what became of it; <channel>.lock: who tells it now
-metrics/                      gameday.prom; board.json, what it was made of
-watch.json                    what `gameday watch` knows, and where it goes on
+outbox/<night>.jsonl          the messages to people, and whether they were delivered; <channel>.lock: who sends now
+metrics/                      gameday.prom; board.json, from which it was made
+watch.json                    what `gameday watch` knows, and from where it goes on
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gameday.errors import ConfigError
 __all__ = ["GENERAL_RUNBOOKS", "PLATFORM", "ROOT", "RUNBOOKS", "TESTS", "State", "runbook_of"]
 
 PLATFORM = "trades"
-"""The platform that is meant where none is named."""
+"""The default platform."""
 
 GENERAL_RUNBOOKS = "runbooks/any"
 """The folder of the runbooks of general tests in the checkout."""
@@ -46,8 +46,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def runbook_of(folder: str, test: str) -> str:
-    """Where an engineer finds a test's runbook, from the checkout on where it lies in that: in the platform's folder,
-    or, where that has none and the test is a general one, in the one for any platform."""
+    """Return the path of a test's runbook, relative to the checkout if it lies there. If `folder`, the platform's, has
+    none and the test is a general one, it is the runbook for any platform."""
     own, general = f"{folder}/{test}.md", f"{GENERAL_RUNBOOKS}/{test}.md"
     return general if (ROOT / general).exists() and not (ROOT / own).exists() else own
 
@@ -60,13 +60,13 @@ class State:
 
     @classmethod
     def default(cls) -> State:
-        """$GAMEDAY_STATE, else .gameday in the checkout."""
+        """Return $GAMEDAY_STATE, else .gameday in the checkout."""
         folder = os.environ.get("GAMEDAY_STATE")
         return cls(Path(folder).resolve()) if folder else cls.of(PLATFORM)
 
     @classmethod
     def of(cls, platform: str) -> State:
-        """A platform's of this checkout: .gameday, or for any but the default one a folder of its own in that."""
+        """Return the state of a platform of this checkout: .gameday for the default platform, else a folder in that."""
         folder = ROOT / ".gameday"
         return cls((folder if platform == PLATFORM else folder / platform).resolve())
 
@@ -80,10 +80,10 @@ class State:
 
     def check(self) -> State:
         """Raise ConfigError when the folder is somebody else's, or others may write in it: whoever can put files there
-        chooses what is started and killed, and which files of ours are written over. One that isn't there is fine.
+        decides what gameday starts and kills, and which files it overwrites. A missing folder is fine.
 
-        Root is no exception: what it leaves in a user's folder that user can't change, and a link that the user left
-        there leads root anywhere.
+        This holds for root too: the user could not change what root leaves in the folder, and a link of the user's
+        there could lead root anywhere.
         """
         try:
             found = self.root.stat()
@@ -91,7 +91,7 @@ class State:
             return self
         except OSError as e:
             raise ConfigError(
-                f"the state folder {self.root} can't be looked at: {e.strerror}. Remedy: set GAMEDAY_STATE"
+                f"the state folder {self.root} can't be read: {e.strerror}. Remedy: set GAMEDAY_STATE"
             ) from e
         if not stat.S_ISDIR(found.st_mode):
             raise ConfigError(f"the state folder {self.root} is no folder. Remedy: set GAMEDAY_STATE")
@@ -104,7 +104,7 @@ class State:
         if found.st_mode & OTHERS_WRITE:
             raise ConfigError(
                 f"others than its owner {owner} may write in the state folder {self.root} (mode {mode}). Remedy: "
-                f"see that nobody did, then chmod go-w {self.root}"
+                f"check that nobody did, then chmod go-w {self.root}"
             )
         return self
 
@@ -179,7 +179,7 @@ class State:
         return self.runs / run_id
 
     def results(self) -> list[Path]:
-        """The result.json of every run that left one, oldest first (a run's id starts with its time)."""
+        """Return the result.json of every run that left one, oldest first (a run's id starts with its time)."""
         return sorted(self.runs.glob("*/result.json"))
 
     def guardian_log(self, run_id: str) -> Path:
@@ -203,7 +203,7 @@ class State:
         return self.nights / night
 
     def published(self) -> list[Path]:
-        """The results.json of every night that is kept, oldest first (a night's id starts with its time)."""
+        """Return the results.json of every night that is kept, oldest first (a night's id starts with its time)."""
         return sorted(self.nights.glob("*/results.json"))
 
     @property
@@ -219,7 +219,7 @@ class State:
 
 
 def _user(uid: int) -> str:
-    """A user as errors name it."""
+    """Name a user in an error."""
     try:
         return f"{pwd.getpwuid(uid).pw_name} (user id {uid})"
     except KeyError:

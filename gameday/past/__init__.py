@@ -1,1 +1,1 @@
-"""What earlier nights found, in gameday's Postgres."""
+"""Keeps what earlier nights found, in gameday's Postgres."""

@@ -1,4 +1,4 @@
-"""A connection to gameday's own Postgres, with its tables up to date. What they hold is history.py's and claim.py's."""
+"""Connects to gameday's own Postgres and brings its tables up to date. history.py and claim.py use the tables."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 20_000  # a frozen server must not hold up a night
 IDLE_MAX_MS = 10_000
-"""How long a transaction may stand still, before the server ends it: what a frozen process has locked is free before
-the statements of those who wait for it are given up."""
+"""How long a transaction may be idle before the server ends it. So the locks of a frozen process are released before
+the statements that wait for them time out."""
 ANSWER_WITHIN_S = 25.0
-"""Until a server that is frozen, and so keeps no time-out, is given up; more than a statement may take."""
-LOCK_KEY = 0x67616D65  # "game": one migrates at a time, whoever comes first
+"""How long to wait for a server that is frozen, so that its own time-outs don't work: longer than for a statement."""
+LOCK_KEY = 0x67616D65  # "game": one process migrates at a time
 
 
 @contextmanager
 def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection with its tables up to date, committed at the end.
+    """Yield a connection with its tables up to date. It is committed at the end.
 
-    What Postgres refuses becomes a GamedayError that names the place without the password.
+    Raises GamedayError when Postgres refuses. It names the address without the password.
     """
     try:
         with _Bounded.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
@@ -56,7 +56,7 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 class _Bounded(psycopg.Connection[Any]):
-    """A connection that is hung up by this side when an answer is overdue."""
+    """A connection that this side closes when an answer is overdue."""
 
     def wait(self, *args: Any, **more: Any) -> Any:
         try:
@@ -85,8 +85,8 @@ class _Bounded(psycopg.Connection[Any]):
 
 
 def _migrate(connection: psycopg.Connection[Any]) -> None:
-    """Apply each numbered file once, in order, in a transaction of its own. Only who has something to apply takes the
-    lock, and has it no longer than that takes."""
+    """Apply each numbered file once, in order, in a transaction of its own. The lock is taken only if there is a file
+    to apply, and held only for that."""
     if _applied(connection) >= {number for number, _ in _migrations()}:
         return
     connection.commit()
@@ -104,7 +104,7 @@ def _migrate(connection: psycopg.Connection[Any]) -> None:
 
 
 def _applied(connection: psycopg.Connection[Any]) -> set[int]:
-    """The numbers of the files that were applied."""
+    """Return the numbers of the files that were applied."""
     (there,) = connection.execute("SELECT to_regclass('migrations') IS NOT NULL").fetchone() or (False,)
     return {number for (number,) in connection.execute("SELECT number FROM migrations")} if there else set()
 
@@ -114,7 +114,7 @@ def _migrations() -> list[tuple[int, Path]]:
 
 
 def _place(dsn: str) -> str:
-    """host:port/database, never the password."""
+    """Return host:port/database, never the password."""
     try:
         parts = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:

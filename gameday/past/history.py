@@ -1,7 +1,7 @@
-"""What was, in gameday's Postgres: every run with its acts, found again by test, parameters and stack.
+"""Keeps every run with its acts in gameday's Postgres, and finds runs by test, parameters and stack.
 
-The run's folder stays the first record: while Postgres is away nothing is lost; `import_missing` copies it later, and
-`forget` removes from both what is older than it has to be.
+A run is first recorded in its folder, so nothing is lost while Postgres is away: `import_missing` copies it later.
+`forget` removes old runs from both.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ __all__ = [
 
 LIMIT_RUNS = 1_000
 LIMIT_HISTORIES = 200
-"""Pairs of test and parameters; the six tests here have 30."""
+"""How many pairs of test and parameters are read at most; the six tests here have 30."""
 
 SHOWN_DAYS = 30
-"""What has not run for so long has no standing: a test that was renamed, a parameter that was tried once."""
+"""A test that has not run for so long is not shown: it may have been renamed, or a parameter was tried once."""
 
 FORGET_MAX = 100
-"""Runs, and nights, that one call removes at most: a night must not wait for the removal of a year."""
+"""How many runs, and how many nights, one call removes at most: a night must not wait for the removal of a year."""
 
 NAMED = re.compile(r"(\d{8}T\d{6})-[\w-]+", re.ASCII)
-"""The id of a run or a night: its time in UTC, and more. No folder of another name is ever removed."""
+"""The id of a run or a night: its time in UTC, and a suffix. No folder of another name is ever removed."""
 
 LIGHT = """result || '{"acts": [], "findings": []}'"""
-"""A result without what is long."""
+"""A result without its long parts."""
 
 
 def migrate(dsn: str) -> None:
@@ -64,7 +64,7 @@ def migrate(dsn: str) -> None:
 
 
 def record(dsn: str, result: RunResult) -> None:
-    """Keep one run and its acts; recording it again replaces it.
+    """Store one run and its acts; recording it again replaces it.
 
     Raises NotUp when Postgres is away: the result stays in its run's folder.
     """
@@ -79,9 +79,9 @@ def runs(
     stack: str | None = None,
     limit: int = 50,
 ) -> list[RunResult]:
-    """The newest runs first, at most `limit` (and LIMIT_RUNS).
+    """Return the newest runs first, at most `limit` (and LIMIT_RUNS).
 
-    A history is one (test, params, stack); leave out what should not select.
+    A history is one (test, params, stack). An argument that is left out doesn't restrict the runs.
     """
     wanted = {"test": test, "params": None if params is None else Jsonb(_storable(params)), "stack": stack}
     given = {name: value for name, value in wanted.items() if value is not None}
@@ -97,10 +97,10 @@ def runs(
 
 
 def passes_before(dsn: str, result: RunResult, limit: int) -> list[RunResult]:
-    """The passes of the same test, parameters and stack before this run, newest first, without findings and acts.
+    """Return the passes of this test, parameters and stack before this run, newest first, without findings and acts.
 
-    A run that failed for nothing but its trend has recovered as promised, and counts: else a slow-down would never
-    become part of the history that the next runs are held against.
+    A run that failed only because of its trend has recovered as promised, so it counts. Otherwise a slow-down would
+    never become part of the history that the next runs are compared with.
     """
     query = SQL(
         """
@@ -118,7 +118,7 @@ def passes_before(dsn: str, result: RunResult, limit: int) -> list[RunResult]:
 
 
 def histories(dsn: str, limit: int, test: str | None = None, stack: str | None = None) -> list[list[RunResult]]:
-    """The last `limit` runs of each test, parameters and stack, newest first, without findings and acts."""
+    """Return the last `limit` runs of each test, parameters and stack, newest first, without findings and acts."""
     query = SQL(
         """
         SELECT test, params::text, stack, {light} FROM (
@@ -138,7 +138,7 @@ def histories(dsn: str, limit: int, test: str | None = None, stack: str | None =
 
 
 def import_missing(dsn: str, state: State) -> list[str]:
-    """Record the results in the run folders that the table lacks; the ids of those copied, oldest folder name first.
+    """Record the results in run folders that the table lacks. Return the ids of those copied, oldest folder name first.
 
     A result that can't be read is logged and left alone.
     """
@@ -160,8 +160,8 @@ def import_missing(dsn: str, state: State) -> list[str]:
 
 @dataclass(frozen=True)
 class Standing:
-    """The last run of one test and its parameters. *_s: seconds since 1970. passed_s: the end of the last pass, if
-    there was one. nights_since_pass: the nights after it, or all, that had this test."""
+    """The last run of one test and its parameters. *_s: seconds since 1970. passed_s: the end of the last pass; None:
+    there was none. nights_since_pass: the nights with this test since its last pass; all, if there was none."""
 
     run: str
     night: str
@@ -179,14 +179,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Board:
-    """How one stack stands. night_completed_s: when its last night was completed; None: none ever was."""
+    """The standings of one stack. night_completed_s: when its last night was completed; None: none ever was."""
 
     standings: tuple[Standing, ...] = ()
     night_completed_s: float | None = None
 
 
 def board(dsn: str, stack: str) -> Board:
-    """Every test and parameters that ran within SHOWN_DAYS, by name."""
+    """Return the standing of every test and parameters that ran within SHOWN_DAYS, by name."""
     query = SQL(
         """
         WITH last AS (
@@ -215,7 +215,7 @@ def board(dsn: str, stack: str) -> Board:
 
 
 def with_run(known: Board, result: RunResult) -> Board:
-    """The board with one more run, as `board` would tell it once that is recorded."""
+    """Return the board with one more run, as `board` would return it once the run is recorded."""
     before = next((s for s in known.standings if (s.test, s.params) == (result.test, result.params)), None)
     if before is not None and before.run == result.id:
         return known
@@ -230,7 +230,7 @@ def with_run(known: Board, result: RunResult) -> Board:
 
 
 def complete_night(dsn: str, night: str, stack: str, ended: datetime) -> None:
-    """Note that a night was completed: every failure test, to the end."""
+    """Record that a night was completed: it ran every failure test to the end."""
     with connected(dsn) as connection:
         connection.execute(
             "INSERT INTO nights (id, stack, ended) VALUES (%s, %s, %s) "
@@ -265,7 +265,7 @@ def _ended_s(result: RunResult) -> float:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """How many were removed."""
+    """How many runs and nights were removed."""
 
     runs: int
     nights: int
@@ -274,9 +274,9 @@ class Forgotten:
 def forget(dsn: str, state: State, stack: str, keep_days: int, keep: Collection[str], now: datetime) -> Forgotten:
     """Remove this stack's runs and nights older than keep_days, the oldest first, at most FORGET_MAX of each.
 
-    Never the newest pass of a test and its parameters, nor that one's night, nor the newest night, nor the runs named
-    in `keep`. A run's folder goes before its row: else the next import would bring the row back. Raises GamedayError,
-    after all else was removed, when a folder can't be.
+    It never removes the newest pass of a test and its parameters, that pass's night, the newest night, or the runs
+    named in `keep`. A run's folder goes before its row: else the next import would bring the row back. Raises
+    GamedayError when a folder can't be removed, after all else was removed.
     """
     import_missing(dsn, state)
     oldest = now - timedelta(days=keep_days)
@@ -310,7 +310,7 @@ def forget(dsn: str, state: State, stack: str, keep_days: int, keep: Collection[
 
 
 def _named(folder: Path) -> list[str]:
-    """The ids that have a folder there, oldest first."""
+    """Return the ids that have a folder there, oldest first."""
     try:
         return sorted(p.name for p in folder.iterdir() if NAMED.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
     except FileNotFoundError:
@@ -318,12 +318,12 @@ def _named(folder: Path) -> list[str]:
 
 
 def _older(folder: Path, oldest: datetime) -> list[str]:
-    """Those of them that are from an earlier time."""
+    """Return those ids that are older."""
     return [name for name in _named(folder) if name < f"{oldest.astimezone(UTC):%Y%m%dT%H%M%S}"]
 
 
 def _removed(folders: list[Path]) -> tuple[set[Path], list[str]]:
-    """Which of them are gone now, and what was said of the others."""
+    """Remove the folders. Return those that are gone now, and why the others are not."""
     gone: set[Path] = set()
     refused: list[str] = []
     for folder in folders:
@@ -341,7 +341,7 @@ def _removed(folders: list[Path]) -> tuple[set[Path], list[str]]:
 
 
 def _insert(connection: psycopg.Connection[Any], result: RunResult) -> None:
-    """Upsert by id, all or nothing."""
+    """Insert or replace by id, in one transaction."""
     whole = _storable(encode(result))
     with connection.transaction():
         connection.execute(
@@ -380,7 +380,7 @@ def _read(path: Path) -> RunResult | None:
 
 
 def _storable(value: Json) -> Json:
-    """The value without NUL characters: Postgres keeps them neither in text nor in jsonb."""
+    """Replace NUL characters, which Postgres keeps neither in text nor in jsonb."""
     if isinstance(value, str):
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if isinstance(value, Mapping):

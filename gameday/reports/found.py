@@ -1,8 +1,8 @@
-"""What `gameday check` and `gameday init` found, as a table for people: one row for each thing that gameday.toml names,
-under the keys that it has there, and one for each test with its parameter sets in it. What can't be judged
-is told once for all tests that can run.
+"""Shows what `gameday check` and `gameday init` found as a table. It has one row for each thing that gameday.toml
+names, under its keys there, and one for each test with its parameter sets. The checks that can't judge are listed once
+for all tests that can run.
 
-Whatever a server or a file says is text, and never markup.
+What a server or a file says is shown as text, never as markup.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEST, CHECKS = "test ", "checks of "
 
 
 def found(rows: Sequence[Mapping[str, Json]]) -> Table:
-    """rows: {"what", "ok", "note"} each, as tasks/survey.py and tasks/look.py make them."""
+    """Return the table. rows: each {"what", "ok", "note"}, as tasks/survey.py and tasks/look.py make them."""
     table = Table("what", "found", "note", box=None, pad_edge=False)
     tests = dict.fromkeys(str(row["what"]) for row in rows if str(row["what"]).startswith(TEST))
     told: set[str] = set()
@@ -54,8 +54,8 @@ def found(rows: Sequence[Mapping[str, Json]]) -> Table:
 
 
 def down(seen: Mapping[str, Json]) -> str | None:
-    """What `gameday status` says of a stack of which nothing runs or answers, with what is open there; None: something
-    does. seen: as tasks/survey.py makes it."""
+    """Return what `gameday status` says if no component of the stack runs or answers, with its open acts and holder.
+    None: some component does. seen: as tasks/survey.py makes it."""
     components = seen["components"]
     if not components or any(one["ok"] or one["runs"].startswith(("pid", "for")) for one in components):
         return None
@@ -70,7 +70,7 @@ def down(seen: Mapping[str, Json]) -> str | None:
 
 
 def _key(what: str) -> Text:
-    """hop log -> hops.log: where to mend it."""
+    """Name the key in gameday.toml: hop log -> hops.log."""
     kind, _, name = what.partition(" ")
     return _text(f"{SECTIONS[kind]}.{name}" if name and kind in SECTIONS else what)
 
@@ -83,7 +83,7 @@ def _share(sets: Sequence[Mapping[str, Json]]) -> Text:
 
 
 def _sets(notes: Sequence[str]) -> str:
-    """A line for each outcome: the parameter sets that have it, and the outcome."""
+    """Return a line for each outcome: the parameter sets that have it, and the outcome."""
     by: dict[str, list[str]] = {}
     for note in notes:
         params, colon, outcome = note.partition(": ")

@@ -1,7 +1,7 @@
-"""A night as one HTML page that needs nothing else: no script, no request, opens from disk, prints.
+"""Writes a night as one HTML page that needs no script and no request, opens from disk, and prints.
 
-Decides what is said. How it looks is templates/'s, the timeline timeline.py's and svg.py's, the pages around it
-site.py's.
+This module decides what the page says, templates/ how it looks. timeline.py and svg.py make the timeline, site.py the
+other pages.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ GENERAL: Mapping[Verdict, str] = {
     Verdict.UNKNOWN: "Nothing is shown, neither good nor bad. Mend what is named above, then run it again.",
 }
 
-GROUPS_MAX = 200  # a table of more groups helps nobody: those that differ come first
+GROUPS_MAX = 200  # rows of a table of groups; those that differ come first
 EVIDENCE_CHARACTERS_MAX = 6_000  # of one finding's figures; all of them are in results.json
 
 QUIET_NAMED = 6
@@ -76,11 +76,11 @@ def render(
     diagnoses: Mapping[str, Sequence[str]] | None = None,
     runbooks: str = RUNBOOKS,
 ) -> Path:
-    """Write the night's page to `out`, whole or not at all; `out`.
+    """Write the night's page to `out`, whole or not at all. Return `out`.
 
-    runs: each with its evidence, or None where a run ended before it had any: the page then says what is known.
-    findings: the night's own. prefect: the address of Prefect's UI; links: run id -> the run's page there.
-    diagnoses: run id -> sentences on what happened, for whoever reads the page first. runbooks: their folder.
+    runs: each with its evidence; None if a run ended before it had any: the page then says what is known. findings:
+    the night's own. prefect: the address of Prefect's UI; links: run id -> the run's page there. diagnoses: run id ->
+    sentences on what happened. runbooks: their folder.
     """
     shown = [_run(n, complete(r), e, links or {}, diagnoses or {}) for n, (r, e) in enumerate(runs, 1)]
     alike = Counter(run["label"] for run in shown)
@@ -111,7 +111,7 @@ def _run(
     links: Mapping[str, str],
     diagnoses: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """What the template shows of a run."""
+    """Return what the template shows of a run."""
     if evidence is not None and not evidence.measures:
         evidence = replace(evidence, measures=result.measures)
     return {
@@ -148,12 +148,12 @@ def _run(
 
 
 def _why(why: str) -> list[str]:
-    """The reason; in its parts when it is long and has some."""
+    """Return the reason; a long one in its parts."""
     return why.split("; ") if len(why) > WHY_CHARACTERS_MAX else [why]
 
 
 def _normal(evidence: Evidence) -> str | None:
-    """How soon records were seen before the fault, and what follows for the times of recovery."""
+    """Say how soon records were seen before the fault, and what follows for the times of recovery."""
     if evidence.baseline is None:
         return None
     delay_s = evidence.baseline.delay_p99_s
@@ -162,7 +162,7 @@ def _normal(evidence: Evidence) -> str | None:
 
 
 def _quiet(evidence: Evidence) -> str | None:
-    """Which groups had nothing new throughout; None: none of them."""
+    """Name the groups that had nothing new during the whole run; None: there are none."""
     found = timings.quiet(evidence)
     if not found or found == ((),):
         return None
@@ -172,7 +172,7 @@ def _quiet(evidence: Evidence) -> str | None:
 
 
 def _timeline(evidence: Evidence, key: str) -> dict[str, Any] | None:
-    """The picture, drawn once for wide and once for narrow pages: text can't shrink with the page and stay readable."""
+    """Return the picture, drawn once for wide and once for narrow pages: text that shrinks with the page can't be read."""
     shown = timeline(evidence)
     if shown is None:
         return None
@@ -211,7 +211,7 @@ def _measures(result: RunResult) -> list[dict[str, Any]]:
 
 
 def _usual(trend: Trend | None) -> dict[str, Any] | None:
-    """What its own history says of a measure: its median and p95, and whether this run was worse."""
+    """Return what a measure's own history says: median and p95, and whether this run was worse."""
     if trend is None:
         return None
     return {
@@ -223,13 +223,13 @@ def _usual(trend: Trend | None) -> dict[str, Any] | None:
 
 
 def _share(measure: Measure, target_s: float | None) -> float | None:
-    """How much of its target a measure used up; None where there is nothing to compare."""
+    """Return which share of its target a measure used up; None: there is nothing to compare."""
     reached = measure.high_s if measure.high_s is not None else measure.low_s
     return None if reached is None or not target_s else reached / target_s
 
 
 def _advice(result: RunResult) -> list[str]:
-    """What to do, in plain words; nothing for a pass or a skipped run."""
+    """Say what to do; nothing for a pass or a skipped run."""
     if result.verdict in (Verdict.PASS, Verdict.SKIPPED):
         return []
     known = [ADVICE[f.check] for f in result.findings if f.verdict is result.verdict and f.check in ADVICE]
@@ -237,7 +237,7 @@ def _advice(result: RunResult) -> list[str]:
 
 
 def _repeat(result: RunResult) -> list[str]:
-    """The command that does the same again, in the pieces that stay together on a line."""
+    """Return the command that repeats the run, in pieces that stay together on a line."""
     return [
         "gameday run",
         result.test,
@@ -255,7 +255,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _figures(evidence: Json) -> str | None:
-    """A check's figures as text; None when there are none."""
+    """Return a check's figures as text; None: it has none."""
     if evidence in (None, {}, [], ""):
         return None
     text = "\n".join(_lines(evidence))
@@ -266,7 +266,7 @@ def _figures(evidence: Json) -> str | None:
 
 
 def _lines(value: Json, indent: str = "") -> Iterator[str]:
-    """One line a figure, nested names indented, lists on one line."""
+    """Yield one line per figure, nested names indented, lists on one line."""
     if not isinstance(value, Mapping):
         items = (
             value
@@ -284,7 +284,7 @@ def _lines(value: Json, indent: str = "") -> Iterator[str]:
 
 
 def _differences(evidence: Evidence) -> str | None:
-    """The rows that differ, per hop and group, without the kinds of difference of which there is none."""
+    """Return the rows that differ, per hop and group, without kinds of difference that don't occur."""
     listed = evidence.symptoms.get("differences") or {}
     return _figures({place: {k: v for k, v in rows.items() if not _empty(v)} for place, rows in listed.items()})
 
@@ -320,9 +320,9 @@ def _act(act: Act, result: RunResult, evidence: Evidence | None) -> dict[str, An
 
 @dataclass(frozen=True)
 class _Cell:
-    """What one view holds of one group, or of all, against the stream's reference.
+    """What one view holds of one group, or of all, compared with the stream's reference.
 
-    differs: as many records as there, but not the same.
+    differs: the view has as many records as the reference, but not the same.
     """
 
     rows: int
@@ -342,8 +342,8 @@ NOTHING = Tally(0, 0, 0, 0, 0)
 
 
 def _streams(evidence: Evidence) -> list[dict[str, Any]]:
-    """Per stream: each view's totals against the first one, and the same group by group. What hops derive from several
-    streams under one name, such as their offsets, is told apart."""
+    """Return, per stream, each view's totals compared with the first view's, and the same group by group. If several
+    streams have a derived stream of the same name, such as offsets, its name begins with the stream's."""
     found = []
     for one in (each := evidence.each()):
         by_stream: dict[str, list[Digest]] = {}
@@ -380,7 +380,7 @@ def _stream(name: str, digests: Sequence[Digest]) -> dict[str, Any]:
 def _cell(digest: Digest, reference: Digest, group: Group) -> _Cell:
     should = reference.groups if digest.right is None else digest.right
     held, wanted = digest.groups.get(group, NOTHING), should.get(group, NOTHING)
-    moved = int(held.keys == wanted.keys and (held.lo, held.hi) != (wanted.lo, wanted.hi))  # as many, but not the same
+    moved = int(held.keys == wanted.keys and (held.lo, held.hi) != (wanted.lo, wanted.hi))  # as many keys, but others
     return _Cell(
         rows=held.rows,
         keys=held.keys,

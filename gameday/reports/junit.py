@@ -1,4 +1,4 @@
-"""A night as JUnit XML, for CI: one testcase a run. Files are the caller's."""
+"""Makes JUnit XML of a night, for CI: one testcase per run. The caller writes the file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gameday.reports.words import dispositions, interval, label
 __all__ = ["render"]
 
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 can't hold even escaped (its production Char)."""
+"""The characters that XML 1.0 can't hold even escaped (its production Char)."""
 
 TAGS = {Verdict.SKIPPED: "skipped", Verdict.UNKNOWN: "error", Verdict.INVALID: "error", Verdict.FAIL: "failure"}
 
 
 def render(night: str, results: Sequence[RunResult], findings: Sequence[Finding] = ()) -> str:
-    """The document as text.
+    """Return the document as text.
 
-    fail is a failure; unknown and invalid are errors, for nothing was shown; skipped is skipped. findings: what belongs
-    to the night and to no single run, each a testcase of its own.
+    fail becomes a failure; unknown and invalid become errors, because nothing was proved; skipped becomes skipped.
+    findings: those of the night, of no single run; each is a testcase of its own.
     """
     verdicts = [*(result.verdict for result in results), *(finding.verdict for finding in findings)]
     totals = {
@@ -67,7 +67,7 @@ def _testcase(suite: ET.Element, result: RunResult) -> None:
 
 
 def _outcome(case: ET.Element, verdict: Verdict, why: str, details: str) -> None:
-    """What is not a pass, under the tag that CI systems know."""
+    """Add the tag that CI systems know, unless it is a pass."""
     if verdict is Verdict.PASS:
         return
     outcome = ET.SubElement(case, TAGS[verdict], {"message": _clean(why)})
@@ -77,7 +77,7 @@ def _outcome(case: ET.Element, verdict: Verdict, why: str, details: str) -> None
 
 
 def _properties(result: RunResult) -> list[tuple[str, str]]:
-    """What a CI system can plot or group by; the seconds with both ends of their interval."""
+    """Return what a CI system can plot or group by. Seconds have both ends of their interval."""
     named = [("run", result.id), ("verdict", str(result.verdict)), ("mttr_max_s", f"{result.mttr_max_s:g}")]
     for name, measure in result.measures.items():
         named.append((name, interval(measure)))

@@ -1,7 +1,8 @@
-"""gameday's own metrics for Prometheus: how each test stands, as a textfile and, if asked for, to a push gateway.
+"""Publishes gameday's own metrics for Prometheus, the last result of each test: as a textfile, and to a push gateway
+if one is configured.
 
-docs/metrics.md is the contract of names and labels. What it is made of is history's; while that is away, what was
-published last and the runs since.
+docs/metrics.md is the contract of names and labels. The results come from history; while it can't be asked, from what
+was published last and the runs since.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ __all__ = ["publish", "push", "render"]
 JOB = "gameday"
 
 PUSH_WITHIN_S = 5.0
-"""The whole of it, name and all: a gateway that hangs must not hold up a night."""
+"""For the whole push, with the look-up of the name: a gateway that hangs must not hold up a night."""
 
 TOLD_BYTES = 200
 
 PER_TEST = ("stack", "test", "params")
 
 Standings: TypeAlias = Mapping[tuple[str, ...], Standing]
-"""By their labels, in the order of PER_TEST."""
+"""Labels, in the order of PER_TEST -> standing."""
 
 
 def publish(
     config: StackConfig, state: State, ran: Sequence[RunResult] = (), completed: datetime | None = None
 ) -> list[str]:
-    """Write the textfile, and push. ran: the runs that have ended; completed: when this night was, if it was.
+    """Write the textfile, and push. ran: the runs that have ended. completed: when this night was completed, if it was.
 
     Returns what went wrong, for the run's log: it never changes a verdict.
     """
@@ -76,12 +77,12 @@ def publish(
 
 
 def render(board: Board, stack: str) -> str:
-    """The metrics in Prometheus' text format, version 0.0.4."""
+    """Return the metrics in Prometheus' text format, version 0.0.4."""
     return generate_latest(_registry(board, stack)).decode()
 
 
 def push(url: str, board: Board, stack: str, within_s: float = PUSH_WITHIN_S, tls: Tls = PLAIN) -> None:
-    """Replace what the push gateway at url has of this stack. Raises GamedayError when that is not done in time."""
+    """Replace this stack's metrics at the push gateway. Raises GamedayError when that is not done in time."""
     parts = urlsplit(url)
     place = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
@@ -105,9 +106,9 @@ def push(url: str, board: Board, stack: str, within_s: float = PUSH_WITHIN_S, tl
     push_to_gateway(url, JOB, _registry(board, stack), {"stack": stack}, timeout=within_s, handler=handler)
 
 
-@dataclass(frozen=True, eq=False)  # the library keys collectors by what they are, not by what they hold
+@dataclass(frozen=True, eq=False)  # the library keys collectors by identity
 class _Metrics(Collector):
-    """What the library asks for the metrics."""
+    """The collector that the library asks for the metrics."""
 
     board: Board
     stack: str
@@ -172,12 +173,12 @@ def _slower(standings: Standings) -> Metric:
 
 
 def _labels(standing: Standing) -> tuple[str, str]:
-    """The test and its parameters, by name: how=sigkill, shop=berlin."""
+    """Return the test and its parameters, sorted by name: how=sigkill, shop=berlin."""
     return _clean(standing.test), _clean(parameters(dict(sorted(standing.params.items()))))
 
 
 def _clean(text: str) -> str:
-    """As UTF-8 can have it."""
+    """Remove control characters and what UTF-8 can't encode."""
     return plain(text).encode(errors="replace").decode()
 
 
@@ -188,7 +189,7 @@ def _registry(board: Board, stack: str) -> CollectorRegistry:
 
 
 def _board(config: StackConfig, state: State, troubles: list[str]) -> Board:
-    """History's, or while that is away the last one that was published."""
+    """Return history's board, or the one published last while history can't be asked."""
     last = Board()
     if state.board.exists():
         try:

@@ -1,6 +1,6 @@
-"""What every page of the site shares: templates with everything escaped, names of nights, and writing a file whole.
+"""Has what every page of the site shares: escaped templates, names of nights, and writing a file in one step.
 
-What a page says is html.py's (a night) and site.py's (the index, a test's history).
+html.py says what a night's page shows, site.py what the index and a test's history show.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 TEMPLATES = Path(__file__).with_name("templates")
 
 SIGNS = {Verdict.PASS: "✓", Verdict.SKIPPED: "–", Verdict.UNKNOWN: "?", Verdict.INVALID: "∅", Verdict.FAIL: "✕"}
-"""Beside the verdict's word, so that colour carries nothing alone."""
+"""The sign beside the verdict's word, so that no meaning depends on colour."""
 
 STEM = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
@@ -60,7 +60,7 @@ VERBS = {
 
 
 def write(out: Path, template: str, **given: Any) -> Path:
-    """Render a template into the file, in one step: nobody ever opens half a report. The file."""
+    """Render a template into the file, in one step: nobody ever opens half a report. Return the file."""
     text = _environment().get_template(template).render(**given)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -74,13 +74,13 @@ def write(out: Path, template: str, **given: Any) -> Path:
 
 
 def title(night: str) -> str:
-    """Ids that begin with a time (20260219T020000-…) become a date: Night of 19 February 2026, 02:00 UTC."""
+    """Return a night's title. An id that begins with a time becomes a date: Night of 19 February 2026, 02:00 UTC."""
     began = _began(night)
     return f"Night of {began.day} {began:%B %Y, %H:%M} UTC" if began else f"Night {night}"
 
 
 def lead(results: Sequence[RunResult], findings: Sequence[Finding]) -> str:
-    """A night in one sentence."""
+    """Describe a night in one or two sentences."""
     if not results:
         return "No failure test was run."
     by_verdict = {v: sum(r.verdict is v for r in results) for v in sorted(Verdict, reverse=True)}
@@ -103,45 +103,45 @@ def lead(results: Sequence[RunResult], findings: Sequence[Finding]) -> str:
 
 
 def listed(parts: Iterable[str]) -> str:
-    """a, b and c."""
+    """Join as in a sentence: a, b and c."""
     found = list(parts)
     return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
 
 
 def worse(result: RunResult) -> list[str]:
-    """The measures that were worse than their own history."""
+    """Name the measures that were worse than their own history."""
     return [trend.measure for trend in result.trends if trend.worse]
 
 
 def stale(result: RunResult) -> bool:
-    """Whether a step of the runbook failed when it was carried out: who follows it at night is led astray."""
+    """Whether a step of the runbook failed when it was carried out, so that the runbook misleads its reader."""
     return any(step.ok is False for step in result.steps)
 
 
 def stem(test: str) -> str | None:
-    """The test's name where it can name a page; None where it is none that gameday gives."""
+    """Return the test's name if it can name a page; None: gameday gives no such names."""
     return test if STEM.fullmatch(test) else None
 
 
 def segment(name: str) -> str:
-    """A folder's name as one segment of a relative link."""
+    """Return a folder's name as one segment of a relative link."""
     return quote(name, safe="")
 
 
 def anchor(result: RunResult) -> str:
-    """Where a history (test, parameters, stack) stands on its test's page; the same from night to night."""
+    """Return the anchor of a history (test, parameters, stack) on its test's page. It is the same every night."""
     told = dumps([dict(result.params), result.stack]).encode("utf-8", "replace")
     return f"h-{sha256(told).hexdigest()[:10]}"
 
 
 def history(result: RunResult, up: str) -> str | None:
-    """The relative link to the run's history. up: the way from the page that links to the folder of the index."""
+    """Return the relative link to the run's history. up: the path from the linking page to the index's folder."""
     name = stem(result.test)
     return f"{up}tests/{name}.html#{anchor(result)}" if name else None
 
 
 def web(address: str | None) -> str | None:
-    """An address that may be followed: only http and https ones."""
+    """Return the address if a page may link to it (http and https only), else None."""
     return address if address and address.startswith(("http://", "https://")) else None
 
 
@@ -153,7 +153,7 @@ def _began(night: str) -> datetime | None:
 
 
 def day(started: str) -> str:
-    """19 Feb of an ISO time; of what is none, its beginning."""
+    """Return an ISO time as "19 Feb". A text that is no time is cut short."""
     try:
         at = datetime.fromisoformat(started)
     except ValueError:
@@ -162,7 +162,7 @@ def day(started: str) -> str:
 
 
 def when(night: str) -> str:
-    """19 Feb 2026, 02:00 of a night's id; of one that begins with no time, the id."""
+    """Return a night's id as "19 Feb 2026, 02:00". An id that doesn't begin with a time stays as it is."""
     began = _began(night)
     return f"{began.day} {began:%b %Y, %H:%M}" if began else night
 

@@ -1,6 +1,6 @@
-"""A history as SVG: one measure run by run beside its target, and a strip of verdicts. Made by hand, like svg.py.
+"""Draws a history as SVG, without a library, like svg.py: one measure of each run with its target, and the verdicts.
 
-Pure: results in, oldest first, markup out. Colours and type are the page's (templates/site.css).
+Pure functions from results, oldest first, to markup. templates/site.css has the colours and the type.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gameday.reports.shapes import element, nice, short
 __all__ = ["NARROW", "WIDE", "Layout", "spark", "strip", "trend"]
 
 RUN_WIDTH_MAX = 44.0  # a few runs don't spread over the whole picture
-BREAK_AT = 2.5  # a target so many times above everything measured is drawn beyond a break of the scale
+BREAK_AT = 2.5  # a target more than so many times the highest measure is drawn beyond a break of the scale
 INTERVAL_MIN = 2.0
 CHARACTER_WIDTH = 6.4
 LABEL_HEIGHT = 13.0
@@ -35,7 +35,7 @@ class Layout:
     left: float
     right: float
     height: float
-    beside: bool  # the lines' names stand beside the plot; else there is no room, and they stand on their lines
+    beside: bool  # whether the lines' names stand beside the plot; else they stand on their lines
 
     @property
     def plot(self) -> float:
@@ -48,7 +48,7 @@ NARROW = Layout(width=344, left=36, right=10, height=104, beside=False)
 
 @dataclass(frozen=True)
 class _Scale:
-    """Runs across, seconds up. top: where the highest of the scale is; target_y: None where the measure has none."""
+    """Runs go across, seconds go up. top: y of the highest value. target_y: None: the measure has no target."""
 
     layout: Layout
     runs: int
@@ -70,9 +70,9 @@ class _Scale:
 
 
 def trend(results: Sequence[RunResult], name: str, target_s: float | None, layout: Layout, key: str) -> Markup | None:
-    """The measure of each run as the interval that holds it; None where no run measured it.
+    """Draw the interval of a measure for each run. None: no run measured it.
 
-    results: of one history, oldest first. key: a prefix for its ids, unique on the page.
+    results: those of one history, oldest first. key: a prefix for the ids, unique on the page.
     """
     held = [result.measures.get(name) for result in results]
     if not any(_reached(measure) is not None for measure in held):
@@ -105,7 +105,7 @@ def trend(results: Sequence[RunResult], name: str, target_s: float | None, layou
 
 
 def strip(results: Sequence[RunResult], cells: int) -> Markup:
-    """The newest verdicts, oldest left, one cell a run: form and height tell them apart, not colour alone."""
+    """Draw the newest verdicts, oldest left, one cell per run. They differ in form and height, not only in colour."""
     shown = results[-cells:]
     parts = [Markup("<title>{}</title>").format(_counted(shown))]
     for n, result in enumerate(shown, cells - len(shown)):
@@ -115,7 +115,7 @@ def strip(results: Sequence[RunResult], cells: int) -> Markup:
 
 
 def spark(results: Sequence[RunResult], name: str, runs: int) -> Markup | None:
-    """The measure's way over the newest runs, on a scale of its own; None where fewer than two measured it."""
+    """Draw the measure over the newest runs, on a scale of its own. None: fewer than two runs measured it."""
     reached = [_reached(result.measures.get(name)) for result in results[-runs:]]
     known = [(n, value) for n, value in enumerate(reached) if value is not None]
     if len(known) < 2:
@@ -152,7 +152,8 @@ def _shape(tag: str, body: Markup | None = None, **attributes: str | float) -> M
 def _scale(
     held: Sequence[Measure | None], median_s: float, target_s: float | None, layout: Layout, runs: int
 ) -> _Scale:
-    """Linear from zero. A target far above everything is drawn beyond a break: else all runs would lie on the axis."""
+    """Return a scale that is linear from zero. A target far above all runs lies beyond a break, else all runs would lie
+    on the axis."""
     most = max([median_s, *(reached for m in held if (reached := _reached(m)) is not None)]) or 0.1
     broken = bool(target_s) and (target_s or 0) > BREAK_AT * most
     top = 34.0 if broken else 20.0
@@ -193,7 +194,7 @@ def _grid(scale: _Scale) -> list[Markup]:
 
 
 def _dates(scale: _Scale, results: Sequence[RunResult]) -> list[Markup]:
-    """The days below the runs, as many as there is room for."""
+    """Draw the days below the runs, as many as there is room for."""
     parts, free = [], -1.0
     for n, result in enumerate(results):
         x, text = scale.x(n), day(result.started)
@@ -208,8 +209,8 @@ def _dates(scale: _Scale, results: Sequence[RunResult]) -> list[Markup]:
 
 
 def _lines(scale: _Scale, lines: Sequence[tuple[str, float, str]]) -> list[Markup]:
-    """The named lines across the plot. Their names stand beside them and give way to each other; without room there,
-    the target's on its line, the median's above the plot."""
+    """Draw the named lines across the plot. Their names stand beside them and don't overlap. Without room there, the
+    target's name stands on its line, the median's above the plot."""
     left, right = scale.layout.left, scale.layout.left + scale.layout.plot
     parts, taken = [], -LABEL_HEIGHT
     for name, y, text in sorted(lines, key=lambda line: line[1]):
@@ -224,8 +225,8 @@ def _lines(scale: _Scale, lines: Sequence[tuple[str, float, str]]) -> list[Marku
 
 
 def _point(scale: _Scale, n: int, result: RunResult, name: str, measure: Measure | None) -> list[Markup]:
-    """One run: its interval, and a sign for its verdict at the end that is compared with the target. Nothing where it
-    was not to be measured, as an alert before there was one."""
+    """Draw a run's interval, and a sign for its verdict at the end that is compared with the target. Draw nothing if
+    the run had no such measure, such as an alert before the platform had it."""
     if measure is None:
         return []
     reached = _reached(measure)
@@ -254,7 +255,7 @@ def _point(scale: _Scale, n: int, result: RunResult, name: str, measure: Measure
 
 
 def _cell(x: float, result: RunResult) -> Markup:
-    """pass: low and filled. fail: full height. unknown, invalid: hollow, half height. skipped: a dash."""
+    """Draw a verdict. pass: low, filled. fail: full height. unknown, invalid: hollow, half height. skipped: a dash."""
     height = {Verdict.PASS: 8.0, Verdict.FAIL: CELL_HEIGHT, Verdict.SKIPPED: 2.0}.get(result.verdict, 12.0)
     hollow = result.verdict in (Verdict.UNKNOWN, Verdict.INVALID)
     inset = 0.75 if hollow else 0.0
@@ -273,7 +274,7 @@ def _cell(x: float, result: RunResult) -> Markup:
 
 
 def _reached(measure: Measure | None) -> float | None:
-    """What is compared with the target: the interval's high end, or how long it took at least."""
+    """Return the seconds to compare with the target: the interval's high end, else its low end."""
     if measure is None:
         return None
     return measure.low_s if measure.high_s is None else measure.high_s
@@ -290,7 +291,7 @@ def _runs(number: int) -> str:
 
 
 def _counted(results: Sequence[RunResult]) -> str:
-    """12 runs, newest pass: 11 pass and 1 fail."""
+    """Describe the verdicts: 12 runs, newest pass: 11 pass and 1 fail."""
     if not results:
         return "no runs"
     counts = [(v, sum(r.verdict is v for r in results)) for v in Verdict]
@@ -298,7 +299,7 @@ def _counted(results: Sequence[RunResult]) -> str:
 
 
 def _told(results: Sequence[RunResult], name: str, target_s: float | None) -> str:
-    """The picture for those who don't see it."""
+    """Describe the picture in words, for screen readers."""
     known = [r for r in (_reached(result.measures.get(name)) for result in results) if r is not None]
     parts = [f"from {words.seconds(min(known))} to {words.seconds(max(known))}, newest {_line(results[-1], name)}"]
     if target_s:

@@ -1,6 +1,6 @@
-"""A night as results.json: what other programs read. results.schema.json is the published contract.
+"""Makes a night's results.json, which other programs read. results.schema.json is the published contract.
 
-Turning values into JSON is codec.py's; writing the file is the caller's.
+codec.py turns values into JSON; the caller writes the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gameday.model import Finding, Json, Measure, RunResult, Verdict, merge
 __all__ = ["COUNTS", "MEASURES", "complete", "schema", "to_json", "verdict"]
 
 MEASURES = ("impact", "restore", "drain", "mttr")
-"""The measures that every result carries, measured or not."""
+"""The measures that every result has, measured or not."""
 
 COUNTS = ("lost", "doubled", "changed")
 """The kinds of damage that every result counts per hop; a hop that was not judged is absent."""
@@ -30,12 +30,12 @@ SCHEMA = Path(__file__).with_name("results.schema.json")
 def to_json(
     night: str, results: Sequence[RunResult], findings: Sequence[Finding] = (), runbooks: str | None = None
 ) -> Json:
-    """{"night": night, "results": [RunResult…], "findings": [Finding…]} in the order given; valid by `schema()`.
+    """Return {"night": night, "results": [RunResult…], "findings": [Finding…]} in the order given; valid by `schema()`.
 
-    findings: what belongs to the night and to no single run (the selftest, the digest of the whole history). runbooks:
-    the folder that the engineer is sent to.
+    findings: those of the night, of no single run (the selftest, the digest of the whole history). runbooks: their
+    folder, for the engineer.
 
-    A run that ended early still carries every measure and every kind of count, so that readers need no special case.
+    A run that ended early still has every measure and every kind of count, so that readers need no special case.
     """
     return {
         "night": night,
@@ -46,14 +46,14 @@ def to_json(
 
 
 def complete(result: RunResult) -> RunResult:
-    """The result with every one of MEASURES and COUNTS, those that it lacks as not measured and not judged."""
+    """Return the result with all of MEASURES and COUNTS; those that it lacks become "not measured" and "not judged"."""
     measures = {**dict.fromkeys(MEASURES, NOT_MEASURED), **result.measures}
     counts: Mapping[str, Mapping[str, int]] = {**{kind: {} for kind in COUNTS}, **result.counts}
     return replace(result, measures=measures, counts=counts)
 
 
 def verdict(results: Sequence[RunResult], findings: Sequence[Finding]) -> Verdict:
-    """A night's: the worst of its results and its own findings; skipped when nothing was run at all."""
+    """Return a night's verdict: the worst of its results and its own findings; skipped when nothing was run."""
     runs = [result.verdict for result in results]
     if runs and all(v is Verdict.SKIPPED for v in runs):
         return Verdict.SKIPPED
@@ -62,5 +62,5 @@ def verdict(results: Sequence[RunResult], findings: Sequence[Finding]) -> Verdic
 
 @cache
 def schema() -> Json:
-    """The JSON Schema (draft 2020-12) of results.json."""
+    """Return the JSON Schema (draft 2020-12) of results.json."""
     return json.loads(SCHEMA.read_text())

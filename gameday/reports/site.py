@@ -1,7 +1,7 @@
-"""The report as a static site in the state folder's nights/: an index, a page a night, a page a test.
+"""Writes the report as a static site into the state folder's nights/: an index, a page per night, a page per test.
 
-Everything is read from the nights' results.json, so what was deleted is gone from the next index; nothing needs a
-server, and all links are relative. A night's own page is html.py's, its trends plot.py's.
+Everything is read from the nights' results.json, so the next index lacks what was deleted. The site needs no server,
+and all its links are relative. html.py makes a night's own page, plot.py its trends.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from gameday.state import RUNBOOKS, State
 __all__ = ["NIGHTS_MAX", "refresh", "write"]
 
 NIGHTS_MAX = 90
-"""How many nights the index and the tests' pages reach back: what a night's end costs stays the same for ever."""
+"""How many nights the index and the tests' pages reach back. It bounds the work at a night's end."""
 STRIP_RUNS = 30
-ROWS_OPEN = 14  # of a history's table; the older ones unfold
+ROWS_OPEN = 14  # rows of a history's table that show at first; the older ones unfold
 
 PLOTTED = ("mttr", "drain", "alert")
 
 
 @dataclass(frozen=True)
 class _Night:
-    """One night as it was published. trouble: why its results can't be read; then it has none."""
+    """One night as it was published. trouble: why its results can't be read; then there are none."""
 
     id: str
     results: tuple[RunResult, ...] = ()
@@ -41,7 +41,7 @@ class _Night:
 
 @dataclass
 class _History:
-    """The runs of one (test, parameters, stack), oldest first, each with its night and its number there."""
+    """The runs of one (test, parameters, stack), oldest first, each with its night and its number in that night."""
 
     runs: list[RunResult] = field(default_factory=list)
     places: list[tuple[str, int]] = field(default_factory=list)
@@ -62,11 +62,11 @@ def write(
     diagnoses: Mapping[str, Sequence[str]] | None = None,
     runbooks: str = RUNBOOKS,
 ) -> Path:
-    """Write a night's page (see `html.render`), and again the index and the pages of its tests; the night's page.
+    """Write a night's page (see `html.render`), then the index and the pages of its tests. Return the night's page.
 
-    The night's results.json is there already: it is what the other pages are made of.
+    The night's results.json must exist: the other pages are made from it.
     """
-    from gameday.reports import html  # its timelines take numpy, which the index does without
+    from gameday.reports import html  # its timelines import numpy, which the index doesn't need
 
     out = html.render(
         night,
@@ -83,12 +83,12 @@ def write(
 
 
 def refresh(state: State) -> Path:
-    """Write the index and every test's page from the nights that there are, after some were deleted; the index."""
+    """Write the index and every test's page anew, after some nights were deleted. Return the index."""
     return _around(state, None)
 
 
 def _around(state: State, touched: set[str] | None) -> Path:
-    """The index and the touched tests' pages; touched None: all, also those left from nights that are gone."""
+    """Write the index and the touched tests' pages. touched: None: all, also those of nights that were deleted."""
     nights, older = _nights(state)
     histories = _histories(nights)
     if touched is None:
@@ -104,7 +104,7 @@ def _around(state: State, touched: set[str] | None) -> Path:
 
 
 def _nights(state: State) -> tuple[list[_Night], int]:
-    """The newest nights, newest first, and how many older ones there are."""
+    """Return the newest nights, newest first, and how many older ones there are."""
     paths = state.published()[::-1]
     return [_read(path) for path in paths[:NIGHTS_MAX]], max(0, len(paths) - NIGHTS_MAX)
 
@@ -114,7 +114,7 @@ def _read(path: Path) -> _Night:
     try:
         told = read_json(path)
         if not isinstance(told, dict):
-            raise GamedayError(f"{path} is no object. Remedy: it was changed by hand; restore it or delete it")
+            raise GamedayError(f"{path} is no JSON object. Remedy: it was changed by hand; restore it or delete it")
         results = decode(tuple[RunResult, ...], told.get("results"), str(path))
         findings = decode(tuple[Finding, ...], told.get("findings", []), str(path))
         runbooks = decode(str, told.get("runbooks", RUNBOOKS), str(path))
@@ -124,7 +124,7 @@ def _read(path: Path) -> _Night:
 
 
 def _histories(nights: Sequence[_Night]) -> dict[tuple[str, str], _History]:
-    """By test and anchor, those that ran last first."""
+    """Return (test, anchor) -> its history. Those that ran last come first."""
     found: dict[tuple[str, str], _History] = {}
     for night in nights:
         for number, result in enumerate(night.results, 1):
@@ -167,12 +167,12 @@ def _lead(newest: _Night | None) -> str:
 
 
 def _order(history: _History) -> tuple[str, int, str]:
-    """By test, its canonical parameters first: those that ran most often."""
+    """Sort by test, and within one by how often it ran, most often first."""
     return history.newest.test, -len(history.runs), words.label(history.newest)
 
 
 def _row(history: _History) -> dict[str, Any]:
-    """A history on one line."""
+    """Return what the index shows of a history."""
     result = history.newest
     night, number = history.places[-1]
     passes = [run for run in history.runs if run.verdict is Verdict.PASS]
@@ -198,7 +198,7 @@ def _row(history: _History) -> dict[str, Any]:
 
 
 def _night(night: _Night) -> dict[str, Any]:
-    """A night on one line."""
+    """Return what the index shows of a night."""
     by_verdict = [(v, sum(r.verdict is v for r in night.results)) for v in sorted(Verdict, reverse=True)]
     calm = (Verdict.PASS, Verdict.SKIPPED)
     link = f"{page.segment(night.id)}/report.html"

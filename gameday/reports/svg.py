@@ -1,6 +1,6 @@
-"""A timeline as an SVG picture: made by hand, for a page that may load nothing.
+"""Draws a timeline as SVG, without a library, for a page that may load nothing.
 
-Pure: a Timeline in, markup out. Colours and type are the page's (templates/site.css); what is shown is timeline.py's.
+A pure function from a Timeline to markup. timeline.py says what is shown; templates/site.css has colours and type.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from gameday.reports.words import plain
 
 __all__ = ["NARROW", "WIDE", "Layout", "draw"]
 
-TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)  # steps that a reader counts in
+TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 # Sizes of the picture, in its own units
-CHARACTER_WIDTH = 6.2  # of the labels' type, generously
+CHARACTER_WIDTH = 6.2  # of the labels' type, a little more than the mean
 SCALE_WIDTH = 34.0  # left of the rows, for the figures of their scale
 SPAN_MIN = 1.5
 BRIDGE_S = 0.5  # between samples further apart than this no line is drawn
-FLAT = 0.35  # a line that moves less than this is level
+FLAT = 0.35  # a line that moves less than this counts as level
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Layout:
     width: float
     left: float
     right: float
-    stacked: bool  # row names above the rows: there is no room beside them
+    stacked: bool  # row names stand above the rows, because there is no room beside them
     ticks: int
     stream_height: float = 40.0
     band_height: float = 9.0
@@ -52,7 +52,7 @@ NARROW = Layout(width=344, left=4, right=8, stacked=True, ticks=5)
 
 
 def draw(timeline: Timeline, layout: Layout, key: str) -> Markup:
-    """The timeline as an SVG element.
+    """Return the timeline as an SVG element.
 
     key: a prefix for its ids, unique on the page. The page defines the pattern #hatch.
     """
@@ -82,7 +82,7 @@ def draw(timeline: Timeline, layout: Layout, key: str) -> Markup:
 
 @dataclass(frozen=True)
 class _Label:
-    """Where a mark's text stands: on which line above the rows, and on which side of the mark's own line."""
+    """Where a mark's text stands. level: its line above the rows. flip: it stands left of the mark's own line."""
 
     mark: Mark
     x: float
@@ -108,9 +108,8 @@ class _Canvas:
 
 
 def _place(canvas: _Canvas, marks: Sequence[Mark]) -> list[_Label]:
-    """The highest place for each label where it covers no other and its line, which goes down from it, crosses none.
-
-    Below all others a label is always free, so the search ends.
+    """Place each label as high as possible, so that it covers no other label and its line, which goes down, crosses
+    none. A label below all others covers none, so the search ends.
     """
     labels: list[_Label] = []
     taken: list[tuple[int, float, float]] = []
@@ -135,7 +134,8 @@ def _draw_labels(canvas: _Canvas, labels: Sequence[_Label], bottom: float) -> No
 
 
 def _draw_tints(canvas: _Canvas, marks: Sequence[Mark], top: float, bottom: float) -> None:
-    """Behind the rows: out of service (impact to restore), catching up (restore to drain), and each mark's interval."""
+    """Tint behind the rows: out of service (impact to restore), catching up (restore to drain), and the intervals of
+    the marks."""
     at = {mark.name: mark.high_s for mark in marks}
     spans = [
         ("out", at.get("impact", at.get("fault")), at.get("restore")),
@@ -149,7 +149,7 @@ def _draw_tints(canvas: _Canvas, marks: Sequence[Mark], top: float, bottom: floa
 
 
 def _draw_name(canvas: _Canvas, row: Row, y: float, height: float) -> float:
-    """Write the row's name and note, beside it or above it; where the row itself begins."""
+    """Write the row's name and note, beside it or above it. Return the y where the row itself begins."""
     layout = canvas.layout
     name = {"class_": "row struck" if row.struck else "row"}
     if layout.stacked:
@@ -196,7 +196,7 @@ def _draw_band(canvas: _Canvas, row: Row, y: float) -> float:
 
 
 def _draw_spans(canvas: _Canvas, row: Row, y: float, height: float, form: str = "flat") -> None:
-    """What was not asked, or not answered. However short, it shows: never narrower than SPAN_MIN."""
+    """Draw the spans: pending, firing, not asked, not answered. None is narrower than SPAN_MIN."""
     kinds = {"pending": row.pending, "firing": row.firing, "unseen": row.unseen, "silent": row.silent}
     for name, spans in kinds.items():
         fill = {"fill": "url(#hatch)"} if name == "silent" else {}
@@ -207,7 +207,8 @@ def _draw_spans(canvas: _Canvas, row: Row, y: float, height: float, form: str = 
 
 
 def _segments(canvas: _Canvas, row: Row, base: float, per_s: float) -> list[list[tuple[float, float]]]:
-    """The row's greatest delay in each pixel column, as points that add something; broken where nothing was known."""
+    """Return the row's greatest delay in each pixel column, without points that add nothing. A segment ends where
+    nothing was known."""
     columns = int(canvas.layout.plot) + 1
     greatest = np.full(columns, -np.inf)
     low, high = canvas.shown
@@ -233,7 +234,7 @@ def _segments(canvas: _Canvas, row: Row, base: float, per_s: float) -> list[list
 
 
 def _draw_axis(canvas: _Canvas, y: float) -> float:
-    """Seconds below the rows; the picture's height."""
+    """Draw the seconds below the rows. Return the picture's height."""
     layout, (low, high) = canvas.layout, canvas.shown
     step = next((t for t in TICKS_S if (high - low) / t <= layout.ticks), TICKS_S[-1])
     canvas.add("line", x1=layout.left, x2=layout.width - layout.right, y1=y, y2=y, class_="axis")

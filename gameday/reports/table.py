@@ -1,6 +1,6 @@
-"""A night, or a history, as a table: for the terminal, readable at 80 columns, and as Markdown.
+"""Shows a night, or a history, as a table: for the terminal, readable at 80 columns, and as Markdown.
 
-Colour is only ever added to a word; whether there is any is the console's business (none when it is not a terminal).
+Colour is only added to words, so nothing is lost without it. The console leaves it out when it is no terminal.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ LETTERS = {
     Verdict.INVALID: "!",
     Verdict.FAIL: "F",
 }
-"""One for each run, below its bar."""
+"""The verdict's sign, below the bar of its run."""
 
 
 def render(results: Sequence[RunResult]) -> Table:
-    """Test, verdict, MTTR against target and against what it was, lost, doubled, changed (at the worst hop), note; one
-    row a run."""
+    """Return one row per run: test, verdict, MTTR with its target and its usual value, lost, doubled, changed (at the
+    worst hop), note."""
     table = _table("Test", "Verdict", "MTTR", ">Lost", ">Doubled", ">Changed", "Note")
     for result in results:
         table.add_row(
@@ -53,7 +53,7 @@ def render(results: Sequence[RunResult]) -> Table:
 
 
 def history(results: Sequence[RunResult]) -> Table:
-    """The runs of many nights, in the order given: when, test, verdict, MTTR against target, note."""
+    """Return the runs of many nights, in the order given: when, test, verdict, MTTR with its target, note."""
     table = _table("Run (UTC)", "Test", "Verdict", "MTTR", "Note")
     for result in results:
         table.add_row(
@@ -67,8 +67,8 @@ def history(results: Sequence[RunResult]) -> Table:
 
 
 def histories(found: Sequence[Sequence[RunResult]]) -> Table:
-    """One row a test and its parameters: MTTR and verdict of each run, the newest to the right; median and p95 of the
-    passes; whether the last one was slower than they were. found: newest first, none empty."""
+    """Return one row per test and its parameters: MTTR and verdict of each run, the newest to the right; median and p95
+    of the passes; whether the last run was slower than they. found: newest first, none empty."""
     stacks = {runs[0].stack for runs in found}
     table = _table("Test", "MTTR and verdicts", "Usually", "Trend", last_min=11)
     for runs in found:
@@ -84,7 +84,7 @@ def histories(found: Sequence[Sequence[RunResult]]) -> Table:
 
 
 def histories_markdown(found: Sequence[Sequence[RunResult]]) -> str:
-    """Test | MTTR | Verdicts | Median | p95 | Trend, one line a history, ending with a newline."""
+    """Return Test | MTTR | Verdicts | Median | p95 | Trend, one line per history, ending with a newline."""
     lines = ["| Test | MTTR | Verdicts | Median | p95 | Trend |", "| --- | --- | --- | --- | --- | --- |"]
     for runs in found:
         course, verdicts = _course(runs)
@@ -101,7 +101,7 @@ def histories_markdown(found: Sequence[Sequence[RunResult]]) -> str:
 
 
 def markdown(results: Sequence[RunResult]) -> str:
-    """Test | Run Date | Result | MTTR | Notes, one line a run, ending with a newline."""
+    """Return Test | Run Date | Result | MTTR | Notes, one line per run, ending with a newline."""
     lines = ["| Test | Run Date | Result | MTTR | Notes |", "| --- | --- | --- | --- | --- |"]
     for result in results:
         cells = (label(result), day(result.started), str(result.verdict).upper(), _against(result), brief(result.why))
@@ -110,14 +110,14 @@ def markdown(results: Sequence[RunResult]) -> str:
 
 
 def _course(runs: Sequence[RunResult]) -> tuple[str, list[Verdict]]:
-    """Sparkline and verdicts, the oldest first."""
+    """Return the sparkline and the verdicts, the oldest first."""
     oldest_first = list(reversed(runs))
     mttr = [r.measures["mttr"].high_s if "mttr" in r.measures else None for r in oldest_first]
     return words.sparkline(mttr), [r.verdict for r in oldest_first]
 
 
 def _passes(runs: Sequence[RunResult]) -> list[float]:
-    """The MTTR of each run that recovered as promised."""
+    """Return the MTTR of each run that recovered as promised."""
     good = [r for r in runs if r.verdict is Verdict.PASS or _slower(r)]
     return [s for r in good if "mttr" in r.measures and (s := r.measures["mttr"].high_s) is not None]
 
@@ -135,13 +135,13 @@ def _slower(result: RunResult) -> bool:
 
 
 def _note(result: RunResult) -> str:
-    """The reason, and a slow-down that is not the reason."""
+    """Return the reason, and a slow-down if that is not the reason."""
     told = words.trend(result) if _slower(result) and result.verdict is Verdict.PASS else ""
     return plain(brief("; ".join(filter(None, (result.why, told)))))
 
 
 def _table(*columns: str, last_min: int = 16) -> Table:
-    """Without vertical lines and with single blanks between columns: 80 columns are few."""
+    """Return a table without vertical lines and with single blanks between columns, to fit into 80 columns."""
     table = Table(box=None, padding=(0, 1, 1, 0), pad_edge=False, header_style="bold", expand=False)
     for name in columns:
         last = name == columns[-1]
@@ -156,7 +156,7 @@ def _table(*columns: str, last_min: int = 16) -> Table:
 
 
 def _name(result: RunResult) -> Text:
-    """The test, and its parameters on lines of their own."""
+    """Return the test, and its parameters on lines of their own."""
     return Text(plain("\n".join((result.test, *(f"  {parameters({k: v})}" for k, v in result.params.items())))))
 
 
@@ -175,7 +175,7 @@ def _against(result: RunResult) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays inside its cell: one line, no column separator, no markup of its own."""
+    """Escape a text so that it stays in its cell: one line, no column separator, no markup."""
     for mark in ("\\", "|", "`", "*", "<", "["):
         text = text.replace(mark, f"\\{mark}")
     return plain(" ".join(text.split()))

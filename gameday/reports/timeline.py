@@ -1,6 +1,7 @@
-"""What a run's samples show: how far behind each stream was, what answered, and when it broke, came back and drained.
+"""Makes a run's timeline from its samples: how far behind each stream was, what answered, and when it broke, came back
+and drained.
 
-Pure: evidence in, rows and marks in seconds out. Drawing them is svg.py's, delays are timings.py's.
+A pure function from evidence to rows and marks in seconds. svg.py draws them; timings.py computes the delays.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ MARGIN_MIN_S = 3.0
 MARGIN_SHARE = 0.35  # of the time from the fault to the last mark, shown before and after
 GAP_S = 1.0  # a longer silence of the sampler itself is shown as "not asked"
 GAP_PERIODS = 4.0
-APART_S = 1.0  # what lies nearer to the fault is no mark of its own
-STREAMS_MAX = 24  # of more streams than this, the worst
+APART_S = 1.0  # a moment nearer to the fault gets no mark of its own
+STREAMS_MAX = 24  # if there are more streams, the worst are shown
 SPANS_TOLD_MAX = 5
 
 Floats = npt.NDArray[np.float64]
@@ -46,8 +47,8 @@ class Mark:
 class Row:
     """One line of the picture.
 
-    silent: no answer. unseen: not asked. lines: for a stream, of each of its groups the times and the delays in
-    seconds, NaN where there was no answer. struck: what the fault was meant for, or what lies behind it. pending,
+    silent: no answer. unseen: not asked. lines: for a stream, the times and delays of each of its groups in seconds,
+    NaN where there was no answer. struck: the fault's component, or a stream that the fault affects. pending,
     firing: of an alert.
     """
 
@@ -64,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Everything to draw, seconds from the first fault. words: the same for those who don't see it."""
+    """Everything to draw, in seconds from the first fault. words: the same in words, for screen readers."""
 
     title: str
     streams: tuple[Row, ...]
@@ -77,7 +78,7 @@ class Timeline:
 
 
 def timeline(evidence: Evidence) -> Timeline | None:
-    """The run's timeline; None when there are no samples."""
+    """Return the run's timeline; None when there are no samples."""
     zero_ns = _zero_ns(evidence)
     if zero_ns is None:
         return None
@@ -99,7 +100,7 @@ def timeline(evidence: Evidence) -> Timeline | None:
 
 
 def _marks(evidence: Evidence) -> tuple[Mark, ...]:
-    """Every fault, impact, alert, the mending of a held fault, restore and drain, as far as they are known."""
+    """Return a mark for each fault, impact, alert, heal of a held fault, restore and drain that is known."""
     if evidence.inject_ns is None:
         return ()
     zero_ns, clock_ns = evidence.inject_ns, evidence.clock_ns or evidence.inject_ns
@@ -140,8 +141,8 @@ ALL = "all"
 
 
 def _streams(evidence: Evidence, zero_ns: int) -> tuple[list[Row], int]:
-    """One row for all groups of a stream that share their first field, or of its shards what tells their way: the worst
-    ones, and how many were left out."""
+    """Return the worst rows, and how many were left out. All groups of a stream that share their first field are one
+    row. The last field of a shard's name doesn't count."""
     rows: list[Row] = []
     for one in (each := evidence.each()):
         by_first: dict[str, list[Group]] = {}
@@ -183,7 +184,7 @@ def _stream(evidence: Evidence, name: str, groups: Sequence[Group], zero_ns: int
 
 
 def _bands(evidence: Evidence, zero_ns: int) -> list[Row]:
-    """One row a probe, the struck component's first; then one for each kind of watch, and one for each alert."""
+    """Return one row per probe, the struck component's first; then one for each kind of watch, one for each alert."""
     by_name: dict[str, list[str]] = {}
     components = sorted({s.split("/")[1] for s in evidence.samples if s.startswith("component/")})
     for component in sorted(components, key=lambda name: name != evidence.component):
@@ -203,7 +204,7 @@ def _bands(evidence: Evidence, zero_ns: int) -> list[Row]:
 
 
 def _alert(samples: Sequence[Sample], series: str, zero_ns: int) -> Row:
-    """The platform's alert: when it waited and when it fired."""
+    """Return the row of an alert of the platform: when it was pending and when it fired."""
     silent, unseen = _spans(samples, zero_ns)
     pending, firing = (_lasting(samples, value, zero_ns) for value in (PENDING, FIRING))
     return Row(
@@ -217,7 +218,7 @@ def _alert(samples: Sequence[Sample], series: str, zero_ns: int) -> Row:
 
 
 def _lasting(samples: Sequence[Sample], value: float, zero_ns: int) -> tuple[Span, ...]:
-    """When the samples had this value, each until the next one."""
+    """Return when the samples had this value. A sample's value lasts until the next sample."""
     ends = [sample.at_ns for sample in samples[1:]] + [s.at_ns + s.took_ns for s in samples[-1:]]
     spans = [((s.at_ns - zero_ns) / NS, (end - zero_ns) / NS) for s, end in zip(samples, ends, strict=True)]
     return union(span for span, s in zip(spans, samples, strict=True) if s.value == value)
@@ -237,7 +238,8 @@ def _band(evidence: Evidence, name: str, series: Sequence[str], zero_ns: int) ->
 
 
 def _spans(samples: Sequence[Sample], zero_ns: int) -> tuple[list[Span], list[Span]]:
-    """(no answer, not asked). No answer lasts from when the first bad sample was sent to the next good answer."""
+    """Return the spans without an answer, and those without a question. The former last from the sending of the first
+    bad sample to the next good answer."""
     silent: list[Span] = []
     unseen: list[Span] = []
     since: int | None = None
@@ -258,7 +260,7 @@ def _spans(samples: Sequence[Sample], zero_ns: int) -> tuple[list[Span], list[Sp
 
 
 def union(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The spans in order, with those that touch or overlap made one."""
+    """Return the spans in order; those that touch or overlap are merged."""
     merged: list[Span] = []
     for low, high in sorted(spans):
         if merged and low <= merged[-1][1]:
@@ -277,7 +279,7 @@ def _bound_s(evidence: Evidence) -> float:
 
 
 def _shown(evidence: Evidence, recorded: Span, rows: Sequence[Row], marks: Sequence[Mark]) -> Span:
-    """What part of the record is drawn: all that was not well, and some calm on both sides."""
+    """Return the part of the record to draw: all that was not well, and some of the healthy time before and after."""
     if evidence.inject_ns is None:
         return recorded
     bound_s = _bound_s(evidence)
@@ -297,7 +299,7 @@ def _shown(evidence: Evidence, recorded: Span, rows: Sequence[Row], marks: Seque
 
 
 def _with_target(marks: tuple[Mark, ...], evidence: Evidence, shown: Span) -> tuple[Mark, ...]:
-    """The marks, and the target where it lies inside the picture."""
+    """Return the marks, with the target if it lies inside the picture."""
     target_s = _target_s(evidence)
     if target_s is None or target_s > shown[1]:
         return marks
@@ -307,7 +309,7 @@ def _with_target(marks: tuple[Mark, ...], evidence: Evidence, shown: Span) -> tu
 
 
 def _target_s(evidence: Evidence) -> float | None:
-    """When service must be back, on the picture's scale."""
+    """Return when service must be back, in seconds from the picture's zero."""
     if evidence.clock_ns is None or evidence.inject_ns is None or not evidence.mttr_max_s:
         return None
     return (evidence.clock_ns - evidence.inject_ns) / NS + evidence.mttr_max_s
@@ -317,7 +319,7 @@ def _target_s(evidence: Evidence) -> float | None:
 
 
 def _words(marks: Sequence[Mark], streams: Sequence[Row], bands: Sequence[Row], left_out: int) -> tuple[str, ...]:
-    """The picture for those who don't see it."""
+    """Describe the picture in words, for screen readers."""
     found = [mark.text if mark.name in ("fault", "mended") else f"{mark.text} after the fault" for mark in marks]
     found += [f"stream {row.name}: {row.note}{' behind' if row.lines else ''}" for row in streams]
     if left_out:

@@ -1,4 +1,4 @@
-"""How a result is put into words and figures, the same in every report: names, seconds, counts, times of day."""
+"""Formats a result's names, seconds, counts and times of day, the same for every report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 NONE = "—"
-"""What stands where nothing was measured or judged: never a 0."""
+"""Stands for what was not measured or judged: never a 0."""
 
 
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -43,33 +43,33 @@ LEVELS = "▁▂▃▄▅▆▇█"
 NOTE_CHARACTERS_MAX = 160
 
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""C0 and C1 controls, line separators, what turns the direction of writing, and halves of characters."""
+"""C0 and C1 controls, line separators, bidirectional controls and lone surrogates."""
 
 
 def label(result: RunResult) -> str:
-    """The run's name with its parameters: broker_restart(how=sigkill)."""
+    """Return the run's name with its parameters: broker_restart(how=sigkill)."""
     return named(result.test, result.params)
 
 
 def named(test: str, params: Mapping[str, Json]) -> str:
-    """A test's name with its parameters."""
+    """Return a test's name with its parameters."""
     return f"{test}({parameters(params)})" if params else test
 
 
 def parameters(params: Mapping[str, Json]) -> str:
-    """how=sigkill, shop=berlin; text without quotes, everything else as JSON."""
+    """Format as how=sigkill, shop=berlin: text without quotes, everything else as JSON."""
     return ", ".join(f"{name}={value(given)}" for name, given in params.items())
 
 
 def value(given: Json) -> str:
-    """One parameter or argument as a reader would write it."""
+    """Format one parameter or argument as a reader would write it."""
     return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, default=str)
 
 
 def interval(measure: Measure) -> str:
-    """3.1–3.2 s: the interval rounded outwards, so that it holds the true value; one figure when both ends agree.
+    """Format as 3.1–3.2 s: rounded outwards, so that it holds the true value; one figure when both ends agree.
 
-    What had not happened by the end of the samples is "over 40.2 s".
+    If it had not happened by the end of the samples, it is "over 40.2 s".
     """
     if measure.high_s is None:
         return "not measured" if measure.low_s is None else f"over {_rounded(measure.low_s, 1, math.floor)} s"
@@ -82,28 +82,28 @@ def interval(measure: Measure) -> str:
 
 
 def seconds(given: float) -> str:
-    """3.2 s; below a second 0.41 s."""
+    """Format as 3.2 s, below a second as 0.41 s."""
     return f"{given:.{2 if abs(given) < 1 else 1}f} s"
 
 
 def measure(name: str) -> str:
-    """A measure's name as it is written in text."""
+    """Return a measure's name as it is written in text."""
     return "MTTR" if name == "mttr" else name
 
 
 def against(measure: Measure, target_s: float) -> str:
-    """3.1–3.2 s of 120 s."""
+    """Format as 3.1–3.2 s of 120 s."""
     known = measure.low_s is not None or measure.high_s is not None
     return f"{interval(measure)} of {target_s:g} s" if known else NONE
 
 
 def usual(result: RunResult) -> str:
-    """usually 3.2 s: the median MTTR of the passes before; "" when there were none."""
+    """Format the median MTTR of the passes before: usually 3.2 s; "" when there were none."""
     return next((f"usually {t.median_s:.1f} s" for t in result.trends if t.measure == "mttr"), "")
 
 
 def trend(result: RunResult) -> str:
-    """slower: MTTR, drain; else as usual; "" where there were too few passes to say so."""
+    """Say "slower: MTTR, drain" or "as usual"; "" if there were too few passes to judge."""
     worse = [COMPARED[t.measure] for t in result.trends if t.worse]
     if worse:
         return f"slower: {', '.join(worse)}"
@@ -111,7 +111,7 @@ def trend(result: RunResult) -> str:
 
 
 def sparkline(seconds: Sequence[float | None]) -> str:
-    """One bar a run, its height from 0 to the highest: ▅▅▆█. A run that was not measured is a dot."""
+    """Draw one bar per run, its height from 0 to the highest: ▅▅▆█. A run that was not measured is a dot."""
     highest = max((s for s in seconds if s is not None), default=0.0)
     return "".join(
         "·" if s is None else LEVELS[round((len(LEVELS) - 1) * s / highest) if highest else 0] for s in seconds
@@ -119,37 +119,37 @@ def sparkline(seconds: Sequence[float | None]) -> str:
 
 
 def plain(text: str) -> str:
-    """The text without control characters but line ends: what a platform answers must not steer a terminal."""
+    """Remove control characters except line ends: what a platform answers must not control a terminal."""
     return CONTROL.sub("", text)
 
 
 def brief(text: str) -> str:
-    """What fits into a table's note; the whole reason is in the report."""
+    """Shorten a reason to fit into a table's note; the whole reason is in the report."""
     return text if len(text) <= NOTE_CHARACTERS_MAX else f"{text[:NOTE_CHARACTERS_MAX].rpartition(' ')[0]} …"
 
 
 def count(number: int) -> str:
-    """1 234 567 with thin no-break spaces."""
+    """Format as 1 234 567, with narrow no-break spaces."""
     return f"{number:,}".replace(",", "\u202f")
 
 
 def damage(result: RunResult, kind: str) -> int | None:
-    """How many records were lost, doubled or changed at the worst hop; None when no hop was judged."""
+    """Count the records that were lost, doubled or changed at the worst hop; None: no hop was judged."""
     return max(result.counts.get(kind, {}).values(), default=None)
 
 
 def dispositions(result: RunResult) -> Mapping[str, str]:
-    """lost, doubled, changed -> "broker 13, bronze 13", "0", or "not judged"."""
+    """Return lost, doubled, changed -> "broker 13, bronze 13", "0", or "not judged"."""
     return {kind: _per_hop(result.counts.get(kind, {})) for kind in COUNTS}
 
 
 def day(started: str) -> str:
-    """The date of an ISO time: 2026-02-19."""
+    """Return the date of an ISO time: 2026-02-19."""
     return started.partition("T")[0]
 
 
 def clock(at_us: int) -> str:
-    """Microseconds since 1970 -> 02:04:11.250 (UTC)."""
+    """Format microseconds since 1970 as 02:04:11.250 (UTC)."""
     return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
