@@ -1,4 +1,4 @@
-"""A job of the platform's breaks something, which stays broken until the job mends it."""
+"""Has a job of the platform break something, which stays broken until the job mends it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Harm"]
 
 @dataclass(frozen=True)
 class Harm:
-    """component: whom it strikes. job: its name under [jobs]; it knows what is broken, and how that is mended."""
+    """component: the one that is struck. job: its name under [jobs]; it knows what is broken and how to mend it."""
 
     component: str
     job: str
@@ -24,14 +24,14 @@ class Harm:
     bites_within_s: ClassVar[float] = 30.0
 
     def before(self, stack: Reach) -> Json:
-        """The key under which the job is asked, and what there was. Raises where it is broken already."""
+        """Note the key under which the job will be asked, and what was there. Raises if it is broken already."""
         return {"key": uuid.uuid4().hex, "met": self._job(stack).met()}
 
     def act(self, stack: Reach, before: Json, act_id: str) -> None:
         self._job(stack).trigger(before["key"], {})
 
     def proof(self, stack: Reach, before: Json) -> str | None:
-        """What is broken, in the job's words."""
+        """Say what is broken, in the job's words."""
         broken = self._job(stack).broken(before["key"])
         return None if broken is None else f"{self.component}: {broken}"
 
@@ -43,7 +43,7 @@ class Harm:
         self._job(stack).withdraw(before["key"])
 
     def unserved(self, stack: Reach, before: Json) -> str | None:
-        """What is broken still."""
+        """Say what is still broken."""
         return self._job(stack).broken(before["key"])
 
     def _job(self, stack: Reach) -> Harms:

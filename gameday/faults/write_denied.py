@@ -31,7 +31,7 @@ class WriteDenied:
         if (status["read"], status["write"]) != (OK, OK):
             raise GamedayError(
                 f"{self.component}: its user's reads answer {status['read']}, its writes {status['write']} as it is, "
-                f"so a right that is withdrawn could not be told from that. Remedy: components.{self.component}.rights"
+                f"so the proof could not show that the right is gone. Remedy: components.{self.component}.rights"
             )
         return {"policy": rights.policy()}
 

@@ -1,4 +1,4 @@
-"""Who listens where on this machine, as it was seen last: shared by the hosts whose components are its processes."""
+"""Remembers which process listens where on this machine, for the hosts whose components are its processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gameday.system.process import Process, listening
 __all__ = ["Ports"]
 
 SEEN_S = 0.05
-"""How long it is believed who listens where: one period of a probe."""
+"""How long a look at the listening sockets is used: one period of a probe."""
 
 NOBODY = frozenset({"nobody"})
-"""In place of the sockets of a port on which nobody listens: nobody holds it."""
+"""Stands for the sockets of a port on which nobody listens: no component holds it."""
 
 
 @dataclass
 class Ports:
-    """Who listens where, as it was seen last. owners: component -> its process and the sockets of all of its own."""
+    """The listening sockets as last seen. owners: component -> its process, and the sockets of all its processes."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     owners: dict[str, tuple[Process, frozenset[str]]] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Ports:
     _found: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def recent(self, port: int) -> frozenset[str]:
-        """The sockets that listen on a port, as at most SEEN_S ago: all probes of a tick share one look."""
+        """Return the sockets that listened on a port at most SEEN_S ago: all probes of a tick share one look."""
         with self.lock:
             if time.monotonic() - self._looked_s >= SEEN_S:
                 self._found, self._looked_s = listening(), time.monotonic()

@@ -1,5 +1,5 @@
-"""Kill, freeze and let go on: what signals do to components whose processes are this machine's. Which processes a
-component has is told by the host.
+"""Kills, freezes and resumes components whose processes are this machine's, by signals. The host says which processes
+a component has.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gameday.system.process import Process
 __all__ = ["Signals"]
 
 FREEZE_WITHIN_S = 2.0
-"""Until every process of a component is seen frozen (or running again); the kernel takes microseconds."""
+"""How long to wait until every process of a component is frozen (or runs again); the kernel takes microseconds."""
 
 LOOK_EVERY_S = 0.002
 
@@ -27,11 +27,11 @@ class Signals:
         raise NotImplementedError
 
     def _family(self, component: str) -> Callable[[], Sequence[Process]]:
-        """What tells all live processes of who runs now, parents first."""
+        """Return a function that lists all live processes of the component, parents first."""
         raise NotImplementedError
 
     def kill(self, component: str, identity: Json) -> None:
-        """The main process; what becomes of its children is left to them and to whoever runs it."""
+        """Kill the main process only. Its children, and whoever started it, react as they would to a crash."""
         wanted, now = Process.parse(identity), self.identity(component)
         if now is None or Process.parse(now) != wanted:
             who = "nobody" if now is None else f"pid {now['pid']}"
@@ -42,7 +42,7 @@ class Signals:
         self._send(component, wanted, signal.SIGKILL)
 
     def pause(self, component: str) -> None:
-        """Freeze all processes of the component, and see that they are. Raises when nobody runs."""
+        """Freeze all processes of the component, and wait until they are frozen. Raises when none runs."""
         if self.identity(component) is None:
             raise DriverError(f"{component} does not run, so it can't be paused", definite=True)
         family = self._family(component)
@@ -71,7 +71,7 @@ class Signals:
         return any(process.stopped for process in self._family(component)())
 
     def _send(self, component: str, process: Process, number: signal.Signals) -> None:
-        """A signal to exactly this process; one that is gone meanwhile needs none."""
+        """Send a signal to exactly this process, unless it has ended meanwhile."""
         try:
             process.send(number)
         except GamedayError as e:

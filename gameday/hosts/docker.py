@@ -1,7 +1,7 @@
-"""Containers of a Docker engine, found by Compose project and name; only those that opted in there too are touched.
+"""Breaks containers of a Docker engine, found by Compose project and name; only those that opted in there too.
 
-Reviving is the engine's restart policy. Two things go past the engine, and need root on its machine: a kill, for one
-that the engine is asked for suspends the policy, and the look from inside a component's network namespace.
+The engine's restart policy revives them. Two things bypass the engine and need root on its machine: a kill, because the
+engine suspends the policy of a container that it kills, and looking from inside a component's network namespace.
 """
 
 from __future__ import annotations
@@ -34,25 +34,26 @@ from gameday.system.process import Process
 __all__ = ["OPT_IN", "Host"]
 
 OPT_IN = "gameday.opt-in"
-"""The label that says "true" on a container that may be touched."""
+"""A container whose label of this name is "true" may be touched."""
 
 PROJECT, SERVICE, ONE_OFF = (f"com.docker.compose.{key}" for key in ("project", "service", "oneoff"))
 
 ANSWER_S = 5.0
-"""Looking takes the engine 10 ms at most."""
+"""For an order that only looks; it takes the engine 10 ms at most."""
 
 ORDER_S = 20.0
-"""What it may take to do something, beyond a stop's grace: 0.5 s, and 5 s on a machine without a free core."""
+"""For an order that does something, beyond a stop's grace. It takes 0.5 s, and 5 s on a machine without a free core."""
 
 SETTLE_S = 10.0
-"""Until the engine shows what was done."""
+"""How long to wait until the engine shows what was done."""
 
 PATIENCE_S = 0.3
-"""How long a neighbour's answer is waited for; on one machine it takes less than a millisecond."""
+"""How long to wait for a neighbour's answer; on one machine it takes less than a millisecond."""
 
 NEIGHBOURS_MAX = 3
 UNUSED_PORT = 9
-"""Discard. Whoever is there refuses it, or takes it: either is an answer. Who is cut off gets none."""
+"""Discard. A neighbour refuses the connection or takes it; either is an answer. A component that is cut off gets none.
+"""
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -65,9 +66,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Host:
-    """url: of the engine. project: the Compose project that the containers belong to; "": any, or none. allow: names of
-    containers that may be touched without the label. cut: the networks that a component is cut off from, with or
-    without the project's name in front; (): all it has. names: role -> container, or service of the project.
+    """url: the engine's. project: the Compose project of the containers; "": any, or none. allow: names of containers
+    that may be touched without the label. cut: the networks from which a component is cut off, with or without the
+    project's name in front; (): all it has. names: role -> container, or service of the project.
     """
 
     url: str = "unix:///var/run/docker.sock"
@@ -79,13 +80,13 @@ class Host:
     # ---- Host ------------------------------------------------------------------------------------------------
 
     def identity(self, component: str) -> Json | None:
-        """{"id", "name", "pid", "started_us", "opt_in"}; the pid is the engine's machine's."""
+        """Return {"id", "name", "pid", "started_us", "opt_in"}; the pid is the one on the engine's machine."""
         with self._engine(f"look at {component}", definite=True) as api:
             found = self._found(api, component)
         return None if found is None else _identity(found)
 
     def lives(self, component: str, since_us: int) -> Sequence[Json]:
-        """By the engine's own events, of which it keeps the last 256. They name the container, and no pid."""
+        """Read the engine's events, of which it keeps the last 256. They name the container, but no pid."""
         with self._engine(f"list the starts of {component}", definite=True) as api:
             found = self._there(api, component)
             wanted = {"container": found["Name"].lstrip("/"), "type": "container", "event": "start"}
@@ -99,18 +100,18 @@ class Host:
             if _identity(found) is not None:
                 return
             self._permit(component, found)
-            if found["State"]["Restarting"]:  # it waits, up to a minute, to be revived: a stop ends the waiting
+            if found["State"]["Restarting"]:  # it waits up to a minute before it is revived: a stop ends the wait
                 api.stop(found["Id"], timeout=0)
             api.start(found["Id"])
 
     def stop(self, component: str, grace_s: float) -> None:
-        """The engine counts the grace in whole seconds: it is rounded up."""
+        """Stop it. The engine counts the grace in whole seconds, so it is rounded up."""
         with self._engine(f"stop {component}") as api:
             found = self._found(api, component)
             if found is None or not (found["State"]["Running"] or found["State"]["Restarting"]):
                 return
             self._permit(component, found)
-            if found["State"]["Paused"]:  # the engine stops no paused one
+            if found["State"]["Paused"]:  # the engine doesn't stop a paused container
                 api.unpause(found["Id"])
             api.stop(found["Id"], timeout=math.ceil(grace_s))
         self._await(lambda: self.identity(component) is None, f"{component} to be gone")
@@ -118,7 +119,7 @@ class Host:
     # ---- Serves, Desires -------------------------------------------------------------------------------------
 
     def unserved(self, component: str) -> str | None:
-        """A health check that has not been asked yet says nothing: it may be asked every minute only."""
+        """Say what keeps it from serving. A health check that has not run yet is ignored: it may run only every minute."""
         with self._engine(f"look at {component}", definite=True) as api:
             state = self._there(api, component)["State"]
         if state["Paused"]:
@@ -128,7 +129,7 @@ class Host:
         return None
 
     def stopped(self, component: str) -> bool:
-        """What ended under a policy that always revives, and isn't being revived, was stopped."""
+        """Whether a person stopped it: it ended under a policy that always revives, and isn't being revived."""
         with self._engine(f"look at {component}", definite=True) as api:
             found = self._found(api, component)
         if found is None or found["State"]["Running"] or found["State"]["Restarting"]:
@@ -194,7 +195,7 @@ class Host:
                         neighbours[other["Name"]] = other["IPv4Address"].partition("/")[0]
                 if (
                     len(mine) == len(every) and one["Gateway"]
-                ):  # past other networks the engine's machine is still reached
+                ):  # through other networks the engine's machine is still reached
                     neighbours["the engine's machine"] = one["Gateway"]
         return {
             "id": found["Id"],
@@ -216,8 +217,8 @@ class Host:
                     api.disconnect_container_from_network(found["Id"], one["id"])
 
     def rejoin(self, component: str, attached: Json) -> None:
-        """A container, or a network, that was removed or created anew meanwhile is its creator's: then there is nothing
-        to do."""
+        """Connect it again. Do nothing if the container, or a network, was removed or created anew meanwhile: this act
+        did not cut that one off."""
         with self._engine(f"connect {component} again") as api:
             try:
                 found = api.inspect_container(attached["id"])
@@ -259,7 +260,7 @@ class Host:
     # ---- Inside ----------------------------------------------------------------------------------------------
 
     def run(self, component: str, command: Sequence[str], timeout_s: float) -> None:
-        """What it prints is not read: the engine's stream has no time-out. One that hangs goes on in there."""
+        """Run it without reading its output: the engine's stream has no time-out. A command that hangs goes on."""
         with self._engine(f"run {command[0]} in {component}", timeout_s) as api:
             found = self._there(api, component)
             self._permit(component, found)
@@ -289,7 +290,7 @@ class Host:
         has = list(found["NetworkSettings"]["Networks"])
         if need is Isolate and (_shares(mode) or not any(map(self._is_cut, has))):
             return (
-                f"{component} has no network of its own to be cut off from: its network_mode is {mode!r}, its networks "
+                f"{component} has no network of its own, so it can't be cut off: network_mode is {mode!r}, networks "
                 f"are {', '.join(has) or 'none'}, and hosts.docker.cut is {', '.join(self.cut) or 'every one'}"
             )
         return None
@@ -305,7 +306,7 @@ class Host:
             ) from None
 
     def _found(self, api: docker.APIClient, component: str) -> Found | None:
-        """The component's container, whatever its state; None: there is none. An error when there are several."""
+        """Return the component's container, in any state; None: there is none. Raises when there are several."""
         name = self._name(component)
         wanted = {"label": f"{PROJECT}={self.project}"} if self.project else {"name": f"^/{re.escape(name)}$"}
         matching = [
@@ -356,7 +357,7 @@ class Host:
 
     @contextlib.contextmanager
     def _engine(self, order: str, timeout_s: float | None = None, definite: bool = False) -> Iterator[docker.APIClient]:
-        """A connection for one order. definite: it only looks, so that whatever goes wrong has had no effect."""
+        """Yield a connection for one order. definite: the order only looks, so that an error had no effect."""
         timeout_s = timeout_s or (ANSWER_S if definite else ORDER_S)
         try:
             api = docker.APIClient(base_url=self.url, version="auto", timeout=timeout_s)
@@ -397,7 +398,7 @@ class Host:
 
 
 def _identity(found: Found) -> Json | None:
-    """Who runs in this container; None: nobody (also while it waits to be revived)."""
+    """Return the identity of the container's process; None: none runs (also while it waits to be revived)."""
     state = found["State"]
     if not state["Running"] or state["Restarting"] or not state["Pid"]:
         return None
@@ -415,14 +416,14 @@ def _label(found: Found) -> str | None:
 
 
 def _us(text: str) -> int:
-    """Microseconds of the engine's "2026-01-02T03:04:05.123456789Z"; it leaves out zeros at the end."""
+    """Convert the engine's "2026-01-02T03:04:05.123456789Z" to microseconds; the engine leaves out zeros at the end."""
     whole, _, rest = text.rstrip("Z").partition(".")
     return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 1_000_000 + int(f"{rest:<06.6}")
 
 
 def _endpoint(name: str, one: Found, container: str) -> Json:
-    """All that makes a container's place in a network: connecting it anew gives it none of these by itself. The engine
-    adds the start of the container's id to the aliases; that stays its own."""
+    """Return a container's settings in a network: connecting it again restores none of them by itself. The engine adds
+    the start of the container's id to the aliases; that alias is left to it."""
     fixed = one["IPAMConfig"] or {}
     return {
         "id": one["NetworkID"],
@@ -458,12 +459,12 @@ def _published(found: Found) -> set[str]:
     return {f"{b['HostIp']}:{b['HostPort']}" for bound in ports.values() for b in bound or ()}
 
 
-# ---- past the engine -------------------------------------------------------------------------------------------------
+# ---- without the engine ----------------------------------------------------------------------------------------------
 
 
 def _process(component: str, found: Found) -> Process:
-    """The container's first process as it is seen from here, and surely that: the engine's numbers may be another
-    machine's, or another process namespace's."""
+    """Return the container's first process as this machine sees it. Raises if it may be another process: the engine's
+    pid may belong to another machine or process namespace."""
     pid = found["State"]["Pid"]
     process = Process.of(pid) if pid else None
     cgroup = ""
@@ -480,7 +481,7 @@ def _process(component: str, found: Found) -> Process:
 
 
 def _inside(component: str, process: Process, ask: Callable[[], T]) -> T:
-    """Ask from inside the process's network namespace. A namespace belongs to a thread, so that one ends with it."""
+    """Ask from inside the process's network namespace. A thread enters it, and ends afterwards."""
 
     def entered() -> T:
         handle = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -498,8 +499,7 @@ def _inside(component: str, process: Process, ask: Callable[[], T]) -> T:
             return one.submit(entered).result()
         except OSError as e:
             raise DriverError(
-                f"{component}: its network can't be looked at from inside: {e}. Remedy: run gameday as root on the "
-                f"engine's machine",
+                f"{component}: its network can't be entered: {e}. Remedy: run gameday as root on the engine's machine",
                 definite=True,
             ) from e
 

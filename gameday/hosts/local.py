@@ -1,6 +1,6 @@
-"""Processes of this machine under a supervisor that is asked through its socket; signals go to processes directly.
+"""Breaks processes of this machine under gameday's supervisor, through its socket. Signals go to processes directly.
 
-Reviving, readiness and logs are the supervisor's.
+The supervisor revives them, judges their readiness and keeps their logs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ANSWER_S = 5.0
 """The supervisor answers `status` in milliseconds."""
 
 SHARED_WITHIN_S = 0.25
-"""How long somebody else's look is waited for, before one asks oneself."""
+"""How long to wait for another thread's look before asking oneself."""
 
 ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace: the supervisor waits up to 10 s for a process to come or go."""
@@ -36,15 +36,16 @@ ORDER_S = 15.0
 
 @dataclass
 class _Look(Generic[T]):
-    """The last answer to a question that many ask at once, or why there was none, and when it was asked."""
+    """The last answer to a question that many threads ask at once, or why there was none, and when it was asked."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     asked_ns: int = -1
     answer: T | DriverError | None = None
 
     def get(self, ask: Callable[[], T]) -> T:
-        """Who waits here while another asks, who began after he came, has that answer: who asks for every component
-        at once is answered by one look or two. Behind a look that hangs nobody waits for long."""
+        """Return the answer to a look that began after this call. A thread that waits takes the answer of another
+        thread's look, so questions about all components at once need one or two looks. No thread waits long for a look
+        that hangs."""
         came_ns = time.monotonic_ns()
         if not self.lock.acquire(timeout=SHARED_WITHIN_S):
             return ask()
@@ -91,8 +92,8 @@ class Host(Signals):
     # ---- Holds -----------------------------------------------------------------------------------------------
 
     def holds(self, component: str, port: int) -> bool | None:
-        """Asked with every answer of every probe: who holds which socket is looked for anew only when a process or a
-        socket is another than before."""
+        """Whether it holds the port. This is asked with every answer of every probe, so the holder is looked for again
+        only when a process or a socket has changed."""
         root, own = self._ports.owners.get(component, (None, frozenset()))
         if root is not None and root.state not in (None, *STOPPED) and self._ports.recent(port) <= own:
             return True
@@ -104,7 +105,7 @@ class Host(Signals):
         if not now or root.stopped:
             return False
         own = sockets(root.pid)
-        if not now <= own:  # a child listens, or a stranger; to find all children takes a walk through /proc
+        if not now <= own:  # a child listens, or another process; finding all children means reading all of /proc
             own = own.union(*(sockets(process.pid) for process in self._tree(root)))
         self._ports.owners[component] = (root, own)
         return True if now <= own else None
@@ -118,7 +119,7 @@ class Host(Signals):
     # ---- Serves, Desires -------------------------------------------------------------------------------------
 
     def unserved(self, component: str) -> str | None:
-        """By its supervisor's own look, which takes no answer of another process on the component's port for one."""
+        """Say what the supervisor's own check finds. An answer of another process on the port doesn't count there."""
         status = self._ask({"op": "status"})["processes"].get(self._name(component), {"pid": None})
         if status["pid"] is None:
             return "it does not run"
@@ -144,7 +145,7 @@ class Host(Signals):
             ) from None
 
     def _process(self, component: str) -> tuple[Process, Mapping[str, Json]] | None:
-        """Who runs now, with the supervisor's words about it."""
+        """Return the process that runs now, with its entry in the supervisor's status."""
         name = self._name(component)
         processes = self._status()["processes"]
         if name not in processes:
@@ -158,7 +159,7 @@ class Host(Signals):
         return (process, status) if process.alive else None
 
     def _status(self) -> Mapping[str, Json]:
-        """What the supervisor says of all of its processes."""
+        """Return the supervisor's status of all its processes."""
         return self._look.get(lambda: self._ask({"op": "status", "ready": False}))
 
     def _family(self, component: str) -> Callable[[], Sequence[Process]]:
@@ -166,11 +167,11 @@ class Host(Signals):
         return list if found is None else lambda: self._tree(found[0])
 
     def _tree(self, root: Process) -> list[Process]:
-        """The process and all below it (Postgres's backends), parents first."""
+        """Return the process and all its descendants (Postgres's backends), parents first."""
         return [p for p in (root, *descendants(root.pid, self._walk.get(families))) if p.alive]
 
     def _ask(self, order: Mapping[str, Json], timeout_s: float = ANSWER_S) -> Mapping[str, Json]:
-        """One order and its answer. Raises DriverError: definite when nobody listens, or the supervisor refused."""
+        """Send one order, return its answer. Raises DriverError: definite when nobody listens or it was refused."""
         sent = False
         try:
             with reachable(self.socket) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

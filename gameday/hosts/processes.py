@@ -1,7 +1,7 @@
-"""Processes of this machine that nobody supervises, known by the words of their command lines.
+"""Breaks processes of this machine that nobody supervises. It finds them by words of their command lines.
 
-Nothing revives them. One that was killed or stopped is started by gameday, where gameday.toml says how; of others only
-those faults can be asked for after which they go on by themselves.
+Nothing revives them. If gameday.toml has the command, gameday starts one that was killed or stopped. Otherwise only
+faults are allowed after which the process goes on by itself.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from gameday.system.process import (
 __all__ = ["Host"]
 
 ORDER_S = 15.0
-"""Until a process is there that was started, or gone that was killed."""
+"""How long to wait until a process has started, or has ended."""
 
 POLL_S = 0.05
 
 SHOWN = 3
-"""Processes in an error's text."""
+"""How many processes an error names."""
 
 
 @dataclass(frozen=True)
 class Host(Signals):
-    """names: role -> words of its command line, one after the other, as a shell would have them. commands: role -> the
-    line for a shell that starts it. Offers Holds, Kill, Limited, Pause."""
+    """names: role -> consecutive words of its command line, quoted as in a shell. commands: role -> the shell command
+    that starts it. Offers Holds, Kill, Limited, Pause."""
 
     names: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Host(Signals):
         return None if process is None else {**process.json(), "started_us": started_us(process)}
 
     def start(self, component: str) -> None:
-        """As its command says, apart from gameday: it outlives who started it."""
+        """Start it by its command, in a session of its own, so that it outlives gameday."""
         if self._process(component) is not None:
             return
         if component not in self.commands:
@@ -92,7 +92,7 @@ class Host(Signals):
         )
 
     def stop(self, component: str, grace_s: float) -> None:
-        """SIGTERM to the process itself; who is left of it and of those below it after the grace is killed."""
+        """Send SIGTERM to the process. After the grace kill what is left of it and of its descendants."""
         root = self._process(component)
         if root is None:
             return
@@ -112,8 +112,8 @@ class Host(Signals):
     # ---- Holds -----------------------------------------------------------------------------------------------
 
     def holds(self, component: str, port: int) -> bool | None:
-        """Asked with every answer of every probe: who it is, is looked for anew only when a process or a socket is
-        another than before."""
+        """Whether it holds the port. This is asked with every answer of every probe, so the process is looked for again
+        only when a process or a socket has changed."""
         root, own = self._ports.owners.get(component, (None, frozenset()))
         if root is not None and root.state not in (None, *STOPPED) and self._ports.recent(port) <= own:
             return True
@@ -127,7 +127,7 @@ class Host(Signals):
     # ---- Kill ------------------------------------------------------------------------------------------------
 
     def kill(self, component: str, identity: Json) -> None:
-        """And all below it: nobody else would end those."""
+        """Kill the process and all its descendants: nobody else would end those."""
         below = self._family(component)()
         super().kill(component, identity)
         for process in below:
@@ -157,9 +157,8 @@ class Host(Signals):
     # ---- /proc -----------------------------------------------------------------------------------------------
 
     def _process(self, component: str) -> Process | None:
-        """Who runs now. A command line that begins with the words goes before one that has them further on, which may
-        be a wrapper's; of a process and those that it forked it is the first. Raises DriverError where it is not clear
-        which is meant."""
+        """Return the process that runs now. A command line that begins with the words is preferred to one that has them
+        further on, which may be a wrapper's, and a process to its own forks. Raises DriverError if several match."""
         words = self._words(component)
         found: dict[int, Process] = {}
         begins: set[int] = set()
@@ -214,5 +213,5 @@ class Host(Signals):
 
 
 def _tree(root: Process) -> list[Process]:
-    """The process and all below it, parents first."""
+    """Return the process and all its descendants, parents first."""
     return [process for process in (root, *descendants(root.pid, families())) if process.alive]

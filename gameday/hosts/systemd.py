@@ -1,7 +1,7 @@
-"""Units of this machine's systemd, or of its manager for one user: asked and told by systemctl; signals go to the
+"""Breaks units of this machine's systemd, or of its manager for one user, through systemctl. Signals go to the
 processes directly.
 
-Reviving (Restart=) and logs are systemd's. systemd 247 or newer.
+systemd revives them (Restart=) and keeps their logs. It needs systemd 247 or newer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gameday.system.process import STOPPED, Process, listening, sockets
 __all__ = ["Host"]
 
 ANSWER_S = 5.0
-"""systemctl takes 10 ms."""
+"""For one answer; systemctl takes 10 ms."""
 
 ORDER_S = 15.0
 """What `start` and `stop` may take beyond the grace."""
@@ -33,7 +33,7 @@ ORDER_S = 15.0
 POLL_S = 0.05
 
 CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
-"""Where systemd keeps which process belongs to which unit, by version: 2, 1, and both at once."""
+"""Where the cgroups show which process belongs to which unit: version 2, version 1, and both at once."""
 
 ASKED = ("LoadState", "ActiveState", "SubState", "MainPID", "ExecMainStartTimestamp", "ControlGroup", "Restart")
 TIME = "%a %Y-%m-%d %H:%M:%S.%f UTC"
@@ -44,9 +44,9 @@ DOWN = ("inactive", "failed")
 
 @dataclass(frozen=True)
 class Host(Signals):
-    """names: role -> its unit; one without a suffix is a service. manager: "system", or "user" for that of whoever runs
-    gameday. runtime: where the user's manager has its socket, where neither XDG_RUNTIME_DIR nor /run/user/<uid> does.
-    Offers Desires, Holds, Kill, Pause, Serves."""
+    """names: role -> its unit; one without a suffix is a service. manager: "system", or "user": the manager of the user
+    who runs gameday. runtime: the folder of that manager's socket, if it is neither XDG_RUNTIME_DIR nor
+    /run/user/<uid>. Offers Desires, Holds, Kill, Pause, Serves."""
 
     names: Mapping[str, str] = field(default_factory=dict)
     manager: Literal["system", "user"] = "system"
@@ -65,18 +65,16 @@ class Host(Signals):
         return {**process.json(), "started_us": round(started.timestamp() * 1e6)}
 
     def start(self, component: str) -> None:
-        """How often it was started of late, for which systemd might refuse, is forgotten first."""
+        """Start it. Before that, reset systemd's count of recent starts, which might make it refuse."""
         self._state(component)
-        with contextlib.suppress(
-            DriverError
-        ):  # of a unit that systemd has nothing in mind of there is nothing to forget
+        with contextlib.suppress(DriverError):  # systemd refuses this for a unit that it has not loaded
             self._order(component, "reset-failed")
         self._order(component, "start", "--no-block")
         self._await(lambda: self._runs(component), f"a process of {self._unit(component)}")
 
     def stop(self, component: str, grace_s: float) -> None:
-        """By systemd's own order, so that it revives nobody; who is left after the grace is killed, whatever the unit's
-        TimeoutStopSec says."""
+        """Stop it through systemd, which then doesn't revive it. Processes that are left after the grace are killed,
+        whatever the unit's TimeoutStopSec is."""
         self._order(component, "stop", "--no-block")
         with contextlib.suppress(TooLate):
             until(lambda: self._gone(component), grace_s, every_s=POLL_S, what="its end")
@@ -87,7 +85,8 @@ class Host(Signals):
     # ---- Holds -----------------------------------------------------------------------------------------------
 
     def holds(self, component: str, port: int) -> bool | None:
-        """Asked with every answer of every probe, so systemctl isn't: whose the processes are, the cgroup tells."""
+        """Whether it holds the port. This is asked with every answer of every probe, so the cgroup is read instead of
+        asking systemctl."""
         root, own = self._ports.owners.get(component, (None, frozenset()))
         if root is not None and root.state not in (None, *STOPPED) and self._ports.recent(port) <= own:
             return True
@@ -111,7 +110,7 @@ class Host(Signals):
         return f"its unit {unit} is {state['ActiveState']} ({state['SubState']}). Its log: journalctl --unit {unit}"
 
     def stopped(self, component: str) -> bool:
-        """Only where systemd would have revived it after any other end."""
+        """Whether a person stopped it. Known only if systemd would have revived it after any other end."""
         state = self._state(component)
         return state["ActiveState"] == "inactive" and state["Restart"] == "always"
 
@@ -127,7 +126,7 @@ class Host(Signals):
         return name if "." in name else f"{name}.service"
 
     def _state(self, component: str) -> Mapping[str, str]:
-        """What systemd says of the unit."""
+        """Return the unit's properties, as systemd shows them."""
         unit = self._unit(component)
         told = self._systemctl("show", "--timestamp=us+utc", f"--property={','.join(ASKED)}", "--", unit)
         state = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
@@ -142,11 +141,11 @@ class Host(Signals):
         return {name: state.get(name, "") for name in ASKED}
 
     def _family(self, component: str) -> Callable[[], Sequence[Process]]:
-        """By its cgroup: systemctl freeze needs version 2 of cgroups, and is none of a user's manager's."""
+        """List by cgroup: systemctl freeze needs version 2 of cgroups, and a user's manager doesn't have it."""
         return lambda: self._processes(component)
 
     def _processes(self, component: str) -> Sequence[Process]:
-        """All live processes of the unit, of those below its cgroup too."""
+        """Return all live processes of the unit, also those in cgroups below its own."""
         if component not in self._groups:
             self._state(component)
         group = self._groups.get(component)
@@ -173,7 +172,7 @@ class Host(Signals):
         self._systemctl(*order, "--no-ask-password", "--", self._unit(component))
 
     def _systemctl(self, *arguments: str) -> str:
-        """Its answer. Raises DriverError; definite for what it refuses."""
+        """Return its answer. Raises DriverError; definite if it refuses."""
         command = ["systemctl", f"--{self.manager}", "--no-pager", *arguments]
         try:
             done = subprocess.run(

@@ -1,6 +1,6 @@
-"""Links between components as proxies of a Toxiproxy server, one per (from, to) pair. The stack says which.
+"""Controls links between components: proxies of a Toxiproxy server, one per (from, to) pair, named in the stack.
 
-What is done to a link is faults/'s; a link knows nothing of its ends.
+faults/ decide what is done to a link; a link knows nothing of its ends.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from gameday.system.tls import PLAIN, Tls
 __all__ = ["Host"]
 
 ANSWER_S = 2.0
-"""Its API answers within 8 ms."""
+"""For one answer; its API takes at most 8 ms."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """url: of Toxiproxy's HTTP API. vantage: URL of a point that reaches what its links' clients reach (vantage.py);
-    None: this machine does. address: its host as its links' clients call it, for proxies that listen on every address
-    ("[::]:9101"); None: the one in url. names: unused, for a proxy is no component. Offers Links and Shape."""
+    """url: that of Toxiproxy's HTTP API. vantage: URL of a point that reaches what the links' clients reach
+    (vantage.py); None: this machine does. address: Toxiproxy's host as the clients call it, for proxies that listen on
+    every address ("[::]:9101"); None: the one in url. names: unused, for a proxy is no component. Offers Links, Shape.
+    """
 
     url: Http
     vantage: Http | None = None
@@ -51,7 +52,7 @@ class Host:
         self._ask("POST", f"/proxies/{quote(link)}", {"enabled": False})
 
     def join(self, link: str) -> None:
-        """One that was removed meanwhile is its remover's."""
+        """Join it again. A link that was removed meanwhile stays removed: this act did not do that."""
         self._ask("POST", f"/proxies/{quote(link)}", {"enabled": True}, fine=(HTTPStatus.NOT_FOUND,))
 
     def distort(self, link: str, name: str, kind: str, stream: str, attributes: Mapping[str, Json]) -> None:
@@ -62,7 +63,7 @@ class Host:
         self._ask("DELETE", f"/proxies/{quote(link)}/toxics/{quote(name)}", fine=(HTTPStatus.NOT_FOUND,))
 
     def reaction_s(self, address: str) -> float | None:
-        from gameday.system import vantage  # which is a server too; who only looks at links needs none
+        from gameday.system import vantage  # only here: it imports a server, which looking at links doesn't need
 
         there = self._there(address)
         return vantage.reaction_s(there) if self.vantage is None else vantage.asked_s(self.vantage, there, self.tls)
@@ -79,7 +80,7 @@ class Host:
             raise DriverError(f"{address}, as seen from this machine: {e}", definite=True) from e
 
     def _there(self, address: str) -> str:
-        """The address as the links' clients call it: "every address" is one of Toxiproxy's machine, not of theirs."""
+        """Return the address as the links' clients call it. "Every address" is one on Toxiproxy's machine, not theirs."""
         from gameday.system import vantage
 
         host, _, port = address.rpartition(":")
@@ -97,7 +98,7 @@ class Host:
     # ---- its API ---------------------------------------------------------------------------------------------
 
     def _ask(self, method: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Mapping[str, Json]:
-        """One request, each of which may be sent twice. fine: statuses that mean that all is as asked already."""
+        """Send one request; each may be sent twice. fine: statuses that mean that all is already as asked."""
         try:
             status, text, _ = self._api.ask(method, path, ANSWER_S, None if body is None else json.dumps(body).encode())
             if status >= HTTPStatus.BAD_REQUEST and status not in fine:
