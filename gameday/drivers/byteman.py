@@ -1,7 +1,7 @@
-"""Failpoints in a running JVM, armed through Byteman's agent; what fired is read from its file of evidence.
+"""Arms failpoints in a running JVM through Byteman's agent, and reads what fired from its file of evidence.
 
-The places are declared in gameday.toml: the program itself knows of none. A rule that the agent takes is no rule that
-took: what it could not put into the code it says when it is asked for its rules.
+gameday.toml declares the places; the program itself has none. The agent may accept a rule and fail to put it into the
+code: it says so in its list of rules.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from gameday.system.polling import until
 __all__ = ["Place", "Points"]
 
 ASK_WITHIN_S = 20.0
-"""Putting a rule into classes that are loaded takes the JVM 0.2 s, on a machine without a free core over a second."""
+"""For one answer. Putting a rule into loaded classes takes the JVM 0.2 s, without a free core more than a second."""
 
 ENDS_WITHIN_S = 2.0
-"""A JVM that breaks off an answer because it ends has closed its port by then."""
+"""A JVM that breaks off its answer because it is ending has closed its port within this time."""
 
 ANSWER_MAX = 1 << 22
 OK = b"OK\n"
 OURS = "gameday "
-"""What the name of each of our rules begins with; what follows is the point, and what `Rule` notes."""
+"""The name of each of our rules begins with this; the point follows, and what `Rule` notes."""
 
 BEYOND_US = "the code did not come by, or the JVM's log has a TypeException of the rule's, which its agent tells nobody"
 """Why a rule that is in the code has not fired."""
@@ -41,7 +41,7 @@ KILLED = 137
 """The exit code of a JVM that a rule halts, without its shutdown hooks: what SIGKILL would give."""
 
 FILE = re.compile(r"^# File ", re.MULTILINE)
-"""What the agent's list has before each rule."""
+"""The agent's list has this before each rule."""
 
 REFUSED = re.compile(r"^(?:ERROR|EXCEPTION)\b.*", re.MULTILINE)
 RULE = re.compile(rf"^RULE {OURS}(?P<point>\S+) (?P<noted>\{{.*\}})$", re.MULTILINE)
@@ -53,8 +53,8 @@ FOR_EVER = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the code a point is: at the entry or the exit of a method, named as Byteman names it: one of several
-    signatures is all of them, unless it is named with its own. about: what a fault there stands for."""
+    """Where in the code a point is: at the entry or the exit of a method, named as in Byteman. A name without a
+    signature means all methods of that name. about: what a fault there stands for."""
 
     type: str
     method: str
@@ -69,8 +69,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Points:
-    """port: where the agent listens, at `host`. evidence: the file to which each firing appends a line; it outlives the
-    JVM. declared: point -> its place."""
+    """host, port: where the agent listens. evidence: the file to which each firing appends a line; it outlives the JVM.
+    declared: point -> its place."""
 
     port: int
     evidence: str
@@ -87,17 +87,17 @@ class Points:
     def arm(self, point: str, term: str, ttl_s: float, run: str) -> None:
         rule = Rule(point, term, run, round((time.time() + ttl_s) * 1e3), uuid.uuid4().hex)
         text = rule.text(self._place(point), self.evidence)
-        self.disarm(point)  # who is armed anew is not armed twice
+        self.disarm(point)  # so that it is not armed twice
         try:
             self._ask(f"LOAD\nSCRIPT {point}\n{text}\nENDSCRIPT\nENDLOAD\n", changes=True)
             armed = self._rules().get(point)
         except DriverError:
-            if self._since(rule):  # it has fired already, and ended the JVM that was to answer
+            if self._since(rule):  # it has fired already, and ended the JVM before that answered
                 return
             raise
         if armed is None or armed.arming != rule.arming:
             raise DriverError(
-                f"the agent at {self.host}:{self.port} took a rule for {point}, and has none", definite=True
+                f"the agent at {self.host}:{self.port} accepted a rule for {point} and doesn't list it", definite=True
             )
         if armed.threw:
             self.disarm(point)
@@ -127,7 +127,7 @@ class Points:
         return _evidence.firings(self.evidence, point)
 
     def _since(self, rule: Rule) -> int:
-        """How often it has fired since it was armed."""
+        """Return how often it has fired since it was armed."""
         return sum(one.get("arming") == rule.arming for one in self.firings(rule.point))
 
     def _place(self, point: str) -> Place:
@@ -149,9 +149,9 @@ class Points:
         }
 
     def _rules(self) -> Mapping[str, Rule]:
-        """What the agent has of us: point -> its rule.
+        """Return our rules at the agent: point -> rule.
 
-        A JVM that ends breaks off its answer. The next question then finds that nobody listens, or who listens now.
+        A JVM that is ending breaks off its answer. Then ask again: nobody listens, or a new JVM does.
         """
         broken: list[_BrokenOff] = []
 
@@ -170,7 +170,7 @@ class Points:
         return {rule.point: rule for rule in rules if rule is not None}
 
     def _ask(self, text: str, changes: bool = False) -> str:
-        """What the agent answers. changes: it may have had an effect when no answer came. Raises DriverError."""
+        """Return the agent's answer. changes: without an answer it may have had an effect. Raises DriverError."""
         deadline, answer = time.monotonic() + ASK_WITHIN_S, b""
         where = f"the agent at {self.host}:{self.port}"
         try:
@@ -201,7 +201,7 @@ class Points:
 
 
 class _NobodyListens(DriverError):
-    """Then nothing is armed there either."""
+    """No JVM listens, so nothing is armed there."""
 
 
 class _BrokenOff(DriverError):
@@ -210,10 +210,10 @@ class _BrokenOff(DriverError):
 
 @dataclass(frozen=True)
 class Rule:
-    """What is armed at a point. Its name in the agent notes all that is needed to tell and to delete it, so that any
-    process can.
+    """What is armed at a point. Its name at the agent holds all that is needed to report and to delete it, so any
+    process can do that.
 
-    until_ms: since 1970, when it ends by itself. arming: tells this one from earlier ones, in counters and evidence.
+    until_ms: when it ends by itself, since 1970. arming: distinguishes it from earlier rules, in counters and evidence.
     took: whether it is in the code. threw: why the agent could not put it there.
     """
 
@@ -227,7 +227,7 @@ class Rule:
 
     @classmethod
     def read(cls, listed: str) -> Rule | None:
-        """One rule of the agent's list; None: it is none of ours."""
+        """Read one rule of the agent's list; None: it is not ours."""
         name = RULE.search(listed)
         if name is None:
             return None
@@ -238,7 +238,7 @@ class Rule:
 
     @property
     def why(self) -> str:
-        """What keeps it from being in the code; "" nothing."""
+        """Say what keeps it out of the code; "": nothing."""
         if self.took:
             return ""
         return f"it did not take: {self.threw}" if self.threw else "no class that has this method is loaded so far"
@@ -248,7 +248,7 @@ class Rule:
         return self.until_ms / 1e3 - time.time()
 
     def text(self, place: Place, evidence: str) -> str:
-        """In Byteman's own language."""
+        """Return the rule in Byteman's language."""
         noted = {"term": self.term, "run": self.run, "until_ms": self.until_ms, "arming": self.arming}
         *passed, term = _chain(self.term)
         return "\n".join(
@@ -265,8 +265,8 @@ class Rule:
         )
 
     def _conditions(self, passed: Sequence[Term], term: Term, evidence: str) -> Sequence[str]:
-        """When it fires, in the order in which they are asked: the last two have an effect. What can't be noted is not
-        done."""
+        """Return the conditions under which it fires, in the order of evaluation. The last two have side effects; a
+        firing that can't be recorded doesn't happen."""
         first = sum(off.count or 0 for off in passed)
         hits = [f"hit >= {a}" if b is None else f"hit >= {a} AND hit <= {b}" for a, b in term.hits]
         return (
@@ -279,7 +279,7 @@ class Rule:
         )
 
     def _noted(self, term: Term) -> Sequence[str]:
-        """The line of evidence."""
+        """Return the statements that write the line of evidence."""
         told = json.dumps({"point": self.point, "action": term.action, "run": self.run, "arming": self.arming})
         trace = f"{_text(self.arming)} + hit"
         line = " + ".join(
@@ -303,7 +303,7 @@ class Rule:
 
 
 def _thrown(term: Term) -> Sequence[str]:
-    """raise(java.io.IOException: text), or raise(text)."""
+    """Return the statement for raise(java.io.IOException: text), or raise(text)."""
     name, colon, text = (term.argument or "").partition(":")
     named = colon and "." in name and EXCEPTION.fullmatch(name)
     made, why = (name, text.strip()) if named else (FAILURE, term.argument or "failpoint")
@@ -317,11 +317,11 @@ ACTS: Mapping[str, Callable[[Term], Sequence[str]]] = {
     "sleep": lambda term: (f"delay({round(float(term.argument or 0))})",),
     "print": lambda _: (),
 }
-"""Action -> what the rule does after it has noted its firing."""
+"""Action -> what the rule does after it has recorded its firing."""
 
 
 def _chain(text: str) -> Chain:
-    """A term, and before it how many hits pass: 2*off->1*kill. Raises ConfigError of what a rule can't do."""
+    """Read a term, and before it how many hits pass: 2*off->1*kill. Raises ConfigError if a rule can't do that."""
     try:
         *passed, term = chain = parse_chain(text)
     except GrammarError as e:
@@ -336,5 +336,5 @@ def _chain(text: str) -> Chain:
 
 
 def _text(text: str) -> str:
-    """A text constant in Byteman's language."""
+    """Return a text constant in Byteman's language."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,6 +1,6 @@
-"""The canary's ledger: what each run attempted to write, and how each attempt ended, from the file of the run.
+"""Reads the canary's ledger from the run's file: what each run attempted to write, and how each attempt ended.
 
-Writing is sampling/canary.py's, by the class Canary of the drivers.
+sampling/canary.py writes the records, with the class Canary of the drivers.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Rows = Mapping[Group, Sequence[tuple[Canonical, ...]]]
 
 @dataclass
 class Hop:
-    """The first hop of the canary's stream. The table [canary] makes it; `fields` and `prefix` are taken from there. Of
-    several runs the newest one's attempts count."""
+    """The first hop of the canary's stream. The table [canary] makes it and gives `fields` and `prefix`. The newest
+    run's attempts count."""
 
     stream: Stream
     state: State
@@ -42,30 +42,30 @@ class Hop:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> the highest id that was attempted, whatever became of it: so an outage of the front door is seen."""
+        """Return group -> the highest id that was attempted, however it ended: so an outage of the front door shows."""
         with self._lock:
             self._update()
             return dict(self._heads)
 
     def begun(self) -> Mapping[Group, int]:
-        """Group -> the id before its first attempt."""
+        """Return group -> the id before its first attempt."""
         with self._lock:
             self._update()
             return dict(self._begun)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """Of the records that are done."""
+        """Return the digest of the records that are done."""
         held = self._columns(window, (Outcome.DONE,))
         groups = {group: self.stream.tally(held[group]) if group in held else EMPTY for group in window.hi}
         return (Digest(self.stream.name, self.name, "final", groups),)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi that are done."""
+        """Return the records lo < id <= hi that are done."""
         found = self._columns(Window({group: lo}, {group: hi}), (Outcome.DONE,))
         return found.get(group) or self._arrays([])
 
     def doubtful(self, window: Window) -> Mapping[Group, Columns]:
-        """Those of which it is not known, or not yet."""
+        """Return the records of which the outcome is unknown, or not known yet."""
         return self._columns(window, DOUBTFUL)
 
     @property
@@ -73,7 +73,7 @@ class Hop:
         return ("outcomes",)
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """outcomes: how many attempts of the window ended how."""
+        """Return outcomes: how many of the window's attempts had each outcome."""
         inside = (outcome for group, values, outcome in self._read() if self._inside(window, group, values))
         counted = Counter(str(outcome or Outcome.UNKNOWN) for outcome in inside)
         return {"outcomes": {str(outcome): counted[outcome] for outcome in Outcome}}
@@ -90,17 +90,17 @@ class Hop:
 
     @cached_property
     def _place(self) -> int:
-        """Where a record's values have its id."""
+        """The place of the id among a record's values."""
         return list(self.stream.types).index(self.stream.sequence)
 
     def _read(self) -> list[tuple[Group, tuple[Canonical, ...], Outcome | None]]:
-        """Every attempt: its group, its values in the order of the stream's types, its outcome."""
+        """Return every attempt: its group, its values in the order of the stream's types, its outcome."""
         with self._lock:
             known = self._update()
             return [(*made, one.outcome) for made, one in zip(self._made, known, strict=True)]
 
     def _update(self) -> Sequence[Attempt]:
-        """Read what is new. Who only asks for the heads, twenty times a second, pays for no more."""
+        """Read what is new, and no more: the heads are asked for twenty times a second."""
         self._reader.update()
         known = self._reader.attempts
         if known is not self._of:

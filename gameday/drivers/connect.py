@@ -21,11 +21,11 @@ RUNNING = "RUNNING"
 
 @dataclass(frozen=True)
 class Probe:
-    """A connector and each of its tasks are RUNNING.
+    """A connector and each of its tasks must be RUNNING.
 
-    That is little: Connect says RUNNING while the database or the broker is away, for a task retries inside. Whether
-    records come, the stream tells. But a task that is FAILED stays so, under a connector that is RUNNING and a server
-    that answers 200: that is what this is for.
+    That proves little: Connect says RUNNING while the database or the broker is away, because a task retries inside.
+    The stream shows whether records come. This probe finds a task that has FAILED and stays so, while its connector is
+    RUNNING and the server answers 200.
     """
 
     url: Http
@@ -34,7 +34,7 @@ class Probe:
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """{"": 1.0, ".tasks": how many}. Raises DriverError when it does not run, a task does not, or it has none."""
+        """Return {"": 1.0, ".tasks": how many}. Raises DriverError if it or a task does not run, or it has no task."""
         where = f"{self.url.rstrip('/')}/connectors/{quote(self.connector, safe='')}"
         try:
             answer = ask("GET", f"{where}/status", self.timeout_s, tls=self.tls)

@@ -1,4 +1,4 @@
-"""A component that answers no protocol of its own, asked for at the Docker engine: its container runs."""
+"""Probes a component that answers no protocol: asks the Docker engine whether its container runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNIX = "unix://"
 
 @dataclass(frozen=True)
 class Probe:
-    """container: its name. url: of the engine, a unix socket. Where the image has a health check, it must not fail."""
+    """container: its name. url: the engine's unix socket. If the image has a health check, it must not fail."""
 
     container: str
     timeout_s: float
@@ -32,7 +32,7 @@ class Probe:
             raise ConfigError(f"engine {self.url!r} is no unix socket. Remedy: url = 'unix:///var/run/docker.sock'")
 
     def read(self) -> Mapping[str, float]:
-        """{"": 1.0}. Raises DriverError when it doesn't run, is paused or unhealthy, or the engine doesn't answer."""
+        """Return {"": 1.0}. Raises DriverError if it doesn't run, is paused or unhealthy, or the engine doesn't answer."""
         state = self._inspect()["State"]
         ill = [word for word in ("Paused", "Restarting") if state.get(word)]
         if (state.get("Health") or {}).get("Status") == "unhealthy":

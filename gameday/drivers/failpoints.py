@@ -1,4 +1,4 @@
-"""Failpoints of a running process, armed over its unix socket; what fired is read from its file of evidence.
+"""Arms failpoints of a running process over its unix socket, and reads what fired from its file of evidence.
 
 The other end is failpoints/server.py, in the platform's own process.
 """
@@ -22,7 +22,7 @@ __all__ = ["Points"]
 
 ASK_WITHIN_S = 5.0
 REFUSED = (400, 404)
-"""A term that makes no sense, a name that nobody declared: nothing was armed."""
+"""The term makes no sense, or no such point is declared: nothing was armed."""
 
 NOT_IN_TIME = (408, 409)
 
@@ -54,13 +54,13 @@ class Points:
         except DriverError:
             if len(self.firings(point)) == known:
                 raise
-            # its last act ended the process, and so our request
+            # the point ended the process, and with it the request
 
     def firings(self, point: str) -> Sequence[Json]:
         return _evidence.firings(self.evidence, point)
 
     def _ask(self, method: str, target: str, body: str | None = None, within_s: float = ASK_WITHIN_S) -> Any:
-        """One request. Raises DriverError; ConfigError when the process refuses what was asked, TooLate from wait."""
+        """Send one request. Raises DriverError; ConfigError when the process refuses it, TooLate from wait."""
         content = None if body is None else body.encode()
         try:
             answer = self._process.ask(method, target, within_s, content, {"Connection": "close"})
@@ -86,12 +86,12 @@ class Points:
 
     @cached_property
     def _process(self) -> Kept:
-        """No connection of it is kept: one would hold a thread of the process under test."""
+        """The client for the process. It keeps no connection: that would hold a thread of the process under test."""
         return Kept(address.of("http://localhost"), unix=self.socket)
 
 
 class _NobodyListens(DriverError):
-    """Then nothing is armed there either."""
+    """No process listens, so nothing is armed there."""
 
 
 def _path(point: str) -> str:

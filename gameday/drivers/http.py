@@ -1,7 +1,7 @@
-"""A component that answers HTTP, a front door that takes records by it, and what somebody tells of a run.
+"""Talks HTTP: probes a component, sends canary records, and reads an account of a run.
 
-The probe makes one connection a reading, for a kept one would go on answering for a server that takes no new ones. It
-works by hand, because it is asked twenty times a second: httpx takes six times as long for it.
+The probe opens a connection for each reading: a kept one would still answer when the server takes no new ones. It uses
+sockets directly, because it is asked twenty times a second and httpx takes six times as long.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 
 UNSURE = (408, 409)
-"""Statuses of 4xx that may be told of a record that is there: too late, and there already."""
+"""Statuses of 4xx that may be answered although the record is stored: time-out, and conflict."""
 
 SHOWN_BYTES = 200
 
 
 @dataclass(frozen=True)
 class Canary:
-    """Sends each record as the body of a request of its own, on a connection of its own."""
+    """Sends each record as the body of a request of its own, on a new connection."""
 
     url: Http
     text: str
@@ -58,7 +58,8 @@ class Canary:
     tls: Tls = PLAIN
 
     def send(self, known: Mapping[str, str]) -> Sent:
-        """done: any 2xx. refused: most of 4xx, or no connection. All else is unknown: a 5xx may come from a proxy."""
+        """Send one record. done: any 2xx. refused: most of 4xx, or no connection. All else is unknown: a 5xx may come
+        from a proxy."""
         url = filled(self.url, known)
         headers = {name: filled(text, known) for name, text in self.headers.items()}
         body = filled(self.text, known).encode()
@@ -75,7 +76,7 @@ class Canary:
 
 @dataclass(frozen=True)
 class Account:
-    """GET url?since_us=… answers with an object in JSON. known: what is added to it, and no server tells."""
+    """GET url?since_us=… answers with a JSON object. known: added to it; what the server doesn't know."""
 
     url: Http
     known: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class Account:
     tls: Tls = PLAIN
 
     def told(self, since_us: int) -> Json:
-        """Raises DriverError for any other answer."""
+        """Return the object. Raises DriverError for any other answer."""
         url = f"{self.url}?since_us={since_us}"
         try:
             answer = ask("GET", url, self.timeout_s, tls=self.tls)
@@ -98,7 +99,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Probe:
-    """GET url answers with the status `ok`. fields: numbers to take along from its JSON body; their series are
+    """GET url must answer with the status `ok`. fields: numbers in its JSON body that are sampled too; their series are
     <...>.<field>.
     """
 
@@ -109,8 +110,8 @@ class Probe:
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """{"": 1.0, ".<field>": value}. Raises DriverError when the whole answer is not there within timeout_s, or is
-        not as asked.
+        """Return {"": 1.0, ".<field>": value}. Raises DriverError when the whole answer is not there within timeout_s,
+        or has another status or no such number.
         """
         deadline = time.monotonic() + self.timeout_s
         try:
@@ -137,14 +138,14 @@ class Probe:
 
     @cached_property
     def _server(self) -> tuple[str, int, ssl.SSLContext | None]:
-        """Where the connection goes, and how it is secured."""
+        """Return host, port, and TLS's settings; None: without TLS."""
         parts = urlsplit(self.url)
         secure = context(self.tls) if parts.scheme == "https" else None
         return parts.hostname or "", parts.port or (443 if secure else 80), secure
 
     @cached_property
     def _request(self) -> bytes:
-        """Ready to be sent many times a second."""
+        """The request's bytes, made once because they are sent many times a second."""
         parts = urlsplit(self.url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         host = parts.netloc.rpartition("@")[2]
@@ -163,10 +164,10 @@ class Probe:
 
 
 def _parsed(data: bytes) -> tuple[int, bytes]:
-    """An answer's status and body. Raises HTTPException when it is none, or was cut short.
+    """Return an answer's status and body. Raises HTTPException when it is no answer, or was cut short.
 
-    What servers usually send is read by hand: the library's way through an e-mail's headers takes as long as the
-    connection. All else is left to the library, and so is the judgement of what is wrong.
+    This code reads what servers usually send: the library parses the headers like an e-mail's, which takes as long as
+    the connection. The library reads all other answers, and says what is wrong with them.
     """
     head, whole, rest = data.partition(b"\r\n\r\n")
     if whole and (usual := USUAL.match(head)):
@@ -181,7 +182,7 @@ def _parsed(data: bytes) -> tuple[int, bytes]:
 
 
 def _joined(chunks: bytes) -> bytes | None:
-    """The body that was sent in chunks; None unless it is whole and without anything unusual."""
+    """Return the body that was sent in chunks; None unless it is complete and has nothing unusual."""
     pieces: list[bytes] = []
     at = 0
     while size := CHUNK.match(chunks, at):
@@ -197,7 +198,7 @@ def _joined(chunks: bytes) -> bytes | None:
 
 @dataclass(frozen=True)
 class _Received:
-    """What HTTPResponse takes for a socket: bytes that are here already."""
+    """Bytes that were received already, in the form that HTTPResponse takes: a socket."""
 
     data: bytes
 
@@ -206,9 +207,9 @@ class _Received:
 
 
 def _all(connection: socket.socket, deadline: float) -> bytes:
-    """All that comes until the answer is as long as its head says, or the server hangs up: to wait for that too would
-    wake the sampler once more. Read by hand: a server that drips bytes would renew a socket's own time-out with each of
-    them."""
+    """Return all bytes until the answer is as long as its head says, or the server closes the connection. Waiting for
+    the close too would wake the sampler once more. The deadline is for all bytes: a server that sends byte by byte
+    would renew a socket's own time-out each time."""
     data = bytearray()
     while len(data) <= ANSWER_MAX_BYTES:
         left = deadline - time.monotonic()
@@ -223,7 +224,7 @@ def _all(connection: socket.socket, deadline: float) -> bytes:
 
 
 def _is_whole(data: bytearray) -> bool:
-    """Whether an answer that tells its length is there; one in chunks ends with its connection."""
+    """Whether an answer with Content-Length is complete; one in chunks ends with its connection."""
     end = data.find(b"\r\n\r\n")
     if end < 0 or CODING.search(data, 0, end):
         return False

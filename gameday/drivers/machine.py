@@ -1,8 +1,8 @@
-"""How short of time this machine is: for how long tasks have waited for a processor, for memory or for a disk (PSI),
-and how much of its processors' time went to other machines (steal).
+"""Probes how busy this machine is: how long tasks have waited for a processor, for memory or for a disk (PSI), and how
+much of its processors' time went to other machines (steal).
 
-All are sums since the machine's start, in seconds: the difference of two readings tells of any span between them. A
-kernel without PSI tells of none; whether the one who asks is late himself is the sampler's to say.
+All are sums since the machine's start, in seconds: the difference of two readings is for the span between them. A
+kernel without PSI has none of the waits. The sampler itself measures whether it is late.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ __all__ = ["Probe"]
 RESOURCES = ("cpu", "memory", "io")
 
 STEAL_FIELD = 8
-"""Of the line "cpu" of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal."""
+"""Where the line "cpu" of /proc/stat has steal: user, nice, system, idle, iowait, irq, softirq, steal."""
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """proc: where the kernel tells."""
+    """proc: where the kernel's files are."""
 
     proc: Path = Path("/proc")
 
     def read(self) -> Mapping[str, float]:
-        """{"cpu", "memory", "io": seconds in which some task waited for it, "stolen": seconds of a processor}; without
-        what the kernel doesn't tell. stolen is each processor's share: 1 s in a second is all that there is."""
+        """Return {"cpu", "memory", "io": seconds in which some task waited for it, "stolen": seconds of a processor},
+        without what the kernel doesn't report. stolen is the mean of all processors: at most 1 s in a second."""
         waited = {name: waited_s for name in RESOURCES if (waited_s := self._waited_s(name)) is not None}
         return {**waited, "stolen": self._stolen_s()}
 

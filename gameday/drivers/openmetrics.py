@@ -20,12 +20,12 @@ SERIES_MAX = 2_000
 """So many series of a program are sampled. A program that has more has a label without bound; ".series" shows that."""
 
 LEFT_OUT = ("_created", "_bucket")
-"""When a series began, and the buckets of a histogram, of which sum and count tell enough here."""
+"""Series that are not read: when a series began, and a histogram's buckets (its sum and count are enough)."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """prefixes: of the names that are read."""
+    """prefixes: those of the names that are read."""
 
     url: Http
     timeout_s: float
@@ -33,8 +33,8 @@ class Probe:
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """ "": 1.0. 'NAME{"LABEL": "VALUE", …}': each series. "# TYPE NAME": 1.0, of each metric. ".series": how many
-        series there are."""
+        """Return "": 1.0; 'NAME{"LABEL": "VALUE", …}': value, for each series; "# TYPE NAME": 1.0, for each metric;
+        ".series": the number of series."""
         try:
             answer = ask("GET", self.url, self.timeout_s, tls=self.tls)
         except Unanswered as e:

@@ -1,6 +1,6 @@
-"""PagerDuty, by its Events API v2: a fail opens an incident, the next pass of the same test closes it.
+"""Sends events to PagerDuty's Events API v2: a fail opens an incident, the next pass of the same test closes it.
 
-An incident's key is stack, test and parameters: a fail that is there every night is one incident.
+An incident's key is stack, test and parameters, so a test that fails every night is one incident.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ KEY_CHARACTERS_MAX = 255
 
 DETAIL_CHARACTERS_MAX = 4_000
 LINKS_MAX = 10
-"""An event may have 512 KB; nobody reads so much on a telephone."""
+"""An event may have 512 KB, which is too much to read on a telephone."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """routing_key: of the service's integration "Events API v2". base_url: in the EU https://events.eu.pagerduty.com."""
+    """routing_key: that of the service's integration "Events API v2". base_url: https://events.eu.pagerduty.com in the
+    EU."""
 
     routing_key: SecretStr
     base_url: str = "https://events.pagerduty.com"
@@ -40,14 +41,14 @@ class Channel:
         web_address(self.base_url, "base_url")
 
     def send(self, message: Message, below: str | None, within_s: float) -> str | None:
-        """The API answers 202. Sent twice, it is still one incident."""
+        """Send one event; the API answers 202. An event that is sent twice is still one incident."""
         sent = {"routing_key": self.routing_key.get_secret_value(), **event(message)}
         post("PagerDuty", f"{self.base_url.rstrip('/')}/v2/enqueue", sent, {}, within_s, self.tls)
         return None
 
 
 def event(message: Message) -> Json:
-    """The event without its routing key."""
+    """Return the event without its routing key."""
     key = {"event_action": message.kind, "dedup_key": _key(message.about)}
     if message.kind == "resolve":
         return key
@@ -72,7 +73,7 @@ def event(message: Message) -> Json:
 
 
 def _key(about: str) -> str:
-    """What is too long is told apart by its hash."""
+    """Return the incident's key. A key that is too long is cut and ends with its hash."""
     if len(about) <= KEY_CHARACTERS_MAX:
         return about
     return f"{about[: KEY_CHARACTERS_MAX - 65]}/{hashlib.sha256(about.encode()).hexdigest()}"

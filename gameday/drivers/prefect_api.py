@@ -1,4 +1,4 @@
-"""A Prefect server through its REST API, and a job that is a deployment on it: the core does not import Prefect."""
+"""Asks a Prefect server through its REST API, and runs a job that is a deployment there. It doesn't import Prefect."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["Api", "Job", "Refused"]
 ASK_WITHIN_S = 5.0
 """For one piece of an answer; twice as long for all of it."""
 RUNS_MAX = 200
-"""Prefect's own limit for one page; a run of a failure test sees a handful."""
+"""Prefect's own limit for one page; a failure test's run sees a few."""
 
 
 class Refused(DriverError):
-    """The server does not take who asks for one of its users."""
+    """The server does not accept the credentials."""
 
 
 @dataclass(frozen=True)
 class Api:
-    """api_url: http://host:port/api. auth_string: what a server of one's own was started with, as
-    PREFECT_SERVER_API_AUTH_STRING. api_key: one of Prefect Cloud's. Where both are "", a user in the address counts.
+    """api_url: http://host:port/api. auth_string: the PREFECT_SERVER_API_AUTH_STRING with which your own server was
+    started. api_key: one of Prefect Cloud's. If both are "", the user and password in the address are used.
     """
 
     api_url: Http
@@ -42,7 +42,7 @@ class Api:
     api_key: str = field(default="", repr=False)
 
     def ask(self, method: str, path: str, body: Json = None, patience_s: float | None = None) -> Any:
-        """One question. patience_s: for each piece of the answer; it is there within twice as long.
+        """Ask one question. patience_s: for each piece of the answer; all of it may take twice as long.
 
         Raises Refused for 401 and 403, else DriverError.
         """
@@ -69,7 +69,7 @@ class Api:
 
     @classmethod
     def of(cls, server: PrefectConfig) -> Api:
-        """gameday's own server, as [prefect] has it."""
+        """Return the API of gameday's own server, from [prefect]."""
         login = server.auth_string.get_secret_value(), server.api_key.get_secret_value()
         return cls(server.api_url, Tls(server.ca), *login)
 
@@ -100,7 +100,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Job:
-    """deployment: "flow/deployment". All else: where its server is, and who asks there, as Api has it."""
+    """deployment: "flow/deployment". The other fields are those of Api."""
 
     api_url: Http
     deployment: str
@@ -113,7 +113,7 @@ class Job:
             raise ConfigError(f"job {self.deployment!r} at {self.api_url}. Remedy: deployment = 'flow/deployment'")
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Ask for one run now, with this environment; its id. The same key asks for the same run again."""
+        """Ask for one run now, with this environment. Return its id. The same key asks for the same run again."""
         wanted: Json = {"idempotency_key": key, "tags": ["gameday"]}
         if env:
             wanted["job_variables"] = {"env": dict(env)}
@@ -121,7 +121,7 @@ class Job:
         return str(made["id"])
 
     def find(self, key: str) -> JobRun | None:
-        """The run that was asked for under this key."""
+        """Return the run that was asked for under this key."""
         wanted = {"flow_runs": {"idempotency_key": {"any_": [key]}}, "limit": 1}
         return next(map(_job_run, self._ask("POST", "/flow_runs/filter", wanted)), None)
 
@@ -133,7 +133,7 @@ class Job:
             self._ask("POST", f"/flow_runs/{run.id}/set_state", state)
 
     def interval_s(self) -> float | None:
-        """The time between two scheduled runs; None without an active schedule of a fixed interval.
+        """Return the time between two scheduled runs; None without an active schedule of a fixed interval.
 
         A cron schedule's interval is the time between the next two runs that the server has planned.
         """
@@ -145,8 +145,8 @@ class Job:
         return None if len(planned) < 2 else (planned[1] - planned[0]) / 1e6
 
     def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
-        """Of the deployment, its schedules, its work pool and its work queue: paused, full, without a worker, or due
-        too late."""
+        """Return what keeps a run from starting: the deployment, a schedule, the work pool or the work queue is paused,
+        full, without a worker, or due too late."""
         found = self._ask("GET", f"/deployments/{self._id()}")
         if found.get("paused"):
             return [Hindrance(f"deployment {self.deployment} is paused. Remedy: resume it on its page in Prefect")]
@@ -196,12 +196,12 @@ class Job:
             yield from _full(f"deployment {self.deployment}", limit["limit"], limit.get("active_slots") or 0)
 
     def _taken(self, of: Json) -> int:
-        """How many runs have a slot."""
+        """Return how many runs have a slot."""
         states = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
         return int(self._ask("POST", "/flow_runs/count", {**of, **states}))
 
     def runs(self, since_us: int) -> Sequence[JobRun]:
-        """The runs that were due or started since then, oldest first."""
+        """Return the runs that were due or started since then, oldest first."""
         flow, _, name = self.deployment.partition("/")
         wanted = {
             "flows": {"name": {"any_": [flow]}},
@@ -221,7 +221,7 @@ class Job:
 
 
 def _full(what: str, limit: int, taken: int) -> Iterator[Hindrance]:
-    """That no slot of a concurrency limit is free; one may become so, unless there is none at all."""
+    """Yield the hindrance that a concurrency limit has no free slot. One may become free, unless the limit is 0."""
     if taken >= limit:
         yield Hindrance(
             f"the concurrency limit of {what} is full: {taken} of {limit} slots are taken. Remedy: wait for these "
@@ -244,5 +244,5 @@ def _job_run(run: Mapping[str, Any]) -> JobRun:
 
 
 def _us(text: str | None) -> int | None:
-    """ISO time to microseconds since 1970."""
+    """Convert an ISO time to microseconds since 1970."""
     return int(datetime.fromisoformat(text).timestamp() * 1e6) if text else None

@@ -1,5 +1,5 @@
-"""Prometheus' alerts, and the silences of its Alertmanager, through their HTTP APIs. Nothing of either is configured
-here: rules, routes and receivers stay the platform's.
+"""Reads Prometheus' alerts, and makes silences at its Alertmanager, through their HTTP APIs. It configures neither: the
+rules, routes and receivers are the platform's.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SILENCES = "/api/v2/silences"
 STATES: Mapping[str, float] = {"inactive": INACTIVE, "pending": PENDING, "firing": FIRING}
 
 TEMPLATE = "{{"
-"""In the value of a rule's label: it is filled in when the alert is active."""
+"""A rule's label whose value has this is filled in when the alert is active."""
 
 BEGINS_IN_MS = 100
-"""A silence that begins in the past gets Alertmanager's own time for its beginning, finer than its API tells; and one
-can be prolonged only by who knows when it began."""
+"""A silence begins so much later than now. If its beginning is past, Alertmanager puts its own time there, finer than
+its API shows; and prolonging a silence takes its exact beginning."""
 
 
 @dataclass(frozen=True)
 class Alerts:
-    """url: Prometheus', http://host:port. alertmanager: the same; empty: nothing is silenced. tls: of both."""
+    """url: Prometheus', http://host:port. alertmanager: the same; empty: nothing is silenced. tls: for both."""
 
     url: Http
     timeout_s: float
@@ -41,7 +41,7 @@ class Alerts:
     tls: Tls = PLAIN
 
     def state(self, alert: str, labels: Mapping[str, str]) -> Mapping[str, float]:
-        """Where several rules have this name the worst state, and the oldest judgement."""
+        """Return the alert's state. If several rules have this name, it is the worst state and the oldest judgement."""
         rules = self._named(alert)
         for rule in rules:
             if rule["health"] != "ok":
@@ -65,11 +65,11 @@ class Alerts:
         return f"its rule says {' or '.join(map(_shown, fixed))}"
 
     def firing(self) -> Sequence[tuple[str, Mapping[str, str]]]:
-        """(name, labels) of every alert that fires."""
+        """Return (name, labels) of every alert that fires."""
         return [(r["name"], a["labels"]) for r in self._rules() for a in r["alerts"] if a["state"] == "firing"]
 
     def silence(self, alert: str, labels: Mapping[str, str], for_s: float, known: str | None, why: str) -> str | None:
-        """The id may be another one when a known silence is prolonged; the old one has ended then."""
+        """Make or prolong a silence and return its id. Prolonging may give a new id; the old silence has ended then."""
         if not self.alertmanager:
             return None
         now = datetime.now(UTC)
@@ -90,18 +90,18 @@ class Alerts:
         return str(self._ask("POST", self.alertmanager, SILENCES, {**wanted, "startsAt": begins})["silenceID"])
 
     def silenced(self, known: str) -> bool:
-        """One that an Alertmanager has lost, that is over, or that only begins, is not in force."""
+        """Whether the silence is in force: not one that Alertmanager has lost, that is over, or that has not begun."""
         was = self._ask("GET", self.alertmanager, f"/api/v2/silence/{known}", fine=(404,))
         return bool(was.get("status", {}).get("state") == "active")
 
     def unsilence(self, known: str) -> None:
-        """One that is over, or that nobody knows any more, is fine."""
+        """End a silence. One that is over, or that Alertmanager has lost, is no error."""
         was = self._ask("GET", self.alertmanager, f"/api/v2/silence/{known}", fine=(404,))
         if was.get("status", {}).get("state") in ("active", "pending"):
             self._ask("DELETE", self.alertmanager, f"/api/v2/silence/{known}")
 
     def _named(self, alert: str) -> Sequence[Mapping[str, Any]]:
-        """The rules of this name, at least one."""
+        """Return the rules of this name, at least one."""
         rules = [rule for rule in self._rules() if rule["name"] == alert]
         if not rules:
             raise DriverError(
@@ -116,8 +116,8 @@ class Alerts:
             yield from group["rules"]
 
     def _ask(self, method: str, url: str, path: str, body: Json = None, fine: tuple[int, ...] = ()) -> Any:
-        """The answer's JSON; {} for an empty one, and for a status that is fine. All of it is there within twice
-        timeout_s, which each of its pieces has."""
+        """Return the answer's JSON; {} if it is empty or its status is one of `fine`. Each piece of the answer may take
+        timeout_s, all of it twice as long."""
         what, looks = f"{method} {url}{path}", method == "GET"
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if content else {}
@@ -142,5 +142,5 @@ def _shown(labels: Mapping[str, str]) -> str:
 
 
 def _stamp(at: datetime) -> str:
-    """As Alertmanager's API tells times: to the millisecond."""
+    """Format a time as Alertmanager's API does, to the millisecond."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"

@@ -1,6 +1,6 @@
-"""An object store that speaks S3: whether it answers, and who may write into a bucket.
+"""Asks an object store that speaks S3 whether it answers, and who may write into a bucket.
 
-Its client is imported when the store is asked for the first time: who only asks what a component offers does without.
+The client is imported when the store is asked for the first time: asking what a component offers doesn't need it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from gameday.system.tls import refused
 
 __all__ = ["Rights"]
 
-if find_spec("boto3") is None:  # said now, when stack.py names the remedy, not in the middle of a run
+if find_spec("boto3") is None:  # raised now, while the stack is read and the remedy is named, not during a run
     raise ModuleNotFoundError("No module named 'boto3'", name="boto3")
 
 CONNECT_WITHIN_S, ANSWER_WITHIN_S = 1.0, 3.0
 NO_POLICY = "NoSuchBucketPolicy"
 SID = "gameday-no-writes"
 TOUCH = "gameday/touch"
-"""The object that is written to learn whether the user may; it lies outside of every table."""
+"""The object that is written to see whether the user may; it is in no table."""
 
 
 @dataclass(frozen=True)
 class Rights:
     """What one user may do in one bucket, by the bucket's policy.
 
-    key, secret: the administrator's. principal: the user as policies name it. user_key, user_secret: its own, to prove
-    from its side what it may do. ca: the PEM file of who signed the endpoint's certificate; "": whom the client trusts.
+    key, secret: the administrator's. principal: the user as policies name it. user_key, user_secret: the user's, to
+    prove what it may do. ca: the PEM file of the CA that signed the endpoint's certificate; "": the client's own CAs.
     """
 
     endpoint: Http
@@ -49,7 +49,7 @@ class Rights:
     ca: str = ""
 
     def policy(self) -> str | None:
-        """The bucket's policy as JSON; None: it has none."""
+        """Return the bucket's policy as JSON; None: it has none."""
         from botocore.exceptions import ClientError
 
         with self._errors("get the bucket's policy"):
@@ -61,7 +61,7 @@ class Rights:
                 raise
 
     def deny_writes(self) -> None:
-        """Take the user's right to write, besides what the policy says now. Idempotent."""
+        """Add a statement to the policy that denies the user's writes. Idempotent."""
         document = _document(self.policy())
         deny = {
             "Sid": SID,
@@ -73,30 +73,30 @@ class Rights:
         self._put(json.dumps({**document, "Statement": [*self._others(document), deny]}))
 
     def allow_writes(self, before: str | None) -> None:
-        """Take back what `deny_writes` did, and nothing else: what others have made of the policy meanwhile stays.
+        """Remove what `deny_writes` added, and nothing else: what others have changed in the policy meanwhile stays.
 
-        before: the policy as it was. It is given back to the letter where nobody changed it. Idempotent.
+        before: the policy as it was. It is restored exactly if nobody changed it. Idempotent.
         """
         now = self.policy()
         document = _document(now)
         others = self._others(document)
         if now is None or others == document["Statement"]:
-            return  # there is nothing of ours in it
+            return  # our statement is not in it
         was = _document(before)
         if others == was["Statement"]:
             self._put(before) if before is not None else self._delete()
         elif others:
             self._put(json.dumps({**document, "Statement": others}))
         else:
-            self._delete()  # a policy without statements is none, and refused
+            self._delete()  # a policy without statements would be refused
 
     def denied(self) -> bool:
-        """Whether the policy takes the right."""
+        """Whether the policy denies the user's writes."""
         document = _document(self.policy())
         return self._others(document) != document["Statement"]
 
     def _others(self, document: Mapping[str, Any]) -> list[Any]:
-        """The policy's statements without ours."""
+        """Return the policy's statements without ours."""
         return [
             one
             for one in document["Statement"]
@@ -118,7 +118,7 @@ class Rights:
                     raise
 
     def refusals(self) -> Mapping[str, int]:
-        """What the user itself meets now: HTTP status of a "read" (a list) and of a "write" (a small object)."""
+        """Return the HTTP statuses that the user gets now for a "read" (a list) and a "write" (a small object)."""
         return {
             "read": self._status(lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1)),
             "write": self._status(lambda s3: s3.put_object(Bucket=self.bucket, Key=TOUCH, Body=b"")),
@@ -177,7 +177,7 @@ class Rights:
 
 
 def _document(policy: str | None) -> dict[str, Any]:
-    """A policy's document, its statements as a list; an empty one where there is no policy."""
+    """Return a policy's document with its statements as a list; an empty one if there is no policy."""
     document: dict[str, Any] = json.loads(policy) if policy else {"Version": "2012-10-17"}
     statements = document.get("Statement", [])
     return {**document, "Statement": [statements] if isinstance(statements, dict) else list(statements)}

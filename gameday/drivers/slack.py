@@ -1,7 +1,7 @@
-"""A Slack channel, by slack-sdk: chat.postMessage with Block Kit. A night's details are the thread below its message.
+"""Sends messages to a Slack channel with slack-sdk: chat.postMessage with Block Kit. A night's details go into the
+thread below its message.
 
-Everything that comes from the platform is escaped, so that it mentions nobody and links nowhere, and cut to Slack's
-limits.
+What comes from the platform is escaped, so that it mentions nobody and links nowhere, and cut to Slack's limits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEXT_CHARACTERS_MAX = 3_000
 """Slack asks for less than 4,000 in a message's own text, which notifications show."""
 
 FACT_CHARACTERS_MAX = 1_500
-"""So that no fact crowds out the others; the whole is in the report."""
+"""So that one long fact leaves room for the others; the report has all of it."""
 
 MARKS = {Verdict.PASS: "✅", Verdict.SKIPPED: "➖", Verdict.UNKNOWN: "❔", Verdict.INVALID: "⚠️", Verdict.FAIL: "❌"}
 
@@ -40,10 +40,10 @@ ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 ENTITY_CHARACTERS_MAX = 5
 
 ILL_FORMED = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"})
-"""What Slack says about the blocks alone: the text is then sent without them."""
+"""Errors about the blocks alone: the text is then sent without them."""
 
 REFUSED = frozenset({"msg_too_long", "no_text", "invalid_arguments", "cannot_reply_to_message", "thread_not_found"})
-"""What it says about this message; anything else is about the token or the channel, which a person can mend."""
+"""Errors about this message. All others are about the token or the channel, which a person can mend."""
 
 REMEDIES = {
     "not_in_channel": "invite the bot into the channel",
@@ -53,12 +53,12 @@ REMEDIES = {
 
 SILENT = logging.getLogger("gameday.slack")
 SILENT.setLevel(logging.CRITICAL + 1)
-"""slack-sdk logs each failure by itself; here the courier tells."""
+"""slack-sdk's logger, silenced: the courier reports each failure."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """token: a bot's (xoxb-…) with chat:write. channel: its id (C…)."""
+    """token: a bot's (xoxb-…) with chat:write. channel: the channel's id (C…)."""
 
     token: SecretStr
     channel: str
@@ -70,7 +70,7 @@ class Channel:
         web_address(self.base_url, "base_url")
 
     def send(self, message: Message, below: str | None, within_s: float) -> str | None:
-        """The message's timestamp, by which its thread is known."""
+        """Send one message. Return its timestamp, which identifies its thread."""
         try:
             return self._post(message, below, within_s, blocks(message))
         except _IllFormed:
@@ -82,7 +82,7 @@ class Channel:
             base_url=f"{self.base_url.rstrip('/')}/",
             timeout=max(1, round(within_s)),
             ssl=context(self.tls),
-            retry_handlers=[],  # they sleep for as long as the server asks; the courier's patience has an end
+            retry_handlers=[],  # they sleep as long as the server asks; the courier must not wait so long
             logger=SILENT,
         )
         try:
@@ -102,7 +102,8 @@ class Channel:
 
 
 def _why(error: Exception) -> str:
-    """Why there was no answer. Of what is not the operating system's word only the kind: it may quote the token."""
+    """Say why there was no answer. If the error isn't the operating system's, give only its type: it may quote the
+    token."""
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
         return "timed out"
@@ -111,11 +112,11 @@ def _why(error: Exception) -> str:
 
 
 class _IllFormed(Undelivered):
-    """Slack does not like the blocks."""
+    """Slack refuses the blocks."""
 
 
 def blocks(message: Message) -> list[Json]:
-    """Title and text, then the facts, then the links."""
+    """Return title and text, then the facts, then the links."""
     mark = "" if message.verdict is None else f"{MARKS[message.verdict]} "
     title = f"{mark}*{_cut(escaped(message.title), 200)}*"
     lines = [f"*{escaped(name)}:* {_cut(escaped(value), FACT_CHARACTERS_MAX)}" for name, value in message.facts]
@@ -128,17 +129,17 @@ def blocks(message: Message) -> list[Json]:
 
 
 def fallback(message: Message) -> str:
-    """What notifications and screen readers get."""
+    """Return the text for notifications and screen readers."""
     return _cut(f"{escaped(message.title)}: {escaped(message.text)}", TEXT_CHARACTERS_MAX)
 
 
 def escaped(text: str) -> str:
-    """The text with Slack's three control characters as entities: it can't mention, link, or call a whole channel."""
+    """Write Slack's three control characters as entities: the text can't mention anybody, link, or call a channel."""
     return text.translate(ENTITIES)
 
 
 def _cut(text: str, most: int) -> str:
-    """Escaped text of at most so many UTF-16 units, never cut inside an entity."""
+    """Cut escaped text to at most so many UTF-16 units, never inside an entity."""
     if _units(text) <= most:
         return text
     pieces: list[str] = []
@@ -156,7 +157,7 @@ def _units(text: str) -> int:
 
 
 def _packed(lines: Sequence[str]) -> Iterator[str]:
-    """The lines in as few sections as hold them."""
+    """Pack the lines into as few sections as hold them."""
     section = ""
     for line in lines:
         if section and _units(section) + 1 + _units(line) > SECTION_CHARACTERS_MAX:
@@ -177,12 +178,12 @@ def _text(kind: str, text: str) -> Json:
 
 
 def _mrkdwn(text: str) -> Json:
-    """verbatim: names and addresses inside are not made into mentions and links."""
+    """Return a text object. verbatim: Slack makes no mentions and links of names and addresses in it."""
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def _undelivered(answer: Any, whole: bool) -> Undelivered:
-    """What Slack's answer means. whole: it was sent without blocks already."""
+    """Return the error that Slack's answer means. whole: it was sent without blocks already."""
     bare = isinstance(answer, dict)  # slack-sdk gives what isn't JSON as it came
     status, headers = (answer["status"], answer["headers"]) if bare else (answer.status_code, answer.headers)
     headers = {name.lower(): value for name, value in headers.items()}

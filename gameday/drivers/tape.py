@@ -1,7 +1,7 @@
-"""The ledger of a simulator: its tape tells what exists, a pure function what each record was. Of rows that change and
-go another one tells which are there when each group has had so many changes.
+"""Reads the ledger of a simulator. Its tape says which records exist; a pure function computes each. For rows that
+change and go, another function computes which exist after a number of changes in each group.
 
-numpy is imported by what computes with it: who only asks for the heads does without.
+numpy is imported only where it is used: asking for the heads doesn't need it.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ Fold = Callable[[Mapping[str, Any], Mapping[Group, int]], dict[str, Any]]
 
 HEADS = "heads"
 KEPT_STATES = 2
-"""Of so many of the last states the rows can be named: what differs is asked for behind the comparison."""
+"""How many states are kept, so that their rows can be named: what differs is asked for after the comparison."""
 
 
 @dataclass
 class Recent:
-    """A tape of which the platform need not keep the oldest records: it is no Ledger, so each run judges what came in
-    it, and no night all that ever came.
+    """A tape whose oldest records the platform need not keep. It is no Ledger: each run judges what came during it, and
+    a night doesn't judge the whole history.
 
-    url: the simulator's; GET /tape gives its tape, with "heads": {group's first field: {second: … highest id}}, or
+    url: the simulator's. GET /tape returns its tape, with "heads": {group's first field: {second: … highest id}}, or
     under another key, heads_key.
-    records: where to find the function from (tape, group, lo, hi) to the records whose number is in (lo, hi], as
-    "package.module:name": equally long arrays of canonical values by field, ascending."""
+    records: "package.module:name" of the function from (tape, group, lo, hi) to the records whose number is in (lo,
+    hi]: equally long arrays of canonical values by field, ascending."""
 
     url: Http
     records: str
@@ -69,12 +69,11 @@ class Recent:
             )
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> the highest id that exists now."""
+        """Return group -> the highest id that exists now."""
         return _heads(self._tape(), self.heads_key)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """What should exist, each once. Nothing does of a group, or beyond an id, that the tape
-        never had."""
+        """Return what should exist, each once. Nothing should of a group, or beyond an id, that the tape never had."""
         from gameday.records.tallies import add
 
         tape = self._tape()
@@ -97,7 +96,7 @@ class Recent:
             yield self._made(tape, group, start, min(start + CHUNK_ROWS, end))
 
     def _made(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
+        """Return the records lo < id <= hi, as far as the tape has had them; of a group that it never had, none."""
         had = _heads(tape, self.heads_key)
         known = group if group in had else next(iter(had))
         lo = max(0, lo)
@@ -127,20 +126,20 @@ class Recent:
 
 @dataclass
 class Hop(Recent):
-    """A tape of which the platform keeps every record, from the first one on."""
+    """A tape whose records the platform keeps all, from the first one on."""
 
     whole: ClassVar[bool] = True
 
 
 @dataclass
 class Changes:
-    """A tape of changes of rows, of which each group's are numbered without a gap, those that delete among them.
+    """A tape of changes of rows. Each group's changes are numbered without a gap; deletions have numbers too.
 
-    url: as of Recent; its tape has "heads", the number of each group's newest change. changes: where to find the
-    function from (tape, group, lo, hi) to the records that the changes in (lo, hi] leave, as of Recent.records. fold:
-    where to find the one from (tape, {group: number}) to the records that are there when each group's change of this
-    number was its last one. rows_key: under which key of the tape the numbers are of the newest changes that leave a
-    record: one that deletes leaves none, so they are the heads that other hops can show.
+    url: as for Recent; the tape's "heads" are the numbers of each group's newest change. changes: the function, named
+    as Recent.records, from (tape, group, lo, hi) to the records that the changes in (lo, hi] leave. fold: the function
+    from (tape, {group: number}) to the records that exist after each group's change of that number. rows_key: the key
+    of the tape with the number of each group's newest change that leaves a record. A deletion leaves none, so these
+    are the heads that other hops can show.
 
     The position of its state is {"group's fields, joined by /": number}: a table shows the same in its `position`.
     """
@@ -165,20 +164,20 @@ class Changes:
         self._tape = _Changes(self.url, self.changes, self.stream, self.name, self.tls, self.rows_key)
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> the number of the newest change that leaves a record."""
+        """Return group -> the number of the newest change that leaves a record."""
         return self._tape.heads()
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """The records that the window's changes leave, each once."""
+        """Return the records that the window's changes leave, each once."""
         return self._tape.digest(window)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """Those of lo < number <= hi."""
+        """Return the records that the changes lo < number <= hi leave."""
         return self._tape.rows(group, lo, hi)
 
     def state(self, upto: Position | None = None) -> State:
-        """The records that are there as of a number of each group; None: as of now. Raises DriverError where a position
-        is none of this tape's."""
+        """Return the records that exist as of a number of each group; None: as of now. Raises DriverError if a position
+        is not one of this tape."""
         import numpy as np
 
         from gameday.records.states import state
@@ -204,7 +203,7 @@ class Changes:
         return state(groups, numbers, keys, versions, rows, position, exact=True)
 
     def records(self, hashes: U64) -> Columns:
-        """Those of the last states, each once."""
+        """Return the records of the last states with these row hashes, each once."""
         import numpy as np
 
         states = list(self._last) or [(self.state().rows, self._last[-1][1])]
@@ -225,13 +224,13 @@ class _Changes(Recent):
     """The records that changes leave."""
 
     def asked(self) -> dict[str, Any]:
-        """The tape as it is now."""
+        """Return the tape as it is now."""
         return self._tape()
 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """A tape need not know what is old for ever."""
+    """Turn the error of a tape that has forgotten what is old into DriverError."""
     try:
         yield
     except LookupError as e:
