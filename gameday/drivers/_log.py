@@ -1,8 +1,7 @@
-"""What logs share, whichever broker keeps them: which records the end of one holds, in which order, and which came
-again.
+"""Has what all brokers' logs share: which records the end of a log holds, in which order, and which are repeated.
 
-A driver's Hop says where the log's messages begin and end, and reads those of a span; a span is of places, which grow
-with the log.
+A driver's Hop says where the log's messages begin and end, and reads those of a span. A span is a range of places,
+which grow with the log.
 """
 
 from __future__ import annotations
@@ -57,49 +56,49 @@ Span: TypeAlias = tuple[int, int]
 """Offsets [start, stop)."""
 
 READ_WITHIN_S = 5.0
-"""For the log's bounds, and for the next record of a log that has more."""
+"""How long to wait for the log's bounds, and for the next record of a log that has more."""
 
 READ_RECORDS_S_MIN = 500
-"""Beyond READ_WITHIN_S a reading may take as long as this rate needs: a sixth of what a busy machine reads of the
-slowest, change events that bring their schema each."""
+"""A reading may take READ_WITHIN_S and as long as this rate needs: a sixth of what a busy machine reads of the slowest
+messages, change events with a schema in each."""
 
 TAIL_RECORDS = 5_000
-"""How much of each partition's end is read at first; doubled until it suffices."""
+"""How many records of each partition's end are read at first; doubled until they suffice."""
 
 BEHIND_RECORDS_MAX = 50_000
-"""heads() skips what is further behind a partition's end, and newest() reads no more."""
+"""heads() skips records further before a partition's end, and newest() reads no more."""
 
 NEWEST_EACH_MIN = 10
-"""Of each partition newest() reads at least so many messages, however many partitions there are."""
+"""How many messages newest() reads of each partition at least, however many partitions there are."""
 
 CLOCKS_APART_US = 10_000_000
 """How far the producers' clocks may be from the exchange's."""
 
 CAME_MAX = 500_000
-"""Of so many keys it is kept when they came, in some 70 MB; of a longer log its end alone."""
+"""For how many keys it is kept when they came, in some 70 MB; of a longer log only its end is read."""
 
 KEPT_MESSAGES_MAX = 300_000
-"""So many of a log's newest messages are kept as columns, in some 100 MB: the window's digest, the fold and the
-symptoms are made of the same ones."""
+"""How many of a log's newest messages are kept as columns, in some 100 MB: the window's digest, the fold and the
+symptoms are made from the same ones."""
 
 KEPT_WITHIN_S = 300.0
-"""For so long: what is asked much later may concern another log, which has the same name."""
+"""How long they are kept: much later the log may be another one of the same name."""
 
 SAMPLE_ROWS_MAX = 10_000
-"""Late rows that are handed on with their hashes."""
+"""How many late rows are handed on with their hashes."""
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 PLACES = ("group", "offset", "stamp_us")
 VIEWS: Mapping[str, str] = {"log": "log", "once": KINDS["once"]}
 """What a log promises -> the view of its digests."""
 REASONS_MAX = 3
-"""Of malformed messages, how many are told with their place and reason."""
+"""How many malformed messages are reported with their place and reason."""
 
 
 @dataclass(frozen=True)
 class _Deletions:
-    """What messages of a stream with versions delete: of each its offset, the hash of its key, and its version.
-    unread: how many messages that delete can't be read; reasons: of the first."""
+    """What messages of a stream with versions delete: for each its offset, the hash of its key, and its version.
+    unread: how many messages that delete can't be read; reasons: why the first can't."""
 
     offsets: Sequence[int] = ()
     keys: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
@@ -110,7 +109,7 @@ class _Deletions:
 
 @dataclass(frozen=True)
 class _Batch:
-    """What was read of a partition at once: all of its messages [start, stop), of which there were so many."""
+    """What was read of a partition at once: all its messages in [start, stop). messages: how many there were."""
 
     start: int
     stop: int
@@ -122,7 +121,8 @@ class _Batch:
 @dataclass(frozen=True)
 class _Piece:
     """Well-formed records in the log's order, as columns: the group's number, offset, when produced; and the canonical
-    values by field. malformed: how many messages are none; reasons: of the first. read: all messages with a value."""
+    values by field. malformed: how many messages are no record; reasons: why the first are none. read: how many
+    messages have a value."""
 
     stream: Stream
     places: Mapping[str, Ints]
@@ -173,8 +173,8 @@ class _Piece:
 
 @dataclass
 class _Fold:
-    """All changes of a log with versions, as far as they were read. next: slot -> the next offset. whole: whether they
-    begin with the log's first. left_out: offsets that no message had: of a compacted log, or of transactions."""
+    """All changes of a log with versions that were read so far. next: slot -> the next offset. whole: whether they
+    begin with the log's first. left_out: how many offsets had no message: in a compacted log, or with transactions."""
 
     changes: Changes
     next: dict[Slot, int] = field(default_factory=dict)
@@ -186,8 +186,8 @@ class _Fold:
 
 @dataclass
 class _Arrived:
-    """When each key came first, as far as the log was read: next: slot -> the next offset. whole: whether it was read
-    from its very first message on."""
+    """When each key came first, in the part of the log that was read. next: slot -> the next offset. whole: whether it
+    was read from its first message on."""
 
     whole: bool
     times: dict[int, int] = field(default_factory=dict)
@@ -195,14 +195,14 @@ class _Arrived:
 
 
 class LogHop(ABC):
-    """The log as it rests on its server; the fields of a driver's Hop, a dataclass, are the keys of its table.
+    """The log as stored on its server. The fields of a driver's Hop, a dataclass, are the keys of its table.
 
-    fields, each, where: where a message has a record's fields (records/paths.py); a field that is left out lies under
-    its own name. format: what a message is encoded in; registry, schema, message: where its schema is
-    (records/formats.py). deleted: which messages delete, besides those without a value and those of which the format
-    says so: a path where true stands, or conditions as in `where`. kind: "log" may hold a record again, "once" holds
-    each once, as a transactional producer writes it. part: further shapes, each with `topics` of its own and its own
-    fields, each, where and deleted; and its own format, where it isn't the hop's.
+    fields, each, where: where a message has a record's fields (records/paths.py); a field that is left out is under its
+    own name. format: a message's encoding; registry, schema, message: where its schema is (records/formats.py).
+    deleted: which messages delete, besides those without a value and those that delete by their format: a path where
+    true stands, or conditions as in `where`. kind: "log": a record may repeat; "once": each record is there once, as a
+    transactional producer writes it. part: further shapes, each with its own `topics`, fields, each, where and deleted,
+    and its own format if it isn't the hop's.
 
     A message that can't be read, or whose values don't fit their types, is no record of the stream: it is counted as
     malformed, and the first reasons are kept.
@@ -238,58 +238,58 @@ class LogHop(ABC):
         self._arrived: _Arrived | None = None
         self._lock = threading.RLock()
 
-    # ---- what a driver says --------------------------------------------------------------------------------
+    # ---- what a driver defines -----------------------------------------------------------------------------
 
     @abstractmethod
     def _asking(self) -> AbstractContextManager[None]:
-        """In which the client's errors become DriverErrors, definite ones: nothing here changes anything."""
+        """Turn the client's errors into DriverErrors; definite, because nothing here changes anything."""
 
     @abstractmethod
     def _bounds(self) -> dict[Slot, Span]:
-        """(lowest offset, end) of every partition."""
+        """Return (lowest offset, end) of every partition."""
 
     @abstractmethod
     def _spans_since(self, since_us: int) -> dict[Slot, Span]:
-        """Of every partition what was produced since then, wall clock."""
+        """Return the span of every partition that was produced since then, wall clock."""
 
     @abstractmethod
     def _gathered(self, spans: Mapping[Slot, Span], parse: Callable[[Sequence[Any]], T]) -> dict[Slot, list[T]]:
-        """What is made of the messages of each span, batch by batch, a batch being of one partition and in its order.
-        Raises DriverError when a log that has more gives nothing for READ_WITHIN_S, or the whole takes longer than its
-        size explains, naming a partition and how far it came. Messages are as librdkafka hands them out."""
+        """Return what `parse` makes of the messages of each span, batch by batch. A batch is of one partition, in its
+        order. Raises DriverError, naming a partition and how far it came, if a log that has more gives nothing for
+        READ_WITHIN_S, or if the whole takes longer than its size explains. Messages are as in librdkafka."""
 
     def _before(self, slot: Slot, offset: int, records: int) -> int:
-        """The place about so many records before this one."""
+        """Return the place about so many records before this one."""
         return offset - records
 
     def _near(self, start: int, end: int) -> int:
-        """Where heads() begins: a log that is far ahead of what it has seen is read from a later place on, for ids
-        ascend, so the highest is at the end."""
+        """Return where heads() begins. If the log is far ahead of what was read, that is a later place: ids ascend, so
+        the highest is at the end."""
         return max(start, end - BEHIND_RECORDS_MAX)
 
     def _count(self, bounds: Mapping[Slot, Span]) -> int:
-        """How many messages the log has, at most."""
+        """Return how many messages the log has, at most."""
         return sum(end for _, end in bounds.values())
 
     def _left_out(self, spans: Mapping[Slot, Span], read: Mapping[Slot, int]) -> int:
-        """How many places of these spans had no message, where so many messages were read."""
+        """Return how many places of these spans had no message. read: how many messages were read."""
         return sum(stop - start - read[slot] for slot, (start, stop) in spans.items())
 
-    # ---- what it tells -------------------------------------------------------------------------------------
+    # ---- what a log reports --------------------------------------------------------------------------------
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> highest id in the log: its tail at the first call, later what came since the call before."""
+        """Return group -> highest id in the log. The first call reads its tail, later calls what came since."""
         return self._looked(Heads.all)
 
     def totals(self, shards: Shards) -> Totals:
-        """As `heads`, added up."""
+        """Return the same as `heads`, summed up."""
         return self._looked(lambda heads: heads.totals(shards))
 
     def _looked(self, tell: Callable[[Heads], T]) -> T:
-        """What the heads tell, once all is read that is there now."""
+        """Read all that is there now, then return what `tell` makes of the heads."""
         asked_ns = time.monotonic_ns()
         with self._lock, self._asking():
-            if self._looked_ns >= asked_ns:  # who waited here while another looked after it had asked has its answer
+            if self._looked_ns >= asked_ns:  # another thread looked after this one had asked: that is the answer
                 return tell(self._heads)
             looked_ns = time.monotonic_ns()
             spans = {}
@@ -305,7 +305,7 @@ class LogHop(ABC):
             return tell(self._heads)
 
     def _tops(self, whole: _Piece) -> dict[Group, int]:
-        """The highest id of each group that has any there."""
+        """Return the highest id of each group that has any there."""
         order = np.lexsort((whole.ids, whole.places["group"]))
         numbers = whole.places["group"][order]
         last = np.flatnonzero(np.append(numbers[1:] != numbers[:-1], True)) if len(order) else order
@@ -314,8 +314,8 @@ class LogHop(ABC):
         return {names[number]: top for number, top in tops}
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """The stream (repeats count, `back` tells the order inside each partition) and "offsets", the places of its
-        records: groups (topic, partition), ids the offsets."""
+        """Return the digests of the stream (repeats count, `back` shows the order inside each partition) and of
+        "offsets", the places of its records: groups (topic, partition), ids the offsets."""
         with self._lock, self._asking():
             found = {slot: piece.only(self._within(piece, window)) for slot, piece in self._records(window).items()}
         whole = _Piece.join(self.stream, [*found.values()])
@@ -334,8 +334,8 @@ class LogHop(ABC):
         return (Digest(self.stream.name, self.name, view, groups), Digest("offsets", self.name, "log", places))
 
     def _back(self, group: Group, partitions: Iterable[_Piece]) -> int:
-        """How many of the group's ids come after a higher one of their partition. Between partitions a log keeps no
-        order: an id that is in several was sent again, and which of them came first can't be told."""
+        """Return how many of the group's ids come after a higher one of their partition. A log has no order between
+        partitions: an id that is in several was sent again, and which came first is unknown."""
         held = [p.ids[p.places["group"] == self._numbers[group]] for p in partitions]
         held = [ids for ids in held if len(ids)]
         if len(held) > 1:
@@ -344,7 +344,7 @@ class LogHop(ABC):
         return sum(tally(ids, ids.view(np.uint64), ordered=True).back or 0 for ids in held)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi, in their order; where they may be there again, the first of each."""
+        """Return the records lo < id <= hi, in their order; of a repeated record the first."""
         window = Window({group: lo}, {group: hi})
         with self._lock, self._asking():
             whole = _Piece.join(self.stream, [*self._records(window).values()])
@@ -356,8 +356,8 @@ class LogHop(ABC):
         return {name: column[first] for name, column in mine.columns.items()}
 
     def arrived(self, window: Window | None = None) -> Came:
-        """A log of CAME_MAX messages at most, of which the first is still there, is read from there on, any other from
-        its end; later what came since."""
+        """Return when each key came first. The first call reads the whole log if it has at most CAME_MAX messages and
+        its first is still there, else its end. Later calls read what came since."""
         with self._lock, self._asking():
             known = self._read_arrivals()
             if window is None:
@@ -392,9 +392,9 @@ class LogHop(ABC):
         return known
 
     def state(self, upto: Position | None = None) -> State:
-        """What counts of each key below these offsets, or of all that the log has now. All of the log is read once, and
-        later what came since. Raises DriverError where a position is not the log's, and where a message that deletes
-        can't be read: what it deletes would seem lost everywhere else."""
+        """Return each key's last change below these offsets, or of all that the log has now. The first call reads the
+        whole log, later calls what came since. Raises DriverError if a position is not the log's, or if a message that
+        deletes can't be read: what it deletes would seem lost everywhere else."""
         with self._lock, self._asking():
             bounds = self._bounds()
             ends = {f"{topic}/{partition}": end for (topic, partition), (_, end) in bounds.items()}
@@ -414,7 +414,7 @@ class LogHop(ABC):
         return fold.changes.upto(ends if upto is None else upto, fold.whole, dense=not fold.left_out)
 
     def records(self, hashes: U64) -> Columns:
-        """The records with these row hashes. The whole log is read once more."""
+        """Return the records with these row hashes. The whole log is read once more."""
 
         def parse(messages: Sequence[Any]) -> _Piece:
             piece = self._parse(messages)
@@ -427,7 +427,7 @@ class LogHop(ABC):
         return {name: column[first] for name, column in whole.columns.items()}
 
     def newest(self, limit: int, upto: Mapping[Group, int] | None = None) -> Excerpt:
-        """Back from each partition's end until there are so many, or BEHIND_RECORDS_MAX messages have been read."""
+        """Read back from each partition's end until there are so many, or BEHIND_RECORDS_MAX messages were read."""
         with self._lock, self._asking():
             bounds = self._bounds()
             starts = {slot: end for slot, (_, end) in bounds.items()}
@@ -454,9 +454,9 @@ class LogHop(ABC):
     def _excerpt(
         self, slots: Mapping[Slot, _Piece], begun: Collection[Slot], upto: Mapping[Group, int] | None
     ) -> Excerpt:
-        """begun: the partitions that were read from their very first message on."""
+        """begun: the partitions that were read from their first message on."""
         whole = _Piece.join(self.stream, [*slots.values()])
-        # when the end of each record's partition begins; before everything, where nothing is before it
+        # when the end of each record's partition begins; before everything, if nothing is before it
         starts = [INT64_MIN if slot in begun else _since_us(piece) for slot, piece in slots.items()]
         since_us = np.repeat(np.array(starts, dtype=np.int64), [len(piece) for piece in slots.values()])
         order = np.argsort(whole.places["group"], kind="stable")
@@ -497,7 +497,7 @@ class LogHop(ABC):
             return found
 
     def firsts(self, since_us: int) -> Mapping[Group, int]:
-        """Of what was produced since then."""
+        """Return group -> the lowest id of what was produced since then."""
         with self._lock, self._asking():
             whole = self._since(since_us)
         found = {}
@@ -509,15 +509,16 @@ class LogHop(ABC):
 
     @property
     def tells(self) -> frozenset[str]:
-        """The symptoms that it can tell. What came late was sent again only where a number tells a record's place."""
-        if self.stream.version is not None:  # what came again is judged with its key's versions
+        """Return the names of the symptoms that it can report. A late record was sent again only if a number shows a
+        record's place."""
+        if self.stream.version is not None:  # repeated records are judged with their key's versions
             return frozenset({"malformed", "versions_back"})
         return frozenset({"late", "malformed"} if self.stream.counted else {"malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """late: records produced since the baseline whose id was at every hop by then, with their hashes, for the
-        ledger to judge. malformed: messages since then that are no record. versions_back: how many changes since then
-        have a lower version than one before it of their key, in their partition; and the first of them."""
+        """Return late: records produced since the baseline whose id was at every hop by then, with their hashes, for
+        the ledger to judge; malformed: messages since then that are no record; versions_back: how many changes since
+        then have a lower version than an earlier one of their key in their partition, and the first of them."""
         with self._lock, self._asking():
             whole = self._since(since_us)
         told: dict[str, Json] = {"malformed": whole.malformed}
@@ -539,7 +540,7 @@ class LogHop(ABC):
         return {"rows": rows, "sample": sample}
 
     def _since(self, since_us: int) -> _Piece:
-        """Every record that was produced since then."""
+        """Return every record that was produced since then."""
         spans = self._spans_since(since_us)
         self._forget(spans)
         return _Piece.join(self.stream, [*self._evidence(spans).values()])
@@ -556,7 +557,7 @@ class LogHop(ABC):
         return {"count": len(found), "changes": changes.counted(since), "first": first}
 
     def _key_at(self, slot: str, offset: int, key: int) -> str:
-        """The key of a change as people read it, from the message itself."""
+        """Return the key of a change in readable form, from the message itself."""
         topic, _, partition = slot.rpartition("/")
         place = (topic, int(partition))
         read = self._gathered({place: (offset, offset + 1)}, lambda messages: [message_of(m) for m in messages])
@@ -571,7 +572,7 @@ class LogHop(ABC):
         )
 
     def _folded(self, bounds: Mapping[Slot, Span]) -> _Fold:
-        """All changes up to the log's ends."""
+        """Return all changes up to the log's ends."""
         self._forget(bounds)
         fold = self._fold
         if fold is None or any(end < fold.next.get(slot, 0) for slot, (_, end) in bounds.items()):  # it was made anew
@@ -586,7 +587,7 @@ class LogHop(ABC):
         return fold
 
     def _change(self, fold: _Fold, slot: Slot, batch: _Batch) -> int:
-        """A batch's changes into the fold; how many messages it had."""
+        """Add a batch's changes to the fold. Return how many messages it had."""
         place, piece, deletions = f"{slot[0]}/{slot[1]}", batch.piece, batch.deletions
         if len(piece):
             keys, rows = self.stream.state_hashes(piece.columns)
@@ -600,10 +601,11 @@ class LogHop(ABC):
         return batch.messages
 
     def _batches(self, spans: Mapping[Slot, Span], use: Callable[[Slot, _Batch], T]) -> dict[Slot, list[T]]:
-        """What is made of the batches of each span, in its order. Those that were read lately are not read again.
+        """Return what `use` makes of the batches of each span, in its order. Batches that were read lately are not read
+        again.
 
-        Only evidence is asked for in this way, never a log's heads: nothing that was read before a failure is taken for
-        what the log has behind it.
+        Only evidence is read in this way, never a log's heads: what was read before a failure must not stand for what
+        the log has after it.
         """
         known = {slot: self._inside(slot, span) for slot, span in spans.items()}
         ends = {slot: (kept[0].start, kept[-1].stop) if kept else spans[slot][1:] * 2 for slot, kept in known.items()}
@@ -615,7 +617,7 @@ class LogHop(ABC):
         return {slot: [*made, *later[slot]] for slot, made in found.items()}
 
     def _forget(self, bounds: Mapping[Slot, Span]) -> None:
-        """Drop what was kept too long ago, and of a partition that ends before it: that one was made anew."""
+        """Drop what was kept too long, and batches beyond their partition's end: that partition was made anew."""
         late = time.monotonic() > self._kept_since_s + KEPT_WITHIN_S
         self._kept = {
             slot: kept
@@ -624,11 +626,11 @@ class LogHop(ABC):
         }
 
     def _inside(self, slot: Slot, span: Span) -> Sequence[_Batch]:
-        """The kept batches that lie in a span."""
+        """Return the kept batches that lie in a span."""
         return [one for one in self._kept.get(slot, ()) if span[0] <= one.start and one.stop <= span[1]]
 
     def _read_anew(self, spans: Mapping[Slot, Span], use: Callable[[Slot, _Batch], T]) -> dict[Slot, list[T]]:
-        """What is made of the batches of each span, which are read, and kept beside those that they adjoin."""
+        """Read the batches of each span, keep them beside those that they adjoin, and return what `use` makes of them."""
         fresh: dict[Slot, deque[_Batch]] = {slot: deque() for slot in spans}
         began, most = {slot: start for slot, (start, _) in spans.items()}, KEPT_MESSAGES_MAX // max(1, len(spans))
 
@@ -643,14 +645,14 @@ class LogHop(ABC):
         asked = {slot: (start, stop) for slot, (start, stop) in spans.items() if start < stop}
         found = self._gathered(asked, parse) if asked else {}
         for slot, (_, stop) in asked.items():
-            if fresh[slot]:  # the offsets behind its last message have none, and are known too
+            if fresh[slot]:  # the offsets after its last message have no message, which is known now too
                 fresh[slot].append(replace(fresh[slot].pop(), stop=stop))
                 self._keep(slot, fresh[slot], most)
         return {slot: found.get(slot, []) for slot in spans}
 
     def _keep(self, slot: Slot, fresh: deque[_Batch], most: int) -> None:
-        """Batches that have just been read, beside those before or behind them; where they adjoin none, the newest
-        stay."""
+        """Keep batches that have just been read beside those before or after them. If they adjoin none, keep only the
+        newer ones."""
         if not self._kept:
             self._kept_since_s = time.monotonic()
         kept = self._kept.get(slot)
@@ -664,15 +666,15 @@ class LogHop(ABC):
         self._kept[slot] = fresh
 
     def _batch(self, start: int, messages: Sequence[Any]) -> _Batch:
-        """Messages of one partition. Each is decoded once, for the row that it leaves or for what it deletes. start:
-        the place behind the message before them."""
+        """Make a batch of messages of one partition. Each is decoded once, for the row that it leaves or for what it
+        deletes. start: the place after the message before them."""
         bodies = self._bodies(messages)
         piece = self._piece(messages, bodies)
         deletions = _Deletions() if self.stream.version is None else self._deletions(messages, bodies)
         return _Batch(start, messages[-1].offset() + 1, len(messages), piece, deletions)
 
     def _bodies(self, messages: Sequence[Any]) -> Sequence[Any] | None:
-        """What messages of one partition hold, None each that has no value. None: one of them can't be read."""
+        """Return what messages of one partition hold; None for one without a value. None: one of them can't be read."""
         values = [message.value() for message in messages]
         found = self._readers[messages[0].topic()].bodies([value for value in values if value is not None])
         if found is None or None not in values:
@@ -681,7 +683,7 @@ class LogHop(ABC):
         return [None if value is None else next(told) for value in values]
 
     def _deletions(self, messages: Sequence[Any], bodies: Sequence[Any] | None) -> _Deletions:
-        """What messages of one partition delete. bodies: as _bodies."""
+        """Return what messages of one partition delete. bodies: as _bodies."""
         reader, version = self._readers[messages[0].topic()], str(self.stream.version)
         asked = [message_of(message) for message in messages]
         found = None if bodies is None else reader.deletions_of(asked, bodies)
@@ -704,13 +706,13 @@ class LogHop(ABC):
         return row_hash([word for name, values in columns for word in words(self.stream.types[name], values)])
 
     def _records(self, window: Window) -> dict[Slot, _Piece]:
-        """Every record that may be in the window: from the end, back until no earlier one can be.
+        """Return every record that may be in the window, reading back from the end until no earlier one can be.
 
         Ids and times of a group ascend at the exchange, so a record above lo was produced after the newest record up to
-        lo happened. A partition has been read far enough back when its log is older than that for every group known,
+        lo happened. A partition has been read far enough back when its log is older than that for every known group,
         and each of its own groups has shown an id up to lo. A record that was sent again late can't end the search
-        early: when it happened tells, not where it lies. Where the place itself is the id it tells at once; and so does
-        the time of the first log, for what came of a record can't have been there before it.
+        early, because its own time counts, not its place. If places are the ids, the place is enough. In a later log
+        the time in the first log is enough, because nothing made from a record can be older than it.
         """
         if self.arrivals is not None:
             since_us = min((window.lo.get(group, 0) for group in window.hi), default=INT64_MAX)
@@ -745,7 +747,7 @@ class LogHop(ABC):
         return {slot: _Piece.join(self.stream, [*pieces]) for slot, pieces in found.items()}
 
     def _lowest(self, window: Window, slot: Slot) -> int:
-        """The first offset of a partition that a window asks for, where offsets are the ids."""
+        """Return the first offset of a partition that a window asks for, if offsets are the ids."""
         place = [self.stream.group.index(name) for name in ("topic", "partition")]
         mine = [lo for group, lo in window.lo.items() if tuple(group[i] for i in place) == (slot[0], str(slot[1]))]
         return min(mine, default=-1) + 1
@@ -754,9 +756,7 @@ class LogHop(ABC):
     def _far_enough(
         found: Mapping[Slot, Sequence[_Piece]], before: Mapping[Slot, Mapping[int, tuple[int, int]]], slot: Slot
     ) -> bool:
-        """See _records. before: slot -> group's number -> (id, time_us) of its newest record up to lo, (0, 0) for
-        none.
-        """
+        """See _records. before: slot -> group's number -> (id, time_us) of its newest record up to lo; (0, 0): none."""
         oldest_us = next((int(p.places["stamp_us"].min()) for p in found[slot][:1] if len(p)), None)
         newest: dict[int, tuple[int, int]] = {}
         for known in before.values():
@@ -767,7 +767,7 @@ class LogHop(ABC):
         return oldest_us < min(time_us for _, time_us in newest.values()) - CLOCKS_APART_US
 
     def _within(self, piece: _Piece, window: Window) -> npt.NDArray[np.bool_]:
-        """Which records are in the window."""
+        """Return which records are in the window."""
         lo, hi = (np.full(len(self._numbers) + 1, -1, dtype=np.int64) for _ in range(2))
         for group, top in window.hi.items():
             if group in self._numbers:
@@ -777,20 +777,20 @@ class LogHop(ABC):
         return inside
 
     def starts(self) -> Position:
-        """Slot -> the lowest offset that is not deleted."""
+        """Return slot -> the lowest offset that is not deleted."""
         with self._asking():
             return {f"{topic}/{partition}": low for (topic, partition), (low, _) in self._bounds().items()}
 
     def _read(self, spans: Mapping[Slot, Span]) -> dict[Slot, _Piece]:
-        """The records of each span, as the log has them now."""
+        """Return the records of each span, as the log has them now."""
         return self._dated(self._gathered(spans, self._parse))
 
     def _evidence(self, spans: Mapping[Slot, Span], window: Window | None = None) -> dict[Slot, _Piece]:
-        """The same, of which no part is read that was read lately. window: for which a later hop asks for times."""
+        """Return the same, reading nothing again that was read lately. window: for which a later log needs times."""
         return self._dated(self._batches(spans, lambda _, batch: batch.piece), window)
 
     def _dated(self, pieces: Mapping[Slot, Sequence[_Piece]], window: Window | None = None) -> dict[Slot, _Piece]:
-        """Those of each partition as one; of a later log, with the times when its records came to the first one."""
+        """Join the pieces of each partition. Records of a later log get the times when they came to the first one."""
         read = {slot: _Piece.join(self.stream, found) for slot, found in pieces.items()}
         if self.arrivals is None or not any(map(len, read.values())):
             return read
@@ -804,11 +804,11 @@ class LogHop(ABC):
         return found
 
     def _parse(self, messages: Sequence[Any]) -> _Piece:
-        """Messages of one partition to columns. One without a value deletes, and is no record."""
+        """Turn messages of one partition into columns. One without a value deletes, and is no record."""
         return self._piece(messages, self._bodies(messages))
 
     def _piece(self, messages: Sequence[Any], bodies: Sequence[Any] | None) -> _Piece:
-        """The same of messages that are decoded. bodies: as _bodies."""
+        """Do the same with messages that are decoded. bodies: as _bodies."""
         there = [message.value() is not None for message in messages]
         if bodies is not None:
             bodies = list(compress(bodies, there))
@@ -817,7 +817,7 @@ class LogHop(ABC):
         return replace(found if found is not None else self._one_by_one(messages), read=len(messages))
 
     def _at_once(self, messages: Sequence[Any], bodies: Sequence[Any]) -> _Piece | None:
-        """All of them, where all can be read. bodies: what they hold."""
+        """Turn all messages into columns at once; None: one of them can't be read. bodies: what they hold."""
         reader = self._readers[messages[0].topic()]
         asked = [message_of(message) for message in messages] if reader.places else [None] * len(messages)
         table = reader.columns_of(asked, bodies)
@@ -835,7 +835,7 @@ class LogHop(ABC):
         return _Piece(self.stream, places, columns)
 
     def _one_by_one(self, messages: Sequence[Any]) -> _Piece:
-        """Each by itself: what is malformed is counted, and the first reasons are kept."""
+        """Read each message by itself: malformed ones are counted, and the first reasons are kept."""
         places: list[tuple[int, ...]] = []
         rows: list[tuple[Canonical, ...]] = []
         reasons: list[str] = []
@@ -856,7 +856,7 @@ class LogHop(ABC):
 
 @dataclass
 class UrlHop(LogHop):
-    """One whose server has an address. tls: see README."""
+    """A log whose server has an address. tls: see README."""
 
     url: str
     stream: Stream
@@ -877,8 +877,8 @@ class UrlHop(LogHop):
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A message of another broker's, as librdkafka would hand it out. at: its slot and its place there. stamp_ms: None
-    where it doesn't say when it was produced."""
+    """A message of another broker, with librdkafka's methods. at: its slot and its place there. stamp_ms: when it was
+    produced; None: unknown."""
 
     at: tuple[Slot, int]
     stamp_ms: int | None
@@ -909,7 +909,7 @@ class Raw:
 
 
 def message_of(message: Any) -> Message:
-    """A message of librdkafka's as records are read from it. value: None for one that deletes."""
+    """Convert a message of librdkafka to one from which records are read. value: None: it deletes."""
     kind, stamp_ms = message.timestamp()
     return Message(
         message.topic(),
@@ -923,12 +923,12 @@ def message_of(message: Any) -> Message:
 
 
 def _stamp_us(kind: int, stamp_ms: int) -> int:
-    """When a message was produced; without stamps a log is read from its start."""
+    """Return when a message was produced. A log without stamps is read from its start."""
     return stamp_ms * 1000 if kind else INT64_MAX
 
 
 def _trim(batches: deque[_Batch], most: int) -> None:
-    """A partition's newest messages stay, so many at most."""
+    """Keep a partition's newest messages, so many at most."""
     messages = sum(batch.messages for batch in batches)
     while messages > most and batches:
         messages -= batches.popleft().messages
@@ -939,11 +939,12 @@ def _since_us(piece: _Piece) -> int:
 
 
 def _above(ids: Ints, stamps_us: Ints, since_us: int) -> int:
-    """The id above which none of a group's lacks in the ends of its partitions. since_us: when the last of these ends
-    begins; INT64_MIN: they are the whole partitions.
+    """Return the id above which the ends of the partitions have all ids of a group. since_us: when the last of these
+    ends begins; INT64_MIN: they are the whole partitions.
 
-    Ids ascend with the log: what came after all of these ends had begun is here, and it has higher ids than what came
-    before. What was sent again at the beginning of an end has lower ones, so a quarter of the records goes without.
+    Ids ascend with the log: what came after all of these ends had begun is here, and has higher ids than what came
+    before. Records that were sent again at the beginning of an end have lower ids, so a quarter of the records is not
+    used.
     """
     if since_us == INT64_MIN:
         return int(ids.min()) - 1
@@ -952,7 +953,7 @@ def _above(ids: Ints, stamps_us: Ints, since_us: int) -> int:
 
 
 def _readers(hop: LogHop) -> dict[str, Reader]:
-    """Topic -> how its messages are read. Raises ConfigError with every mistake."""
+    """Return topic -> how its messages are read. Raises ConfigError with every mistake."""
     mistakes: list[str] = []
     formatted = {key: getattr(hop, key) for key in (*KEYS, "deleted")}
     own = {"topics": hop.topics, "fields": hop.fields, "each": hop.each, "where": hop.where, **formatted}

@@ -86,7 +86,7 @@ class Recent:
         return (Digest(self.stream.name, self.name, "final", groups),)
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi."""
+        """Return the records lo < id <= hi."""
         return self._made(self._tape(), group, lo, hi)
 
     def _chunks(self, tape: Mapping[str, Any], group: Group, lo: int, hi: int) -> Iterator[Columns]:

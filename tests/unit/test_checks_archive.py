@@ -276,7 +276,7 @@ def test_a_check_says_what_the_history_shows(check: Check, evidence: Evidence, v
     assert (found.verdict, text in found.why) == (verdict, True), found
 
 
-BACK = "commit 1 of the baseline is no longer in the history of lake.trades: the table was rolled back behind it"
+BACK = "commit 1 of the baseline is no longer in the history of lake.trades: the table was rolled back to one before it"
 UNREAD = replace(exported(), commits=(), symptoms={"trouble": {"archive": "S3 is away"}})
 
 

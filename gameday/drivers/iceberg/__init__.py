@@ -1,4 +1,4 @@
-"""Iceberg: a table that a job appends to in commits, judged commit by commit; and any table as a hop of the stream."""
+"""Reads Iceberg: a table to which a job appends, commit by commit (archived.py), and any table as a hop (snapshot.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Archive", "Hop"]
 
 
 def __getattr__(name: str) -> Any:
-    """Hop, imported when it is asked for: it takes numpy, the archive doesn't."""
+    """Import Hop when it is asked for: it imports numpy, which the archive doesn't need."""
     if name != "Hop":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from gameday.drivers.iceberg.snapshot import Hop

@@ -1,7 +1,7 @@
-"""An Iceberg table that a job appends to, read as its users would: through the catalog, pinned to one snapshot.
+"""Reads an Iceberg table to which a job appends, as its users would: through the catalog, pinned to one snapshot.
 
-The catalog and the manifests are pyiceberg's to read; rows are digested by ClickHouse, from the snapshot's own metadata
-file: no row moves, and nothing that is not committed is seen.
+pyiceberg reads the catalog and the manifests. ClickHouse digests the rows from the snapshot's own metadata file, so no
+row is transferred and only committed rows are seen.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = ["Archive"]
 
 SECRET = "s3.secret-access-key"
 STORE = ("s3.endpoint", "s3.access-key-id", SECRET)
-"""What ClickHouse needs to know of the catalog's properties, to read the files itself."""
+"""The catalog's properties that ClickHouse needs to read the files itself."""
 
 PATIENCE = {"s3.connect-timeout": "1", "s3.request-timeout": "2"}
-"""Unless the catalog's properties say otherwise: a store that is away must not hold up who only looks."""
+"""Time-outs in seconds, unless the catalog's properties have others: a store that is away must not block a look."""
 
 PATH = "trimLeft(replaceRegexpOne(_path, '^[a-z0-9]+://', ''), '/')"
 """A row's data file in ClickHouse, as _files names it."""
 
 ADDING = ("append", "overwrite")
-"""The operations of commits that may add rows; the others are maintenance's."""
+"""The operations of commits that may add rows; maintenance makes the others."""
 
 COMMITS_MAX = 10_000
-"""Of a walk through a table's history."""
+"""How many commits of a table's history are read at most."""
 
 
 @dataclass
@@ -51,10 +51,9 @@ class Archive:
     """catalog: pyiceberg's properties, among them name, uri, warehouse and those of STORE. table: namespace.name.
 
     clickhouse: http://user:password@host:port of the server that reads the files. position, ids: the keys of the
-    summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id; position = "" where summaries have
-    neither: then each commit's heads are those of its rows. fields, where: as clickhouse.Hop has them. endpoint: the
-    store's as that server reaches it, where it isn't the catalog's. tls: of ClickHouse; the catalog's is among its
-    properties.
+    summary that hold, as JSON, slot -> next offset and "group/parts" -> highest id. position = "": summaries have
+    neither, and each commit's heads are those of its rows. fields, where: as in clickhouse.Hop. endpoint: the store's
+    address for that server, if it isn't the catalog's. tls: ClickHouse's; the catalog's is among its properties.
     """
 
     catalog: Mapping[str, str]
@@ -81,7 +80,7 @@ class Archive:
     # ---- Archive ---------------------------------------------------------------------------------------------
 
     def read(self) -> Mapping[str, float]:
-        """The newest commit's "head/<group>" and "position/<slot>"; nothing yet while there is none."""
+        """Return the newest commit's "head/<group>" and "position/<slot>"; {} while there is no commit."""
         found = self._newest()
         if found is None:
             return {"": 0.0}
@@ -90,9 +89,9 @@ class Archive:
         return {"": 1.0, **heads, **{f"position/{slot}": float(at) for slot, at in commit.position.items()}}
 
     def commits(self, after: str | None) -> Sequence[Commit]:
-        """The rows that each commit added are those of the files that its manifests say it added, read at the commit's
-        own snapshot: maintenance may have put them into other files since. Raises RolledBack where the table
-        goes on from one before `after`."""
+        """Return the commits after this one. The rows that a commit added are those of the files that its manifests
+        list as added, read at its own snapshot: maintenance may have moved them to other files since. Raises
+        RolledBack if the table goes on from a commit before `after`."""
         if after is None:
             newest = self._newest()
             return [newest[1]] if newest else []
@@ -106,12 +105,12 @@ class Archive:
             if self._left(table, int(after)):
                 raise RolledBack(
                     f"{self.name}: commit {after} of the baseline is no longer in the history of {self.table}: the "
-                    f"table was rolled back behind it",
+                    f"table was rolled back to one before it",
                     definite=True,
                 )
             raise DriverError(
-                f"{self.name}: commit {after} is no longer in the history of {self.table}, so what came after it can't "
-                "be told. Remedy: keep snapshots for longer than a run takes",
+                f"{self.name}: commit {after} is no longer in the history of {self.table}, so what came after it is "
+                "not known. Remedy: keep snapshots for longer than a run takes",
                 definite=True,
             )
         if not self.placed:
@@ -129,7 +128,7 @@ class Archive:
         return found[1].heads if found else {}
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """The stream "archive": each record once."""
+        """Return the digest of the stream "archive": each record once."""
         table = self._table()
         if table.metadata.current_snapshot_id is None:
             return (Digest("archive", self.name, "final", {}),)
@@ -144,11 +143,11 @@ class Archive:
     # ---- Store -----------------------------------------------------------------------------------------------
 
     def stored(self) -> Collection[str]:
-        """Their names without a scheme. Raises DriverError; definite."""
+        """Return the names of the stored data files, without a scheme. Raises DriverError; definite."""
         from pyarrow.fs import FileSelector
 
         if not self._place:
-            self._place.append(self._table())  # where it lies never changes, and this is asked many times a second
+            self._place.append(self._table())  # its location never changes, and this is asked many times a second
         place = urlsplit(f"{self._place[0].metadata.location}/data")
         with self._read(f"data files of {self.table}"):
             files = self._place[0].io.fs_by_scheme(place.scheme, place.netloc)
@@ -163,7 +162,7 @@ class Archive:
     # ---- the table -------------------------------------------------------------------------------------------
 
     def _table(self) -> Table:
-        """As it is now. Raises DriverError; definite, for looking changes nothing."""
+        """Return the table as it is now. Raises DriverError; definite, because reading changes nothing."""
         from pyiceberg.catalog import load_catalog
 
         with self._read(f"table {self.table}"):
@@ -173,7 +172,7 @@ class Archive:
 
     @contextmanager
     def _read(self, what: str) -> Iterator[None]:
-        """Its library's errors as DriverError, without the secret."""
+        """Turn pyiceberg's errors into DriverError, without the secret."""
         with self._masked():
             try:
                 yield
@@ -189,8 +188,8 @@ class Archive:
         return found[0], self._with_heads(table, found[0])
 
     def _history(self, table: Table) -> Iterator[tuple[Snapshot, Commit]]:
-        """The commits that say where they are, newest first; maintenance's snapshots between them say nothing. Where
-        none says so, all that added rows, without their heads."""
+        """Yield the commits whose summaries have a position, newest first; maintenance's snapshots have none. If
+        summaries have none at all, yield all commits that added rows, without their heads."""
         snapshot = table.current_snapshot()
         for _ in range(COMMITS_MAX):
             if snapshot is None:
@@ -208,7 +207,7 @@ class Archive:
             snapshot = None if parent is None else table.metadata.snapshot_by_id(parent)
 
     def _added(self, table: Table, wanted: Sequence[Snapshot]) -> Mapping[str, Mapping[Group, Tally]]:
-        """Commit -> group -> the rows of the files that it added."""
+        """Return commit -> group -> the rows of the files that it added."""
         added: dict[str, Mapping[Group, Tally]] = {}
         for snapshot in wanted:
             with self._read(f"manifests of {self.table}"):
@@ -221,8 +220,8 @@ class Archive:
         return added
 
     def _files(self, table: Table, snapshot: Snapshot | None, own: bool = False) -> Iterator[tuple[int, str]]:
-        """(the snapshot that added it, its name without a scheme) of every data file of a snapshot. own: of the
-        manifests that it wrote itself, in which all are that it added."""
+        """Yield (the snapshot that added it, its name without a scheme) for every data file of a snapshot. own: only
+        those in the manifests that the snapshot itself wrote, among which are all that it added."""
         if snapshot is None:
             return
         for manifest in snapshot.manifests(table.io):
@@ -232,14 +231,14 @@ class Archive:
                 yield int(entry.snapshot_id or 0), entry.data_file.file_path.partition("://")[2]
 
     def _left(self, table: Table, snapshot_id: int) -> bool:
-        """Whether this snapshot was left behind: it is still there, and the line that leads to now goes on from one
-        before it. Where snapshots have expired in between that can't be told."""
+        """Whether the table was rolled back: this snapshot still exists, and the current one descends from one before
+        it. This can't be known if snapshots in between have expired."""
         now = {snapshot.snapshot_id for snapshot in self._line(table, table.metadata.current_snapshot_id)}
         line = {snapshot.snapshot_id for snapshot in self._line(table, snapshot_id)}
         return snapshot_id not in now and bool(line & now)
 
     def _line(self, table: Table, snapshot_id: int | None) -> Iterator[Snapshot]:
-        """A snapshot and those before it, newest first, as far as they are kept."""
+        """Yield a snapshot and those before it, newest first, as far as they are kept."""
         for _ in range(COMMITS_MAX):
             snapshot = None if snapshot_id is None else table.metadata.snapshot_by_id(snapshot_id)
             if snapshot is None:
@@ -248,8 +247,8 @@ class Archive:
             snapshot_id = snapshot.parent_snapshot_id
 
     def _with_heads(self, table: Table, snapshot: Snapshot) -> Commit:
-        """A commit that doesn't say where it is, with the highest ids of the rows up to it. Each is looked up once, in
-        the files since the last one that is known."""
+        """Return a commit without a position, with the highest ids of the rows up to it. They are looked up once, in
+        the files since the last commit whose ids are known."""
         with self._lock:
             heads = self._reached.get(snapshot.snapshot_id)
             if heads is None:
@@ -266,7 +265,7 @@ class Archive:
                 line[one.snapshot_id] = None
             parent = one.parent_snapshot_id
             one = None if parent is None else table.metadata.snapshot_by_id(parent)
-        with self._read(f"manifests of {self.table}"):  # as they were then: maintenance may have moved rows since
+        with self._read(f"manifests of {self.table}"):  # those of the snapshot: maintenance may have moved rows since
             chosen = [p for maker, p in self._files(table, snapshot) if known is None or maker in line]
         found: dict[Group, int] = dict(known or {})
         if chosen:
@@ -277,8 +276,7 @@ class Archive:
         return found
 
     def _rows_of(self, table: Table, snapshot: Snapshot | None = None) -> Rows:
-        """The table's rows in ClickHouse, pinned to a snapshot; None: to that which this metadata file makes the
-        current one."""
+        """Return the table's rows in ClickHouse, pinned to a snapshot; None: to the current one of this metadata file."""
         endpoint, key, secret = (self.catalog[name] for name in STORE)
         endpoint = self.endpoint or endpoint
         location = urlsplit(table.metadata.location)
@@ -299,12 +297,12 @@ class Archive:
         )
 
     def _group(self, name: str) -> Group:
-        """ "group/parts", of which the last may have a stroke of its own."""
+        """Split "group/parts". The last part may contain "/"."""
         return tuple(name.split("/", max(0, len(self.stream.group) - 1)))
 
     @contextmanager
     def _masked(self) -> Iterator[None]:
-        """Takes the store's secret out of the errors that pass; a server may quote the statement that it refuses."""
+        """Remove the store's secret from errors: a server may quote the statement that it refuses."""
         secret = self.catalog[SECRET]
         try:
             yield

@@ -1,4 +1,4 @@
-"""A table as a hop: one snapshot's rows, read by pyiceberg and pyarrow. No other engine is asked, no job is needed."""
+"""Reads a table as a hop: one snapshot's rows, with pyiceberg and pyarrow, without another engine or a job."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = ["Hop"]
 T = TypeVar("T")
 
 SECRETS = ("secret", "token", "password", "credential")
-"""Parts of a property's name whose value is in no error."""
+"""The value of a property whose name has one of these is masked in errors."""
 
 REASONS_MAX = 3
-"""Of malformed rows, how many are told."""
+"""How many malformed rows are reported with their reason."""
 
 MICROSECONDS = Type("time", unit="us")
 
@@ -48,12 +48,12 @@ Array = npt.NDArray[Any]
 
 @dataclass
 class Hop:
-    """kind: what the table promises: "append" may repeat a record, "once" has each once, "state" has each key once, and
-    its highest version. catalog: pyiceberg's properties, among them name and uri. table: namespace.name. fields: where
-    a field lies if not in the column of its own name: a column, a path into it such as `payload.after.id`, or a text in
-    quotes. where: a row filter of pyiceberg, such as `op != 'd'`. Of kind "state": deleted: the column, or a path into
-    one, in which true says that a row is deleted; position: the key of a commit's summary that has, as JSON, its place
-    in the log, slot -> next offset."""
+    """kind: what the table promises. "append": a record may repeat; "once": each record is there once; "state": each
+    key is there once, with its highest version. catalog: pyiceberg's properties, among them name and uri. table:
+    namespace.name. fields: where a field is, if not in the column of its own name: a column, a path into it such as
+    `payload.after.id`, or a text in quotes. where: a row filter of pyiceberg, such as `op != 'd'`. For kind "state":
+    deleted: the column, or a path into one, where true says that a row is deleted; position: the key of a commit's
+    summary that has its place in the log, as JSON slot -> next offset."""
 
     kind: str
     catalog: Mapping[str, str]
@@ -84,15 +84,15 @@ class Hop:
         self._paths = {name: self.fields.get(name, name) for name in self.stream.fields}
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> highest id: of the files that were there at the first call, and of those that came since."""
+        """Return group -> highest id. The first call reads all files, later calls those that came since."""
         return self._looked(Heads.all)
 
     def totals(self, shards: Shards) -> Totals:
-        """As `heads`, added up."""
+        """Return the same as `heads`, summed up."""
         return self._looked(lambda heads: heads.totals(shards))
 
     def _looked(self, tell: Callable[[Heads], T]) -> T:
-        """What the heads tell, once all files are read that are there now."""
+        """Read all files that exist now, then return what `tell` makes of the heads."""
         own = self.stream.key if self.stream.keyed else (self.stream.sequence,)
         names = tuple(dict.fromkeys([*self.stream.group, *own]))
         with self._lock, self._read():
@@ -108,7 +108,7 @@ class Hop:
             return tell(self._heads)
 
     def digest(self, window: Window) -> Sequence[Digest]:
-        """Of the newest snapshot. A row that doesn't fit its types is no record; see symptoms."""
+        """Return the newest snapshot's digest. A row that doesn't fit its types is no record; see symptoms."""
         numbers = {group: number for number, group in enumerate(window.hi)}
         with self._read(), Gathered(len(numbers)) as gathered:
             for columns, _ in self._window(window):
@@ -123,8 +123,8 @@ class Hop:
         return (Digest(self.stream.name, self.name, KINDS.get(self.kind, self.kind), groups),)
 
     def state(self, upto: Position | None = None) -> State:
-        """All rows of the newest snapshot that count, and its place in the log where commits tell it. Rows that don't
-        fit their types count as missing."""
+        """Return all rows of the newest snapshot that are not deleted, and its place in the log if commits have it.
+        Rows that don't fit their types count as missing."""
         groups: dict[Group, int] = {}
         nothing = np.empty(0, dtype=np.uint64)
         found: list[tuple[Array, ...]] = [(nothing, nothing, nothing.astype(np.int64), nothing.astype(np.int64))]
@@ -149,7 +149,7 @@ class Hop:
         return state(list(groups), numbers, keys, versions, rows, position, exact=self.position is not None)
 
     def records(self, hashes: U64) -> Columns:
-        """Those of the newest snapshot."""
+        """Return the records with these row hashes in the newest snapshot."""
         found: list[Columns] = [{name: array(kind, []) for name, kind in self.stream.types.items()}]
         with self._read():
             for columns, _ in self._counting(self._table()):
@@ -160,7 +160,7 @@ class Hop:
         return {name: column[first] for name, column in whole.items()}
 
     def rows(self, group: Group, lo: int, hi: int) -> Columns:
-        """The records lo < id <= hi by id; where records may be there again, each once."""
+        """Return the records lo < id <= hi by id. If the table may repeat records, each is returned once."""
         found: list[Columns] = []
         with self._read():
             for columns, _ in self._window(Window({group: lo}, {group: hi})):
@@ -179,12 +179,12 @@ class Hop:
 
     @property
     def tells(self) -> Collection[str]:
-        """The symptoms that it can tell."""
+        """Return the names of the symptoms that it can report."""
         return frozenset({"malformed"})
 
     def symptoms(self, window: Window, since_us: int, started_us: Mapping[str, int]) -> Mapping[str, Json]:
-        """malformed: how many rows of the window's files, or of a state, have values that don't fit their types, and
-        the reasons of the first; absent: none."""
+        """Return malformed: how many rows of the window's files, or of a state, don't fit their types, and the first
+        reasons; absent if there are none."""
         reasons: list[str] = []
         rows = 0
         with self._read():
@@ -203,7 +203,7 @@ class Hop:
 
     @contextmanager
     def _read(self) -> Iterator[None]:
-        """Its library's errors as DriverError, without a secret; definite, for looking changes nothing."""
+        """Turn the library's errors into DriverError, without a secret; definite, because reading changes nothing."""
         try:
             yield
         except DriverError:
@@ -216,7 +216,7 @@ class Hop:
             raise DriverError(f"Iceberg table {self.table}: {masked(reason)[:300]}", definite=True) from e
 
     def _window(self, window: Window) -> Iterator[tuple[Columns, list[str]]]:
-        """The rows that may be in it, in pieces."""
+        """Yield the rows that may be in the window, in pieces."""
         if not window.hi:
             return
         table, names = self._table(), self.stream.fields
@@ -227,8 +227,8 @@ class Hop:
     def _timed(
         self, pieces: Iterator[tuple[Columns, list[str]]], window: Window | None = None
     ) -> Iterator[tuple[Columns, list[str]]]:
-        """The same with the records' times, where the log has these. It is asked after the snapshot was taken: by now
-        it has all that the table has of it."""
+        """Yield the same with the records' times, if the log has these. The log is asked after the snapshot was taken,
+        so it has all that the table has of it."""
         if self.arrivals is None:
             yield from pieces
             return
@@ -237,13 +237,13 @@ class Hop:
             yield with_time(self.stream, came, columns), reasons
 
     def _counting(self, table: Table) -> Iterator[tuple[Columns, list[str]]]:
-        """All rows that are not deleted, in pieces."""
+        """Yield all rows that are not deleted, in pieces."""
         names = tuple(self.stream.types)
         scan = self._scan(table, names)
         yield from self._pieces(table, scan, list(scan.plan_files()), names, self.deleted)
 
     def _position(self, table: Table) -> Position:
-        """That of the newest commit that tells one: maintenance tells none, and changes no row."""
+        """Return the position of the newest commit that has one. Maintenance's commits have none, and change no row."""
         snapshot = table.current_snapshot()
         if self.position is None or snapshot is None:
             return {}
@@ -269,7 +269,7 @@ class Hop:
             ) from None
 
     def _scan(self, table: Table, names: Sequence[str], lo: int | None = None, hi: int | None = None) -> Any:
-        """Of these fields' columns; of files that may have ids in (lo, hi], where the table's own figures tell."""
+        """Scan these fields' columns; only files that may have ids in (lo, hi], if the table's statistics show that."""
         from pyiceberg.expressions import AlwaysTrue, And, GreaterThan, LessThanOrEqual
         from pyiceberg.expressions.parser import parse
         from pyiceberg.types import IntegerType, LongType
@@ -293,8 +293,8 @@ class Hop:
         names: Sequence[str],
         deleted: str | None = None,
     ) -> Iterator[tuple[Columns, list[str]]]:
-        """Canonical columns of the rows that fit, and a reason for each that doesn't. deleted: where true says that a
-        row is none."""
+        """Yield canonical columns of the rows that fit their types, and a reason for each that doesn't. deleted: the
+        path where true says that a row is deleted."""
         import pyarrow as pa
         from pyiceberg.io.pyarrow import ArrowScan
 
@@ -331,7 +331,7 @@ class Hop:
         return columns, [wrong[row] for row in sorted(wrong)]
 
     def _column(self, batch: pa.RecordBatch, path: str) -> Any:
-        """What lies at a path: an array of pyarrow, or a text that is the same in every row."""
+        """Return what is at a path: an array of pyarrow, or a text that is the same in every row."""
         import pyarrow.compute as pc
 
         if (text := _text(path)) is not None:
@@ -341,18 +341,18 @@ class Hop:
         return pc.struct_field(column, steps) if steps else column
 
     def _by_group(self, columns: Columns) -> dict[Group, npt.NDArray[np.intp]]:
-        """Group -> its rows."""
+        """Return group -> the indices of its rows."""
         groups, place = self.stream.groups_of(columns)
         return {group: np.flatnonzero(place == number) for number, group in enumerate(groups)}
 
 
 def _text(path: str) -> str | None:
-    """The text of a path that is one in quotes."""
+    """Return the text of a path that is a quoted text; None: it is a path."""
     return path[1:-1] if len(path) > 1 and path[0] == path[-1] == "'" else None
 
 
 def _plain(kind: Type, column: Any) -> tuple[Type, Sequence[Any]]:
-    """A column's values as JSON would have them, and the type that they are read by."""
+    """Return a column's values as in JSON, and the type by which they are read."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

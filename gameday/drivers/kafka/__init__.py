@@ -1,5 +1,5 @@
-"""Apache Kafka, and what speaks its protocol: the log as a hop, a consumer group's place in it, and whether its leaders
-serve; and what writes to a topic. What a consumer made of the log is that consumer's driver's business.
+"""Drivers of Apache Kafka, and of servers that speak its protocol: the log as a hop, a consumer group's position,
+whether the leaders serve, and a canary that writes to a topic.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Canary", "Cursor", "Hop", "Lag", "Probe", "Serving"]
 
 
 def __getattr__(name: str) -> Any:
-    """Hop and Canary, imported when they are asked for: they take a client library and numpy, all else neither."""
+    """Import Hop and Canary when they are asked for: only they need the client library and numpy."""
     if name == "Hop":
         from gameday.drivers.kafka.log import Hop
 

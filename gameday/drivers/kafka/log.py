@@ -1,4 +1,4 @@
-"""The log as a hop of the stream: which records its end holds, in which order, and which came again."""
+"""Reads the log as a hop of the stream: which records its end holds, in which order, and which are repeated."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from gameday.stack.config import Brokers
 __all__ = ["Hop"]
 
 BATCH_RECORDS = 2_000
-"""What stays in the processor's cache while it is made into columns."""
+"""So many fit into the processor's cache while they become columns."""
 
 BATCH_WITHIN_S = 0.03
-"""A batch that is not full is waited for so long, even at the end of a log."""
+"""How long to wait for a batch to fill, also at the end of a log."""
 
 
 # Without these a client needs seconds to find a broker that is back: librdkafka connects to a broker only when it has
@@ -44,7 +44,7 @@ CLIENT: Mapping[str, Any] = {
     "retry.backoff.ms": 20,
     "socket.connection.setup.timeout.ms": 2000,
     "topic.metadata.refresh.interval.ms": 5000,
-    "log_level": 0,  # an outage is what we are here for: it is in the samples, not on stderr
+    "log_level": 0,  # outages are expected here; the samples have them, stderr needs no log of them
 }
 READER: Mapping[str, Any] = {
     "enable.auto.commit": False,
@@ -63,7 +63,7 @@ PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESO
 
 @dataclass
 class Hop(LogHop):
-    """A Kafka topic, or several. client: librdkafka's own settings, such as those of TLS and SASL."""
+    """One or several Kafka topics. client: librdkafka's own settings, such as those of TLS and SASL."""
 
     brokers: Brokers
     stream: Stream
@@ -89,7 +89,7 @@ class Hop(LogHop):
         return _errors(self.brokers)
 
     def _bounds(self) -> dict[Slot, Span]:
-        """(lowest offset, end) of every partition."""
+        """Return (lowest offset, end) of every partition."""
         with Cluster(self.brokers, READ_WITHIN_S, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             lows, ends = cluster.offsets(leaders, EARLIEST), cluster.offsets(leaders, LATEST, committed=True)
@@ -103,7 +103,7 @@ class Hop(LogHop):
         return {s: (min(start, ends[s]) if start >= 0 else ends[s], ends[s]) for s, start in starts.items()}
 
     def _gathered(self, spans: Mapping[Slot, Span], parse: Callable[[Sequence[Any]], T]) -> dict[Slot, list[T]]:
-        """See LogHop. Partitions that have been read, and go on growing, win the others no time."""
+        """See LogHop. A partition that has been read and goes on growing doesn't extend the time for the others."""
         reading: dict[Slot, list[T]] = {slot: [] for slot in spans}
         left = {slot: stop for slot, (start, stop) in spans.items() if start < stop}
         came = {slot: spans[slot][0] for slot in left}
@@ -157,7 +157,7 @@ class Hop(LogHop):
 
 def _ended(error: KafkaError | None) -> bool:
     """Whether this event says that a partition's end was reached. Raises for an error that waiting can't mend; others
-    are news of a connection, maybe one of long ago."""
+    are about a connection, maybe one that ended long ago."""
     if error is None:
         return False
     if error.code() not in PASSING and not error.retriable() and error.code() != KafkaError._PARTITION_EOF:
@@ -166,7 +166,7 @@ def _ended(error: KafkaError | None) -> bool:
 
 
 def _unread(left: Mapping[Slot, int], came: Mapping[Slot, int]) -> str:
-    """Which partition kept a reading waiting, and how far it came."""
+    """Name the partition that timed out, and how far it came."""
     slot, stop = next(iter(left.items()))
     more = f", and {len(left) - 1} more" if len(left) > 1 else ""
     return f"{slot[0]}/{slot[1]} gives nothing beyond offset {came[slot]} of {stop}{more}: timed out"
@@ -174,7 +174,7 @@ def _unread(left: Mapping[Slot, int], came: Mapping[Slot, int]) -> str:
 
 @contextmanager
 def _errors(brokers: str) -> Iterator[None]:
-    """A client's errors as DriverError. Definite: nothing here changes anything at the brokers."""
+    """Turn a client's errors into DriverError; definite, because nothing here changes anything at the brokers."""
     try:
         yield
     except (KafkaException, OSError) as e:

@@ -1,6 +1,6 @@
-"""What is asked many times a second: does the broker answer, how far are the log and a consumer, are records served.
+"""Asks many times a second: does the broker answer, how far are the log and a consumer, are records served.
 
-Each takes `client`: the settings of librdkafka's by which one reaches the brokers (TLS, SASL).
+Each class takes `client`: librdkafka's settings for reaching the brokers (TLS, SASL).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["Cursor", "Lag", "Probe", "Serving"]
 KEPT_WITHIN_S = 5.0
 
 ASK_WITHIN_S = 0.9
-"""For one reading of a cursor: less than the deadline of the probe that asks."""
+"""For one reading of a cursor: less than the probe's deadline."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """An ApiVersions request on a fresh connection to the broker at `address`, host:port."""
+    """Sends an ApiVersions request on a new connection to the broker at `address`, host:port."""
 
     address: Brokers
     timeout_s: float
@@ -35,7 +35,7 @@ class Probe:
         security(self.client)
 
     def read(self) -> Mapping[str, float]:
-        """{"": 1.0}. Raises DriverError when no well-formed answer without error is there within timeout_s."""
+        """Return {"": 1.0}. Raises DriverError without a well-formed answer, free of errors, within timeout_s."""
         with Cluster(self.address, self.timeout_s, self.client) as cluster:
             cluster.answers()
         return {"": 1.0}
@@ -55,18 +55,18 @@ class Cursor:
         security(self.client)
 
     def position(self) -> Position:
-        """The next offset that the group will read."""
+        """Return the next offset that the group will read."""
         with Cluster(self.brokers, ASK_WITHIN_S, self.client) as cluster:
             return _position(cluster.committed(self.group, cluster.leaders(self.topics)))
 
     def end(self) -> Position:
-        """The offset that the next record will get."""
+        """Return the offset that the next record will get."""
         with Cluster(self.brokers, ASK_WITHIN_S, self.client) as cluster:
             return _position(cluster.offsets(cluster.leaders(self.topics), LATEST))
 
     def kept(self) -> Mapping[str, Kept]:
-        """What the topics keep for the group. A topic's retention by time counts; how many bytes it keeps is told by
-        what it has deleted alone."""
+        """Return what the topics keep for the group. A topic's retention by time is read; one by bytes shows only in
+        what it has deleted."""
         with Cluster(self.brokers, KEPT_WITHIN_S, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             starts = cluster.offsets(leaders, EARLIEST)  # before the positions: what was read meanwhile is not deleted
@@ -99,7 +99,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Lag:
-    """A Probe: how many records a consumer group has not committed yet."""
+    """Probes how many records a consumer group has not committed yet."""
 
     brokers: Brokers
     group: str
@@ -111,7 +111,7 @@ class Lag:
         security(self.client)
 
     def read(self) -> Mapping[str, float]:
-        """ "topic/partition" -> records; from the log's start where the group has committed nothing."""
+        """Return "topic/partition" -> records; from the log's start if the group has committed nothing."""
         with Cluster(self.brokers, self.timeout_s, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             starts, ends = (cluster.offsets(leaders, at) for at in (EARLIEST, LATEST))
@@ -121,7 +121,7 @@ class Lag:
 
 @dataclass(frozen=True)
 class Serving:
-    """A Probe: every partition has a leader, and the leader hands out the partition's last record."""
+    """Probes that every partition has a leader, and that the leader returns the partition's last record."""
 
     brokers: Brokers
     topics: Sequence[str]
@@ -132,8 +132,8 @@ class Serving:
         security(self.client)
 
     def read(self) -> Mapping[str, float]:
-        """ "topic/partition" -> its leader's id. Raises DriverError unless all of them serve within timeout_s; one that
-        holds no record serves by saying so."""
+        """Return "topic/partition" -> its leader's id. Raises DriverError unless all partitions serve within timeout_s;
+        an empty one serves by saying so."""
         with Cluster(self.brokers, self.timeout_s, self.client) as cluster:
             leaders = cluster.leaders(self.topics)
             lows, ends = (cluster.offsets(leaders, at) for at in (EARLIEST, LATEST))
@@ -145,7 +145,7 @@ class Serving:
 
 
 def _retention_ms(settings: Mapping[str, str]) -> int | None:
-    """How long a topic keeps a record; None: nothing is deleted by its age, or that may not be asked."""
+    """Return how long a topic keeps a record; None: it deletes nothing by age, or this user may not ask."""
     ms = settings.get("retention.ms", "-1")
     return int(ms) if "delete" in settings.get("cleanup.policy", "") and not ms.startswith("-") else None
 

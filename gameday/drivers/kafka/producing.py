@@ -1,4 +1,4 @@
-"""Writes the canary's records to a topic: each once, as far as this side can see to that."""
+"""Writes the canary's records to a topic. This side sends each only once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from gameday.stack.config import Brokers
 __all__ = ["Canary"]
 
 WRITER: Mapping[str, Any] = {
-    "acks": "all",  # done means what the topic's replicas mean by it
-    "retries": 0,  # a message that was sent and not answered is unknown; sent again, it might be there twice
+    "acks": "all",  # done: all replicas in sync have it
+    "retries": 0,  # a message without an answer is unknown; sent again, it might be there twice
     "linger.ms": 0,
 }
 
@@ -45,22 +45,22 @@ REFUSED = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     )
 )
-"""What a broker answers, or the client finds, before anything is appended."""
+"""Errors of a broker, or of the client, before anything is appended."""
 
 RENEW_AFTER_S = 15.0
-"""Without an acknowledgement: librdkafka can forget its brokers for good (its issue 5301), which would look as if the
-platform never came back."""
+"""After so long without an acknowledgement a new producer is made: librdkafka can forget its brokers for good (its
+issue 5301), which would look as if the platform never came back."""
 
 LATER_S = 0.5
-"""How much later than its time-out librdkafka may say so."""
+"""How much later than its time-out librdkafka may report it."""
 
 POLL_S = 0.02
 
 
 @dataclass
 class Canary:
-    """Produces a message with this key and text to the topic. headers: of each message. client: librdkafka's own
-    settings, such as those of TLS and SASL. The topic must be there: none is made."""
+    """Produces a message with this key and text to the topic. headers: those of each message. client: librdkafka's own
+    settings, such as those of TLS and SASL. The topic must exist: it is not created."""
 
     brokers: Brokers
     topic: str
@@ -77,8 +77,8 @@ class Canary:
         security(self.client, "canary.client")
 
     def send(self, known: Mapping[str, str]) -> Sent:
-        """done: acknowledged by all replicas in sync. refused: a broker said that it has not appended it, or it was
-        never given to one."""
+        """Send one record. done: acknowledged by all replicas in sync. refused: a broker said that it has not appended
+        it, or it was not sent to any."""
         deadline = time.monotonic() + self.timeout_s + LATER_S
         try:
             producer = self._taken()
@@ -104,7 +104,7 @@ class Canary:
         return told[0]
 
     def _taken(self) -> Producer:
-        """The producer, within timeout_s; a new one where the last has had no acknowledgement for long."""
+        """Return the producer, within timeout_s; a new one if the last has had no acknowledgement for RENEW_AFTER_S."""
         deadline = time.monotonic() + self.timeout_s
         if not self._lock.acquire(timeout=self.timeout_s):
             raise DriverError(f"the brokers did not answer within {self.timeout_s:g} s", definite=True)
@@ -112,7 +112,7 @@ class Canary:
             if self._producer is not None and time.monotonic() - self._good_s < max(RENEW_AFTER_S, 3 * self.timeout_s):
                 return self._producer
             with Cluster(self.brokers, max(POLL_S, deadline - time.monotonic()), self.client) as cluster:
-                cluster.leaders([self.topic])  # a producer that asks for a topic would have a broker make it
+                cluster.leaders([self.topic])  # if a producer asked for the topic, a broker might create it
             self._good_s = time.monotonic()
             self._producer = Producer(
                 {
@@ -129,7 +129,7 @@ class Canary:
 
 
 def _note(told: list[Sent], error: KafkaError | None, _message: Any) -> None:
-    """What librdkafka says became of a message."""
+    """Note what librdkafka reports about a message."""
     if error is None:
         told.append(Sent(Outcome.DONE))
     else:

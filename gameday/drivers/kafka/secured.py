@@ -1,7 +1,7 @@
-"""TLS and SASL for the connections that wire.py makes by hand, from the settings that librdkafka takes, under its own
-names: one table `client` in gameday.toml is for both.
+"""Secures wire.py's connections by TLS and SASL, from librdkafka's settings under librdkafka's names. So one table
+`client` in gameday.toml is for both.
 
-SASL: PLAIN, and SCRAM as RFC 5802 has it.
+SASL: PLAIN, and SCRAM (RFC 5802).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ NONCE_BYTES = 18
 
 
 class Refused(Exception):
-    """The other side is not who it should be, or does not speak SCRAM as it should."""
+    """The broker could not authenticate itself, or does not follow SCRAM."""
 
 
 @dataclass(frozen=True)
 class Security:
-    """How a connection is secured. tls: None: not at all. mechanism: "" without SASL."""
+    """How a connection is secured. tls: None: without TLS. mechanism: "": without SASL."""
 
     tls: ssl.SSLContext | None = None
     mechanism: str = ""
@@ -41,11 +41,11 @@ class Security:
     password: str = ""
 
     def wrapped(self, connection: socket.socket, host: str) -> socket.socket:
-        """Raises OSError where the handshake fails."""
+        """Return the connection with TLS, if any. Raises OSError if the handshake fails."""
         return connection if self.tls is None else self.tls.wrap_socket(connection, server_hostname=host)
 
     def log_in(self, say: Callable[[bytes], bytes]) -> None:
-        """say: sends one message of the mechanism, and returns the broker's. Raises Refused when that is none."""
+        """Log in. say: sends one message of the mechanism, and returns the broker's. Raises Refused if that is invalid."""
         if self.mechanism == "PLAIN":
             say(b"\0" + self.user.encode() + b"\0" + self.password.encode())
         elif self.mechanism:
@@ -53,7 +53,7 @@ class Security:
 
 
 def security(client: Mapping[str, str], where: str = "client") -> Security:
-    """What these settings of librdkafka's say. Raises ConfigError with key, value and remedy."""
+    """Read librdkafka's settings. Raises ConfigError with key, value and remedy."""
     protocol = client.get("security.protocol", "PLAINTEXT").upper()
     if protocol not in PROTOCOLS:
         raise ConfigError(f"{where}.'security.protocol' is {protocol!r}. Remedy: one of {', '.join(PROTOCOLS)}")
@@ -70,7 +70,7 @@ def security(client: Mapping[str, str], where: str = "client") -> Security:
 
 @functools.cache
 def _context(settings: tuple[tuple[str, str], ...], where: str) -> ssl.SSLContext:
-    """Once: to read this machine's authorities takes 30 ms."""
+    """Make the TLS context once: reading this machine's CAs takes 30 ms."""
     client = dict(settings)
     ca, certificate, key = (client.get(name) for name in FILES)
     try:
@@ -92,7 +92,7 @@ def _scram(kind: str, user: str, password: str, say: Callable[[bytes], bytes]) -
     first = say(f"n,,{bare}".encode()).decode()
     told = _attributes(first)
     if not told.get("r", "").startswith(nonce) or not told.get("i", "").isdigit() or "s" not in told:
-        raise Refused("its answer to SCRAM is none")
+        raise Refused("its answer is no message of SCRAM")
     salted = _salted(kind, password, base64.b64decode(told["s"]), int(told["i"]))
     last = f"c=biws,r={told['r']}"
     signed = f"{bare},{first},{last}".encode()
@@ -106,7 +106,7 @@ def _scram(kind: str, user: str, password: str, say: Callable[[bytes], bytes]) -
 
 @functools.lru_cache(maxsize=64)
 def _salted(kind: str, password: str, salt: bytes, rounds: int) -> bytes:
-    """Remembered: it is made to be slow, and a probe asks twenty times a second."""
+    """Hash the password, cached: the hash is slow by design, and a probe asks twenty times a second."""
     return hashlib.pbkdf2_hmac(kind, password.encode(), salt, rounds)
 
 

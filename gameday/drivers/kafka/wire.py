@@ -1,9 +1,8 @@
-"""The few requests of Kafka's protocol that measuring needs, on fresh connections and with one deadline for all of
-them.
+"""Sends the few requests of Kafka's protocol that measuring needs, on new connections, with one deadline for all.
 
-By hand, because a client library's own reconnecting, caching and retrying would be measured instead of the brokers, and
-because a library that crashes takes the sampler with it. Reading the log itself is the library's work: see log.py.
-Versions are the oldest that Kafka 4 still speaks (KIP-896) and that can say what is asked; all are older than compact
+It uses no client library, because that library's reconnecting, caching and retrying would be measured instead of the
+brokers, and because a library that crashes would end the sampler. The library only reads the log: see log.py. The
+versions are the oldest that Kafka 4 still speaks (KIP-896) and that have the fields; all are older than compact
 encodings.
 """
 
@@ -26,18 +25,18 @@ Slot: TypeAlias = tuple[str, int]
 """(topic, partition)"""
 
 LATEST, EARLIEST = -1, -2
-"""Instead of a time: the offset that the next record will get, and the lowest one kept."""
+"""In place of a time: the offset that the next record will get, and the lowest one kept."""
 
 FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, DESCRIBE_GROUPS, LIST_GROUPS = 1, 2, 3, 9, 10, 15, 16
 SASL_HANDSHAKE, API_VERSIONS, DESCRIBE_CONFIGS, SASL_AUTHENTICATE = 17, 18, 32, 36
 TOPIC = 2
-"""Whose settings DESCRIBE_CONFIGS tells."""
+"""The kind of resource whose settings DESCRIBE_CONFIGS is asked for."""
 CLIENT = "gameday"
 ANSWER_MAX_BYTES = 64 << 20
 PARTITION_MAX_BYTES = 1 << 20
 
 BATCH_STAMP_AT, BATCH_HEAD_BYTES = 35, 61
-"""Where a batch of records has the time of its newest one, and how long what stands before the records is."""
+"""Where a batch of records has the time of its newest one, and the length of the batch's head, in bytes."""
 
 UNSUPPORTED_MECHANISM = 33
 
@@ -56,16 +55,16 @@ ERRORS: Mapping[int, str] = {
     58: "SASL authentication failed",
     74: "fenced leader epoch",
 }
-"""Those that one meets; the others are told by number."""
+"""The usual errors; others are reported by number."""
 
 
 class Cluster:
-    """Connections to the brokers, made when needed, closed at the end of the block. Raises DriverError: whatever it
-    was, it changed nothing, so it is definite."""
+    """Connections to the brokers, made when needed, closed at the end of the block. Raises DriverError; definite,
+    because no request changes anything."""
 
     def __init__(self, brokers: str, within_s: float, client: Mapping[str, str] = {}) -> None:
-        """brokers: "host:port,…", asked in turn for the others. within_s: for all that is asked in this block. client:
-        settings of librdkafka's, of which those of TLS and SASL are heeded."""
+        """brokers: "host:port,…", asked in turn for the others. within_s: for all requests of this block. client:
+        librdkafka's settings; those of TLS and SASL are used."""
         self._security = security(client)
         self._brokers = [_address(b) for b in brokers.split(",")]
         self._name = brokers
@@ -85,17 +84,17 @@ class Cluster:
             connection.close()
 
     def answers(self) -> None:
-        """Returns when the first broker says which requests it knows."""
+        """Return when the first broker says which requests it knows."""
         answer = self._ask(self._brokers[0], API_VERSIONS, 0, b"")
         self._check(answer.int16(), "ApiVersions")
 
     @property
     def advertised(self) -> list[tuple[str, int]]:
-        """Where the brokers say that they are. After `leaders`."""
+        """Return the addresses that the brokers advertise. After `leaders`."""
         return list(dict.fromkeys(self._addresses.values()))
 
     def mechanisms(self) -> list[str] | None:
-        """Those of SASL that the first broker takes; None: it wants none. For a `client` without SASL."""
+        """Return the SASL mechanisms that the first broker takes; None: it wants none. For a `client` without SASL."""
         answer = self._ask(self._brokers[0], SASL_HANDSHAKE, 1, _string(""))
         error = answer.int16()
         if error != UNSUPPORTED_MECHANISM:
@@ -103,8 +102,7 @@ class Cluster:
         return [answer.string() for _ in range(answer.int32())]
 
     def leaders(self, topics: Sequence[str] | None) -> dict[Slot, int]:
-        """Partition -> its leader's id, -1 where there is none now. topics: None: of every topic that is the
-        platform's own."""
+        """Return partition -> its leader's id, -1 if it has none now. topics: None: all of the platform's own."""
         named = struct.pack(">i", -1) if topics is None else _array(map(_string, topics))
         answer = self._ask(self._any(), METADATA, 4, named + b"\0")  # 0: create none
         answer.int32()
@@ -128,9 +126,9 @@ class Cluster:
         return dict(sorted(found.items()))
 
     def offsets(self, leaders: Mapping[Slot, int], at_ms: int, committed: bool = False) -> dict[Slot, int]:
-        """Partition -> the first offset not older than at_ms (-1: none is so young), or see LATEST, EARLIEST.
+        """Return partition -> the first offset not older than at_ms (-1: none is so young), or see LATEST, EARLIEST.
 
-        committed: LATEST is the end for who reads what is committed: the beginning of the oldest open transaction.
+        committed: LATEST is the end for a reader of committed records: the beginning of the oldest open transaction.
         """
         found: dict[Slot, int] = {}
         for leader, slots in self._by_leader(leaders).items():
@@ -145,17 +143,17 @@ class Cluster:
         return {slot: found[slot] for slot in leaders}
 
     def committed(self, group: str, slots: Iterable[Slot]) -> dict[Slot, int]:
-        """Partition -> the group's next offset; without those that it never committed."""
+        """Return partition -> the group's next offset; without those that it never committed."""
         wanted = _topics({slot: struct.pack(">i", slot[1]) for slot in slots})
         return self._committed(group, self._ask(self._coordinator(group), OFFSET_FETCH, 1, _string(group) + wanted))
 
     def committed_anywhere(self, group: str) -> dict[Slot, int]:
-        """The same of every partition in which the group has a place."""
+        """Return the same for every partition in which the group has committed."""
         every = struct.pack(">i", -1)
         return self._committed(group, self._ask(self._coordinator(group), OFFSET_FETCH, 2, _string(group) + every))
 
     def groups(self) -> list[str]:
-        """The names of all consumer groups. After `leaders`, which tells the brokers."""
+        """Return the names of all consumer groups. After `leaders`, which finds the brokers."""
         found: set[str] = set()
         for broker in self.advertised:
             answer = self._ask(broker, LIST_GROUPS, 0, b"")
@@ -166,7 +164,7 @@ class Cluster:
         return sorted(found)
 
     def readers(self, group: str) -> list[str]:
-        """The addresses from which the group's members reach the brokers, one for each member. () for a group of the
+        """Return the addresses from which the group's members connect, one for each member; [] for a group of the
         protocol of KIP-848, which has a request of its own."""
         answer = self._ask(self._coordinator(group), DESCRIBE_GROUPS, 0, _array([_string(group)]))
         found: list[str] = []
@@ -181,7 +179,7 @@ class Cluster:
         return sorted(found)
 
     def configs(self, topics: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Topic -> these settings of it; without those that this user may not see."""
+        """Return topic -> these settings of it; without those that this user may not see."""
         wanted = _array(map(_string, names))
         asked = _array(struct.pack(">b", TOPIC) + _string(topic) + wanted for topic in topics)
         answer = self._ask(self._any(), DESCRIBE_CONFIGS, 1, asked + b"\0")  # 0: no synonyms
@@ -215,7 +213,7 @@ class Cluster:
         return found
 
     def fetch(self, leaders: Mapping[Slot, int], starts: Mapping[Slot, int]) -> dict[Slot, int]:
-        """Partition -> bytes of records that its leader hands out from this offset on."""
+        """Return partition -> bytes of records that its leader returns from this offset on."""
         found: dict[Slot, int] = {}
         for leader, slots in self._by_leader({slot: leaders[slot] for slot in starts}).items():
             head = struct.pack(">iiiib", -1, int(self._left() * 1000), 1, ANSWER_MAX_BYTES // 2, 0)
@@ -231,14 +229,14 @@ class Cluster:
         return found
 
     def stamps(self, leaders: Mapping[Slot, int], starts: Mapping[Slot, int]) -> dict[Slot, int]:
-        """Partition -> when the newest record was made, ms since 1970, of the batch that has this offset or the next;
-        without those that have none. One request a partition: the first of a request is handed out whatever its
-        size."""
+        """Return partition -> the time of the newest record, ms since 1970, in the batch that has this offset or the
+        next; without partitions that have none. One request per partition: a broker returns a request's first batch
+        whatever its size."""
         found: dict[Slot, int] = {}
         for slot, start in starts.items():
             head = struct.pack(">iiiib", -1, 0, 1, 1, 0)
             wanted = _topics({slot: struct.pack(">iqi", slot[1], start, 1)})
-            self._by_leader({slot: leaders[slot]})  # says so where it has none
+            self._by_leader({slot: leaders[slot]})  # raises if it has none
             answer = self._ask(self._addresses[leaders[slot]], FETCH, 4, head + wanted)
             answer.int32()
             for topic in answer.each():
@@ -260,8 +258,8 @@ class Cluster:
         return found
 
     def _any(self) -> tuple[str, int]:
-        """The first of the brokers named that answers. One that hangs takes connections all the same: of several each
-        has its share of the time that is left."""
+        """Return the first of the given brokers that answers. One that hangs still accepts connections, so of several
+        each gets its share of the time that is left."""
         deadline = self._deadline
         for place, address in enumerate(self._brokers[:-1]):
             if address in self._answered:
@@ -331,7 +329,7 @@ class Cluster:
     def _exactly(self, connection: socket.socket, size: int) -> bytes:
         data = bytearray()
         while len(data) < size:
-            connection.settimeout(self._left())  # anew for each piece: one that drips must not renew the deadline
+            connection.settimeout(self._left())  # for each piece: a slow answer must not renew the deadline
             piece = connection.recv(min(size - len(data), 1 << 20))
             if not piece:
                 raise ConnectionResetError("closed before it had answered")
@@ -353,7 +351,7 @@ class Cluster:
 
 
 class _Answer:
-    """An answer's bytes, taken from the front."""
+    """An answer's bytes, read from the front."""
 
     def __init__(self, data: bytes) -> None:
         self._whole = data
@@ -388,7 +386,7 @@ class _Answer:
         return size
 
     def each(self) -> Iterable[str]:
-        """An array of topics, each with its array of partitions: the topic's name once for each partition."""
+        """Read an array of topics, each with its array of partitions: yield the topic's name for each partition."""
         for _ in range(self.int32()):
             topic = self.string()
             for _ in range(self.int32()):
@@ -413,7 +411,7 @@ def _array(items: Iterable[bytes]) -> bytes:
 
 
 def _topics(partitions: Mapping[Slot, bytes]) -> bytes:
-    """An array of topics, each with its array of partitions."""
+    """Write an array of topics, each with its array of partitions."""
     by_topic: dict[str, list[bytes]] = {}
     for (topic, _), data in partitions.items():
         by_topic.setdefault(topic, []).append(data)

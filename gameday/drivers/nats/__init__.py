@@ -1,5 +1,5 @@
-"""NATS JetStream: a stream as a hop, a consumer's place in it, and whether its server and its streams serve; and what
-publishes to a subject.
+"""Drivers of NATS JetStream: a stream as a hop, a consumer's position, whether the server and the streams serve, and a
+canary that publishes to a subject.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Canary", "Cursor", "Hop", "Lag", "Probe", "Serving"]
 
 
 def __getattr__(name: str) -> Any:
-    """Hop, imported when it is asked for: it takes numpy, all else does without."""
+    """Import Hop when it is asked for: only it needs numpy."""
     if name == "Hop":
         from gameday.drivers.nats.jetstream import Hop
 

@@ -1,7 +1,7 @@
-"""What is asked many times a second: does the server answer, how far are a stream and a consumer, are messages served.
+"""Asks many times a second: does the server answer, how far are a stream and a consumer, are messages served.
 
-Of a consumer the ack floor counts, below which all is acknowledged. Slots are "stream/0", positions the sequence
-numbers of JetStream.
+A consumer's position is its ack floor: everything up to it is acknowledged. Slots are "stream/0", positions are
+JetStream's sequence numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gameday.system.tls import PLAIN, Tls
 __all__ = ["Cursor", "Lag", "Probe", "Serving", "since_1970_s"]
 
 ASK_WITHIN_S = 0.9
-"""For one reading of a cursor: less than the deadline of the probe that asks."""
+"""For one reading of a cursor: less than the probe's deadline."""
 
 KEPT_WITHIN_S = 5.0
 
@@ -31,8 +31,8 @@ NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Probe(Asks):
-    """A new connection signs in, and its ping is answered. server: the name that it must have, as its configuration
-    has it; "": any."""
+    """Probes that a new connection can log in and gets an answer to its ping. server: the server_name that it must
+    have; "": any."""
 
     url: Nats
     timeout_s: float
@@ -41,7 +41,7 @@ class Probe(Asks):
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """{"": 1.0}. Raises DriverError when nobody answers within timeout_s, or another server than `server`."""
+        """Return {"": 1.0}. Raises DriverError if nobody answers within timeout_s, or another server than `server`."""
 
         async def name(session: Session) -> str:
             await session.client.flush(self.timeout_s)  # type: ignore[arg-type]  # it says int
@@ -49,16 +49,16 @@ class Probe(Asks):
 
         found = self._server.ask(name, self.timeout_s, "a ping")
         if self.server and found != self.server:
-            raise DriverError(f"who answers at {self._server} is server {found!r}, not {self.server!r}", definite=True)
+            raise DriverError(f"{self._server} is answered by server {found!r}, not {self.server!r}", definite=True)
         return {"": 1.0}
 
 
 @dataclass(frozen=True)
 class Cursor(Asks):
-    """A durable consumer's place in a stream: after the last message of which all before are acknowledged.
+    """A durable consumer's position in a stream: after the message up to which all are acknowledged.
 
-    One that has nothing left to deliver or to acknowledge is at the stream's end, though the last messages may be none
-    of its subjects. One that is beyond the end stays there: its stream has lost messages, and numbers them anew.
+    A consumer that has nothing left to deliver or to acknowledge is at the stream's end, even if the last messages have
+    other subjects. One beyond the end stays there: its stream has lost messages, and reuses their numbers.
     """
 
     url: Nats
@@ -68,12 +68,12 @@ class Cursor(Asks):
     tls: Tls = PLAIN
 
     def position(self) -> Position:
-        """The sequence number after the ack floor."""
+        """Return the sequence number after the ack floor."""
         end, consumer = self._ask(self._both, ASK_WITHIN_S)
         return {self._slot: _position(end, consumer)}
 
     def end(self) -> Position:
-        """The sequence number that the next message will get."""
+        """Return the sequence number that the next message will get."""
 
         async def last(session: Session) -> int:
             return int((await session.stream(self.topic))["state"]["last_seq"]) + 1
@@ -81,12 +81,12 @@ class Cursor(Asks):
         return {self._slot: self._ask(last, ASK_WITHIN_S)}
 
     def kept(self) -> Mapping[str, Kept]:
-        """What the stream keeps for the consumer. A retention by time counts; how many messages or bytes it keeps is
-        told by what it has deleted alone."""
+        """Return what the stream keeps for the consumer. A retention by time is read; one by messages or bytes shows
+        only in what it has deleted."""
         return {self._slot: self._ask(self._kept, KEPT_WITHIN_S)}
 
     async def _both(self, session: Session) -> tuple[int, Mapping[str, Any]]:
-        """The stream's end, and later the consumer: what that has left is at most what came since."""
+        """Return the stream's end, then the consumer: one that was at the end has left at most what came since."""
         end = int((await session.stream(self.topic))["state"]["last_seq"]) + 1
         return end, await session.api(f"CONSUMER.INFO.{self.topic}.{self.consumer}")
 
@@ -110,7 +110,7 @@ class Cursor(Asks):
         )
 
     async def _young(self, session: Session, since_s: float) -> int:
-        """The first message that came since then; the end where none did."""
+        """Return the number of the first message that came since then; the end if none did."""
         return await first_since(session, self.topic, since_s)
 
     def _ask(self, question: Any, within_s: float) -> Any:
@@ -123,7 +123,7 @@ class Cursor(Asks):
 
 @dataclass(frozen=True)
 class Lag(Asks):
-    """A Probe: how many messages a consumer has left."""
+    """Probes how many messages a consumer has left."""
 
     url: Nats
     topic: str
@@ -133,8 +133,8 @@ class Lag(Asks):
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """ "": not delivered or not acknowledged. ".unacked": delivered and not acknowledged. ".redelivered": of these,
-        delivered more than once."""
+        """Return "": not delivered or not acknowledged; ".unacked": delivered and not acknowledged; ".redelivered": the
+        latter that were delivered more than once."""
 
         async def left(session: Session) -> Any:
             return await session.api(f"CONSUMER.INFO.{self.topic}.{self.consumer}")
@@ -146,7 +146,7 @@ class Lag(Asks):
 
 @dataclass(frozen=True)
 class Serving(Asks):
-    """A Probe: each stream has a leader, and it hands out the stream's last message."""
+    """Probes that each stream has a leader, and that it returns the stream's last message."""
 
     url: Nats
     topics: Sequence[str]
@@ -155,8 +155,8 @@ class Serving(Asks):
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """ "stream/0" -> a number that stands for its leader. Raises DriverError unless all of them serve within
-        timeout_s; a stream without a message serves by saying so."""
+        """Return "stream/0" -> a number that stands for its leader. Raises DriverError unless all streams serve within
+        timeout_s; an empty one serves by saying so."""
         return self._server.ask(self._served, self.timeout_s, f"streams {', '.join(self.topics)}")
 
     async def _served(self, session: Session) -> Mapping[str, float]:
@@ -171,7 +171,7 @@ class Serving(Asks):
 
 
 async def first_since(session: Session, topic: str, since_s: float) -> int:
-    """The number of the first message that came since then, seconds since 1970; where none did, that of the next one.
+    """Return the number of the first message that came since then, seconds since 1970; if none did, the next number.
     A stream's times ascend with its numbers."""
     state = (await session.stream(topic))["state"]
     low, high = max(1, int(state["first_seq"])), int(state["last_seq"]) + 1
@@ -186,7 +186,7 @@ async def first_since(session: Session, topic: str, since_s: float) -> int:
 
 
 def since_1970_s(time: str) -> float:
-    """Of a time as NATS writes it: in UTC, with up to nine digits behind the second."""
+    """Read a time as NATS writes it: in UTC, with up to nine decimals of a second."""
     return datetime.fromisoformat(time).timestamp()
 
 

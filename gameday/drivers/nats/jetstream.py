@@ -1,7 +1,7 @@
-"""A JetStream stream as a hop: which records its end holds, in which order, and which came again.
+"""Reads a JetStream stream as a hop: which records its end holds, in which order, and which are repeated.
 
-Each message is asked for by its number, of the stream's leader: that changes nothing, needs no consumer, and works for
-a stream of any retention. A replica that may be behind is not asked.
+It asks the stream's leader for each message by its number: that changes nothing, needs no consumer, and works for a
+stream of any retention. It asks no replica, which may be behind.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gameday.stack.config import Nats
 __all__ = ["Hop", "raw"]
 
 AT_ONCE = 500
-"""Questions that are under way together."""
+"""How many questions are under way at once."""
 
 DELETES = ("DEL", "PURGE")
-"""What the header KV-Operation says in a message that deletes, of a key-value store."""
+"""The values of the header KV-Operation in a key-value store's message that deletes."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Hop(Asks, UrlHop):
         return _nothing()
 
     def _bounds(self) -> dict[Slot, Span]:
-        """A stream that has had its first message from the beginning on begins at 0, as a log does."""
+        """Return the bounds. A stream that still has its first message begins at 0, as a log does."""
 
         async def bounds(session: Session) -> dict[Slot, Span]:
             found: dict[Slot, Span] = {}
@@ -96,7 +96,7 @@ class Hop(Asks, UrlHop):
 
 
 def raw(slot: Slot, found: Mapping[str, Any]) -> Raw:
-    """A message as JetStream's API tells it."""
+    """Make a message of what JetStream's API returns."""
     headers = _headers(base64.b64decode(found.get("hdrs", "")))
     deletes = any(name == "KV-Operation" and value.decode() in DELETES for name, value in headers)
     value = None if deletes else base64.b64decode(found.get("data", ""))
@@ -111,5 +111,5 @@ def _headers(block: bytes) -> list[tuple[str, bytes]]:
 
 @contextmanager
 def _nothing() -> Iterator[None]:
-    """Each question has its own errors."""
+    """Do nothing: each question handles its own errors."""
     yield

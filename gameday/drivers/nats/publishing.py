@@ -1,4 +1,4 @@
-"""Publishes the canary's records: each once, as far as this side can see to that."""
+"""Publishes the canary's records. This side sends each only once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DENIED = "permissions violation for publish"
 
 @dataclass(frozen=True)
 class Canary(Asks):
-    """Publishes this text to the subject, which a stream of JetStream's has. headers: of each message; Nats-Msg-Id is
-    not needed, for nothing is sent again."""
+    """Publishes this text to the subject, which belongs to a JetStream stream. headers: those of each message;
+    Nats-Msg-Id is not needed, because nothing is sent again."""
 
     url: Nats
     subject: str
@@ -33,8 +33,8 @@ class Canary(Asks):
     tls: Tls = PLAIN
 
     def send(self, known: Mapping[str, str]) -> Sent:
-        """done: a stream says that it has stored it. refused: one says that it has not, none has the subject, it may
-        not be published, or nothing could be sent."""
+        """Send one record. done: a stream has stored it. refused: a stream has not stored it, no stream has the
+        subject, publishing isn't allowed, or nothing could be sent."""
         sent = False
 
         async def publish(session: Session) -> Sent:
@@ -62,7 +62,7 @@ class Canary(Asks):
 
 
 def _outcome(answer: bytes) -> Sent:
-    """What a stream's acknowledgement says. An answer that is none, such as another subscriber's, says nothing."""
+    """Read a stream's acknowledgement. Another answer, such as another subscriber's, leaves the outcome unknown."""
     try:
         told = orjson.loads(answer)
         if "error" in told:

@@ -1,6 +1,6 @@
-"""Questions to a NATS server, each on a connection of its own and within its time.
+"""Asks a NATS server, each question on a new connection and within its time.
 
-A client that reconnects by itself would be measured in place of the server; so it never does.
+The client never reconnects by itself: otherwise the client would be measured instead of the server.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ NONE_SUCH = 10037
 """JetStream's code for a message that is deleted, or was never there."""
 
 JWT = "BEGIN NATS USER JWT"
-"""In a file of credentials; another file holds a seed alone."""
+"""A file of credentials has this; otherwise the file holds only a seed."""
 
 
 class Refused(Exception):
-    """What the server says of a request that it does not carry out."""
+    """The server's answer to a request that it does not carry out."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 
 class _Client(Client):
-    """One that tells no password to a server without TLS, where TLS is asked for."""
+    """A client that sends no password to a server without TLS, if TLS is asked for."""
 
     secured = False
 
@@ -58,14 +58,14 @@ class _Client(Client):
 
 @dataclass(frozen=True)
 class Session:
-    """A connection, while a question lasts. told: what the server has said of errors besides."""
+    """A connection for one question. told: errors that the server has reported besides."""
 
     client: Client
     told: list[Exception]
     info: Mapping[str, Any]
 
     async def api(self, subject: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What JetStream answers. Raises Refused."""
+        """Return JetStream's answer. Raises Refused."""
         answer = await self.client.request(f"$JS.API.{subject}", orjson.dumps(body) if body else b"", timeout=3600)
         told = orjson.loads(answer.data)
         if "error" in told:
@@ -73,11 +73,12 @@ class Session:
         return told
 
     async def stream(self, name: str) -> Any:
-        """A stream's configuration and state."""
+        """Return a stream's configuration and state."""
         return await self.api(f"STREAM.INFO.{name}")
 
     async def message(self, stream: str, **asked: Any) -> Any | None:
-        """The message with a `seq`, from the stream's leader; None: there is none. `next_by_subj`: or the next one."""
+        """Return the message with this `seq` from the stream's leader; None: there is none. `next_by_subj`: that or the
+        next one."""
         try:
             return (await self.api(f"STREAM.MSG.GET.{stream}", asked))["message"]
         except Refused as e:
@@ -86,14 +87,14 @@ class Session:
             raise
 
     async def request(self, subject: str, body: bytes, headers: dict[str, str] | None, within_s: float) -> Msg:
-        """An answer to a message of one's own. Raises TimeoutError without one."""
+        """Send a message, return the answer. Raises TimeoutError without one."""
         return await self.client.request(subject, body, timeout=within_s, headers=headers)
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where a NATS server is, or several of a cluster, and who asks. credentials: a file with credentials, or with the
-    seed of a key; "": user and password, or a token, are in the address."""
+    """The address of a NATS server, or of several of a cluster, and the user. credentials: a file with credentials, or
+    with the seed of a key; "": user and password, or a token, are in the address."""
 
     url: str
     credentials: str = ""
@@ -110,7 +111,7 @@ class Server:
                 ) from e
 
     def ask(self, question: Callable[[Session], Awaitable[T]], within_s: float, what: str) -> T:
-        """What the question finds. Raises DriverError, definite, naming `what`, when it finds nothing in time."""
+        """Return the question's result. Raises DriverError, definite, naming `what`, if there is none in time."""
         try:
             return self.talk(question, within_s)
         except Refused as e:
@@ -119,7 +120,7 @@ class Server:
             raise DriverError(f"{what} at {self}: {self.words(e, within_s)}", definite=True) from e
 
     def talk(self, question: Callable[[Session], Awaitable[T]], within_s: float) -> T:
-        """The same, with the client's own errors."""
+        """Do the same, but raise the client's own errors."""
         loop = asyncio.new_event_loop()
         try:
             return loop.run_until_complete(self._talked(question, within_s))
@@ -130,7 +131,7 @@ class Server:
             loop.close()
 
     def words(self, error: BaseException, within_s: float) -> str:
-        """What happened, for people."""
+        """Say what happened."""
         if isinstance(error, TimeoutError):
             return f"no answer within {within_s:g} s"
         if isinstance(error, NoRespondersError):
@@ -174,7 +175,7 @@ class Server:
     async def _connected(self, client: Client, host: str, note: Any, within_s: float) -> None:
         at = self._address
         told: dict[str, Any] = {"error_cb": note, "connect_timeout": within_s}
-        # it never reconnects; attempts of 0 would be without end, also for who does not reconnect
+        # it never reconnects; 0 attempts would mean without end, even then
         told |= {"allow_reconnect": False, "max_reconnect_attempts": 1, "reconnect_time_wait": 0.001}
         if self.credentials and JWT in Path(self.credentials).read_text(errors="replace"):
             told["user_credentials"] = self.credentials
@@ -199,7 +200,7 @@ class Server:
 
 
 class Asks:
-    """What asks a NATS server: a dataclass with the fields of a Server's."""
+    """The base of classes that ask a NATS server: a dataclass with a Server's fields."""
 
     url: str
     credentials: str
@@ -214,7 +215,7 @@ class Asks:
 
 
 def _abandon(client: Client) -> None:
-    """End the connection at once, at the server too: a frozen one would keep each that only said goodbye."""
+    """Reset the connection, so that the server drops it too: a frozen one would keep those that are only closed."""
     writer = getattr(client._transport, "_io_writer", None)
     if writer is None or writer.transport.is_closing():
         return

@@ -1,5 +1,5 @@
-"""The streams of Redis and Valkey: one as a hop, a consumer group's place in it, and whether the server serves; and
-what adds to a stream.
+"""Drivers of streams in Redis and Valkey: a stream as a hop, a consumer group's position, whether the server serves,
+and a canary that adds to a stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Canary", "Cursor", "Hop", "Lag", "Probe", "Serving"]
 
 
 def __getattr__(name: str) -> Any:
-    """Hop, imported when it is asked for: it takes numpy, all else does without."""
+    """Import Hop when it is asked for: only it needs numpy."""
     if name == "Hop":
         from gameday.drivers.redis_streams.entries import Hop
 

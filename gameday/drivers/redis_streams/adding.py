@@ -1,4 +1,4 @@
-"""Adds the canary's records to a stream: each once, as far as this side can see to that."""
+"""Adds the canary's records to a stream. This side sends each only once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gameday.system.tls import PLAIN, Tls
 __all__ = ["Canary"]
 
 ANSWERS = (ResponseError, BusyLoadingError, AuthenticationError)
-"""What the server says of a command that it does not carry out."""
+"""The server's answers to a command that it does not carry out."""
 
 
 @dataclass(frozen=True)
 class Canary:
-    """Adds an entry with these values, by field, to the stream. id: of each entry; "*": the server's own. The stream
-    must be there: none is made."""
+    """Adds an entry with these values, by field, to the stream. id: that of each entry; "*": the server's choice. The
+    stream must exist: it is not created."""
 
     url: Redis
     topic: str
@@ -33,8 +33,8 @@ class Canary:
     tls: Tls = PLAIN
 
     def send(self, known: Mapping[str, str]) -> Sent:
-        """done: the server tells the entry's id. refused: it answers with an error, there is no such stream, or nothing
-        could be sent."""
+        """Send one record. done: the server returns the entry's id. refused: it answers with an error, there is no such
+        stream, or nothing could be sent."""
         server = Server(self.url, self.tls)
         pairs = [word for name, text in self.values.items() for word in (name, filled(text, known))]
         words = ["XADD", filled(self.topic, known), "NOMKSTREAM", filled(self.id, known), *pairs]

@@ -1,7 +1,7 @@
-"""A stream of Redis' or Valkey's as a hop: which records its end holds, in which order, and which came again.
+"""Reads a stream of Redis or Valkey as a hop: which records its end holds, in which order, and which are repeated.
 
-An entry's place in the log is its id as a number, so places are not dense: the entries between two are counted by
-reading them.
+An entry's place in the log is its id as a number, so places are not dense: only reading shows how many entries are
+between two.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from gameday.stack.config import Redis
 __all__ = ["Hop", "raw"]
 
 BATCH_ENTRIES = 2_000
-"""What stays in the processor's cache while it is made into columns."""
+"""So many fit into the processor's cache while they become columns."""
 
 CLOCK_MS_MIN = 100_000_000_000
-"""An id below that, of the year 1973, is no time: its writer counts by himself."""
+"""An id below this (the year 1973) is no time: its writer numbers the entries itself."""
 
 
 @dataclass
 class Hop(UrlHop):
-    """topics: keys of streams. field: the one of an entry's that holds the message, the others are its headers; "":
-    the message is an object of all fields."""
+    """topics: keys of streams. field: the field of an entry that holds the message, the others are its headers; "": the
+    message is an object of all fields."""
 
     url: Redis
     field: str = ""
@@ -42,7 +42,7 @@ class Hop(UrlHop):
         return _nothing()
 
     def _bounds(self) -> dict[Slot, Span]:
-        """A stream that still has its first entry begins at 0, as a log does."""
+        """Return the bounds. A stream that still has its first entry begins at 0, as a log does."""
 
         def bounds(talk: Talk) -> dict[Slot, Span]:
             return {(topic, 0): self._span(topic, talk.stream(topic)) for topic in self.topics}
@@ -50,7 +50,7 @@ class Hop(UrlHop):
         return self._ask(bounds, READ_WITHIN_S)
 
     def _spans_since(self, since_us: int) -> dict[Slot, Span]:
-        """By the ids. Those that are no times are all of 1970: nothing is known to have come since then."""
+        """Return the spans by the entries' ids. Ids that are no times count as of 1970: none came since then."""
 
         def spans(talk: Talk) -> dict[Slot, Span]:
             found: dict[Slot, Span] = {}
@@ -75,7 +75,7 @@ class Hop(UrlHop):
         return self._ask(lambda talk: sum(int(talk("XLEN", topic)) for topic, _ in bounds), READ_WITHIN_S)
 
     def _left_out(self, spans: Mapping[Slot, Span], read: Mapping[Slot, int]) -> int:
-        """1 for each stream of which an entry was deleted by itself, 0 for others: how many is not told."""
+        """Count 1 for each stream in which single entries were deleted: the server doesn't say how many."""
 
         def deleted(talk: Talk) -> int:
             highest = {slot: talk.stream(slot[0]).get("max-deleted-entry-id", NONE) for slot in spans}
@@ -103,8 +103,8 @@ class Hop(UrlHop):
         return reading
 
     def _span(self, topic: str, told: Mapping[str, Any]) -> Span:
-        """That the first entry is the first that there ever was, is known while none is gone, and later as long as it
-        is the same: one that was deleted behind it is no matter of the beginning."""
+        """Return a stream's span. Its first entry is known to be the first ever while none is deleted, and later as
+        long as it is the same: an entry that was deleted after it doesn't change that."""
         end, first = after(told["last-generated-id"]), told["first-entry"]
         if told.get("entries-added") == told["length"]:
             self._begins = {**self._begins, topic: first[0]} if first else self._begins
@@ -118,7 +118,7 @@ class Hop(UrlHop):
 
 
 def raw(slot: Slot, field: str, entry: bytes, fields: Sequence[bytes]) -> Raw:
-    """An entry as a message. field: see Hop."""
+    """Make a message of an entry. field: see Hop."""
     place = place_of(entry)
     held = dict(zip(fields[::2], fields[1::2], strict=True))
     stamp_ms = place >> ADDED_BITS
@@ -128,7 +128,7 @@ def raw(slot: Slot, field: str, entry: bytes, fields: Sequence[bytes]) -> Raw:
 
 
 def _object(held: Mapping[bytes, bytes]) -> bytes:
-    """The fields as an object of JSON. Bytes that are no text make it none: then the message is malformed."""
+    """Return the fields as a JSON object. With bytes that are no text it is not JSON, so the message is malformed."""
     try:
         return orjson.dumps({name.decode(): text.decode() for name, text in held.items()})
     except UnicodeDecodeError:
@@ -137,5 +137,5 @@ def _object(held: Mapping[bytes, bytes]) -> bytes:
 
 @contextmanager
 def _nothing() -> Iterator[None]:
-    """Each question has its own errors."""
+    """Do nothing: each question handles its own errors."""
     yield

@@ -1,7 +1,7 @@
-"""What is asked many times a second: does the server answer, how far are a stream and a group, are entries served.
+"""Asks many times a second: does the server answer, how far are a stream and a group, are entries served.
 
-Of a group the lowest entry counts that it was given and has not acknowledged. Slots are "stream/0", positions the ids
-of entries as numbers (talk.place_of).
+A group's position is the lowest entry that it was given and has not acknowledged. Slots are "stream/0", positions are
+the ids of entries as numbers (talk.place_of).
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from gameday.system.tls import PLAIN, Tls
 __all__ = ["Cursor", "Lag", "Probe", "Serving"]
 
 ASK_WITHIN_S = 0.9
-"""For one reading of a cursor: less than the deadline of the probe that asks."""
+"""For one reading of a cursor: less than the probe's deadline."""
 
 PENDING_LOOKED_AT = 1_000
-"""Of the entries that a group has not acknowledged, so many are looked at for how often they were delivered."""
+"""How many of the entries that a group has not acknowledged are read to count their deliveries."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A new connection signs in, and its PING is answered: one that still loads what it has on disk does not serve."""
+    """Probes that a new connection can log in and gets an answer to PING. A server that still loads its data from disk
+    does not serve."""
 
     url: Redis
     timeout_s: float
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """{"": 1.0}. Raises DriverError when there is no such answer within timeout_s."""
+        """Return {"": 1.0}. Raises DriverError if there is no such answer within timeout_s."""
         server = Server(self.url, self.tls)
         found = server.ask(lambda talk: talk("PING"), self.timeout_s, "PING")
         if found != b"PONG":
@@ -44,8 +45,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Cursor:
-    """A consumer group's place in a stream: the lowest entry that it has not acknowledged, else the one after the last
-    that it was given. One that has nothing left is at the stream's end, though the last entries may be deleted."""
+    """A consumer group's position in a stream: the lowest entry that it has not acknowledged, else the one after the
+    last that it was given. A group that has nothing left is at the stream's end, even if the last entries are deleted.
+    """
 
     url: Redis
     topic: str
@@ -53,11 +55,11 @@ class Cursor:
     tls: Tls = PLAIN
 
     def position(self) -> Position:
-        """The place of the next entry that is not acknowledged."""
+        """Return the place of the next entry that is not acknowledged."""
         return {f"{self.topic}/0": self._ask(self._position)}
 
     def end(self) -> Position:
-        """The place after the last entry that there ever was."""
+        """Return the place after the last entry that there ever was."""
         return {f"{self.topic}/0": self._ask(self._end)}
 
     def _position(self, talk: Talk) -> int:
@@ -79,7 +81,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Lag:
-    """A Probe: how many entries a consumer group has left."""
+    """Probes how many entries a consumer group has left."""
 
     url: Redis
     topic: str
@@ -88,9 +90,9 @@ class Lag:
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """ "": not delivered or not acknowledged. ".unacked": delivered and not acknowledged. ".redelivered": of the
-        first PENDING_LOOKED_AT of these, delivered more than once. Raises DriverError also where the server can't tell
-        the first, as after deletions in the middle of a stream."""
+        """Return "": not delivered or not acknowledged; ".unacked": delivered and not acknowledged; ".redelivered": of
+        the first PENDING_LOOKED_AT of these, delivered more than once. Raises DriverError also if the server doesn't
+        know the first number, such as after deletions in the middle of a stream."""
         what = f"group {self.group} of stream {self.topic}"
         return Server(self.url, self.tls).ask(self._left, self.timeout_s, what)
 
@@ -98,7 +100,7 @@ class Lag:
         group = talk.group(self.topic, self.group)
         lag, unacked = group.get("lag"), float(group["pending"])
         if lag is None:
-            raise ValueError("it does not know how many entries are not delivered, for some were deleted")
+            raise ValueError("it does not know how many entries are not delivered, because some were deleted")
         pending = talk("XPENDING", self.topic, self.group, "-", "+", PENDING_LOOKED_AT) if unacked else []
         again = sum(1 for *_, delivered in pending if delivered > 1)
         return {"": float(lag) + unacked, ".unacked": unacked, ".redelivered": float(again)}
@@ -106,7 +108,7 @@ class Lag:
 
 @dataclass(frozen=True)
 class Serving:
-    """A Probe: each stream is there, and its last entry is handed out."""
+    """Probes that each stream exists, and that the server returns its last entry."""
 
     url: Redis
     topics: Sequence[str]
@@ -114,8 +116,8 @@ class Serving:
     tls: Tls = PLAIN
 
     def read(self) -> Mapping[str, float]:
-        """ "stream/0" -> 1.0. Raises DriverError unless all of them serve within timeout_s; an empty one serves by
-        saying so."""
+        """Return "stream/0" -> 1.0. Raises DriverError unless all streams serve within timeout_s; an empty one serves
+        by saying so."""
         server = Server(self.url, self.tls)
         return server.ask(self._served, self.timeout_s, f"streams {', '.join(self.topics)}")
 

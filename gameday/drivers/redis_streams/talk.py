@@ -1,7 +1,7 @@
-"""Questions to a Redis or a Valkey, each on a connection of its own and within its time.
+"""Asks a Redis or a Valkey, each question on a new connection and within its time.
 
-The library's own retries are off: it would send a write again, and say nothing of it. Its client is left out for its
-connections alone, for a question of ours is a command or two.
+The library's own retries are off, because it would send a write again without saying so. Only the library's connections
+are used, not its client, because a question is only a command or two.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ T = TypeVar("T")
 PORT = 6379
 
 ADDED_BITS = 20
-"""An entry's id is a time in milliseconds and a number. Both are in its place in the log, which is one number: this
-much of it is for the second."""
+"""An entry's id is a time in milliseconds and a number. Its place in the log has both in one number, whose lowest bits,
+so many, are the second."""
 
 ADDED_MAX, MS_MAX = (1 << ADDED_BITS) - 1, (1 << (63 - ADDED_BITS)) - 1
 
 NONE = b"0-0"
-"""The id that is below all."""
+"""The id below all others."""
 
 
 class Talk:
-    """A connection, while a question lasts."""
+    """A connection for one question."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def __call__(self, *words: str | bytes | int) -> Any:
-        """What the server answers to a command, as it stands in RESP2. Raises RedisError."""
+        """Send a command, return the server's answer as in RESP2. Raises RedisError."""
         self._connection.send_command(*words)  # type: ignore[no-untyped-call]
         return self._connection.read_response()
 
     def named(self, *words: str | bytes | int) -> dict[str, Any]:
-        """An answer that is names and values in turn."""
+        """Return an answer that alternates names and values."""
         return _pairs(self(*words))
 
     def stream(self, topic: str) -> dict[str, Any]:
         return self.named("XINFO", "STREAM", topic)
 
     def group(self, topic: str, name: str) -> dict[str, Any]:
-        """A consumer group's place. Raises ValueError where the stream has none of that name."""
+        """Return a consumer group's state. Raises ValueError if the stream has no group of that name."""
         found = [_pairs(group) for group in self("XINFO", "GROUPS", topic)]
         mine = next((group for group in found if group["name"] == name.encode()), None)
         if mine is None:
@@ -69,20 +69,20 @@ class Talk:
 
 @dataclass(frozen=True)
 class Server:
-    """Where a Redis or a Valkey is, and who asks; the path of the address is the number of the database."""
+    """The address of a Redis or a Valkey, and the user. The path of the address is the number of the database."""
 
     url: str
     tls: Tls = field(default=PLAIN)
 
     def ask(self, question: Callable[[Talk], T], within_s: float, what: str) -> T:
-        """What the question finds. Raises DriverError, definite, naming `what`, when it finds nothing in time."""
+        """Return the question's result. Raises DriverError, definite, naming `what`, if there is none in time."""
         try:
             return self.talk(question, within_s, what)
         except (OSError, RedisError, ValueError, KeyError) as e:
             raise DriverError(f"{what} at {self}: {self.words(e, within_s)}", definite=True) from e
 
     def talk(self, question: Callable[[Talk], T], within_s: float, what: str) -> T:
-        """The same, with the client's own errors."""
+        """Do the same, but raise the client's own errors."""
         connection = self._made(within_s)
 
         def asked() -> T:
@@ -98,11 +98,11 @@ class Server:
         try:
             return answer(asked, within_s, f"{what} at {self}")
         except DriverError:
-            _abandon(connection)  # its thread waits for a server that drips
+            _abandon(connection)  # its thread waits for a server that answers byte by byte
             raise
 
     def words(self, error: BaseException, within_s: float) -> str:
-        """What happened, for people."""
+        """Say what happened."""
         if isinstance(error, RedisTimeout | TimeoutError):
             return f"no answer within {within_s:g} s"
         return said(error, self.tls if self._address.scheme == "rediss" else None)
@@ -138,12 +138,12 @@ class Server:
 
 
 def place_of(entry: bytes) -> int:
-    """An entry's id as a place in a log: of two that are different, the later one's is higher."""
+    """Convert an entry's id to a place in the log. A later id has a higher place."""
     ms, added = (int(part) for part in entry.split(b"-"))
     if ms > MS_MAX or added > ADDED_MAX:
         raise ValueError(
-            f"an entry has the id {entry.decode()}. Remedy: the server's own ids (*), or such whose first number is at "
-            f"most {MS_MAX} and the second at most {ADDED_MAX}"
+            f"an entry has the id {entry.decode()}. Remedy: the server's own ids (*), or ids whose first number is at "
+            f"most {MS_MAX} and whose second is at most {ADDED_MAX}"
         )
     return ms << ADDED_BITS | added
 
@@ -154,7 +154,7 @@ def id_of(place: int) -> str:
 
 
 def after(entry: bytes) -> int:
-    """The place after that entry; 0 after none."""
+    """Return the place after that entry; 0 after none."""
     return 0 if entry == NONE else place_of(entry) + 1
 
 
@@ -163,7 +163,7 @@ def _pairs(found: Any) -> dict[str, Any]:
 
 
 def _abandon(connection: Connection) -> None:
-    """End the connection at once, at the server too: a frozen one would keep each that only said goodbye."""
+    """Reset the connection, so that the server drops it too: a frozen one would keep those that are only closed."""
     inner = getattr(connection, "_sock", None)
     if isinstance(inner, socket.socket):
         with contextlib.suppress(OSError):
