@@ -1,4 +1,4 @@
-"""Faults inside the code: declared where they matter, armed from outside, proved to have fired.
+"""Injects faults inside the code: points are declared in the code, armed from outside, and leave evidence of firing.
 
 >>> from failpoints import point, scenario
 >>> WRITE = point("example::write", "the disk refuses")
@@ -52,6 +52,6 @@ def listen() -> Listener | None:
 
     Without FAILPOINTS_ENABLE=1 nothing happens: a production process may call it as well.
     """
-    from failpoints import server  # an HTTP server that most who declare points never need
+    from failpoints import server  # only here: most programs that declare points never need its HTTP server
 
     return server.listen()

@@ -1,4 +1,4 @@
-"""`python -m failpoints demo`: a save that should survive anything, and what three faults show about it."""
+"""`python -m failpoints demo`: three faults in a save that should survive anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITE = point("demo::after_write", "the new file is written, and not yet in its 
 
 
 def save(path: Path, text: str) -> None:
-    """All or nothing, or so it says."""
+    """Write the whole file or nothing. The demo shows whether it does."""
     part = path.with_suffix(".part")
     part.write_text(text)
     if WRITE.on is not None:
@@ -24,7 +24,7 @@ def save(path: Path, text: str) -> None:
 
 
 def demo(folder: Path) -> None:
-    """Fail the third save; kill a process in the middle of one, once; and see what each left."""
+    """Fail the third save; kill a process in the middle of one, once; show what each left."""
     path, evidence = folder / "state", folder / "evidence.jsonl"
     print("1. demo::after_write=3@raise(OSError: disk full): exactly the third save fails")
     with scenario("demo::after_write=3@raise(OSError: disk full)") as s:

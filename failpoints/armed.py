@@ -1,4 +1,4 @@
-"""What is armed at a point: which hits its chain takes, and what is done then. Who arms is points.py's, and others'."""
+"""Decides which hits the chain at a point takes, and acts. points.py and others arm it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from failpoints.trail import Trail
 __all__ = ["ArmError", "Armed", "Failure", "Panic", "Return", "Step", "callback", "log", "near"]
 
 KILLED_CODE = 128 + signal.SIGKILL
-"""What a shell reports for a process that SIGKILL ended."""
+"""The exit code that a shell reports for a process that SIGKILL ended."""
 
 EXIT_CODE = 1
 NEVER = threading.Event()
-"""Waiting for it is how a thread sleeps."""
+"""It is never set: a thread sleeps by waiting for it."""
 
 log = logging.getLogger("failpoints")
 _callbacks: dict[str, Callable[[], object]] = {}
 
 
 class Place(Protocol):
-    """What a term has to know of the point where it is armed."""
+    """What a term needs of the point where it is armed."""
 
     @property
     def name(self) -> str: ...
@@ -50,11 +50,11 @@ class ArmError(ValueError):
 
 
 class Failure(Exception):
-    """What `raise` raises when it names no other exception."""
+    """Raised by `raise` if it names no other exception."""
 
 
 class Panic(BaseException):
-    """What `panic` raises: it passes every `except Exception`, and ends its thread or task."""
+    """Raised by `panic`: it passes every `except Exception`, and ends its thread or task."""
 
 
 class Return:
@@ -70,7 +70,7 @@ class Return:
 
 
 class Armed:
-    """One chain at one point, with its counts. hits: since it was armed. fired: how often it acted; `off` is no act."""
+    """One chain at one point, with its counts. hits: since it was armed. fired: how often it acted, without `off`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Armed:
 
     @property
     def left_s(self) -> float | None:
-        """What is left of its time to live; None: it has none."""
+        """The rest of its time to live; None: it has none."""
         return None if self._until_s == float("inf") else max(0.0, self._until_s - monotonic())
 
     @property
@@ -114,7 +114,7 @@ class Armed:
         return self._gate.waiting
 
     def decide(self) -> Step | None:
-        """Count a hit; the step that is to act. Its evidence is written by then: what can't be proved isn't done."""
+        """Count a hit, return the step that acts. Its evidence is written before: without it, it doesn't act."""
         with self._lock:
             if monotonic() < self._until_s:
                 self.hits = hit = self.hits + 1
@@ -122,11 +122,11 @@ class Armed:
                     if hit >= step.next_hit and (step.takes_all or step.takes(hit)):
                         return step if step.action != "off" and self._note(step) else None
                 return None
-        self._expire(self)  # without the lock: who disarms takes it last
+        self._expire(self)  # without the lock: disarming takes it last
         return None
 
     def wait_fired(self, times: int, within_s: float) -> bool:
-        """Wait until it has fired so often; False when that is too late, or when it is over meanwhile."""
+        """Wait until it has fired so often; False: not in time, or it is over."""
         with self._changed:
             self._changed.wait_for(lambda: self.fired >= times or self.over, min(within_s, self.left_s or within_s))
             return self.fired >= times
@@ -139,19 +139,19 @@ class Armed:
         await self._gate.wait_async(self.left_s)
 
     def release(self) -> int:
-        """Let go who is paused here; how many. It stays armed: the next hits may pause again."""
+        """Release what is paused here; return how many. It stays armed: the next hits may pause again."""
         gate, self._gate = self._gate, _Gate()
         return gate.open()
 
     def close(self) -> None:
-        """It takes no further hits, and holds nobody."""
+        """Take no further hits, and release what is paused."""
         with self._changed:
             self._until_s = float("-inf")
             self._changed.notify_all()
         self._gate.open()
 
     def renew(self) -> None:
-        """Fresh locks: a fork may have copied them while another thread held them."""
+        """Make new locks: a fork may have copied them while another thread held them."""
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
@@ -167,7 +167,7 @@ class Armed:
 
 
 class Step:
-    """One term at work: its hits, its luck, what is left of its count; and what it does."""
+    """One armed term: its hits, its random numbers, the rest of its count, and its act."""
 
     __slots__ = (
         "_armed", "_last", "_left", "_luck", "_ranges", "_share", "_what",
@@ -191,7 +191,7 @@ class Step:
             raise ArmError(f"{armed.point.name}: {term}: no folder of claims. Remedy: FAILPOINTS_CLAIMS=<folder>")
 
     def takes(self, hit: int) -> bool:
-        """Whether it takes this hit. Hits only ever rise, so the ranges are walked once."""
+        """Whether it takes this hit. Hit numbers only rise, so the ranges are read once."""
         while hit > self._last:
             self._advance()
         if hit < self.next_hit or (self._share is not None and self._luck() >= self._share):
@@ -209,7 +209,7 @@ class Step:
         self.next_hit, self._last = first, math.inf if last is None else last
 
     def _end(self) -> None:
-        """It takes no further hits."""
+        """Take no further hits."""
         self.next_hit = self._last = math.inf
 
     def _claims(self) -> bool:
@@ -223,7 +223,7 @@ class Step:
         return mine
 
     def act(self) -> Return | None:
-        """Do it, in the thread that hit the point."""
+        """Act, in the thread that hit the point."""
         match self.action:
             case "return":
                 return Return(self.value)
@@ -245,13 +245,13 @@ class Step:
                 os._exit(self.value)
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-                os._exit(KILLED_CODE)  # the kernel spares process 1 of a container its own SIGKILL
+                os._exit(KILLED_CODE)  # process 1 of a container can't SIGKILL itself
             case "call":
                 self.value()
         return None
 
     async def act_async(self) -> Return | None:
-        """Do it in a coroutine."""
+        """Act, in a coroutine."""
         match self.action:
             case "sleep":
                 await asyncio.sleep(self.value)
@@ -265,7 +265,7 @@ class Step:
 
 
 class _Gate:
-    """Closed until it is opened, once. Threads and tasks wait at it."""
+    """Is closed until it is opened, once. Threads and tasks wait at it."""
 
     def __init__(self) -> None:
         self._opened = threading.Event()
@@ -300,7 +300,7 @@ class _Gate:
                 self._futures.pop(future, None)
 
     def open(self) -> int:
-        """Let all go; how many they were."""
+        """Release all; return how many they were."""
         with self._lock:
             self._opened.set()
             let_go = self._threads + len(self._futures)
@@ -322,11 +322,11 @@ def _spin(seconds: float) -> None:
         pass
 
 
-# ---- what a term's argument stands for ------------------------------------------------------------------------------
+# ---- a term's argument -----------------------------------------------------------------------------------------------
 
 
 def _value(at: Place, term: Term) -> Any:
-    """The argument as its action needs it. Raises ArmError."""
+    """Return the argument as its action needs it. Raises ArmError."""
     argument = term.argument
     match term.action:
         case "return":
@@ -352,7 +352,7 @@ def _returned(at: Place, text: str) -> Any:
 
 
 def _raised(at: Place, argument: str | None) -> Callable[[], Exception]:
-    """`raise(OSError: disk full)`: a built-in exception, or module.Class of what is imported already."""
+    """Read `raise(OSError: disk full)`: a built-in exception, or module.Class of an imported module."""
     path, _, message = (argument or "").partition(":")
     module, _, name = path.strip().rpartition(".")
     message = message.strip() or f"failpoint {at.name}"

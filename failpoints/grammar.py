@@ -1,4 +1,4 @@
-"""The text that arms points, and back: parsing is strict, and an error shows the place. What a term does is armed.py's.
+"""Parses the text that arms points, and writes it. Parsing is strict, and an error shows the place. armed.py acts.
 
     entries  = entry *( ";" entry )
     entry    = name "=" chain
@@ -20,14 +20,14 @@ from decimal import Decimal
 __all__ = ["ACTIONS", "NAME", "Chain", "GrammarError", "Term", "parse", "parse_chain", "render", "render_chain"]
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-"""What a point may be called: storage::write, handler-binance.send."""
+"""A point's name, such as storage::write, handler-binance.send."""
 
 NUMBER = re.compile(r"[0-9]+")
 PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?(?=%)")
 MILLISECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 BRACKETS = re.compile(r"[()\\]")
 DIGITS_MAX = 9
-"""More hits than this counts to are a slip of the finger."""
+"""A number with more digits is a typing error."""
 
 EXIT_CODE_MAX = 255
 
@@ -113,14 +113,14 @@ ACTIONS: Mapping[str, Callable[[str | None], str | None]] = {
     "kill": _nothing,
     "call": _something,
 }
-"""Action -> what is wrong with its argument, None: nothing."""
+"""Action -> a function that says what is wrong with its argument; None: nothing."""
 
 
 # ---- parsing --------------------------------------------------------------------------------------------------------
 
 
 def parse(text: str) -> dict[str, Chain]:
-    """Name -> chain. An empty text arms nothing; a name that comes twice is an error. Raises GrammarError.
+    """Return name -> chain. An empty text arms nothing; a name that comes twice is an error. Raises GrammarError.
 
     >>> {name: render_chain(chain) for name, chain in parse("a::b = 3,7@return ; c=1*sleep(5) -> 50%raise").items()}
     {'a::b': '3,7@return', 'c': '1*sleep(5)->50%raise'}
@@ -146,7 +146,7 @@ def parse(text: str) -> dict[str, Chain]:
 
 
 def parse_chain(text: str) -> Chain:
-    """What stands after a point's name. Raises GrammarError.
+    """Read the chain, the text after a point's name. Raises GrammarError.
 
     >>> parse_chain("1*sleep")
     Traceback (most recent call last):
@@ -161,12 +161,12 @@ def parse_chain(text: str) -> Chain:
 
 
 def render_chain(chain: Chain) -> str:
-    """The text of a chain: parsing it gives the same chain."""
+    """Return the text of a chain: parsing it gives the same chain."""
     return "->".join(map(str, chain))
 
 
 def render(entries: Mapping[str, Chain]) -> str:
-    """The text of entries: parsing it gives the same entries."""
+    """Return the text of entries: parsing it gives the same entries."""
     return ";".join(f"{name}={render_chain(chain)}" for name, chain in entries.items())
 
 
@@ -245,7 +245,7 @@ def _term(reader: _Reader) -> Term:
 
 
 def _hits(reader: _Reader) -> tuple[tuple[int, int | None], ...]:
-    """Nothing is read unless the numbers end in @, or can only be meant so."""
+    """Read the hits. Nothing is read unless the numbers end in @, or can only be hits."""
     start = reader.at
     found: list[tuple[int, int | None]] = []
     while True:

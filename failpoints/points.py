@@ -1,6 +1,6 @@
-"""Points: declared once by name, hit by the code, armed for the whole process or for a scenario.
+"""Declares points. A point is declared once by name, hit by the code, and armed for the whole process or a scenario.
 
-What an armed point does is armed.py's, arming in tests scenario.py's, arming from outside server.py's.
+armed.py acts at an armed point, scenario.py arms in tests, server.py arms from outside.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ R = TypeVar("R")
 
 
 class UnknownPoint(ArmError):
-    """A name that nobody has declared."""
+    """No point of this name is declared."""
 
 
 # ---- the point ------------------------------------------------------------------------------------------------------
 
 
 class Point:
-    """One place in the code. `on` is None as long as nothing is armed at it, anywhere in this process.
+    """One place in the code. `on` is None as long as nothing in this process is armed at it.
 
     Hit it with `if WRITE.on is not None: WRITE()` (the cheapest), `WRITE()`, `await WRITE.hit_async()`, as a context
     (hit on entering) or with the decorator `WRITE.before` (hit before each call).
@@ -61,7 +61,7 @@ class Point:
         self.declared = declared
         self.on: Point | None = None
         self.armed: Armed | None = None
-        """For the whole process; a scenario's are carried by its context."""
+        """Armed for the whole process; what a scenario arms is in its context."""
         self.loaded = 0
         self._past = [0, 0]
         self._scenarios = 0
@@ -72,7 +72,7 @@ class Point:
     # ---- hitting it ------------------------------------------------------------------------------------------
 
     def __call__(self) -> Return | None:
-        """A hit. Return: the code is to return its value (only where the point says returns=). Raises what is armed."""
+        """Hit the point. Return: the code returns its value (only if the point has returns=). Raises what is armed."""
         if self.on is None:
             return None
         carried = _carried.get()
@@ -81,7 +81,7 @@ class Point:
         return None if step is None else step.act()
 
     async def hit_async(self) -> Return | None:
-        """A hit in a coroutine: sleep, pause and yield leave the loop to others."""
+        """Hit the point in a coroutine: sleep, pause and yield let other tasks run."""
         if self.on is None:
             return None
         carried = _carried.get()
@@ -104,7 +104,7 @@ class Point:
         return None
 
     def before(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function, also a coroutine's: a hit before each call, in place of which `return` returns."""
+        """Decorate a function or coroutine function: hit the point before each call, which `return` replaces."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -123,7 +123,7 @@ class Point:
 
         return hit_and_call
 
-    # ---- arming it (for who holds _registry) -----------------------------------------------------------------
+    # ---- arming it (while holding _registry) -----------------------------------------------------------------
 
     def put(self, armed: Armed | None) -> None:
         """Replace what is armed for the whole process; threads that are paused there go on."""
@@ -135,14 +135,14 @@ class Point:
             self._switch()
 
     def lend(self, armed: Armed) -> None:
-        """A scenario's arming: seen only where its context is."""
+        """Arm for a scenario: only its context sees it."""
         with _registry:
             self._scenarios += 1
             self.loaded += 1
             self._switch()
 
     def take_back(self, armed: Armed) -> None:
-        """The end of a scenario's arming."""
+        """End a scenario's arming."""
         with _registry:
             self._scenarios -= 1
             self.retire(armed)
@@ -154,13 +154,13 @@ class Point:
         self._past[1] += armed.fired
 
     def totals(self) -> tuple[int, int]:
-        """Hits while armed, and firings, since the process began. Scenarios count when they are over."""
+        """Return hits while armed, and firings, since the process began. Scenarios count when they are over."""
         armed = self.armed
         now = (0, 0) if armed is None else (armed.hits, armed.fired)
         return self._past[0] + now[0], self._past[1] + now[1]
 
     def current(self) -> Armed | None:
-        """What is armed for the whole process now; one whose time is over is disarmed by looking."""
+        """Return what is armed for the whole process now. If its time is over, disarm it first."""
         armed = self.armed
         if armed is not None and armed.over:
             self.expire(armed)
@@ -168,7 +168,7 @@ class Point:
         return armed
 
     def expire(self, armed: Armed) -> None:
-        """Its time is over, as a hit or a look has found."""
+        """Disarm it, because a hit or a look found that its time is over."""
         with _registry:
             if self.armed is armed:
                 self.put(None)
@@ -204,13 +204,13 @@ def point(name: str, about: str, returns: Callable[[str], Any] | None = None) ->
 
 
 def known() -> Mapping[str, Point]:
-    """Every point that has been declared, by name."""
+    """Return every declared point by name."""
     with _registry:
         return dict(sorted(_points.items()))
 
 
 def find(name: str) -> Point:
-    """The point of that name. Raises UnknownPoint with near names."""
+    """Return the point of that name. Raises UnknownPoint with near names."""
     found = _points.get(name)
     if found is None:
         raise UnknownPoint(f"no point {name!r} is declared here. {near(name, _points)}")
@@ -226,18 +226,18 @@ def arm(name: str, term: str | Chain, ttl_s: float | None = None, run: str = "")
 
 
 def disarm(name: str) -> None:
-    """Disarm a point for the whole process, and let go who is paused there. Idempotent."""
+    """Disarm a point for the whole process, and release what is paused there. Idempotent."""
     find(name).put(None)
 
 
 def configure(trail: Trail) -> None:
-    """Where evidence and claims of what is armed from now on go."""
+    """Set where evidence and claims of later arming go."""
     global _trail
     _trail = trail
 
 
 def metrics() -> Iterator[str]:
-    """Counters of every point, in Prometheus' text format, a line at a time."""
+    """Yield the counters of every point in Prometheus' text format, line by line."""
     rows = [(p.name, p.loaded, *p.totals()) for p in known().values()]
     for column, what in enumerate(("loaded", "evaluated", "fired"), start=1):
         yield f"# TYPE failpoint_{what}_total counter"
@@ -246,16 +246,16 @@ def metrics() -> Iterator[str]:
 
 
 def carried() -> Mapping[str, Armed]:
-    """What the scenarios of this context have armed."""
+    """Return what the scenarios of this context have armed."""
     return _carried.get() or {}
 
 
 def carry(armed: Mapping[str, Armed]) -> Callable[[], None]:
-    """Carry these in this context; the function that ends it."""
+    """Carry these in this context; return the function that ends it."""
     token = _carried.set(armed)
 
     def end() -> None:
-        with contextlib.suppress(ValueError):  # another context by now; what is closed takes no hits there either
+        with contextlib.suppress(ValueError):  # another context by now; closed points take no hits there either
             _carried.reset(token)
 
     return end

@@ -1,4 +1,4 @@
-"""Arming in tests: for a block of code, seen by nobody else, disarmed whatever happens."""
+"""Arms points in tests for a block of code. No other code sees them, and they are always disarmed."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class Handle:
 
     @property
     def hits(self) -> int:
-        """Hits of this process since it was armed."""
+        """The number of hits in this process since it was armed."""
         return self._armed.hits
 
     @property
     def fired(self) -> int:
-        """How often it has acted, here and in child processes that were given the scenario's environment."""
+        """The number of firings, here and in child processes that were given the scenario's environment."""
         elsewhere = self._elsewhere
         return self._armed.fired + (count(self._evidence, self._armed.point.name) if elsewhere is None else elsewhere)
 
     def settle(self) -> None:
-        """The evidence is about to go; what it said is kept."""
+        """Keep the evidence's count, before the evidence is deleted."""
         self._elsewhere = count(self._evidence, self._armed.point.name)
 
     def assert_fired(self, times: int | None = None) -> None:
-        """AssertionError unless it fired: exactly so often, or (None) at all."""
+        """Raise AssertionError unless it fired: exactly so often, or (None) at all."""
         fired = self.fired
         if fired != times if times is not None else not fired:
             wanted = "at all" if times is None else f"{times} times"
@@ -61,24 +61,24 @@ class Handle:
             )
 
     def wait_fired(self, times: int = 1, within_s: float = 10.0) -> None:
-        """Wait until it has fired so often in this process. AssertionError when that is too late."""
+        """Wait until it has fired so often in this process. Raises AssertionError when that is too late."""
         if not self._armed.wait_fired(times, within_s):
             self.assert_fired(times)
 
     def release(self) -> int:
-        """Let go who is paused there; how many."""
+        """Release what is paused there; return how many."""
         return self._armed.release()
 
 
 class Scenario:
-    """Armed inside its `with` block only; leaving it disarms and lets go who is paused.
+    """Arms points inside its `with` block only. Leaving the block disarms them and releases what is paused.
 
-    It is seen by the block, by tasks started in it, by asyncio.to_thread, and by what `run` calls in a plain thread or
-    pool; scenarios elsewhere don't see it. everywhere: seen by every thread of the process, for code that starts its
-    own; only one at a time can have a point. For a child process: `environment`.
+    The block sees them, as do tasks started in it, asyncio.to_thread, and what `run` calls in a plain thread or pool;
+    other scenarios don't. everywhere: every thread of the process sees them, for code that starts its own; only one
+    such scenario at a time can have a point. For a child process: `environment`.
 
-    Leaving it without an error raises AssertionError when a point never fired: such a test tests nothing.
-    must_fire=False is for terms that only may (a probability).
+    Leaving it without an error raises AssertionError when a point never fired, because such a test tests nothing.
+    must_fire=False is for terms that only may fire (a probability).
     """
 
     def __init__(self, text: str, seed: str, everywhere: bool, must_fire: bool) -> None:
@@ -140,7 +140,7 @@ class Scenario:
             end()
 
     def environment(self) -> dict[str, str]:
-        """What a child process needs, beside os.environ, to be in the scenario when it calls failpoints.listen()."""
+        """What a child process needs, besides os.environ, to be in the scenario when it calls failpoints.listen()."""
         return {
             "FAILPOINTS_ENABLE": "1",
             "FAILPOINTS": render(self._entries),

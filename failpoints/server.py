@@ -1,10 +1,10 @@
-"""Arming from outside: what a process's main calls, and HTTP over a unix socket that only its own user can open.
+"""Arms points from outside: `listen`, which a process's main calls, and HTTP over a unix socket for its own user only.
 
 GET    /points                                 every point: what it stands for, what is armed, counts
 GET    /points/NAME
 PUT    /points/NAME?ttl_s=60&run=ID            the body is a chain of terms; it disarms itself after ttl_s
-DELETE /points/NAME                            disarm, and let go who is paused there
-POST   /points/NAME/release                    let go who is paused there; it stays armed
+DELETE /points/NAME                            disarm, and release what is paused there
+POST   /points/NAME/release                    release what is paused there; it stays armed
 GET    /points/NAME/wait?fired=1&within_s=10   200 once it has fired so often, 408 when that is too late
 GET    /metrics                                Prometheus' text format
 """
@@ -36,18 +36,18 @@ from failpoints.trail import Trail
 __all__ = ["ListenError", "Listener", "listen"]
 
 PATH_BYTES_MAX = 100
-"""A unix socket's path holds 108 bytes; longer ones are reached through their folder's descriptor."""
+"""A unix socket's path has at most 108 bytes; longer paths are reached through their folder's descriptor."""
 
 TTL_MAX_S = 86_400.0
 WAIT_MAX_S = 600.0
 HANGS_UP_S = 0.25
-"""How often a request that waits looks whether its client is still there."""
+"""How often a waiting request checks that its client is still there."""
 
 READ_WITHIN_S = 5.0
-"""What a client may take to send its request."""
+"""How long a client may take to send its request."""
 
 END_SEEN_S = 0.1
-"""How often the server looks whether it was closed."""
+"""How often the server checks whether it was closed."""
 
 REQUESTS_MAX = 32
 BODY_BYTES_MAX = 1 << 16
@@ -59,9 +59,9 @@ class ListenError(RuntimeError):
 
 
 class Listener:
-    """A process that listens. path: its socket; None: it has none, and is armed by its environment alone.
+    """A process that listens. path: its socket; None: it has none, and only its environment arms it.
 
-    Who connects is answered once `serve` is called: what the environment arms is armed by then.
+    It answers from `serve` on; by then the points of the environment are armed.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -80,14 +80,14 @@ class Listener:
             raise ListenError(f"FAILPOINTS_SOCKET={path} can't be opened: {e.strerror}") from e
 
     def serve(self) -> None:
-        """Answer, in a thread of its own."""
+        """Answer in a thread of its own."""
         if self._server is None:
             return
         self._serving = True
         threading.Thread(target=self._server.serve_forever, args=(END_SEEN_S,), name="failpoints", daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening; what is armed stays. A forked child only lets go of what is its parent's."""
+        """Stop listening; what is armed stays armed. In a forked child, only close the parent's socket."""
         global _listener
         _listener = None
         server, self._server = self._server, None
@@ -105,13 +105,14 @@ _listener: Listener | None = None
 
 
 def listen(environ: MutableMapping[str, str] = os.environ) -> Listener | None:
-    """Let this process be armed: for its main, after its imports. None, and nothing done, unless FAILPOINTS_ENABLE=1.
+    """Let this process be armed. Its main calls this after its imports. Without FAILPOINTS_ENABLE=1 it returns None and
+    does nothing.
 
-    FAILPOINTS: entries to arm now. FAILPOINTS_FILE: a file of more, none when it is gone: who deletes it before this
-    process answers at its socket has disarmed it. FAILPOINTS_SOCKET: where to listen; it is taken out of the
-    environment, so that children don't take it for theirs. FAILPOINTS_EVIDENCE: the file of firings. FAILPOINTS_CLAIMS:
-    the folder that [global] terms share. FAILPOINTS_RUN: whose faults these are. FAILPOINTS_SEED: of the points'
-    generators.
+    FAILPOINTS: entries to arm now. FAILPOINTS_FILE: a file with more entries. If it is missing there are none, so
+    deleting it before this process answers at its socket disarms it. FAILPOINTS_SOCKET: where to listen; it is removed
+    from the environment, so that children don't use it. FAILPOINTS_EVIDENCE: the file of firings. FAILPOINTS_CLAIMS:
+    the folder that [global] terms share. FAILPOINTS_RUN: whose faults these are. FAILPOINTS_SEED: the seed of the
+    points' generators.
 
     Raises ValueError when an entry can't be armed, ListenError when a file can't be used or another process listens.
     """
@@ -153,7 +154,7 @@ def _entries(file: str | None) -> str:
 
 
 def status(point: Point) -> dict[str, Any]:
-    """One point, as it is told. evaluated and fired: since it was armed, else since the process began."""
+    """Return one point's status. evaluated and fired: since it was armed, else since the process began."""
     armed = point.current()
     hits, fired = point.totals() if armed is None else (armed.hits, armed.fired)
     return {
@@ -175,7 +176,7 @@ def status(point: Point) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def reachable(path: str) -> Iterator[str]:
-    """The socket's path in a form short enough for the kernel."""
+    """Yield the socket's path in a form short enough for the kernel."""
     if len(os.fsencode(path)) <= PATH_BYTES_MAX:
         yield path
         return
@@ -187,7 +188,7 @@ def reachable(path: str) -> Iterator[str]:
 
 
 def _lock(path: str) -> int:
-    """The right to this path, kept as long as the process lives: who has it may replace a stale socket."""
+    """Lock this path as long as the process lives: the lock's owner may replace a stale socket."""
     try:
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
@@ -211,11 +212,11 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             super().__init__(short, _Handler)
 
     def server_bind(self) -> None:
-        os.fchmod(self.fileno(), 0o600)  # before bind: there is no moment at which others could open it
+        os.fchmod(self.fileno(), 0o600)  # before bind, so that others can never open it
         super().server_bind()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """The mode may have been changed by hand: only root and the process's own user are heard."""
+        """Accept only root and the process's own user: the mode may have been changed by hand."""
         _, uid, _ = struct.unpack("3i", request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return uid in (0, os.geteuid())
 
@@ -259,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         try:
-            sent = self._read()  # before anything is refused: who still sends would not read why
+            sent = self._read()  # before anything is refused: a client that still sends would not read the reason
             body = self._route(sent)
         except _Refused as e:
             self._send(e.status, {"error": str(e)})
@@ -345,7 +346,7 @@ def _number(query: dict[str, str], name: str, most: float) -> float:
 
 
 def _after_fork() -> None:
-    """The socket is the parent's alone: a child that kept it open would make a dead parent look alive."""
+    """Close the parent's socket in a child: if it stayed open, a dead parent would look alive."""
     if _listener is not None:
         _listener.close()
 

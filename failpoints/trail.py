@@ -1,4 +1,4 @@
-"""What a firing leaves outside the process: a line of evidence before the action, and claims for [global] terms."""
+"""Records firings outside the process: a line of evidence before the action, and claims for [global] terms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Trail", "count"]
 
 @dataclass(frozen=True)
 class Trail:
-    """evidence: an open descriptor (O_APPEND), None: no evidence. claims: a folder shared by all processes that count
-    together. run: whose fault this is, where the arming doesn't say. seed: of the points' generators.
+    """evidence: an open descriptor (O_APPEND); None: no evidence. claims: a folder shared by all processes that count
+    together. run: whose fault this is, if the arming doesn't say. seed: the seed of the points' generators.
     """
 
     evidence: int | None = None
@@ -25,7 +25,7 @@ class Trail:
 
     @classmethod
     def at(cls, evidence: str, claims: str, run: str, seed: str) -> Trail:
-        """Open the file, make the folder ("" is none). OSError when one can't be used: better now than at a firing."""
+        """Open the file, make the folder ("": none). Raises OSError now, not at a firing, if one can't be used."""
         descriptor = None
         if evidence:
             descriptor = os.open(evidence, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -34,7 +34,8 @@ class Trail:
         return cls(descriptor, Path(claims) if claims else None, run, seed or "0")
 
     def write(self, point: str, hit: int, fired: int, action: str, run: str) -> None:
-        """One firing, in one write: lines of several processes don't mix. OSError when the line is not all there."""
+        """Append one firing, in one write, so that lines of several processes don't mix. Raises OSError if the line is
+        not complete."""
         if self.evidence is None:
             return
         line = json.dumps(
@@ -53,9 +54,9 @@ class Trail:
             raise OSError("no room for the whole line")
 
     def claim(self, what: str, times: int, run: str) -> bool:
-        """One of `times` claims on this, ever, by any process that shares the folder; False: all are taken.
+        """Take one of `times` claims on this, which all processes share that use the folder; False: all are taken.
 
-        Another run claims anew. OSError when the folder can't be used.
+        Another run has claims of its own. Raises OSError if the folder can't be used.
         """
         assert self.claims is not None
         digest = hashlib.sha256(f"{run or self.run}\0{what}".encode()).hexdigest()[:24]
@@ -71,7 +72,7 @@ class Trail:
 
 
 def count(evidence: Path, point: str) -> int:
-    """How often a point has fired, by any process that wrote to this file. 0 when there is none."""
+    """Count a point's firings by all processes that wrote to this file. 0: there is no file."""
     try:
         lines = evidence.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:

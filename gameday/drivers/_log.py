@@ -630,7 +630,7 @@ class LogHop(ABC):
         return [one for one in self._kept.get(slot, ()) if span[0] <= one.start and one.stop <= span[1]]
 
     def _read_anew(self, spans: Mapping[Slot, Span], use: Callable[[Slot, _Batch], T]) -> dict[Slot, list[T]]:
-        """Read the batches of each span, keep them beside those that they adjoin, and return what `use` makes of them."""
+        """Read the batches of each span, keep them beside those that they adjoin, return what `use` makes of them."""
         fresh: dict[Slot, deque[_Batch]] = {slot: deque() for slot in spans}
         began, most = {slot: start for slot, (start, _) in spans.items()}, KEPT_MESSAGES_MAX // max(1, len(spans))
 

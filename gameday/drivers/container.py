@@ -32,7 +32,7 @@ class Probe:
             raise ConfigError(f"engine {self.url!r} is no unix socket. Remedy: url = 'unix:///var/run/docker.sock'")
 
     def read(self) -> Mapping[str, float]:
-        """Return {"": 1.0}. Raises DriverError if it doesn't run, is paused or unhealthy, or the engine doesn't answer."""
+        """Return {"": 1.0}. Raises DriverError if it is down, paused or unhealthy, or the engine doesn't answer."""
         state = self._inspect()["State"]
         ill = [word for word in ("Paused", "Restarting") if state.get(word)]
         if (state.get("Health") or {}).get("Status") == "unhealthy":

@@ -119,7 +119,7 @@ class Host:
     # ---- Serves, Desires -------------------------------------------------------------------------------------
 
     def unserved(self, component: str) -> str | None:
-        """Say what keeps it from serving. A health check that has not run yet is ignored: it may run only every minute."""
+        """Say what keeps it from serving. A health check that has not run yet is ignored: it may run every minute."""
         with self._engine(f"look at {component}", definite=True) as api:
             state = self._there(api, component)["State"]
         if state["Paused"]:

@@ -80,7 +80,7 @@ class Host:
             raise DriverError(f"{address}, as seen from this machine: {e}", definite=True) from e
 
     def _there(self, address: str) -> str:
-        """Return the address as the links' clients call it. "Every address" is one on Toxiproxy's machine, not theirs."""
+        """Return the address as the links' clients call it. "Every address" is on Toxiproxy's machine, not theirs."""
         from gameday.system import vantage
 
         host, _, port = address.rpartition(":")

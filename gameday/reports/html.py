@@ -172,7 +172,7 @@ def _quiet(evidence: Evidence) -> str | None:
 
 
 def _timeline(evidence: Evidence, key: str) -> dict[str, Any] | None:
-    """Return the picture, drawn once for wide and once for narrow pages: text that shrinks with the page can't be read."""
+    """Return the picture, drawn once for wide and once for narrow pages: text that shrinks with them can't be read."""
     shown = timeline(evidence)
     if shown is None:
         return None

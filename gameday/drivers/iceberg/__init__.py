@@ -1,4 +1,4 @@
-"""Reads Iceberg: a table to which a job appends, commit by commit (archived.py), and any table as a hop (snapshot.py)."""
+"""Reads Iceberg: a table to which a job appends, commit by commit (archived.py); any table as a hop (snapshot.py)."""
 
 from __future__ import annotations
 

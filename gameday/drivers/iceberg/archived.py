@@ -276,7 +276,7 @@ class Archive:
         return found
 
     def _rows_of(self, table: Table, snapshot: Snapshot | None = None) -> Rows:
-        """Return the table's rows in ClickHouse, pinned to a snapshot; None: to the current one of this metadata file."""
+        """Return the table's rows in ClickHouse, pinned to a snapshot; None: this metadata file's current one."""
         endpoint, key, secret = (self.catalog[name] for name in STORE)
         endpoint = self.endpoint or endpoint
         location = urlsplit(table.metadata.location)

@@ -45,7 +45,7 @@ class Security:
         return connection if self.tls is None else self.tls.wrap_socket(connection, server_hostname=host)
 
     def log_in(self, say: Callable[[bytes], bytes]) -> None:
-        """Log in. say: sends one message of the mechanism, and returns the broker's. Raises Refused if that is invalid."""
+        """Log in. say: sends one message of the mechanism, returns the broker's. Raises Refused if that is invalid."""
         if self.mechanism == "PLAIN":
             say(b"\0" + self.user.encode() + b"\0" + self.password.encode())
         elif self.mechanism:
