@@ -1,12 +1,12 @@
-"""A Docker engine of gameday's own: its own data, socket and network namespace, whatever other engine the machine has.
+"""Runs gameday's own Docker engine, with its own data, socket and network namespace, beside any other engine.
 
-`python -m compose.engine up|down|clean|status|exec [--folder DIR] [-- COMMAND…]`, as root. The namespace has no way
-out: the machine's firewall rules and any other engine's stay as they are, no packet of a container leaves the machine,
-and published ports are on the namespace's own loopback, which `exec` runs a command at. `exec` also points the command
-at this engine. There is no registry behind it: images are built or imported; `host_image` makes one of links into /usr.
+`python -m compose.engine up|down|clean|status|exec [--folder DIR] [-- COMMAND…]`, as root. The namespace has no route
+out: the firewall rules of the machine and of other engines stay as they are, no packet of a container leaves the
+machine, and published ports are on the namespace's own loopback. `exec` runs a command there, and points it at this
+engine. The engine uses no registry: images are built or imported; `host_image` makes one of links into /usr.
 
-A small process, the keeper, holds it all: the engine and its containers end with it. What runs in the containers is
-left to the callers.
+A small process, the keeper, owns the engine and its containers: they end with it. The callers decide what runs in the
+containers.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 """Where Debian's packages ask whether they may start what they have just installed."""
 
 MARK = "GAMEDAY_ENGINE"
-"""In the environment of everything that the keeper starts, but for what is in the containers: the engine's folder."""
+"""A variable with the engine's folder, in the environment of all that the keeper starts outside of containers."""
 
 SOCKET_BYTES_MAX = 100
 """A unix socket's path holds 108 bytes."""
 
 INSTALL_S = 600.0
 LOCK_S = 300
-"""How long another apt-get is waited for."""
+"""How long to wait for another apt-get."""
 START_S = 60.0
 PING_S = 2.0
 SHUTDOWN_S = 5
@@ -69,8 +69,8 @@ SWEEP_S = 10.0
 
 CGROUPS = Path("/sys/fs/cgroup")
 WEIGHT = 20
-"""On a busy processor all containers together weigh as much as so many sessions of the machine. A cgroup weighs as much
-as one, and then those who look at the containers take their time from them.
+"""On a busy processor all containers together weigh as much as so many sessions of the machine. By default a cgroup
+weighs as much as one, and then programs that look at the containers would take their time.
 """
 
 PR_SET_PDEATHSIG = 1
@@ -93,17 +93,17 @@ class Engine:
 
     @property
     def cgroup(self) -> str:
-        """The name of the one that all its containers are in."""
+        """The name of the cgroup of all its containers."""
         return f"gameday-{zlib.crc32(os.fsencode(self.folder)):08x}"
 
     @property
     def cgroups(self) -> list[Path]:
-        """Where it is: in the one hierarchy, or in each controller's own."""
+        """Where the cgroup is: in the one hierarchy, or in each controller's own."""
         return [*CGROUPS.glob(self.cgroup), *CGROUPS.glob(f"*/{self.cgroup}")]
 
     @property
     def env(self) -> dict[str, str]:
-        """What points the docker command, Compose and the SDK at this engine."""
+        """The variables that point the docker command, Compose and the SDK at this engine."""
         return {"DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.folder / "config")}
 
     @property
@@ -148,14 +148,14 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def at(self, *command: str) -> list[str]:
-        """The command line that runs this command where the published ports are. Raises NotUp."""
+        """Return the command line that runs this command where the published ports are. Raises NotUp."""
         process = self.process
         if process is None:
             raise NotUp(f"no engine is up in {self.folder}. Remedy: python -m compose.engine up")
         return ["nsenter", f"--net=/proc/{process.pid}/ns/net", "--", *command]
 
     def docker(self, *args: str, stdin: bytes | None = None) -> str:
-        """What the docker command prints; a GamedayError with its words when it fails."""
+        """Return what the docker command prints. Raises GamedayError with its message when it fails."""
         done = subprocess.run(["docker", *args], env={**os.environ, **self.env}, input=stdin, capture_output=True)
         if done.returncode:
             raise GamedayError(
@@ -216,7 +216,7 @@ class Engine:
             raise
 
     def _stop(self) -> bool:
-        """End the keeper, and with it all; then whatever outlived it. Whether there was anything."""
+        """End the keeper, and with it everything; then what outlived it. Return whether anything was there."""
         keeper = self._noted("keeper")
         if keeper is not None:
             keeper.send(signal.SIGTERM)
@@ -235,7 +235,7 @@ class Engine:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """One `up` or `down` of an engine at a time."""
+        """Let only one `up` or `down` of an engine run at a time."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with alone(self.folder, "another `up` or `down` of the engine"):
             yield
@@ -257,7 +257,7 @@ class Engine:
 
 
 def unavailable() -> str | None:
-    """Why no engine can be started here; None: it can."""
+    """Say why no engine can be started here; None: one can."""
     if os.geteuid() != 0:
         return "only root can start one"
     missing = [program for program in (*PACKAGES, "unshare", "nsenter") if not shutil.which(program)]
@@ -267,8 +267,8 @@ def unavailable() -> str | None:
 
 
 def host_image(engine: Engine, name: str) -> str:
-    """Import an image that has nothing of its own but links into /usr: containers of it mount the machine's /usr
-    there, read-only, and run its programs. Into /sbin the engine puts an init, where one is asked for. Its name."""
+    """Import an image that has only links into /usr: its containers mount the machine's /usr there, read-only, and run
+    its programs. If an init is asked for, the engine puts it into /sbin. Return the image's name."""
     made = io.BytesIO()
     files = {"etc/passwd": "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"}
     files["etc/group"] = "root:x:0:\nnogroup:x:65534:\n"
@@ -295,9 +295,9 @@ def host_image(engine: Engine, name: str) -> str:
 
 
 def keep(engine: Engine) -> int:
-    """Run the engine in namespaces of its own until SIGTERM, or until it ends; leave none of its processes behind."""
+    """Run the engine in its own namespaces until SIGTERM, or until it ends; leave none of its processes behind."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # containers' shims are orphans on purpose: they become ours
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # containers' shims are orphans on purpose: we adopt them
     awaited = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
 
@@ -328,7 +328,7 @@ def keep(engine: Engine) -> int:
 
 
 def _weigh(name: str) -> None:
-    """Make this cgroup, with its WEIGHT; without a controller for it the containers weigh what they may."""
+    """Make this cgroup with its WEIGHT; without a controller the containers keep their default weight."""
     for hierarchy, file, one in ((CGROUPS / "cpu", "cpu.shares", 1024), (CGROUPS, "cpu.weight", 100)):
         if (hierarchy / "cgroup.procs").exists():
             with contextlib.suppress(OSError):
@@ -345,7 +345,7 @@ def _reap(run: subprocess.Popen[bytes]) -> None:
 
 
 def _strays(folder: Path) -> list[Process]:
-    """What a keeper of this folder started and that outlived it, containers included."""
+    """Return the processes that a keeper of this folder started and that outlived it, containers included."""
     mark = f"{MARK}={folder}".encode()
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
@@ -357,7 +357,7 @@ def _strays(folder: Path) -> list[Process]:
 
 
 def _sweep(left: Callable[[], list[Process]], between: Callable[[], None] = lambda: None) -> bool:
-    """Kill what is left until nothing is. Whether there was anything."""
+    """Kill what is left until nothing is. Return whether anything was left."""
     found = False
 
     def swept() -> bool:
@@ -383,7 +383,7 @@ def _gone(process: Process) -> bool:
 
 
 def install(report: Report, packages: Mapping[str, str] = PACKAGES) -> None:
-    """Debian's packages of those programs that the machine hasn't. Nothing that they bring is started.
+    """Install Debian's packages of those programs that the machine lacks. None of their services is started.
 
     packages: program -> package; those of the engine. Raises GamedayError.
     """
@@ -404,7 +404,7 @@ def install(report: Report, packages: Mapping[str, str] = PACKAGES) -> None:
 
 
 def _has(plugin: str) -> bool:
-    """Whether the docker command has this plugin without us."""
+    """Whether the docker command already has this plugin."""
     name = plugin.removeprefix("docker-")
     with tempfile.TemporaryDirectory() as nothing:
         env = {**os.environ, "DOCKER_CONFIG": nothing}
@@ -412,7 +412,7 @@ def _has(plugin: str) -> bool:
 
 
 def _unpack(plugins: Mapping[str, str], store: Path) -> None:
-    """Plugins from packages of RELEASE, from the archives that the machine's own apt names."""
+    """Unpack plugins from packages of RELEASE, from the archives that the machine's own apt names."""
     system = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(), flags=re.MULTILINE))
     if system.get("ID") != "debian":
         raise GamedayError(f"docker has no {' and no '.join(plugins)}, and this isn't Debian. Remedy: install them")

@@ -1,7 +1,7 @@
-"""gameday's own servers, one set for every platform: its Postgres, Prefect's server and worker, the reconciler,
-Toxiproxy, the inbox of what is told to people, Prometheus and Alertmanager.
+"""Defines gameday's own servers, one set for every platform: its Postgres, Prefect's server and worker, the reconciler,
+Toxiproxy, the inbox of messages to people, Prometheus and Alertmanager.
 
-What a platform has besides is compose/<name>/processes.py's; keeping all of them alive is supervisor.py's.
+compose/<name>/processes.py defines a platform's other processes; supervisor.py keeps all of them alive.
 """
 
 from __future__ import annotations
@@ -41,22 +41,23 @@ PORTS = (
     *("PAGER_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT"),
 )
 SECRETS = ("GAMEDAY_PG_PASSWORD", "PREFECT_PASSWORD", "PAGER_TOKEN")
-"""With a platform's own: what stack.env holds; PLATFORM, SUPERVISOR_SOCKET, STACK_FOLDER and `places` besides."""
+"""The secrets in stack.env, besides the platform's own. It also has PLATFORM, SUPERVISOR_SOCKET, STACK_FOLDER and
+`places`."""
 
 SERVERS = ("gameday-postgres", "prefect-server")
-"""What of these gameday needs for a platform that is none of this checkout's."""
+"""The servers that gameday needs for a platform from outside this checkout."""
 
 ALERTS_QUICKENED = 8.0
-"""Two minutes of `for` are 15 s here: longer than a restart, and short enough for a test to hold an outage so long."""
+"""How many times shorter `for` is here: two minutes are 15 s, longer than a restart, and short enough for a test."""
 
 LATE_NICENESS = 5
-"""Of what may be late, so that the platform on the same cores is not."""
+"""The niceness of processes that may be late, so that the platform on the same cores is not."""
 
 PREPARE_TIMEOUT_S = 180.0
 
 
 class Platform(Protocol):
-    """What compose/<name>/processes.py gives. port: every port of the stack by its name without _PORT."""
+    """What compose/<name>/processes.py offers. port: every port of the stack by its name without _PORT."""
 
     CONFIG: Path
     """its gameday.toml"""
@@ -69,20 +70,20 @@ class Platform(Protocol):
         """Get its servers. Idempotent; what an earlier, interrupted call got is kept."""
 
     def links(self, port: Mapping[str, int]) -> list[toxiproxy.Link]:
-        """The links that Toxiproxy stands in."""
+        """Return the links through Toxiproxy."""
 
     def targets(self, port: Mapping[str, int]) -> list[prometheus.Target]:
         """What Prometheus scrapes."""
 
     def processes(self, state: State, env: Mapping[str, str], port: Mapping[str, int]) -> list[Service]:
-        """Its processes, in dependency order, their configuration written."""
+        """Write their configuration, return the platform's processes in dependency order."""
 
     def preparations(self, state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
-        """Service -> what must be done once it serves, before those after it start. All idempotent."""
+        """Return service -> what must be done once it serves, before those after it start. All idempotent."""
 
 
 def platform(name: str) -> Platform:
-    """The platform of that name. Raises ConfigError with those that there are."""
+    """Return the platform of that name. Raises ConfigError, which lists the known ones."""
     platform_config(name)
     return cast("Platform", importlib.import_module(f"compose.{name}.processes"))
 
@@ -97,7 +98,7 @@ def get(stack: Platform, state: State, report: Report) -> None:
 
 
 def places(env: Mapping[str, str]) -> Mapping[str, str]:
-    """What of the environment follows from the rest: addresses that are empty where the server isn't to be had."""
+    """Return the variables that follow from the others: addresses, which are empty if the server can't be had."""
     local = "http://127.0.0.1"
     return {
         "PROMETHEUS_URL": f"{local}:{env['PROMETHEUS_PORT']}" if prometheus.found() else "",
@@ -106,7 +107,7 @@ def places(env: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _pages() -> bool:
-    """Whether the platform's alerts reach the pager here; without, they are judged all the same."""
+    """Whether the platform's alerts reach the pager here. They are judged in any case."""
     return prometheus.found() and alertmanager.found()
 
 
@@ -117,8 +118,8 @@ def processes(
     replace: Mapping[str, Sequence[str]],
     only: Collection[str] = (),
 ) -> list[Service]:
-    """All processes, or only some, in dependency order, their configuration written. replace: name -> other command
-    line."""
+    """Write their configuration, return all processes, or only some, in dependency order. replace: name -> other
+    command line."""
     port = {name.removesuffix("_PORT"): int(env[name]) for name in (*PORTS, *stack.PORTS)}
     folder = state.servers
     home = folder / "prefect-server"
@@ -148,7 +149,7 @@ def processes(
 
 
 def preparations(stack: Platform, state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
-    """Service -> what must be done once it serves, before those after it start. All idempotent."""
+    """Return service -> what must be done once it serves, before those after it start. All idempotent."""
     api = prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"]), env["PREFECT_PASSWORD"])
     return {
         "gameday-postgres": lambda: databases(_history(env, "postgres"), "gameday", "prefect"),

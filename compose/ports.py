@@ -1,8 +1,7 @@
-"""Ports for servers: free now, and below the range that the kernel gives to outgoing connections.
+"""Draws ports for servers: free now, and below the range that the kernel gives to outgoing connections.
 
-A port inside that range could be taken by any client while its server is down, and the server could not come back.
-Between drawing a port and listening on it lies a server's start: what one process has drawn no other one draws, as long
-as the first lives.
+Any client could take a port inside that range while its server is down, and the server could not come back. A port is
+drawn before its server listens on it: so no other process draws it as long as the one that drew it lives.
 """
 
 from __future__ import annotations
@@ -25,16 +24,15 @@ CONNECT_TIMEOUT_S = 0.5
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 RESERVED = "\0gameday-port-{}"
-"""A name in the kernel's own namespace of unix sockets, which is a network's as its ports are. It ends with its
-process, and leaves no file."""
+"""An abstract unix socket's name: it belongs to the network namespace, as ports do. It ends with its process and
+leaves no file."""
 
 _drawn: list[socket.socket] = []
-"""What keeps the names of this process's ports."""
+"""The sockets that reserve this process's ports."""
 
 
 def free_ports(count: int, besides: Container[int] = ()) -> list[int]:
-    """Draw different ports that nobody listens on, none of `besides`. Nobody draws them again while this process
-    lives."""
+    """Draw different ports on which nobody listens, none of `besides`. They stay reserved while this process lives."""
     below = min(HIGHEST + 1, int(RANGE.read_text().split()[0]))
     found: list[int] = []
     for _ in range(TRIES_MAX):
@@ -80,7 +78,7 @@ def _reserve(port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Who listens there, for an error message, as far as our rights show it."""
+    """Name the process that listens there, for an error message, as far as our rights show it."""
     for pid in holders(port, map(int, filter(str.isdigit, os.listdir("/proc")))):
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         return f"process {pid} ({command[:80].strip()})"

@@ -1,4 +1,4 @@
-"""One supervised process as data, and whether it serves. Starting and reviving it is supervisor.py's."""
+"""Describes one supervised process as data, and asks whether it serves. supervisor.py starts and revives it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from gameday.system.process import descendants, listening, sockets
 __all__ = ["READY_BUCKET", "Service", "answers", "holders", "listens", "port_of", "python"]
 
 API_VERSIONS = struct.pack(">hhih", 18, 0, 1, 7) + b"gameday"
-"""Kafka's request 18 in version 0, correlation id 1, client id "gameday": every broker answers it to everybody."""
+"""Kafka's request 18 in version 0, correlation id 1, client id "gameday": every broker answers it to any client."""
 
 READY_BUCKET = "ready"
-"""Where one byte is put to see that S3 takes writes: after a kill some servers list and read long before that."""
+"""The bucket into which one byte is written to test writes: after a kill some servers list and read long before that.
+"""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What runs, where, and when it counts as ready.
+    """What runs, where it runs, and when it counts as ready.
 
     folder: its own folder; it holds <name>.log, and is the working directory unless cwd says otherwise. ready: a URL
     whose scheme is the protocol that must answer (http, kafka, postgresql, redis, s3), None: it is ready when it
     exists. after: names that must be ready before its first start. stop_signal: what ends it in good order within
-    grace_s. user: runs under this user and group id when started by root. niceness: what may be late yields to what may
-    not.
+    grace_s. user: the user and group id under which it runs when root starts it. niceness: above 0 for a process that
+    may be late.
     """
 
     name: str
@@ -57,13 +58,13 @@ class Service:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Service:
-        """The inverse of dataclasses.asdict after a way through JSON."""
+        """Return the inverse of dataclasses.asdict, after JSON."""
         kinds = {f.name for f in dataclasses.fields(cls) if str(f.type).startswith("tuple")}
         return cls(**{k: tuple(v) if k in kinds else v for k, v in value.items()})  # type: ignore[arg-type]
 
 
 def python(name: str, folder: Path, *args: str, env: Mapping[str, str] | None = None, **more: object) -> Service:
-    """A process of the checkout's own Python: `python ARGS` with the checkout as working directory and on the path."""
+    """Return a process of the checkout's Python: `python ARGS`, in the checkout and with it on the path."""
     settings = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
     return Service(name, (sys.executable, *args), str(folder), env=settings, cwd=str(ROOT), **more)  # type: ignore[arg-type]
 
@@ -77,7 +78,7 @@ def port_of(url: str | None) -> int | None:
 
 
 def answers(url: str | None, timeout_s: float) -> bool:
-    """Whether whatever listens there answers the URL's protocol now. Who that is, `listens` tells."""
+    """Whether the process that listens there answers the URL's protocol now. `listens` says whose process it is."""
     if url is None:
         return True
     parts = urlsplit(url)
@@ -139,7 +140,7 @@ def _s3(url: str, _host: str, _port: int, timeout_s: float) -> bool:
 
 @functools.cache
 def _s3_client(url: str, timeout_s: float) -> Any:
-    """Kept, for making one takes longer than asking."""
+    """Return a cached client: making one takes longer than asking."""
     import boto3  # only here: the supervisor of a stack without S3 needs no client
     from botocore.config import Config
 
@@ -158,12 +159,12 @@ def _s3_client(url: str, timeout_s: float) -> Any:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Whether the process, or a descendant, holds the socket that listens on this port: a foreign one doesn't count."""
+    """Whether the process, or a descendant, holds the socket that listens on this port: no other process counts."""
     return any(holders(port, (pid, *(below.pid for below in descendants(pid)))))
 
 
 def holders(port: int, pids: Iterable[int]) -> Iterator[int]:
-    """Those of the processes that hold a socket which listens on this port, as far as our rights show it."""
+    """Yield those processes that hold a socket which listens on this port, as far as our rights show it."""
     wanted = listening().get(port, frozenset())
     for pid in pids if wanted else ():
         if not wanted.isdisjoint(sockets(pid)):

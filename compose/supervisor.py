@@ -1,11 +1,11 @@
-"""The supervisor of one stack: revives wanted processes, knows which serve, takes its children with it when it dies.
+"""Supervises one stack: revives its processes, knows which of them serve, and ends them when it ends itself.
 
-`python -m compose.supervisor STATE` runs in the foreground and reads <state>/stack/processes.json. Nothing is started
-before it is asked for. Orders come over a unix socket, one JSON object a line: status, lives, start, stop, shutdown
-(`ask` is the client). Dependency order of the first start, and what must be prepared between, is up.py's.
+`python -m compose.supervisor STATE` runs in the foreground and reads <state>/stack/processes.json. A process starts
+only when an order asks for it. Orders come over a unix socket, one JSON object a line: status, lives, start, stop,
+shutdown (`ask` is the client). up.py knows the order of the first start, and what must be prepared between.
 
-Once a process serves, nothing polls: its end wakes the thread that awaits it, and whether it still serves is looked up
-when `status` is asked. `status` with "ready": false asks only who runs, and never waits.
+Once a process serves, nothing polls: its end wakes the thread that awaits it, and `status` checks whether it still
+serves. `status` with "ready": false asks only what runs, and never waits.
 """
 
 from __future__ import annotations
@@ -42,30 +42,30 @@ from gameday.system.unix import reachable
 __all__ = ["MARK", "ask", "launch", "main", "pid_of", "specification", "tail", "write_private"]
 
 MARK = "GAMEDAY_SUPERVISED"
-"""In the environment of everything that a supervisor starts: the state folder. `down` finds strays by it."""
+"""A variable with the state folder, in the environment of all that a supervisor starts. `down` finds strays by it."""
 
 INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-"""What processes see of the environment that `gameday up` was called in; all else is in their specification."""
+"""The variables of `gameday up`'s environment that processes see; all others are in their specification."""
 
 REVIVE_FIRST_S = 0.1
 REVIVE_MAX_S = 5.0
 STEADY_S = 10.0
-"""A process that lived this long is revived without further delay than the first."""
+"""A process that lived this long is revived after the shortest delay again."""
 READY_TIMEOUT_S = 1.0
 READY_STARTING_S = 0.05
 READY_STEADY_S = 1.0
-"""How old what is told of a serving process may be; `up` asks many times a second."""
+"""How old the status of a serving process may be; `up` asks many times a second."""
 
 KILL_WAIT_S = 10.0
 LIVES_KEPT = 100
-"""Of one process: a crash loop of ten minutes has as many."""
+"""How many lives of a process are kept: as many as a crash loop of ten minutes has."""
 
 IDLE_S = 3_600.0
-"""How long the server of orders sleeps when nobody comes; without any it would look around twice a second."""
+"""How long the server of orders sleeps without an order; by default it would wake up twice a second."""
 
 PIPE_BYTES = 4096
 REAPED_MAX = 1000
-"""Orphans whose end is taken note of in one go."""
+"""How many ended orphans are reaped in one go."""
 LOG_MAX_BYTES = 32 * 2**20
 ASK_TIMEOUT_S = 120.0
 LAUNCH_S = 30.0
@@ -81,7 +81,7 @@ log = structlog.get_logger()
 
 
 def specification(state: State) -> Path:
-    """Where the processes of a stack are written down; the running supervisor holds a lock on it."""
+    """Return the file with the processes of a stack; the running supervisor holds a lock on it."""
     return state.servers / "processes.json"
 
 
@@ -91,7 +91,7 @@ def specification(state: State) -> Path:
 class Child:
     """One process and its two threads: one starts and awaits it, one asks whether it serves.
 
-    The first lives as long as the supervisor, for the kernel's parent-death signal is tied to the thread that spawned.
+    The first lives as long as the supervisor: the kernel sends the parent-death signal when the spawning thread ends.
     """
 
     def __init__(self, spec: Service, mark: str, ended: Callable[[], None]) -> None:
@@ -119,16 +119,15 @@ class Child:
         return life.pid if life else None
 
     def look(self) -> None:
-        """Have it looked up whether it serves, unless that was done within READY_STEADY_S. `status` waits for that."""
+        """Ask the second thread to check whether it serves, unless it did so within READY_STEADY_S. `status` waits."""
         with self._changed:
             if self._ready and time.monotonic() - self._looked_at > READY_STEADY_S:
                 self._asked = True
                 self._changed.notify_all()
 
     def status(self, patience_s: float | None) -> dict[str, Any]:
-        """What it is, and whether it serves: not, when the look that was asked for brings no answer in patience_s.
-
-        None: whether it served when that was last looked up.
+        """Return what it is, and whether it serves. patience_s: how long to wait for a look that was asked for; without
+        its answer the process doesn't serve. None: don't wait, return the last look's answer.
         """
         with self._changed:
             looked = patience_s is None or self._changed.wait_for(lambda: not self._asked, patience_s)
@@ -146,12 +145,12 @@ class Child:
             }
 
     def lives(self) -> list[dict[str, int]]:
-        """Every process that it has had since this supervisor began, oldest first, at most LIVES_KEPT."""
+        """Return every process that it has had since this supervisor began, oldest first, at most LIVES_KEPT."""
         with self._changed:
             return list(self._lives)
 
     def start(self) -> None:
-        """Want it, and wait until it exists."""
+        """Mark it as wanted, and wait until it exists."""
         with self._changed:
             self._want, self._hurry, self._error = True, True, None
             self._changed.notify_all()
@@ -160,16 +159,16 @@ class Child:
                 raise GamedayError(f"{self.spec.name} can't be started: {self._error}")
 
     def stop(self, grace_s: float) -> None:
-        """Don't want it; its stop signal, SIGKILL after the grace, and back when it is gone."""
+        """Mark it as unwanted, send its stop signal, SIGKILL after the grace. Return when it is gone."""
         with self._changed:
             self._want = False
             self._changed.notify_all()
             life = self._life
             if life is None:
                 return
-            # os.kill, for Popen.send_signal may reap: then its end would be hidden from the thread that awaits it.
+            # os.kill, because Popen.send_signal may reap it: then the thread that awaits it would miss its end.
             os.kill(life.pid, self.spec.stop_signal)
-            os.kill(life.pid, signal.SIGCONT)  # a paused process would sit out its grace
+            os.kill(life.pid, signal.SIGCONT)  # a paused process would not end within its grace
             if not self._changed.wait_for(self._other_than(life), grace_s):
                 log.warning("killed after its grace", process=self.spec.name, pid=life.pid, grace_s=grace_s)
                 os.kill(life.pid, signal.SIGKILL)
@@ -290,7 +289,7 @@ class Supervisor:
         threading.Thread(target=self._reap, name="reap", daemon=True).start()
 
     def obey(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """One order's answer, without its "ok"."""
+        """Carry out one order. Return the answer without its "ok"."""
         op = order.get("op")
         if op == "status":
             return {"pid": os.getpid(), "boot_id": boot_id(), "processes": self._status(order.get("ready", True))}
@@ -313,7 +312,7 @@ class Supervisor:
         return {}
 
     def _status(self, ready: bool) -> dict[str, dict[str, Any]]:
-        """Every process' status. ready: all are looked at first, at the same time; else as last seen."""
+        """Return every process' status. ready: check all first, at the same time; else as last seen."""
         if not ready:
             return {name: child.status(None) for name, child in self.children.items()}
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -322,7 +321,7 @@ class Supervisor:
         return {name: child.status(max(0.0, deadline - time.monotonic())) for name, child in self.children.items()}
 
     def stop_all(self) -> None:
-        """Stop all in reverse order, then what they left to us. No order to start is taken from here on."""
+        """Stop all in reverse order, then their orphans. No order to start is accepted from then on."""
         with self._ending:
             self._closed = True
             for child in reversed(self.children.values()):
@@ -339,14 +338,14 @@ class Supervisor:
         self.ended.set()
 
     def _noted(self) -> None:
-        """Some child of ours has ended. A full pipe has been told that already."""
+        """Wake the reaper, because a child has ended. A full pipe wakes it already."""
         with contextlib.suppress(BlockingIOError):
             os.write(self.death_fd, b"\0")
 
     def _reap(self) -> None:
-        """Orphans of our children become ours (subreaper); take their exit status, else they stay zombies.
+        """Take the exit status of our children's orphans, which we adopt (subreaper): else they stay zombies.
 
-        Woken by SIGCHLD, and after each end of a child of our own: what ended meanwhile was hidden behind it.
+        It is woken by SIGCHLD, and after the end of each own child, which may have hidden other ends.
         """
         while os.read(self._deaths, PIPE_BYTES):
             with _spawning:
@@ -356,7 +355,7 @@ class Supervisor:
                         dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                     except ChildProcessError:
                         break
-                    if dead is None or dead.si_pid in own:  # its own thread is about to take that one's
+                    if dead is None or dead.si_pid in own:  # its own thread takes that exit status
                         break
                     os.waitpid(dead.si_pid, 0)
 
@@ -367,7 +366,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def main() -> None:
-    """Run until told to shut down, or terminated. That its log can't be written ends nothing."""
+    """Run until it is told to shut down, or is terminated. It goes on if its log can't be written."""
     console.tolerate()
     state = State(Path(sys.argv[1]).resolve())
     text = specification(state)
@@ -388,7 +387,7 @@ def main() -> None:
                         answer = {"ok": True, **supervisor.obey(order)}
                     except (GamedayError, ValueError, AttributeError) as e:
                         order, answer = {}, {"ok": False, "error": str(e)}
-                    with contextlib.suppress(OSError):  # the client is gone; the order was carried out all the same
+                    with contextlib.suppress(OSError):  # the client is gone; the order was carried out anyway
                         self.wfile.write(json.dumps(answer).encode() + b"\n")
                     if order.get("op") == "shutdown":
                         supervisor.ended.set()
@@ -439,7 +438,7 @@ def ask(state: State, timeout_s: float = ASK_TIMEOUT_S, **order: Any) -> dict[st
 
 
 def launch(state: State, specs: Sequence[Service]) -> None:
-    """Start a supervisor of these processes, detached from this terminal and process; back when it answers."""
+    """Start a supervisor of these processes, detached from this terminal and process. Return when it answers."""
     state.servers.mkdir(parents=True, exist_ok=True)
     write_private(specification(state), json.dumps([dataclasses.asdict(spec) for spec in specs], indent=1))
     path = state.servers / "supervisor.log"
@@ -458,7 +457,7 @@ def launch(state: State, specs: Sequence[Service]) -> None:
 
 
 def pid_of(state: State) -> int | None:
-    """The process that listens on the socket, answering or not, as the kernel tells; None: nobody does."""
+    """Ask the kernel for the process that listens on the socket, answering or not; None: there is none."""
     try:
         with _connected(state, 1.0) as s:
             return int(struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
@@ -470,7 +469,7 @@ def pid_of(state: State) -> int | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """All or nothing, for the owner's eyes only: it may hold passwords."""
+    """Write the whole file or nothing, readable by the owner only: it may hold passwords."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -480,7 +479,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def tail(log: Path) -> str:
-    """The end of a log, indented."""
+    """Return the end of a log, indented."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The embedded stack's life: `up` gets, draws, starts, awaits and prepares everything, `down` leaves nothing running.
+"""Starts and stops the embedded stack: `up` gets, starts, awaits and prepares everything, `down` ends everything.
 
-`python -m compose.up up|down|clean [--platform NAME] [--state DIR]`; `gameday up` and `gameday down` are these. Which
-processes there are is own.py's and <platform>/processes.py's; keeping them alive is supervisor.py's.
+`python -m compose.up up|down|clean [--platform NAME] [--state DIR]`; `gameday up` and `gameday down` call these. own.py
+and <platform>/processes.py define the processes; supervisor.py keeps them alive.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from gameday.system.unix import alone
 __all__ = ["clean", "down", "main", "up"]
 
 START_S = 180.0
-"""How long one process may take to serve, from when it was started; a busy machine needs most of a minute."""
+"""How long one process may take from its start until it serves; a busy machine needs most of a minute."""
 
 RESTARTS_MAX = 6
-"""A process that died this often before it ever served won't come up."""
+"""A process that died this often before it ever served is given up."""
 
 POLL_S = 0.05
 STATUS_S = 15.0
 HUNG_S = 5.0
-"""A supervisor that doesn't tell its status in this time is ended by force; it answers in milliseconds."""
+"""A supervisor that doesn't return its status in this time is killed; it answers in milliseconds."""
 
 LEFT_S = 10.0
 """How long processes and ports of a dead stack may take to vanish."""
@@ -64,9 +64,9 @@ def up(
 ) -> None:
     """Bring the whole stack up and prepare it; return when every process serves. On a running stack it does nothing.
 
-    replace: process -> another command line in place of its own. only: no more than these processes of gameday's own,
-    such as own.SERVERS. Raises GamedayError naming the component that failed,
-    with the tail of its log; what this call started is stopped again.
+    replace: process -> another command line in place of its own. only: start only these of gameday's own processes,
+    such as own.SERVERS. Raises GamedayError with the component that failed and the end of its log; what this call
+    started is stopped again.
     """
     began = time.monotonic()
     stack = own.platform(platform)
@@ -121,7 +121,7 @@ def clean(state: State, report: Report = lambda _: None) -> None:
         else:
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        state.root.rmdir()  # what else lies there isn't ours
+        state.root.rmdir()  # fails if other files are there: they aren't ours
 
 
 # ---- starting --------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def _still_coming(spec: Service, now: Mapping[str, Any], since: float, restarts:
 
 
 def _same(state: State, platform: str) -> None:
-    """A state folder belongs to one platform for good: its servers' data are that one's."""
+    """Raise if the state folder belongs to another platform: its servers' data are that platform's."""
     env = read_env(state.env)
     if env and _platform(env) != platform:
         raise ConfigError(
@@ -177,17 +177,17 @@ def _same(state: State, platform: str) -> None:
 
 
 def _platform(env: Mapping[str, str]) -> str:
-    """Whose a stack.env is."""
+    """Return the platform of a stack.env."""
     return env.get("PLATFORM", PLATFORM)
 
 
 def _ports(env: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the ports that a stack.env has for its stack's servers."""
+    """Return the names of the ports in a stack.env."""
     return tuple(name for name in (*own.PORTS, *own.platform(_platform(env)).PORTS) if name in env)
 
 
 def _environment(state: State, platform: str, running: bool) -> dict[str, str]:
-    """stack.env: read, or drawn and written; names that are missing are added."""
+    """Read stack.env, or draw and write it; add names that are missing."""
     stack = own.platform(platform)
     env = read_env(state.env)
     if not env and supervisor.specification(state).exists():
@@ -214,7 +214,7 @@ def _environment(state: State, platform: str, running: bool) -> dict[str, str]:
 
 
 def _await_ports(env: Mapping[str, str]) -> None:
-    """Wait until nobody has our ports: a killed process is gone a little before its sockets are."""
+    """Wait until our ports are free: a killed process ends a little before its sockets do."""
 
     def taken() -> list[str]:
         return [name for name in _ports(env) if not free(int(env[name]))]
@@ -243,7 +243,7 @@ def _disk(state: State) -> None:
 
 
 def _stop(state: State) -> bool:
-    """Shut the supervisor down, by force if it doesn't answer; then end what is left. Whether anything was up."""
+    """Shut the supervisor down, by force if it doesn't answer; end what is left. Return whether anything was up."""
     pid = supervisor.pid_of(state)
     if pid is not None:
         process = Process.of(pid)
@@ -270,7 +270,7 @@ def _stop(state: State) -> bool:
 
 
 def _sweep(state: State) -> bool:
-    """End processes that a supervisor of this stack started and that outlived it. Whether there were any."""
+    """End processes that a supervisor of this stack started and that outlived it. Return whether there were any."""
     found = False
     for stray in _strays(state):
         found = True
@@ -281,7 +281,7 @@ def _sweep(state: State) -> bool:
 
 
 def _strays(state: State) -> Iterator[Process]:
-    """Live processes that carry this stack's mark in their environment."""
+    """Yield live processes that have this stack's mark in their environment."""
     mark = f"{supervisor.MARK}={state.root}".encode()
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
@@ -295,14 +295,14 @@ def _strays(state: State) -> Iterator[Process]:
 
 @contextlib.contextmanager
 def _alone(state: State) -> Iterator[None]:
-    """One `up` or `down` of a stack at a time."""
+    """Let only one `up` or `down` of a stack run at a time."""
     state.ensure()
     with alone(state.root, "another `gameday up` or `gameday down`"):
         yield
 
 
 def _status(state: State) -> dict[str, Any] | None:
-    """The supervisor's status; None: there is no supervisor. Raises when there is one that doesn't answer."""
+    """Return the supervisor's status; None: there is no supervisor. Raises when one doesn't answer."""
     try:
         return supervisor.ask(state, STATUS_S, op="status")
     except DriverError as e:
@@ -328,7 +328,7 @@ def _running(state: State) -> list[Service]:
 
 
 def main() -> None:
-    """The command line, for those who have no `gameday` command yet: set-up and tests."""
+    """Run the command line, for set-up and tests, which have no `gameday` command yet."""
     parser = argparse.ArgumentParser(prog="python -m compose.up", description=__doc__)
     parser.add_argument("what", choices=("up", "down", "clean"))
     parser.add_argument("--platform", default=PLATFORM)

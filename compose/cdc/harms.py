@@ -1,7 +1,7 @@
-"""What failure tests break of the CDC platform besides its processes and links, as jobs that the fault `Harm` asks for:
-each knows what it has broken, and mends it as its runbook does (pipelines/cdc/repair.py).
+"""Jobs for the fault `Harm`: what failure tests break of the CDC platform besides its processes and links. Each job
+knows what it has broken, and mends it as its runbook does (pipelines/cdc/repair.py).
 
-What was asked for under a key is in a row of a database before anything is touched.
+A job writes what was asked for under a key into a row of a database before it touches anything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASK_WITHIN_S = 10
 
 @dataclass(frozen=True)
 class _Mended(InDatabase):
-    """What Repair needs, and what is remembered in the source. topics: those of the tables."""
+    """Has Repair's settings, and remembers in the source what was asked for. topics: those of the tables."""
 
     url: Http
     connector: str
@@ -41,12 +41,12 @@ class _Mended(InDatabase):
     remembered: ClassVar[str] = "asked"
 
     def find(self, key: str) -> JobRun | None:
-        """It has run once something is broken: by then it is done."""
+        """Return the run. It counts as done once something is broken."""
         rows = self._sql("SELECT (extract(epoch FROM at) * 1e6)::bigint FROM asked WHERE key = %s", key)
         return JobRun(key, "harm", "Completed", rows[0][0], rows[0][0]) if rows else None
 
     def withdraw(self, key: str) -> None:
-        """Mend it, where it is broken."""
+        """Mend it, if it is broken."""
         if self.broken(key) is not None:
             self._told(self._repair.carry_out)
 
@@ -65,12 +65,12 @@ class _Mended(InDatabase):
         return bool(self._sql("SELECT 1 FROM asked WHERE key = %s", key))
 
     def _note(self, key: str, told: Mapping[str, Json]) -> None:
-        """Before anything is touched."""
+        """Write the row, before anything is touched."""
         text = "INSERT INTO asked VALUES (%s, %s) ON CONFLICT DO NOTHING"
         self._sql(text, key, Jsonb(dict(told)))
 
     def _told(self, do: Any) -> Any:
-        """What it returns. Raises DriverError in place of what its clients raise."""
+        """Return what `do` returns. Raises DriverError in place of its clients' errors."""
         try:
             return do()
         except (RepairError, psycopg.Error, KafkaException, OSError) as e:
@@ -79,17 +79,17 @@ class _Mended(InDatabase):
 
 @dataclass(frozen=True)
 class SlotDropped(_Mended):
-    """The connector's slot is dropped by somebody while the connector was stopped."""
+    """Drops the connector's slot while the connector is stopped."""
 
     def met(self) -> Json:
-        """The slot as it is."""
+        """Return the slot as it is."""
         slot = self._slot()
         if slot is None or slot["wal_status"] == "lost":
             raise DriverError(f"slot {self.slot} is lost already. Remedy: the runbook slot_lost", definite=True)
         return slot
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Stop the connector, take its slot from it, and let it go on."""
+        """Stop the connector, drop its slot, and resume it."""
         self._note(key, {"slot": self.slot})
         self._told(self._repair.stop)
         sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
@@ -98,7 +98,7 @@ class SlotDropped(_Mended):
         return key
 
     def broken(self, key: str) -> str | None:
-        """That the slot is gone or lost, or the connector is stopped still."""
+        """Say that the slot is gone or lost, or that the connector is still stopped."""
         if not self._asked(key):
             return None
         slot = self._slot()
@@ -115,11 +115,11 @@ class SlotDropped(_Mended):
 
 @dataclass(frozen=True)
 class LogCut(_Mended):
-    """The log is cut at its end, while the sink has not come there."""
+    """Cuts the log at its end, before the sink has read up to there."""
 
     def met(self) -> Json:
-        """Where the log begins and ends, and where the sink is. Refused where the sink has all of it: nothing would be
-        lost."""
+        """Return where the log begins and ends, and where the sink is. Raises if the sink has read all: nothing would
+        be lost."""
         places, told = self._places(), {t: [*marks, self._places().get(t, 0)] for t, marks in self._marks().items()}
         if all(places.get(topic, 0) >= end for topic, (_, end, _) in told.items()):
             raise DriverError("the sink has all that the log has, so a cut would take nothing from it", definite=True)
@@ -133,7 +133,7 @@ class LogCut(_Mended):
         return key
 
     def broken(self, key: str) -> str | None:
-        """Of which topics the log begins behind the sink's place."""
+        """Name the topics whose log begins after the sink's place."""
         if not self._asked(key):
             return None
         places = self._places()
@@ -148,7 +148,7 @@ class LogCut(_Mended):
             done.result(ASK_WITHIN_S)
 
     def _marks(self) -> dict[str, tuple[int, int]]:
-        """Topic -> the first offset that it has, and the one behind its last."""
+        """Return topic -> its first offset, and the one after its last."""
 
         def asked() -> dict[str, tuple[int, int]]:
             consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "harm", "broker.address.family": "v4"})

@@ -1,8 +1,8 @@
-"""What can be asked of the platform besides harm, as jobs: the fault `Ask` asks for one run, and its proof is what the
-platform shows of it. None of them is scheduled, and each begins as soon as it is asked for.
+"""Jobs for the fault `Ask`: actions of the CDC platform that are no harm. The fault asks for one run; its proof is what
+the platform shows of it. No job is scheduled, and each begins as soon as it is asked for.
 
-What was asked for under a key is remembered by the platform: on the workload's tape, or in a row of a database that is
-written before anything else.
+The platform remembers what was asked for under a key: on the workload's tape, or in a row of a database that is written
+before anything else.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ CONNECT_WITHIN_S = 5
 
 
 class _Unscheduled:
-    """What nobody plans ahead, and what begins as soon as it is asked for."""
+    """A job without a schedule, which begins as soon as it is asked for."""
 
     def withdraw(self, key: str) -> None:
-        """Nothing waits that could be withdrawn."""
+        """Do nothing: no run waits."""
 
     def runs(self, since_us: int) -> Sequence[JobRun]:
         """None is scheduled."""
         return ()
 
     def interval_s(self) -> float | None:
-        """It has no schedule."""
+        """Return None: it has no schedule."""
         return None
 
 
 @dataclass(frozen=True)
 class Order(_Unscheduled):
-    """A segment of the workload's tape. url: the workload's. path, body: what is asked for, such as /burst and
-    { rows = 1000 }. undo: the body that takes back what of it would stay, such as a column."""
+    """Asks for a segment of the workload's tape. url: the workload's. path, body: what is asked for, such as /burst and
+    { rows = 1000 }. undo: the body that takes back what would stay, such as a column."""
 
     url: Http
     path: str
@@ -53,12 +53,12 @@ class Order(_Unscheduled):
     undo: Mapping[str, Any] = field(default_factory=dict)
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Ask for it; the workload does it once for each key. The run has no environment: env is not for it."""
+        """Ask for it; the workload does it once for each key. env is not used: the run has no environment."""
         self._asked("POST", self.path, {**self.body, "key": key})
         return key
 
     def find(self, key: str) -> JobRun | None:
-        """It has run once the source has committed it."""
+        """Return the run. It is done once the source has committed it."""
         told = self._asked("GET", f"/asked/{key}")
         if told is None:
             return None
@@ -66,13 +66,13 @@ class Order(_Unscheduled):
         return JobRun(key, self.path.strip("/"), "Completed" if told["done"] else "Pending", at_us, at_us)
 
     def withdraw(self, key: str) -> None:
-        """Take back what would stay. The tape has what was, so that is another segment; refused where it is taken back
+        """Take back what would stay, as another segment of the tape. The workload refuses if it is taken back
         already."""
         if self.undo and self._asked("GET", f"/asked/{key}") is not None:
             self._asked("POST", self.path, {**self.undo, "key": f"{key}-undone"}, fine=HTTPStatus.BAD_REQUEST)
 
     def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
-        """A workload that does not answer, or has trouble with the source."""
+        """Return whether the workload doesn't answer, or has trouble with the source."""
         try:
             self._asked("GET", "/healthz")
         except DriverError as e:
@@ -82,8 +82,8 @@ class Order(_Unscheduled):
     def _asked(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, fine: HTTPStatus = HTTPStatus.OK
     ) -> dict[str, Any] | None:
-        """The answer; None: there is no such thing. fine: a status that is right besides 200. Raises DriverError for
-        any other."""
+        """Return the answer; None: there is no such thing. fine: a status that is right besides 200. Raises DriverError
+        for any other."""
         data = b"" if body is None else json.dumps(body).encode()
         try:
             kind = {"Content-Type": "application/json"}
@@ -101,7 +101,7 @@ class Order(_Unscheduled):
 
 @dataclass(frozen=True)
 class InDatabase(_Unscheduled):
-    """dsn: of the database that remembers what was asked for, as somebody who may write that."""
+    """dsn: the database that remembers what was asked for, with a user that may write there."""
 
     dsn: Postgres
     whose: ClassVar[str]
@@ -109,7 +109,7 @@ class InDatabase(_Unscheduled):
     """The table."""
 
     def hindrances(self, scheduled_within_s: float | None) -> Sequence[Hindrance]:
-        """A database that does not answer."""
+        """Return whether the database doesn't answer."""
         try:
             self._sql(f"SELECT 1 FROM {self.remembered} LIMIT 1")
         except DriverError as e:
@@ -117,7 +117,7 @@ class InDatabase(_Unscheduled):
         return ()
 
     def _sql(self, text: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows. Raises DriverError when the database does not answer, or refuses."""
+        """Return the rows. Raises DriverError when the database doesn't answer, or refuses."""
         try:
             with psycopg.connect(self.dsn, autocommit=True, connect_timeout=CONNECT_WITHIN_S) as connection:
                 cursor = connection.execute(text.encode(), values)
@@ -134,7 +134,7 @@ class _BySignal(InDatabase):
     remembered: ClassVar[str] = "debezium_signal"
 
     def _signal(self, key: str, kind: str, data: Mapping[str, Any]) -> None:
-        """Write the signal. One of this key that is there stays the only one."""
+        """Write the signal, unless one of this key exists."""
         text = "INSERT INTO debezium_signal VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
         self._sql(text, key, kind, json.dumps(data))
 
@@ -147,12 +147,12 @@ class Snapshot(_BySignal):
     tables: tuple[str, ...]
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Ask Debezium for it. The run has no environment: env is not for it."""
+        """Ask Debezium for it. env is not used: the run has no environment."""
         self._signal(key, "execute-snapshot", {"data-collections": list(self.tables), "type": "incremental"})
         return key
 
     def find(self, key: str) -> JobRun | None:
-        """It has run once a window was closed for each table: Debezium writes each into the signal table itself."""
+        """Return the run. It is done once Debezium has written a closed window per table into the signal table."""
         rows = self._sql(
             "SELECT (SELECT count(*) FROM debezium_signal w WHERE w.type = 'snapshot-window-close' AND "
             "w.xmin::text::bigint > s.xmin::text::bigint), (extract(epoch FROM now()) * 1e6)::bigint "
@@ -169,15 +169,15 @@ class Snapshot(_BySignal):
 
 @dataclass(frozen=True)
 class TaskRestart(_BySignal):
-    """A restart of a connector's tasks, by Connect's REST, which answers before anything has happened. slot: the
-    connector's: another process of the source that reads it is another task."""
+    """Restarts a connector's tasks by Connect's REST API, which answers before anything has happened. slot: the
+    connector's. If another process of the source reads it, the task is a new one."""
 
     url: Http
     connector: str
     slot: str
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Note who reads the slot now, then ask Connect. The run has no environment: env is not for it."""
+        """Note which process reads the slot now, then ask Connect. env is not used: the run has no environment."""
         rows = self._sql("SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s", self.slot)
         if not rows or rows[0][0] is None:
             raise DriverError(f"nobody reads slot {self.slot}, so no task can be restarted", definite=True)
@@ -192,7 +192,7 @@ class TaskRestart(_BySignal):
         return key
 
     def find(self, key: str) -> JobRun | None:
-        """It has run once another process reads the slot."""
+        """Return the run. It is done once another process reads the slot."""
         rows = self._sql(
             "SELECT split_part(data::json ->> 'message', '; ', 2), a.pid::text, "
             "(extract(epoch FROM a.backend_start) * 1e6)::bigint FROM debezium_signal "
@@ -210,7 +210,7 @@ class TaskRestart(_BySignal):
 
 @dataclass(frozen=True)
 class Twin(InDatabase):
-    """A second connector with the settings of another one, its slot among them. It goes when it is withdrawn."""
+    """Deploys a second connector with the settings of another one, also its slot. Withdrawing removes it."""
 
     url: Http
     connector: str
@@ -218,7 +218,7 @@ class Twin(InDatabase):
     remembered: ClassVar[str] = "asked"
 
     def trigger(self, key: str, env: Mapping[str, str]) -> str:
-        """Deploy it. The run has no environment: env is not for it."""
+        """Deploy it. env is not used: the run has no environment."""
         text = "INSERT INTO asked VALUES (%s, to_jsonb(%s::text)) ON CONFLICT DO NOTHING"
         self._sql(text, key, self._twin)
         config = self._rest("GET", f"{self.connector}/config")
@@ -226,7 +226,7 @@ class Twin(InDatabase):
         return key
 
     def find(self, key: str) -> JobRun | None:
-        """It has run once its task is there."""
+        """Return the run. It is done once its task exists."""
         rows = self._sql("SELECT (extract(epoch FROM at) * 1e6)::bigint FROM asked WHERE key = %s", key)
         if not rows:
             return None
@@ -237,7 +237,7 @@ class Twin(InDatabase):
         return JobRun(key, name, "Completed" if states else "Pending", at_us, at_us)
 
     def withdraw(self, key: str) -> None:
-        """Take it away, if it was asked for."""
+        """Remove it, if it was asked for."""
         if self._sql("SELECT 1 FROM asked WHERE key = %s", key):
             self._rest("DELETE", self._twin, fine=HTTPStatus.NOT_FOUND)
 
@@ -248,7 +248,7 @@ class Twin(InDatabase):
     def _rest(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, fine: HTTPStatus = HTTPStatus.OK
     ) -> dict[str, Any]:
-        """Connect's answer, {} without one. fine: a status that is right besides 200, 201 and 204."""
+        """Return Connect's answer, {} without one. fine: a status that is right besides 200, 201 and 204."""
         where = f"{self.url}/connectors/{path}"
         data = b"" if body is None else json.dumps(body).encode()
         try:

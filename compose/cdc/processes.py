@@ -1,8 +1,8 @@
-"""The platform of change data capture as processes: a source, Debezium, a broker, a sink and its target; who runs,
-after whom, over which links, and what is prepared once each serves.
+"""Defines the processes of the CDC platform: a source, Debezium, a broker, a sink and its target. It says in which
+order they start, over which links they connect, and what is prepared once each serves.
 
-gameday's own servers beside it are compose/own.py's, the servers themselves compose/servers'; what is written, and what
-is made of it, is pipelines/cdc's.
+compose/own.py has gameday's own servers, compose/servers the servers themselves, pipelines/cdc the workload and the
+sink.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RULES = Path(__file__).with_name("alerts.yml")
 
 TABLES = ("customers", "orders", "items")
 TOPICS = {f"cdc.public.{table}": 1 for table in TABLES} | {"cdc.public.debezium_signal": 1, "cdc-notes": 1}
-"""Topic -> partitions. One each: the order of a table is then the log's, and the target's state a prefix of it."""
+"""Topic -> partitions: one each, so that the log has a table's order, and the target's state is a prefix of the log."""
 
 DATABASE = "shop"
 CONNECTOR, SLOT, PUBLICATION, PREFIX = "cdc", "cdc", "cdc", "cdc"
@@ -54,7 +54,7 @@ SOURCE_SETTINGS = (
     "min_wal_size=32MB",
     "max_wal_size=64MB",
 )
-"""So little of the log is kept for a slot that a test can overrun it. wal_level=logical is every server's here."""
+"""The WAL kept for a slot is so small that a test can overrun it. wal_level=logical is set for every server here."""
 
 BROKER_SETTINGS = """\
 # What a killed task leaves open holds up all who read committed messages, Connect itself first: ended a second after
@@ -67,7 +67,7 @@ log.retention.check.interval.ms=60000
 """
 
 CAPTURES_WITHIN_S = 90.0
-"""From the connector's deployment to a task that runs: the snapshot of what was there before."""
+"""From the connector's deployment until its task runs, with the snapshot of older rows."""
 
 
 def get(state: State, report: Report) -> None:
@@ -78,7 +78,7 @@ def get(state: State, report: Report) -> None:
 
 
 def processes(state: State, env: Mapping[str, str], port: Mapping[str, int]) -> list[Service]:
-    """The platform's processes, in dependency order, their configuration written."""
+    """Write their configuration, return the platform's processes in dependency order."""
     folder = state.servers
     listeners = [
         kafka.Listener("DIRECT", port["KAFKA_DIRECT"], port["KAFKA_DIRECT"]),
@@ -136,7 +136,7 @@ def processes(state: State, env: Mapping[str, str], port: Mapping[str, int]) -> 
 
 
 def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
-    """Service -> what must be done once it serves, before those after it start. All idempotent."""
+    """Return service -> what must be done once it serves, before those after it start. All idempotent."""
     return {
         "source": lambda: _database(
             _source(env, "postgres"),
@@ -149,7 +149,7 @@ def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[
 
 
 def links(port: Mapping[str, int]) -> list[toxiproxy.Link]:
-    """One for each pair of neighbours on the changes' path, named <from>-<to> as they flow."""
+    """Return a link for each pair of neighbours on the changes' path, named <from>-<to> as they flow."""
     return [
         toxiproxy.Link("workload-source", port["LINK_WORKLOAD_SOURCE"], port["SOURCE_PG"]),
         toxiproxy.Link("source-connector", port["LINK_SOURCE_CONNECTOR"], port["SOURCE_PG"]),
@@ -172,7 +172,7 @@ def targets(port: Mapping[str, int]) -> list[prometheus.Target]:
 
 
 def connector(env: Mapping[str, str]) -> dict[str, str]:
-    """Debezium's settings: what a lab showed to be right where the default is not."""
+    """Return Debezium's settings. Where they differ from the defaults, experiments showed that the default is wrong."""
     return {
         "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
         "tasks.max": "1",
@@ -185,18 +185,18 @@ def connector(env: Mapping[str, str]) -> dict[str, str]:
         "plugin.name": "pgoutput",
         "slot.name": SLOT,
         "publication.name": PUBLICATION,
-        "publication.autocreate.mode": "disabled",  # the tables' owner made it: who copies them owns nothing
+        "publication.autocreate.mode": "disabled",  # the tables' owner made it: the copying role owns nothing
         "table.include.list": ",".join(f"public.{table}" for table in (*TABLES, "debezium_signal")),
         "decimal.handling.mode": "string",  # the default sends bytes
         "time.precision.mode": "adaptive_time_microseconds",
         "skipped.operations": "none",  # the default hides TRUNCATE
-        # Else the WAL grows while only tables are written that nobody captures, heartbeat or not.
+        # Else the WAL grows while only tables that are not captured are written, with or without a heartbeat.
         "heartbeat.interval.ms": "1000",
         "lsn.flush.mode": "connector_and_driver",
         "signal.data.collection": "public.debezium_signal",
         "notification.enabled.channels": "sink",
         "notification.sink.topic.name": "cdc-notes",
-        # A slot that is gone is a gap: it is told and repaired by a person. `trust_slot` would lose it in silence.
+        # A missing slot is a gap: a person is told and repairs it. `trust_slot` would lose changes in silence.
         "offset.mismatch.strategy": "no_validation",
         "snapshot.mode": "initial",
         "poll.interval.ms": "20",
@@ -207,7 +207,7 @@ def connector(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _capture(env: Mapping[str, str]) -> None:
-    """Deploy the connector, and wait for its task: what is written from then on is in the log."""
+    """Deploy the connector, and wait for its task: from then on changes are in the log."""
     connect.deploy(_connect(env), CONNECTOR, connector(env))
     until(lambda: connect.runs(_connect(env), CONNECTOR), CAPTURES_WITHIN_S, 0.2, f"connector {CONNECTOR} to run")
 
@@ -223,8 +223,8 @@ def _own(
     env: Mapping[str, str] | None = None,
     after: tuple[str, ...] = (),
 ) -> Service:
-    """One of the pipeline's programs, named like its folder, with failpoints that gameday.toml names. ready: the port
-    of its health."""
+    """Return one of the pipeline's programs, named like its folder, with the failpoints in gameday.toml. ready: the
+    port of its health."""
     folder.mkdir(parents=True, exist_ok=True)
     points = {
         "FAILPOINTS_ENABLE": "1",

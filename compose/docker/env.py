@@ -1,8 +1,8 @@
 """Draws ports and secrets for the stack in containers: python -m compose.docker.env writes compose/.env from
 env.example, and makes the folders that the containers share with gameday.
 
-Compose reads that file by itself, gameday its copy in the state folder; which folder that is, and which configuration,
-gameday is told by the environment: set -a; . compose/.env; set +a.
+Compose reads that file by itself, gameday reads its copy in the state folder. The environment tells gameday that folder
+and the configuration: set -a; . compose/.env; set +a.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["EXAMPLE", "draw", "main", "write"]
 EXAMPLE = ROOT / "compose" / "env.example"
 TARGET = ROOT / "compose" / ".env"
 PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
-"""Compose writes a password into an address as it is."""
+"""The characters that a value may have: Compose writes a password into an address unescaped."""
 
 STATE = ROOT / ".gameday-docker"
 
 
 def draw(known: Mapping[str, str]) -> dict[str, str]:
-    """Every name of env.example with a value: what is known, else the example's own, else drawn."""
+    """Return every name of env.example with a value: the known one, else the example's own, else a drawn one."""
     names = read_env(EXAMPLE)
     found = {name: known.get(name) or value for name, value in names.items()}
     state = found["GAMEDAY_STATE"] or str(STATE)
@@ -55,14 +55,14 @@ def draw(known: Mapping[str, str]) -> dict[str, str]:
     if wrong := [n for n, v in found.items() if n.endswith("_PASSWORD") and not PLAIN.fullmatch(v)]:
         raise GamedayError(
             f"{', '.join(wrong)} has a character that is special in an address, to Compose or to a shell. Remedy: "
-            "letters, digits, . _ ~ and - alone, or nothing, and it is drawn"
+            "only letters, digits, . _ ~ and -; if it is empty, it is drawn"
         )
     return found
 
 
 def write(path: Path, known: Mapping[str, str] = {}) -> dict[str, str]:
-    """Write the file, its copy in the state folder, and the folders. What the file has is kept, but for what `known`
-    says."""
+    """Write the file, its copy in the state folder, and the folders. What the file has is kept, unless `known` has the
+    name."""
     values = draw({**read_env(path), **known})
     state, stack = State(Path(values["GAMEDAY_STATE"])), Path(values["STACK_FOLDER"])
     mounted = [stack / name for name in ("engine", "prometheus", "exchange", *(f"handler-{venue}" for venue in VENUES))]
@@ -71,7 +71,7 @@ def write(path: Path, known: Mapping[str, str] = {}) -> dict[str, str]:
         state.points(""),
         state.metrics,
         *mounted,
-    ):  # before the engine does, for it would make them root's
+    ):  # before the engine makes them, as root's
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     rules = prometheus.quickened(RULES.read_text(), ALERTS_QUICKENED)
     (stack / "prometheus" / "rules.yml").write_text(rules)

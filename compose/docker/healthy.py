@@ -1,6 +1,6 @@
-"""Whether a server of this container answers its own protocol: python compose/docker/healthy.py URL.
+"""Asks whether a server of this container answers its own protocol: python compose/docker/healthy.py URL.
 
-Asked all the time in every container, so it costs no more than the start of a Python: nothing of ours is imported.
+Every container asks all the time, so this costs only the start of a Python: it imports no module of the checkout.
 """
 
 import http.client
@@ -25,19 +25,19 @@ def http_answers(url: str) -> bool:
 
 
 def kafka_answers(url: str) -> bool:
-    """A request for its API's versions."""
+    """Ask for its API's versions."""
     ask = struct.pack(">hhih", 18, 0, 1, 6) + b"health"
     return _asked(url, struct.pack(">i", len(ask)) + ask)[4:8] == struct.pack(">i", 1)
 
 
 def postgresql_answers(url: str) -> bool:
-    """It wants a password from whoever connects; while it recovers it sends an error instead."""
+    """Whether it asks for a password; while it recovers it sends an error instead."""
     ask = struct.pack(">i", 196_608) + b"user\0" + (urlsplit(url).username or "").encode() + b"\0\0"
     return _asked(url, struct.pack(">i", len(ask) + 4) + ask).startswith(b"R")
 
 
 def _asked(url: str, ask: bytes) -> bytes:
-    """The beginning of the answer. All that came is taken: else the server is reset, and says so in its log."""
+    """Return the beginning of the answer. All bytes are read: else the connection is reset, which the server logs."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), TIMEOUT_S) as connection:
         connection.sendall(ask)

@@ -1,4 +1,4 @@
-"""The stack in containers on an engine of our own, with images made here: nothing is pulled, nothing else is touched.
+"""Runs the stack in containers on gameday's own engine, with images made here: it pulls nothing, touches nothing else.
 
 `python -m compose.docker.local up|down [--state DIR]`, as root. `up` starts the engine, makes the image, gets the
 servers, draws ports and secrets, and returns when every container is healthy; `down` leaves nothing.
@@ -27,11 +27,11 @@ __all__ = ["Containers", "main"]
 
 IMAGE = "gameday-local"
 PACKAGES = {"haproxy": "haproxy"}
-"""What the override needs and no wheel has."""
+"""Program -> Debian's package, for what the override needs and no wheel has."""
 
 FILES = tuple(str(ROOT / "compose" / name) for name in ("docker-compose.yml", "docker-compose.local.yml"))
 OFFLOAD_INTERVAL_S = 30
-"""As in the embedded stack: a test of every fifteen minutes would be an hour of nothing."""
+"""As in the embedded stack: with fifteen minutes a test would wait for an hour."""
 
 HEALTHY_WITHIN_S = 420
 COMPOSE_WITHIN_S = HEALTHY_WITHIN_S + 180
@@ -50,11 +50,11 @@ class Containers:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """What gameday and Compose are told: names as in env.example, and where this engine is."""
+        """The environment of gameday and Compose: names as in env.example, and this engine's address."""
         return {**read_env(self.state.env), **self.engine.env}
 
     def up(self, report: Report) -> None:
-        """Raises GamedayError with the ends of the containers' logs; what was started stays, to be looked at."""
+        """Start it. Raises GamedayError with the ends of the containers' logs; what was started stays, for a look."""
         kafka.get(report)
         toxiproxy.get(report)
         if not (prometheus.get(report) and alertmanager.get(report)):
@@ -96,13 +96,13 @@ class Containers:
             raise GamedayError(f"docker compose {' '.join(arguments)} did not end within {COMPOSE_WITHIN_S} s") from e
 
     def logs(self) -> str:
-        """How each container is, and the ends of the logs."""
+        """Return each container's state, and the ends of the logs."""
         shown = self.compose("ps", "--all", "--format", "{{.Service}}: {{.Status}}").stdout
         return shown + self.compose("logs", "--no-color", "--tail", str(LOG_LINES)).stdout
 
 
 def _python_home() -> str:
-    """The Python under the virtual environment; /usr itself is mounted already, and twice it can't be."""
+    """Return the Python under the virtual environment; /usr itself is mounted already, and can't be twice."""
     return "/usr/local" if sys.base_prefix == "/usr" else sys.base_prefix
 
 

@@ -1,4 +1,4 @@
-"""What the containers need before they can work together, each thing once its server serves. Idempotent.
+"""Prepares what the containers need to work together, each thing once its server serves. Idempotent.
 
 `python -m compose.docker.prepare databases` makes those that $SERVERS names (URL=NAME,NAME …); `platform` makes topics,
 tables, views, the archive and the offload's deployments, from the environment that the offload has.
@@ -21,7 +21,7 @@ READERS_BROKERS = "toxiproxy.data:9104"
 """The broker as ClickHouse reaches it: over its link."""
 
 CLICKHOUSE_LINK, CLICKHOUSE = "@toxiproxy.data:9105", "@clickhouse.data:8123"
-"""Tables are made past the link that the offload reads over."""
+"""Tables are made directly at the server, not over the link that the offload reads over."""
 
 
 def databases(servers: str) -> None:
@@ -33,7 +33,7 @@ def databases(servers: str) -> None:
 
 
 def platform() -> None:
-    """Topics first, for views read them; deployments last, for their runs need all the rest."""
+    """Make topics first, because views read them; deployments last, because their runs need all the rest."""
     kafka.create_topics(os.environ["OFFLOAD_BROKERS"], TOPICS)
     url = os.environ["OFFLOAD_CLICKHOUSE_URL"].replace(CLICKHOUSE_LINK, CLICKHOUSE)
     _run("pipelines.trades.schema", "--brokers", READERS_BROKERS, env={"CLICKHOUSE_URL": url})
@@ -48,7 +48,7 @@ def _run(module: str, *arguments: str, env: Mapping[str, str] = {}) -> None:
 
 
 def main() -> int:
-    """Do what the argument names. Exit 1: a server refused, and why is told."""
+    """Do what the argument names. Exit 1: a server refused; the reason is printed."""
     try:
         if sys.argv[1:] == ["databases"]:
             databases(os.environ["SERVERS"])

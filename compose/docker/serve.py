@@ -1,7 +1,7 @@
-"""A server of the embedded stack, in a container, in place of an image that only a registry has.
+"""Runs a server of the embedded stack in a container, in place of an image that only a registry has.
 
-`python -m compose.docker.serve SERVER [ARGUMENT…]`, with the environment and the arguments that the image has. Data lie
-in DATA. It becomes the server: the same process, the same signals.
+`python -m compose.docker.serve SERVER [ARGUMENT…]`, with the environment and the arguments of the image. Data are in
+DATA. This process becomes the server, so signals reach it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from gameday.state import ROOT, State
 __all__ = ["main", "process"]
 
 DATA = Path("/var/tmp")
-"""The container's own: in every image it is there, and whoever the server runs as may write into it."""
+"""A folder of the container: every image has it, and every user may write into it."""
 
 ANY = "0.0.0.0"
 DIRECT_PORT, MACHINE_PORT, LINK_PORT = 9092, 19092, 9101
-"""Of the broker: for those beside it, for gameday on the engine's machine, and the first of those behind a link."""
+"""The broker's ports: for other containers, for gameday on the engine's machine, and the first one behind a link."""
 
 MONITORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "prometheus": (prometheus.PACKAGE, ("prometheus",)),
     "alertmanager": (alertmanager.PACKAGE, alertmanager.PROGRAMS),
 }
-"""Debian's package, and what the program may be called."""
+"""Debian's package, and the names that the program may have."""
 
 INSIDE_PORT = 20_000
-"""From here on, what listens for its own server alone."""
+"""The first of the ports that only the server itself uses."""
 
 
 def process(name: str, arguments: Sequence[str], env: Mapping[str, str]) -> Service:
-    """The server, its configuration written."""
+    """Write the server's configuration, return its process."""
     match name:
         case "clickhouse":
             return clickhouse.process(DATA, 8123, env["CLICKHOUSE_PASSWORD"], listen=ANY)

@@ -1,8 +1,7 @@
-"""The router's platform as processes, over NATS JetStream: who runs, after whom, over which links, and what is prepared
-once each serves. router_kafka and router_valkey are the same over another broker.
+"""Defines the processes of the router's platform over NATS JetStream: in which order they start, over which links they
+connect, and what is prepared once each serves. router_kafka and router_valkey are the same over another broker.
 
-gameday's own servers beside it are compose/own.py's, the servers themselves compose/servers'; the programs are
-pipelines/router's.
+compose/own.py has gameday's own servers, compose/servers the servers themselves, pipelines/router the programs.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ COMMON_SECRETS = ("STORE_PG_PASSWORD",)
 
 
 def shares(ack_wait_s: float, most: int) -> str:
-    """Kafka's settings of share groups: how often a request is handed out, and how soon a member that is gone is
+    """Return Kafka's settings of share groups: how often a request is delivered, and how soon a lost member is
     noticed."""
     return f"""\
 group.share.min.record.lock.duration.ms=1000
@@ -67,8 +66,9 @@ SHARES = shares(ACK_WAIT_S, MAX_DELIVER) + "log.retention.check.interval.ms=6000
 
 @dataclass(frozen=True)
 class Backend:
-    """One broker of the three. ports, secrets: its own. server: its process, of a state folder, ports and environment.
-    address: where it is, of a port that leads there, and the environment. behind: link -> the port that it leads to."""
+    """One broker of the three. ports, secrets: the names of its own. server: makes its process from state folder, ports
+    and environment. address: makes its address from a port that leads there and the environment. behind: link -> the
+    port that it leads to."""
 
     name: str
     process: str
@@ -91,13 +91,14 @@ class Backend:
     # ---- the platform of this broker ---------------------------------------------------------------------------------
 
     def processes(self, state: State, env: Mapping[str, str], port: Mapping[str, int]) -> list[Service]:
-        """The platform's processes, in dependency order, their configuration written."""
+        """Write their configuration, return the platform's processes in dependency order."""
         folder = state.servers
 
         def own(
             name: str, module: str, *more: str, at: str, broker: str, after: tuple[str, ...], **url: str
         ) -> Service:
-            """One of the router's programs, with failpoints that gameday.toml names. broker: the port of its way."""
+            """Return one of the router's programs, with the failpoints in gameday.toml. broker: the port of its
+            link."""
             home = folder / name
             home.mkdir(parents=True, exist_ok=True)
             points = {
@@ -149,11 +150,11 @@ class Backend:
         ]
 
     def preparations(self, state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
-        """Service -> what must be done once it serves, before those after it start. All idempotent."""
+        """Return service -> what must be done once it serves, before those after it start. All idempotent."""
         return {"store": lambda: _tables(env), self.process: lambda: self.prepare(env)}
 
     def links(self, port: Mapping[str, int]) -> list[toxiproxy.Link]:
-        """One for each pair of neighbours on the requests' path, named <from>-<to> as they flow."""
+        """Return a link for each pair of neighbours on the requests' path, named <from>-<to> as they flow."""
         return [
             toxiproxy.Link("caller-broker", port["LINK_CALLER_BROKER"], port[self.behind["caller-broker"]]),
             toxiproxy.Link("broker-router", port["LINK_BROKER_ROUTER"], port[self.behind["broker-router"]]),
@@ -173,7 +174,7 @@ class Backend:
 
 
 def store(env: Mapping[str, str], database: str, port: str = "STORE_PG_PORT") -> str:
-    """Where the effects are."""
+    """Return the address of the store."""
     return postgres.url(int(env[port]), "store", env["STORE_PG_PASSWORD"], database)
 
 
@@ -198,7 +199,7 @@ def _kafka(state: State, port: Mapping[str, int], _: Mapping[str, str]) -> Servi
 
 
 def _one(port: str) -> Mapping[str, str]:
-    """A broker that has one port for everybody."""
+    """Return the listeners of a broker that has one port for all clients."""
     return dict.fromkeys(("caller-broker", "broker-router", "broker-worker", "observer"), port)
 
 

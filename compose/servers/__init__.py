@@ -1,7 +1,7 @@
-"""The servers of the embedded stack, one a file: `get` what it needs, and the process that runs it.
+"""The servers of the embedded stack, one per file: `get` fetches what it needs, and a process runs it.
 
-What is downloaded or built lies in SHARE, once for all stacks of one virtual environment; a stack's own folder holds
-data, configuration and log.
+Downloads and builds are in SHARE, once for all stacks of one virtual environment; a stack's own folder holds data,
+configuration and log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["LOOPBACK", "SHARE", "Report", "shared"]
 SHARE = Path(sys.prefix) / "share" / "gameday"
 
 LOOPBACK = "127.0.0.1"
-"""Where every server listens that isn't told otherwise; in a container of its own it is told "0.0.0.0"."""
+"""The address on which servers listen by default; in a container it is "0.0.0.0"."""
 
 Report: TypeAlias = Callable[[str], None]
 """Takes one line of progress."""
@@ -27,7 +27,7 @@ Report: TypeAlias = Callable[[str], None]
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Hold SHARE while something is put there: who comes meanwhile waits, and then finds it."""
+    """Hold SHARE while something is put there: other processes wait, and then find it."""
     SHARE.mkdir(parents=True, exist_ok=True)
     held = os.open(SHARE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""Alertmanager: takes the alerts that fire to who is on call, a webhook here. Loopback only, and without peers."""
+"""Runs Alertmanager, which sends firing alerts to a webhook. Loopback only, and without peers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAMS = ("prometheus-alertmanager", "alertmanager")
 
 
 def get(report: Report) -> bool:
-    """Whether it can be run here. Debian's reads TEMPLATES, wherever the program lies, and only root can put them
+    """Whether it can be run here. Debian's program reads TEMPLATES, wherever it is, and only root can put them
     there."""
     if found():
         return True
@@ -42,7 +42,7 @@ def found() -> bool:
 
 
 def process(folder: Path, port: int, receiver: str) -> Service:
-    """receiver: the URL that alerts are posted to, when they fire and when they are over."""
+    """Write the configuration. receiver: the URL to which alerts are posted when they fire and when they are over."""
     program = debian.program(PACKAGE, *PROGRAMS)
     if program is None:
         raise GamedayError(f"there is no alertmanager here. Remedy: apt-get install {PACKAGE}")

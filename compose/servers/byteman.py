@@ -1,4 +1,4 @@
-"""Byteman: failpoints in a JVM that runs, without a change to its program. One jar, the JVM's agent."""
+"""Adds Byteman to a JVM: failpoints in a running JVM, without a change to its program. It is one jar, an agent."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ JARS = Jars("byteman", Path(__file__).with_name(f"byteman-{VERSION}.lock"), SHAR
 
 
 def get(report: Report) -> None:
-    """Fetch the jar unless it is there, verified."""
+    """Fetch the jar, unless a verified one is there."""
     with shared():
         JARS.fetch(report)
 
 
 def armable(service: Service, port: int) -> Service:
-    """The same service, a JVM, with the agent listening.
+    """Return the same service, a JVM, with the agent listening.
 
-    The agent asks for no password, and carries out what it is given: it listens at the loopback address alone, and is
-    for test stacks.
+    The agent asks for no password and carries out what it gets: it listens on loopback only, and is for test stacks.
     """
     java, *rest = service.argv
     agent = f"-javaagent:{JARS.paths[0]}=listener:true,port:{port},address:{LOOPBACK}"

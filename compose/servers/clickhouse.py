@@ -1,6 +1,6 @@
-"""A ClickHouse server from the wheel chdb-core: HTTP on loopback, one user with a password, metrics on /metrics.
+"""Runs a ClickHouse server from the wheel chdb-core: HTTP on loopback, one user with a password, metrics on /metrics.
 
-`python -m compose.servers.clickhouse FOLDER` runs it in the foreground. What it stores is the pipeline's.
+`python -m compose.servers.clickhouse FOLDER` runs it in the foreground. The pipeline makes the tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gameday.system.address import encoded
 __all__ = ["main", "process", "url"]
 
 COMMON = Path(__file__).with_suffix(".xml")
-"""What every ClickHouse of the platform is told, also one in a container."""
+"""The settings of every ClickHouse of the platform, also of one in a container."""
 
 OWN = """\
   <listen_host>{listen}</listen_host>
@@ -57,8 +57,8 @@ USERS = """\
   </users>
 </clickhouse>
 """
-"""The engine's own session is `default` without a password, and loopback can't be told from it: so `default` may do no
-more than listen and wait. With the right to read files it would show any local user whatever this process can read."""
+"""The engine's own session is `default` without a password, and loopback clients look the same. So `default` may only
+listen and wait. With the right to read files it would show any local user whatever this process can read."""
 
 
 def process(folder: Path, port: int, password: str, after: tuple[str, ...] = (), listen: str = LOOPBACK) -> Service:
@@ -82,16 +82,16 @@ def process(folder: Path, port: int, password: str, after: tuple[str, ...] = (),
 
 
 def url(port: int, password: str) -> str:
-    """Where its user reaches it."""
+    """Return the URL for its user."""
     return f"http://gameday:{encoded(password)}@127.0.0.1:{port}"
 
 
 def main() -> None:
     """Serve until terminated.
 
-    The package's own `import chdb` opens and closes an engine, after which Kafka tables fail; so its native module is
-    loaded alone. The engine listens while one query reads from a pipe that nobody writes to; closing that ends it in
-    good order: tables flushed, consumer groups left.
+    The package's own `import chdb` opens and closes an engine, after which Kafka tables fail; so only its native module
+    is loaded. The engine listens while one query reads from a pipe that nobody writes to. Closing the pipe ends it
+    cleanly: tables are flushed, consumer groups left.
     """
     folder = Path(sys.argv[1]).resolve()
     engine = _engine()
@@ -118,7 +118,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, release)
     signal.signal(signal.SIGINT, release)
     ended.wait()
-    os._exit(0)  # the engine's threads don't end in good order
+    os._exit(0)  # the engine's threads don't end cleanly
 
 
 def _engine() -> types.ModuleType:

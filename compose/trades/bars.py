@@ -1,7 +1,7 @@
-"""OHLCV bars as a hop of the trades platform: which ids they are judged over, how trades make them, their digest, and
-the table in ClickHouse that holds them beside the trades.
+"""Makes OHLCV bars a hop of the trades platform: over which ids they are judged, how trades become bars, their digest,
+and the table in ClickHouse that holds them beside the trades.
 
-The ledger's trades and the table's are made into bars by the same functions, so that both mean the same by a bar.
+The same functions make bars of the ledger's trades and of the table's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 CHUNK_ROWS = 1 << 20
-"""Trades that the ledger computes at once: 50 MB."""
+"""How many trades the ledger computes at once: 50 MB."""
 
 INTERVALS_US: Mapping[str, int] = {"1m": 60_000_000, "5m": 300_000_000, "1h": 3_600_000_000, "1d": 86_400_000_000}
 
@@ -57,12 +57,12 @@ BAR_COLUMNS = ("venue", "symbol", "interval", *BAR_FIELDS)
 
 
 def spans(held: Columns, window: Window) -> Mapping[Group, tuple[int, int]]:
-    """(venue, symbol, interval) -> the ids (lo, hi] whose bars are compared.
+    """Return (venue, symbol, interval) -> the ids (lo, hi] whose bars are compared.
 
     held: BAR_COLUMNS, the bars that hold any id of the window; or those beside their source's (Bars.held).
-    Their first and last bar reach beyond it, and the last one may still grow: so it is from the first id to the last
-    that any of them names, and the whole window in any case, for a bar that is missing altogether names none. A bar is
-    believed no further than the first id there can be, and the last one that the source had.
+    The first and last bar reach beyond the window, and the last one may still grow. So the span is from the first id to
+    the last that any bar names. It always includes the window, because a missing bar names no id. Ids below the first
+    possible one, or above the source's last one, don't count.
     """
     told, reach = (held["n"] > 0, held["source_last_id"]) if "source_n" in held else (True, None)
     found = {}
@@ -79,7 +79,7 @@ def spans(held: Columns, window: Window) -> Mapping[Group, tuple[int, int]]:
 
 
 def overlapping(made: Columns, window: Window) -> Columns:
-    """Those of these bars that hold any id of the window. made: BAR_COLUMNS, each bar whole, or cut at the window."""
+    """Return the bars that hold any id of the window. made: BAR_COLUMNS, each bar whole, or cut at the window."""
     kept = np.zeros(len(made["n"]), dtype=bool)
     for (venue, symbol), hi in window.hi.items():
         mine = (made["venue"] == venue) & (made["symbol"] == symbol)
@@ -88,7 +88,7 @@ def overlapping(made: Columns, window: Window) -> Columns:
 
 
 def from_trades(trades: Columns, interval_us: int) -> Columns:
-    """The bars, BAR_FIELDS, that these trades make. trades: as the ledger's records have them, with ascending ids."""
+    """Return the bars, BAR_FIELDS, of these trades. trades: columns as in the ledger's records, with ascending ids."""
     bucket_us = trades["exchange_time"] // interval_us * interval_us
     order = np.argsort(bucket_us, kind="stable")  # stable: within a bar the ids stay ascending
     buckets, starts, counts = np.unique(bucket_us[order], return_index=True, return_counts=True)
@@ -110,7 +110,7 @@ def from_trades(trades: Columns, interval_us: int) -> Columns:
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
-    """The bars of all trades, from those, BAR_FIELDS, of their parts: each part's ids are above the ones before."""
+    """Join the bars, BAR_FIELDS, of parts of the trades. Each part's ids are above those of the parts before."""
     every = {name: np.concatenate([part[name] for part in parts] or [NO_BARS]) for name in BAR_FIELDS}
     order = np.argsort(every["bucket_us"], kind="stable")  # stable: within a bar the ids stay ascending
     buckets, starts, counts = np.unique(every["bucket_us"][order], return_index=True, return_counts=True)
@@ -132,7 +132,8 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 
 def digest(hop: str, bars: Columns) -> Digest:
-    """The stream "bars" as this hop holds it. bars: BAR_COLUMNS; groups (venue, symbol, interval), ids bucket_us."""
+    """Return this hop's digest of the stream "bars". bars: BAR_COLUMNS; groups (venue, symbol, interval), ids
+    bucket_us."""
     hashes = row_hash([bars[name] for name in BAR_FIELDS])
     names = [bars[name] for name in ("venue", "symbol", "interval")]
     groups = {}
@@ -143,7 +144,7 @@ def digest(hop: str, bars: Columns) -> Digest:
 
 
 def ledgers(ledger: Hop, held: Columns, window: Window) -> Digest:
-    """The bars that should be held over exactly the ids that each held bar names, and those missing altogether.
+    """Return the digest of the bars that should exist: over exactly the ids that each held bar names, and missing bars.
 
     held: see Bars.held.
     """
@@ -194,21 +195,21 @@ class Bars:
         self._server = Server(self.url, tls=self.tls)
 
     def heads(self) -> Mapping[Group, int]:
-        """Group -> the highest id that bars of every interval hold: the window has been passed when all have."""
+        """Return group -> the highest id that bars of every interval hold: all must have passed the window."""
         each = f"SELECT venue, symbol, max(last_id) AS last FROM {self.table} GROUP BY venue, symbol, `interval`"
         sql = f"SELECT venue, symbol, min(last) FROM ({each}) GROUP BY venue, symbol"
         return {(venue, symbol): int(head) for venue, symbol, head in self._server.rows(sql, LOOK_WITHIN_S)}
 
     def derived(self, window: Window, ledger: Hop) -> Sequence[Digest]:
-        """The stream "bars": as the ledger's trades make them, as the source's do, and as held."""
+        """Return the digests of the stream "bars": from the ledger's trades, from the source's, and as held."""
         held = self.held(window)
         right = [ledgers(ledger, held, window)] if isinstance(ledger, Ledger) else []
         return (*right, *self.digests(held))
 
     def held(self, window: Window) -> Columns:
-        """BAR_COLUMNS of the bars that hold any id of the window, beside what the source gives over the same ids (see
-        spans), with the prefix source_. n is 0 in the row of a bar that only the source gives, source_n in that of
-        one that it doesn't give, and where the table repeats one."""
+        """Return BAR_COLUMNS of the bars that hold any id of the window, beside the source's bars over the same ids
+        (see spans) with the prefix source_. n is 0 if only the source has the bar; source_n is 0 if the source doesn't
+        have it, and in a bar that the table repeats."""
         held = self._held(window)
         made = overlapping(self._made(spans(held, window)), window)
         key = ("venue", "symbol", "interval", "bucket_us")
@@ -223,7 +224,7 @@ class Bars:
         }
 
     def digests(self, held: Columns) -> Sequence[Digest]:
-        """The stream "bars" as the source gives it, and as held."""
+        """Return the digests of the stream "bars": from the source, and as held."""
         names, numbers = BAR_COLUMNS[:4], BAR_FIELDS[1:]
         given = {**{n: held[n] for n in names}, **{n: held[f"source_{n}"] for n in numbers}}
         return tuple(
