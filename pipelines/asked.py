@@ -1,4 +1,4 @@
-"""What the ledgers' HTTP takes: a question as a JSON object, with its values checked."""
+"""Handles the HTTP requests of the ledgers: a question as a JSON object, with its values checked."""
 
 from __future__ import annotations
 

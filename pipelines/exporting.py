@@ -1,6 +1,6 @@
-"""What a platform's exporter is made of: looks at its parts, once a second each, as metrics for Prometheus.
+"""Has what all exporters share: it looks at each part of a platform once a second, and serves metrics for Prometheus.
 
-What is looked at is each platform's: trades/exporter.py, cdc/exporter.py.
+Each platform says at what to look: trades/exporter.py, cdc/exporter.py.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["ANSWER_WAIT_S", "Lag", "Line", "Looks", "server"]
 
 LOOK_EVERY_S = 1.0
 ANSWER_WAIT_S = 1.0
-"""A broker, or a database, that needs longer counts as down."""
+"""A broker or a database that needs longer counts as down."""
 
 KEPT_S = 900.0
-"""How far back it is known when records were written: what is further behind counts as that far."""
+"""For how long it is kept when records were written: a consumer that is further behind counts as so far behind."""
 
 Line = tuple[str, dict[str, str], float]
 """A sample: name, labels, value."""
@@ -37,34 +37,34 @@ log = structlog.get_logger()
 
 @dataclass
 class Lag:
-    """How far behind the end of one partition its consumer is, in records and in seconds: since when the first record
-    exists that it has not committed."""
+    """Measures how far a consumer is behind the end of one partition, in records and in seconds: the age of the first
+    record that it has not committed."""
 
     ends: deque[tuple[float, int]] = field(default_factory=deque)
 
     def seen(self, at_s: float, end: int) -> None:
-        """The partition ended there."""
+        """Note that the partition ended there."""
         if not self.ends or end > self.ends[-1][1]:
             self.ends.append((at_s, end))
         while len(self.ends) > 1 and self.ends[1][0] < at_s - KEPT_S:
             self.ends.popleft()
 
     def behind_s(self, at_s: float, committed: int) -> float:
-        """0.0 when the consumer has all that there is."""
+        """Return the seconds; 0.0 when the consumer has all records."""
         return next((at_s - since for since, end in self.ends if end > committed), 0.0)
 
 
 class Looks(Collector):
-    """The last look at each part: what it told, or that it did not answer. All are gauges."""
+    """The last look at each part: its metrics, or that it did not answer. All are gauges."""
 
     def __init__(self, parts: dict[str, tuple[Callable[[], Iterator[Line]], type[Exception]]]) -> None:
-        """parts: name -> what looks at it, and what that raises when it does not answer: then NAME_up is 0."""
+        """parts: name -> the function that looks, and its error when the part doesn't answer: then NAME_up is 0."""
         self._lines: dict[str, list[Line]] = {}
         for name, (look, silent) in parts.items():
             threading.Thread(target=self._keep, args=(name, look, silent), name=name, daemon=True).start()
 
     def collect(self) -> Iterator[Metric]:
-        """Lines of one name are one metric."""
+        """Yield the metrics. Lines of one name are one metric."""
         found: dict[str, Metric] = {}
         for name, labels, value in itertools.chain.from_iterable(list(self._lines.values())):
             found.setdefault(name, Metric(name, "", "gauge")).add_sample(name, labels, value)
@@ -85,7 +85,8 @@ class Looks(Collector):
 
 
 def server(host: str, port: int, looks: Looks, folder: Path | None) -> ThreadingHTTPServer:
-    """Listening, and not yet answering. folder: what other programs leave in its *.prom files is told too."""
+    """Return a server that listens and doesn't answer yet. folder: its *.prom files, from other programs, are served
+    too."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(looks)
 
@@ -111,6 +112,6 @@ def server(host: str, port: int, looks: Looks, folder: Path | None) -> Threading
 
 
 def _textfiles(folder: Path | None) -> bytes:
-    """What other programs have left there, as it is."""
+    """Return the files that other programs have left there, unchanged."""
     found = sorted(folder.glob("*.prom")) if folder is not None else []
     return b"".join(path.read_bytes().rstrip(b"\n") + b"\n" for path in found)

@@ -1,6 +1,6 @@
-"""A ledger's file in a folder: JSON that is whole on the disk, or as it was.
+"""Keeps a ledger's file in a folder: JSON that is written whole, or stays as it was.
 
-One process at a time has the folder. What the file holds, and what goes to the disk before what, is the program's.
+One process at a time has the folder. The program decides what the file holds and when it is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TapeError(Exception):
 
 
 class File:
-    """tape.json in a folder, which this process alone has until `close`."""
+    """tape.json in a folder that only this process has until `close`."""
 
     def __init__(self, folder: Path, program: str) -> None:
         """Make the folder, and lock it. program: what uses it, for the message.
@@ -42,8 +42,8 @@ class File:
     def read(self, settings: Mapping[str, object], changes: str) -> dict[str, Any] | None:
         """Return what the file holds; None: there is no file yet.
 
-        settings: what it must have been written with, for the records follow from it. changes: what would change
-        otherwise, for the message.
+        settings: those with which it must have been written, because they determine the records. changes: what would
+        change otherwise, for the message.
 
         Raises:
             TapeError: the file can't be read, or was written with other settings.
@@ -64,7 +64,7 @@ class File:
         return kept
 
     def write(self, text: str) -> None:
-        """Return when the text is on the disk. Raises OSError where it can't be; then the file is as it was."""
+        """Return when the text is on the disk. Raises OSError if that fails; then the file is as it was."""
         new = self._path.with_suffix(".new")
         with open(new, "w") as file:
             file.write(text)

@@ -1,8 +1,7 @@
-"""The on-call engineer's inbox: python -m pipelines.pager --port P --file F. Stands for a chat or a pager.
+"""The on-call engineer's inbox, in place of a chat or a pager: python -m pipelines.pager --port P --file F.
 
-POST /alerts takes an alert, whatever it says, and appends it to the file; GET /healthz tells how many there are. Who
-alerts, and about what, is the platform's business. POST /watchman and /gameday are for who watches and breaks the
-platform, and counted apart.
+POST /alerts appends any alert to the file; GET /healthz returns how many there are. The platform decides what it alerts
+about. POST /watchman and /gameday are for the programs that watch and break the platform, and are counted apart.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ SENDERS = ("alerts", "watchman", "gameday")
 
 
 class Inbox:
-    """Alerts in a file, a line each, and their number by sender."""
+    """Keeps alerts in a file, one per line, and counts them by sender."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,7 +45,7 @@ class Inbox:
 
 
 def server(host: str, port: int, inbox: Inbox) -> ThreadingHTTPServer:
-    """Listening, and not yet answering."""
+    """Return a server that listens and doesn't answer yet."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = READ_WITHIN_S

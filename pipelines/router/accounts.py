@@ -1,6 +1,6 @@
-"""How often requests were handed out, as far as each broker tells it, and what else it tells of the requests' stream.
+"""Reads from each broker how often it delivered requests, and what else it reports about the requests' stream.
 
-None of them takes part: nothing is read that somebody else would then not be given.
+No account is a consumer: it reads nothing that another consumer would then not get.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipelines.router.settings import DECISIONS, REQUESTS
 __all__ = ["Account", "Away", "Ended", "account"]
 
 BATCH = 500
-"""Messages that are read at once."""
+"""How many messages are read at once."""
 
 
 class Away(Exception):
@@ -30,35 +30,35 @@ class Away(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """A request that was answered for good, and how often it had been handed out by then."""
+    """A request that was acknowledged, and how often it had been delivered by then."""
 
     id: str
     deliveries: int
 
 
 class Account(Protocol):
-    """One broker's. Both methods raise Away; each is called by one thread of its own."""
+    """The account of one broker. Both methods raise Away; each has a thread of its own that calls it."""
 
     kind: ClassVar[str]
-    """Who counted: "broker", or "copied", where a router has copied the broker's count."""
+    """Where the count is from: "broker"; or "copied": a router has copied the broker's count."""
 
     def read(self) -> list[Ended]:
-        """What has ended since the last time."""
+        """Return the requests that have ended since the last call."""
         ...
 
     def look(self) -> Iterator[Line]:
-        """Metrics: broker_up, and where the broker tells them broker_beyond_end and broker_unanswered."""
+        """Yield metrics: broker_up, and broker_beyond_end and broker_unanswered if the broker reports them."""
         ...
 
 
 def account(backend: str, address: str) -> Account:
-    """The account of a backend. Only its own client is imported."""
+    """Return the account of a backend. Only its own client is imported."""
     kinds: Mapping[str, Callable[[str], Account]] = {"jetstream": JetStream, "kafka": Kafka, "valkey": Valkey}
     return kinds[backend](address)
 
 
 class JetStream:
-    """The server tells of each acknowledgement, on a subject that a stream keeps: it is none of the router's words."""
+    """Reads the server's own report of each acknowledgement, on a subject that a stream keeps. No router writes it."""
 
     kind: ClassVar[str] = "broker"
 
@@ -69,11 +69,12 @@ class JetStream:
         self._at, self._next = urlsplit(url), 1
 
     def read(self) -> list[Ended]:
-        """The stream's own copies of what the server told. Of what came once, the id is not asked for."""
+        """Read the stream's copies of the reports. For a message that came once, the id is not asked for."""
         return self._asked(self._read())
 
     def look(self) -> Iterator[Line]:
-        """A consumer beyond the stream's end is never given what comes next: the stream numbers it anew."""
+        """Yield metrics. A consumer beyond the stream's end never gets the next messages: the stream reuses their
+        numbers."""
         stream, consumer = self._asked(self._looked())
         yield "broker_up", {}, 1.0
         yield "broker_beyond_end", {}, float(max(0, consumer.delivered.stream_seq - stream.state.last_seq))
@@ -132,7 +133,7 @@ class JetStream:
 
 
 class Kafka:
-    """The count that the broker gave with a request, as decisions and dead letters have it: it tells nobody else."""
+    """Reads the broker's count from decisions and dead letters: the broker gives it only with a request."""
 
     kind: ClassVar[str] = "copied"
 
@@ -149,7 +150,7 @@ class Kafka:
         self._assigned = False
 
     def read(self) -> list[Ended]:
-        """From the topics' ends on, as they were at the first time."""
+        """Read on from the topics' ends at the first call."""
         from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
         try:
@@ -169,7 +170,7 @@ class Kafka:
         return found
 
     def look(self) -> Iterator[Line]:
-        """Whether it answers; of a share group's place it tells this client nothing."""
+        """Yield whether it answers; it doesn't tell this client a share group's position."""
         from confluent_kafka import KafkaException
 
         try:
@@ -183,7 +184,7 @@ class Kafka:
 
 
 class Valkey:
-    """times_delivered as the server gave it, as decisions and dead letters have it: behind an XACK nobody is told."""
+    """Reads the server's times_delivered from decisions and dead letters: after an XACK the server doesn't have it."""
 
     kind: ClassVar[str] = "copied"
 
@@ -197,7 +198,7 @@ class Valkey:
         self._places: dict[str, bytes] = {}
 
     def read(self) -> list[Ended]:
-        """From the streams' ends on, as they were at the first time."""
+        """Read on from the streams' ends at the first call."""
         from redis.exceptions import RedisError
 
         from pipelines.router.backends.valkey import again
@@ -217,7 +218,7 @@ class Valkey:
         return found
 
     def look(self) -> Iterator[Line]:
-        """A group beyond the stream's end is never given what comes next."""
+        """Yield metrics. A group beyond the stream's end never gets the next messages."""
         from redis.exceptions import RedisError
 
         try:

@@ -1,4 +1,4 @@
-"""What a router decides: a pure function of the request. What it can't handle raises Unhandled; nothing else does."""
+"""Decides a request: a pure function. Raises Unhandled, and nothing else, for a request that can't be handled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import orjson
 __all__ = ["BACKOFF_S", "Unhandled", "backoff_s", "decide", "decision", "read"]
 
 BACKOFF_S = (0.05, 5.0)
-"""The first and the longest wait before a request comes again that could not be handled."""
+"""The first and the longest wait before a request that could not be handled is delivered again."""
 
 LANES = ("north", "east", "south", "west")
 LARGE = 5_000.0
-"""From this amount on a request is for a person."""
+"""A request of at least this amount goes to a person."""
 
 
 class Unhandled(Exception):
@@ -21,7 +21,7 @@ class Unhandled(Exception):
 
 
 def read(payload: bytes) -> dict[str, Any]:
-    """A request as it came."""
+    """Parse a request."""
     try:
         found = orjson.loads(payload)
         if isinstance(found, dict) and {"id", "tenant", "n", "kind", "amount"} <= found.keys():
@@ -32,17 +32,17 @@ def read(payload: bytes) -> dict[str, Any]:
 
 
 def decide(request: dict[str, Any]) -> str:
-    """Which lane carries the request out."""
+    """Return the lane that carries the request out."""
     if request["kind"] == "raises":
         raise Unhandled("no rule is for this request")
     return "person" if float(request["amount"]) >= LARGE else LANES[int(request["n"]) % len(LANES)]
 
 
 def decision(request: dict[str, Any], lane: str, router: str, attempt: int) -> bytes:
-    """What a worker carries out: the request as it came, and what was decided of it."""
+    """Return the decision for a worker: the request as it came, and what was decided."""
     return orjson.dumps({"request": request, "lane": lane, "router": router, "attempt": attempt})
 
 
 def backoff_s(attempt: int) -> float:
-    """How long to wait after the attempt-th delivery."""
+    """Return how long to wait after the attempt-th delivery."""
     return float(min(BACKOFF_S[0] * 2 ** (attempt - 1), BACKOFF_S[1]))

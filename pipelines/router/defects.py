@@ -1,5 +1,5 @@
-"""What a router, its caller or its worker can do wrong, each by its name in ROUTER_DEFECT: to show that it is found.
-None is ever on by itself."""
+"""Planted defects of a router, its caller or its worker. ROUTER_DEFECT names one, to show that gameday finds it. None
+is on by default."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ DEFECTS: Mapping[str, str] = {
     "not_idempotent": "the worker carries out a decision each time that it is handed out",
     **{name: f"metrics: {about}" for name, about in metrics.DEFECTS.items()},
 }
-"""Name -> what it does."""
+"""Name -> what the program does wrong."""

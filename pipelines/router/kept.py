@@ -1,8 +1,8 @@
-"""The caller's tape in a folder: what it was told is on the disk every second, and what was asked for besides before it
-is published.
+"""Keeps the caller's tape in a folder. What the broker has is saved every second, extra requests before they are
+published.
 
-A request is a pure function of its number, so one that the file knows nothing of yet is published again as it was,
-under the same id.
+A request is a pure function of its number, so one that is not in the file yet is published again unchanged, under the
+same id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["FORMAT", "OUTCOMES", "Kept"]
 
 FORMAT = 1
 OUTCOMES = ("done", "refused", "unknown")
-"""What came of an attempt to publish: the broker has the message, has said that it has not, or nobody knows."""
+"""The outcomes of an attempt to publish: the broker has the message, has said that it has not, or it is unknown."""
 
 SAVE = point("caller::before_save", "the tape goes to the disk; raise(OSError): it is full")
 
@@ -39,11 +39,11 @@ class Kept:
             "outcomes": dict.fromkeys(OUTCOMES, 0),
         }
         self.writing = threading.Lock()
-        """For who changes the tape, or needs it as of one moment. Nobody holds it while the disk is waited for."""
+        """Held to change the tape, or to read it as of one moment; never while waiting for the disk."""
         self._saving = threading.Lock()
 
     def save(self) -> None:
-        """Return when the tape is on the disk. Raises OSError where it can't be; then the file is as it was."""
+        """Return when the tape is on the disk. Raises OSError if that fails; then the file is as it was."""
         if SAVE.on is not None:
             SAVE()
         with self._saving:

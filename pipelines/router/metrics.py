@@ -1,7 +1,7 @@
-"""The metrics of the router's programs: those that contract.toml declares, and no others.
+"""Counts the metrics of the router's programs: those that contract.toml declares, and no others.
 
-Every series is there before its first event, so that a rise from nothing is seen. What the contract does not have is
-refused where it is counted: a label, or a value outside of its set, such as a message's id.
+Every series exists before its first event, so that a rise from 0 is seen. Counting raises ValueError for a label, or a
+label's value, that is not in the contract, such as a message's id.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TYPES: Mapping[str, Any] = {"counter": Counter, "gauge": Gauge}
 DELIVERED, REDELIVERED = "router_messages_delivered_total", "router_messages_redelivered_total"
 
 OFTEN = 3
-"""As often and more is one value of the label `attempt`."""
+"""So many attempts and more are one value of the label `attempt`."""
 
 DEFECTS: Mapping[str, str] = {
     "counts_twice": "a redelivery is counted twice",
@@ -51,43 +51,43 @@ class Metrics:
                 self._make(name, one, {**one.get("labels", {}), **one.get("only", {}).get(backend, {})})
 
     def published(self, stream: str, outcome: str) -> None:
-        """One attempt to publish."""
+        """Count one attempt to publish."""
         self._series("router_messages_published_total", stream=stream, outcome=outcome).inc()
 
     def delivered(self, stream: str, attempt: int, id: str) -> None:
-        """One message that a fetch gave. id: for the log; no label has it."""
+        """Count one message of a fetch. id: for the log; no label has it."""
         often = f"{OFTEN}+" if attempt >= OFTEN else str(attempt)
         self._series(DELIVERED, stream=stream, attempt=often).inc()
         if attempt > 1 and self._defect != "counts_nak":
             self._redelivered(stream, id)
 
     def answered(self, stream: str, kind: str, said: bool, id: str) -> None:
-        """One answer. said: whether the broker has confirmed it."""
+        """Count one answer. said: whether the broker has confirmed it."""
         name = "router_messages_answered_total" if said else "router_answer_errors_total"
         self._series(name, stream=stream, kind=kind).inc()
         if kind == "nak" and self._defect == "counts_nak":
             self._redelivered(stream, id)
 
     def dead(self, stream: str, reason: str) -> None:
-        """One dead letter that this program made."""
+        """Count one dead letter that this program made."""
         self._series("router_messages_dead_total", stream=stream, reason=reason).inc()
 
     def connects(self) -> None:
-        """A connection was made."""
+        """Count a new connection."""
         self._series("router_connects_total").inc()
 
     def connected(self, up: bool) -> None:
-        """Whether the broker answers."""
+        """Set whether the broker answers."""
         self._series("router_broker_connected").set(float(up))
 
     def pending(self, stream: str, pending: int, unanswered: int | None) -> None:
-        """What is left in a stream, where the broker tells it."""
+        """Set what is left in a stream, if the broker reports it."""
         if "router_pending" in self._made:
             self._series("router_pending", stream=stream).set(pending)
             self._series("router_unanswered", stream=stream).set(unanswered or 0)
 
     def text(self) -> bytes:
-        """What GET /metrics answers, in Prometheus' text format."""
+        """Return the answer to GET /metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _redelivered(self, stream: str, id: str) -> None:
@@ -110,7 +110,7 @@ class Metrics:
                 made.labels(backend=self._backend, **series)
 
     def _series(self, name: str, **labels: str) -> Any:
-        """Raises ValueError for what the contract has not."""
+        """Return a series. Raises ValueError if the contract doesn't have it."""
         if name not in self._made:
             raise ValueError(f"over {self._backend} the contract has no metric {name!r}")
         declared = self._values[name]
@@ -123,6 +123,6 @@ class Metrics:
 
 
 def _each(values: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
-    """Every combination of the labels' values."""
+    """Yield every combination of the labels' values."""
     for told in itertools.product(*values.values()):
         yield dict(zip(values, told, strict=True))

@@ -1,10 +1,9 @@
-"""What is told of the router from outside of it: python -m pipelines.router.observer --backend jetstream --port P
---caller URL, and the environment's BROKER_URL and STORE_URL. It is not in the path.
+"""Observes the router from outside: python -m pipelines.router.observer --backend jetstream --port P --caller URL, and
+the environment's BROKER_URL and STORE_URL. It is not in the requests' path.
 
-GET /deliveries has each request that was handed out more than once, by the broker's own account where it keeps one:
-JetStream tells of each acknowledgement how many deliveries came before it. Of Kafka and Valkey the broker's count is
-read where a router has copied it, in the decision, and in the dead letter. GET /account has the numbers alone; /metrics
-is what the alerts are judged by.
+GET /deliveries has each request that was delivered more than once. JetStream reports with each acknowledgement how many
+deliveries came before it. For Kafka and Valkey the observer reads the broker's count where a router has copied it: in
+the decision, and in the dead letter. GET /account has only the numbers; the alerts are judged by /metrics.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ __all__ = ["Tally", "main"]
 
 READ_EVERY_S = 0.25
 LISTED_MAX = 10_000
-"""Requests that came more than once, the newest of them."""
+"""How many requests that came more than once are listed, the newest."""
 
 log = structlog.get_logger()
 
 
 class Tally:
-    """What an account has told since the program began."""
+    """Sums up an account since the program began."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,7 +50,7 @@ class Tally:
         self._numbers = {"deliveries": 0, "acked": 0, "redeliveries": 0}
 
     def add(self, ended: Iterable[Ended], now_us: int) -> None:
-        """Of each id the highest count of deliveries counts; one that is told again has come again."""
+        """Add requests that have ended. The highest count of an id counts; an id that is reported again came again."""
         with self._lock:
             for one in ended:
                 before = self._again.pop(one.id, (1, 0))[0]
@@ -65,12 +64,12 @@ class Tally:
                 del self._again[next(iter(self._again))]
 
     def numbers(self) -> dict[str, int]:
-        """Totals; none ever falls."""
+        """Return the totals, which never fall."""
         with self._lock:
             return dict(self._numbers)
 
     def again(self, since_us: int) -> list[dict[str, Any]]:
-        """Requests that were handed out more than once, as far as their end came since then."""
+        """Return the requests that were delivered more than once and have ended since then."""
         with self._lock:
             return [
                 {"id": id_, "deliveries": count, "at_us": at_us}
@@ -80,7 +79,7 @@ class Tally:
 
 
 class Outcomes:
-    """The store: whether it answers, how far behind the caller it is, and whether a request holds its tenant up."""
+    """Looks at the store: does it answer, how far is it behind the caller, does a request hold its tenant up."""
 
     def __init__(self, dsn: str, caller: str) -> None:
         self._dsn, self._caller = dsn, caller
@@ -88,7 +87,7 @@ class Outcomes:
         self._moved: dict[str, tuple[int, float]] = {}
 
     def look(self) -> Iterator[Line]:
-        """Raises psycopg.Error when the store does not answer. Without the caller nothing is told of what is behind."""
+        """Yield metrics. Raises psycopg.Error when the store doesn't answer. Without the caller the lag is left out."""
         wait = f"-c statement_timeout={int(ANSWER_WAIT_S * 1000)}"
         with psycopg.connect(self._dsn, autocommit=True, connect_timeout=2, options=wait) as connection:
             heads = connection.execute(
@@ -126,7 +125,7 @@ class Outcomes:
 
 
 def keep(account: Account, tally: Tally, program: Program) -> Callable[[], None]:
-    """What a thread does: read on in the account, as long as the broker answers."""
+    """Return the work of a thread: read on in the account, as long as the broker answers."""
 
     def read() -> None:
         while not program.ended.wait(READ_EVERY_S):
@@ -140,7 +139,7 @@ def keep(account: Account, tally: Tally, program: Program) -> Callable[[], None]
 
 
 def main() -> int:
-    """Run until SIGTERM. Exit 1: it met what nobody foresaw; 2: the port can't be used."""
+    """Run until SIGTERM. Exit 1: an unexpected error; 2: the port can't be used."""
     parser = common("Tells of the router from outside of it.")
     parser.add_argument("--caller", required=True, help="http://HOST:PORT of the caller")
     parser.add_argument("--textfiles", type=Path, help="a folder of *.prom files to be told too")

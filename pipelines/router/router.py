@@ -1,10 +1,10 @@
 """A router: python -m pipelines.router.router --backend jetstream --name router-a --port P, and the environment's
 BROKER_URL; ROUTER_DEFECT is one of defects.py, to show that it is found.
 
-It takes requests, decides (a pure function), publishes the decision, and acknowledges the request behind it: so what is
-acknowledged has a decision, wherever the router dies, and a decision may be there twice, under one id. A request that
-can't be handled is handed back, later each time; at its last delivery it becomes a dead letter. What is not the
-request's fault, a broker that takes no decision, is tried again in place, for half of the time that the broker waits.
+It takes requests, decides (a pure function), publishes the decision, and then acknowledges the request. So a request
+that is acknowledged has a decision, wherever the router dies, and a decision may be there twice, under one id. A
+request that can't be handled is handed back, with a longer delay each time; at its last delivery it becomes a dead
+letter. If the broker takes no decision, the router tries again in place, for half of the time that the broker waits.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from pipelines.router.wire import Wire
 __all__ = ["Router", "main"]
 
 BATCH = 20
-"""Requests that are taken at once: all of them are handled well within the time that the broker waits."""
+"""How many requests are taken at once: all are handled well within the time that the broker waits."""
 
 FETCH_WITHIN_S = 0.5
 AGAIN_AFTER_S = 0.05
-"""Before a decision is published again, in place."""
+"""The wait before a decision is published again, in place."""
 
 SHORT_WAIT_S, LONG_WORK_S, LONG_EVERY = 1.0, 1.5, 100
-"""A defect: the broker waits so long, and of so many requests one takes longer."""
+"""For a defect: the broker waits SHORT_WAIT_S, and one in LONG_EVERY requests takes LONG_WORK_S."""
 
 CRASHED = 70
 """The exit code of a router that a request has ended."""
 
 UNENDING = ("nak_loop", "no_dead_letter")
-"""Defects that know no most deliveries."""
+"""Defects without a limit of deliveries."""
 
 BEFORE_DECIDE = point("router::before_decide", "a request was handed out, and nothing of it is done")
 BEFORE_PUBLISH = point("router::before_publish", "it is decided, and nobody knows")
@@ -54,7 +54,7 @@ log = structlog.get_logger()
 
 
 class Router:
-    """`work` goes on until the program has ended."""
+    """Routes requests. `work` goes on until the program has ended."""
 
     def __init__(self, wire: Wire, name: str, program: Program, ack_wait_s: float, defect: str = "") -> None:
         self._wire, self._name, self._program, self._defect = wire, name, program, defect
@@ -106,7 +106,7 @@ class Router:
             AFTER_ACK()
 
     def _published(self, id: str, payload: bytes, within_s: float) -> bool:
-        """Whether the broker has the decision. It is tried again under the same id, so that it is there once."""
+        """Publish the decision. Return whether the broker has it. A retry has the same id, so that it is there once."""
         deadline = time.monotonic() + (0.0 if self._defect in ("fail_open", "ack_first") else within_s)
         while True:
             try:
@@ -118,7 +118,7 @@ class Router:
                     return False
 
     def _refused(self, delivery: Delivery, why: str) -> None:
-        """A request that can't be handled: later again, and at its last delivery a dead letter."""
+        """Hand back a request that can't be handled; at its last delivery make it a dead letter."""
         if self._defect == "poison_blocks":
             while not self._program.ended.wait(AGAIN_AFTER_S):
                 log.warning("tried_again", id=delivery.id, why=why)
@@ -138,7 +138,7 @@ class Router:
             self._wire.dead(delivery, told)
 
     def _take_time(self, request: dict[str, Any]) -> None:
-        """What handling some requests does besides: two of the poison kinds, and a defect."""
+        """Crash or take time for two of the poison kinds, and for a defect."""
         if request["kind"] == "crashes":
             log.error("crashed", id=request["id"])
             os._exit(CRASHED)
@@ -150,7 +150,7 @@ class Router:
 
 
 def main() -> int:
-    """Run until SIGTERM. Exit 1: it met what nobody foresaw; 2: the port can't be used."""
+    """Run until SIGTERM. Exit 1: an unexpected error; 2: the port can't be used."""
     parser = common("Decides requests, and publishes what is decided.")
     parser.add_argument("--name", required=True, help="as decisions tell it")
     options = parser.parse_args()

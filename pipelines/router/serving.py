@@ -1,4 +1,4 @@
-"""How each program of the router runs: its work in threads, its HTTP beside it, until SIGTERM."""
+"""Runs a program of the router: its work in threads, and its HTTP server, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Handler", "Program", "run"]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 ENDS_WITHIN_S = 5.0
-"""A thread that waits for a broker that is away is left behind."""
+"""How long to wait for the threads at the end. One that still waits for a broker is abandoned."""
 
 log = structlog.get_logger()
 
 
 class Program:
-    """What the threads share. trouble: what -> why it does not work now."""
+    """What the threads share. trouble: part -> why it doesn't work now."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -34,7 +34,7 @@ class Program:
         self.failed: BaseException | None = None
 
     def health(self) -> dict[str, Any]:
-        """ok: nothing is in trouble."""
+        """Return the health. ok: no part is in trouble."""
         told = "; ".join(f"{what}: {why}" for what, why in sorted(self.trouble.items()))
         return {"ok": not told, "error": told}
 
@@ -48,8 +48,8 @@ def run(
     port: int,
     routes: Mapping[tuple[str, str], Handler] | None = None,
 ) -> int:
-    """Run until SIGTERM. work: name -> what a thread does, until the program has ended. routes: (method, path) besides
-    /healthz and /metrics. Exit 1: a thread met what nobody foresaw; 2: the port can't be used."""
+    """Run until SIGTERM. work: name -> what a thread does until the program has ended. routes: (method, path) besides
+    /healthz and /metrics. Exit 1: an unexpected error in a thread; 2: the port can't be used."""
     log_json()
     failpoints.listen()
     try:

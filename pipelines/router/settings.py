@@ -1,4 +1,4 @@
-"""The names and the numbers that all programs of the router share, and which backend is meant."""
+"""Has the names and numbers that all programs of the router share, and makes the backend."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ __all__ = [
 REQUESTS = Names("requests", "dlq.requests", "routers")
 DECISIONS = Names("decisions", "dlq.decisions", "workers")
 LETTERS = Names(REQUESTS.dead, "dlq.letters", "clerks")
-"""What routers decide, what workers carry out, and the dead letters, which a worker notes too."""
+"""The streams: requests for the routers, decisions for the workers, and dead letters, which a worker stores too."""
 
 LABELS: Mapping[str, str] = {
     REQUESTS.requests: "requests",
     DECISIONS.requests: "decisions",
     REQUESTS.dead: "letters",
 }
-"""Stream or topic -> what metrics call it."""
+"""Stream or topic -> its name in metrics."""
 
 ACK_WAIT_S = 10.0
-"""How long a broker waits for an answer to what it has handed out."""
+"""How long a broker waits for the answer to a delivery."""
 
 MAX_DELIVER = 5
-"""How often a message is handed out at most."""
+"""How often a message is delivered at most."""
 
 UNBOUNDED = 10**9
 
 ADDRESS = "BROKER_URL"
-"""The environment's: nats://user:password@host:port, redis://user:password@host:port, or host:port,… of Kafka's."""
+"""The variable of the address: nats://user:password@host:port, redis://user:password@host:port, or Kafka's host:port,…
+"""
 
 BACKENDS = ("jetstream", "kafka", "valkey")
 
 
 def backend(kind: str, address: str, names: Names, ack_wait_s: float) -> Backend:
-    """One of a kind, not connected. Only its own client is imported. How often a message may be handed out is the
-    broker's matter (Kafka's settings), else Wire's."""
+    """Return a backend, not connected. Only its own client is imported. The broker limits the deliveries (Kafka's
+    settings), else Wire does."""
     if kind == "jetstream":
         from pipelines.router.backends.jetstream import JetStream
 
@@ -66,7 +67,7 @@ def backend(kind: str, address: str, names: Names, ack_wait_s: float) -> Backend
 
 
 def common(about: str) -> argparse.ArgumentParser:
-    """What each program's command line has."""
+    """Return a parser with the options that all programs have."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--backend", choices=BACKENDS, required=True)
     parser.add_argument("--port", type=int, required=True, help="for /healthz and /metrics")
@@ -78,7 +79,7 @@ def common(about: str) -> argparse.ArgumentParser:
 
 
 def defect(parser: argparse.ArgumentParser) -> str:
-    """The defect that is planted; "" as a rule."""
+    """Return the planted defect; "": none."""
     found = os.environ.get("ROUTER_DEFECT", "")
     if found and found not in DEFECTS:
         parser.error(f"ROUTER_DEFECT is {found!r}. Remedy: one of {', '.join(DEFECTS)}, or none")

@@ -1,8 +1,8 @@
-"""What the caller asks for: request n of a tenant is a pure function of the seed, so what should exist is known without
-storing it. caller.py publishes it; this module only computes.
+"""Computes the caller's requests: request n of a tenant is a pure function of the seed, so it is known without storage
+what should exist. caller.py publishes them.
 
 The tape is the JSON of /tape: "seed", "heads" (tenant -> the request that is being published, or was last), and
-"poison", requests that were asked for besides, which have the tenant POISON: no stream of records has them.
+"poison", the extra requests, which have the tenant POISON: no stream of records has them.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ __all__ = [
 
 TENANTS = ("t0", "t1", "t2", "t3")
 POISON = "poison"
-"""The tenant of what is asked for besides."""
+"""The tenant of the extra requests."""
 
 KINDS = ("raises", "crashes", "slow")
 """What is wrong with a poison request: handling it raises, ends the process, or takes longer than the broker waits."""
 
 POISON_EVERY, POISON_FIRST = 997, 17
-"""Of so many requests of a tenant one raises, the first time that one; each tenant's a while after the one before."""
+"""One in so many requests of a tenant raises, and the first one that does. Each tenant's comes later than the
+last's."""
 
 SCALE = 100
-"""Amounts are integers of this fraction."""
+"""Amounts are integers in units of 1/SCALE."""
 
 AMOUNT_MAX = 1_000_000
 BODY_MIN, BODY_MAX = 200, 4_000
@@ -57,7 +58,7 @@ Request = dict[str, Any]
 
 @functools.lru_cache(maxsize=8)
 def _text(seed: int) -> str:
-    """Bodies are pieces of it."""
+    """Return the text from which bodies are cut."""
     return "".join(random.Random(f"{seed}/text").choices(ALPHABET, k=2 * BODY_MAX))
 
 
@@ -73,7 +74,7 @@ def is_poison(tenant: str, n: int) -> bool:
 
 
 def request(seed: int, tenant: str, n: int) -> Request:
-    """Request n of a tenant. amount is in SCALE."""
+    """Return request n of a tenant. amount is in units of 1/SCALE."""
     words = _words(seed, tenant, n)
     number = int.from_bytes(words[16:24], "big")
     share = (number % 1_000) / 1_000  # most bodies are short
@@ -93,12 +94,12 @@ def request(seed: int, tenant: str, n: int) -> Request:
 
 
 def asked(seed: int, n: int, kind: str) -> Request:
-    """The n-th request that was asked for besides."""
+    """Return the n-th extra request."""
     return {**request(seed, POISON, n), "kind": kind}
 
 
 def poison(tape: Tape, group: Group, lo: int, hi: int) -> list[tuple[int, str, str]]:
-    """Number, id and kind of the requests lo < n <= hi of a tenant that can't be handled."""
+    """Return number, id and kind of the requests lo < n <= hi of a tenant that can't be handled."""
     if group[0] == POISON:
         made = [asked(tape["seed"], one["n"], one["kind"]) for one in tape["poison"] if lo < one["n"] <= hi]
     else:
@@ -107,12 +108,12 @@ def poison(tape: Tape, group: Group, lo: int, hi: int) -> list[tuple[int, str, s
 
 
 def message(made: Request) -> bytes:
-    """A request as it is published."""
+    """Return a request as it is published."""
     return orjson.dumps({**made, "amount": f"{made['amount'] // SCALE}.{made['amount'] % SCALE:02}"})
 
 
 def records(tape: Tape, group: Group, lo: int, hi: int) -> dict[str, npt.NDArray[Any]]:
-    """Requests lo < n <= hi of a tenant, as the platform's records have them: canonical values by field."""
+    """Return requests lo < n <= hi of a tenant as the platform's records: canonical values by field."""
     made = [request(tape["seed"], group[0], n) for n in range(lo + 1, hi + 1)]
     columns: dict[str, npt.NDArray[Any]] = {}
     for name, canonical in (("tenant", str), ("id", lambda text: UUID(text).bytes), ("body_md5", str)):

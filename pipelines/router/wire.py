@@ -1,7 +1,8 @@
-"""A backend as the programs hold it: each call has a failpoint in front of the wire and one behind it, and is counted.
+"""Wraps a backend for the programs: each call has a failpoint before it is sent and one after the answer, and is
+counted.
 
-In front of it nothing has been sent: `return(why)` makes the call fail, and definitely. Behind it the broker has done
-what it was asked: `return(why)` loses its answer, so that nobody knows. Delays, pauses and kills are the same at each.
+Before it nothing is sent: `return(why)` makes the call fail definitely. After it the broker has carried it out:
+`return(why)` loses its answer, so that the outcome is unknown. Delays, pauses and kills are the same at both.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ CONNECT_WAIT_S = (0.05, 2.0)
 
 LOOK_EVERY_S = 1.0
 REJECTED, EXHAUSTED = "rejected", "exhausted"
-"""Why a message is dead: it can't be handled, or was never answered."""
+"""Why a message becomes a dead letter: it can't be handled, or was never answered."""
 
 log = structlog.get_logger()
 
 
 class Wire:
-    """names: as the backend has them. most: how often a message may be handed out, where the broker does not see to
-    that by itself. It is used by one thread, as the backend is."""
+    """names: the backend's. most: how often a message may be delivered, if the broker doesn't limit that itself. Only
+    one thread may use it, as with the backend."""
 
     def __init__(
         self, backend: Backend, names: Names, metrics: Metrics, defect: str = "", most: int | None = None
@@ -53,7 +54,7 @@ class Wire:
         self._stream = LABELS[names.requests]
         self._looked_s = float("-inf")
         self.up = False
-        """Whether the broker answered when it was looked at last."""
+        """Whether the broker answered at the last look."""
         self._forgotten = False
         self._unheard = False
         """Whether the broker did not confirm an answer to what was fetched last. One that was started again confirms
@@ -61,7 +62,7 @@ class Wire:
         self._ended = threading.Event()
 
     def connect(self, ended: threading.Event) -> None:
-        """Try until it is done, or ended. Calls later on wait on the same event."""
+        """Try until it is connected, or `ended` is set. Later calls wait on the same event."""
         self._ended = ended
         wait_s = CONNECT_WAIT_S[0]
         while not ended.is_set():
@@ -88,12 +89,12 @@ class Wire:
             self._hit(AFTER["publish"], lambda why: Unpublished(why, definite=False))
         except Unpublished as e:
             self._published(to, "refused" if e.definite else "unknown")
-            self._look()  # a batch may be long: that the broker is away is told before its end
+            self._look()  # a batch may be long: report before its end that the broker is away
             raise
         self._published(to, "done")
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
-        """As the backend's; once a second what is left is looked at too."""
+        """Fetch as the backend does; once a second look also at what is left."""
         self._look()
         self._unheard = False
         if self._forgotten:
@@ -117,21 +118,21 @@ class Wire:
         return self._answer("nak", delivery, lambda: self._backend.nak(delivery, delay_s, why))
 
     def dead(self, delivery: Delivery, why: str, reason: str = REJECTED) -> bool:
-        """As the backend's. reason: REJECTED, or EXHAUSTED."""
+        """Write a dead letter as the backend does. reason: REJECTED, or EXHAUSTED."""
         said = self._answer("dead", delivery, lambda: self._backend.dead(delivery, why))
         if said:
             self._metrics.dead(self._stream, reason)
         return said
 
     def _exhausted(self, delivery: Delivery) -> bool:
-        """Whether it was handed out as often as it may before; then it is dead."""
+        """Whether it was delivered as often as it may before this; then make it a dead letter."""
         if self._most is None or delivery.attempt <= self._most:
             return False
         self.dead(delivery, f"handed out {self._most} times", EXHAUSTED)
         return True
 
     def _published(self, to: str, outcome: str) -> None:
-        if to != REQUESTS.dead:  # a letter is counted as one, by who writes it as it should be
+        if to != REQUESTS.dead:  # dead letters are counted by `dead`
             self._metrics.published(LABELS[to], outcome)
 
     def _answer(self, kind: str, delivery: Delivery, give: Callable[[], bool]) -> bool:
@@ -148,7 +149,7 @@ class Wire:
         return said
 
     def _look(self) -> None:
-        """Whether the broker answers, and what it has left for this group."""
+        """Look whether the broker answers, and what it has left for this group."""
         if time.monotonic() - self._looked_s < LOOK_EVERY_S:
             return
         info: Info = self._backend.info()

@@ -1,9 +1,8 @@
 """The worker of the router: python -m pipelines.router.worker --backend jetstream --port P, and the environment's
 BROKER_URL and STORE_URL; ROUTER_DEFECT is one of defects.py. With --tables it makes the store's tables, and ends.
 
-It carries decisions out, and notes dead letters, in one table: what was taken together is one transaction, and is
-acknowledged behind it. A request has the outcome that came first, whatever comes again: so a decision has one effect
-however often it is handed out.
+It carries decisions out, and stores dead letters, in one table. A batch is one transaction, and is acknowledged after
+it. A request keeps its first outcome: so a decision has one effect however often it is delivered.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ EXAMPLE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 BATCH = 100
 FETCH_WITHIN_S = 0.5
 BACKOFF_S = (0.05, 2.0)
-"""The first and the longest wait after the store has not answered."""
+"""The first and the longest wait when the store doesn't answer."""
 
 CONNECT_WITHIN_S = 3
 ANSWER_WITHIN_S = 10.0
@@ -69,8 +68,8 @@ FROM (SELECT o.n FROM outcomes o, heads h
 WHERE heads.tenant = %(tenant)s
   AND EXISTS (SELECT FROM outcomes x WHERE x.tenant = %(tenant)s AND x.n = heads.n + 1)
 """
-"""The head goes on to the end of what there is without a gap behind it. In a statement of its own, behind the lock of
-the heads: what another thread has committed before is seen."""
+"""The head moves to the end of the outcomes without a gap after it. This is a statement of its own, after the heads are
+locked, so that it sees what another thread has committed before."""
 
 log = structlog.get_logger()
 
@@ -78,7 +77,7 @@ Row = dict[str, Any]
 
 
 class Worker:
-    """One group's messages, noted in the store. row: what a message says; raises Unhandled, or what JSON raises."""
+    """Stores one group's messages. row: makes a row of a message; raises Unhandled, or JSON's errors."""
 
     def __init__(
         self, wire: Wire, row: Callable[[Delivery], Row], dsn: str, program: Program, defect: str = ""
@@ -88,7 +87,7 @@ class Worker:
         self._purged_s = 0.0
 
     def work(self) -> None:
-        """Until the program has ended."""
+        """Work until the program has ended."""
         self._wire.connect(self._program.ended)
         while not self._program.ended.is_set():
             found = self._wire.fetch(BATCH, FETCH_WITHIN_S)
@@ -115,7 +114,7 @@ class Worker:
             self._wire.ack(delivery)
 
     def _noted(self, rows: Sequence[Row]) -> bool:
-        """Whether the store has them; else it is tried again, for what it may have of them counts once."""
+        """Whether the store has them. If not, they are tried again: rows that it has already count once."""
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = psycopg.connect(
@@ -136,7 +135,7 @@ class Worker:
         return True
 
     def _write(self, cursor: psycopg.Cursor[Any], rows: Sequence[Row]) -> None:
-        """The heads are locked first: who else writes outcomes of these tenants waits."""
+        """Write the rows. The heads are locked first: other writers of these tenants' outcomes wait."""
         tenants = sorted({row["tenant"] for row in rows})
         cursor.executemany("INSERT INTO heads VALUES (%s, 0) ON CONFLICT DO NOTHING", [(one,) for one in tenants])
         cursor.execute("SELECT FROM heads WHERE tenant = ANY(%s) ORDER BY tenant FOR UPDATE", (tenants,))
@@ -148,14 +147,14 @@ class Worker:
 
 
 def effect(delivery: Delivery) -> Row:
-    """A decision, as a row. attempt: how often the request had been handed out when it was decided."""
+    """Make a row of a decision. attempt: how often the request had been delivered when it was decided."""
     told = orjson.loads(delivery.payload)
     request = told["request"]
     return {**request, "kind": "done", "reason": None, **{name: told[name] for name in ("lane", "router", "attempt")}}
 
 
 def letter(delivery: Delivery) -> Row:
-    """A dead letter, as a row."""
+    """Make a row of a dead letter."""
     about = delivery.about
     reason = about.get(REASON) or about.get(KAFKAS_REASON)
     attempt = int(about.get(ATTEMPTS) or about.get(KAFKAS_COUNT) or 0)
@@ -170,7 +169,7 @@ def letter(delivery: Delivery) -> Row:
 
 
 def tables(dsn: str, repeats: bool = False) -> None:
-    """Make the store's tables; what is there stays. repeats: nothing keeps an outcome from being there twice."""
+    """Make the store's tables that are missing. repeats: an outcome may be there twice."""
     with psycopg.connect(dsn, connect_timeout=CONNECT_WITHIN_S) as connection:
         connection.execute(SQL("SELECT pg_advisory_xact_lock(719_005)"))
         connection.execute(Path(__file__).with_name("store.sql").read_bytes())
@@ -179,7 +178,7 @@ def tables(dsn: str, repeats: bool = False) -> None:
 
 
 def main() -> int:
-    """Run until SIGTERM. Exit 1: it met what nobody foresaw; 2: the port can't be used."""
+    """Run until SIGTERM. Exit 1: an unexpected error; 2: the port can't be used."""
     parser = common("Carries decisions out, each once.")
     parser.add_argument("--tables", action="store_true", help="make the store's tables, and end")
     options = parser.parse_args()

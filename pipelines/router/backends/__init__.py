@@ -1,7 +1,7 @@
-"""A broker as the router uses it: requests that are handed out until they are acknowledged, and dead letters.
+"""The brokers as the router uses them: they deliver requests until they are acknowledged, and have dead letters.
 
-One file a broker, over its maintained client. What one can't do is in its `caps`, as it was measured, and nobody asks
-for it. Every call ends in its time. A Delivery is handled, and answered with ack, nak or dead, before the next fetch.
+One file per broker, over its maintained client. `caps` says, as measured, what a broker promises; programs ask for no
+more. Every call ends in its time. A Delivery is handled, and answered with ack, nak or dead, before the next fetch.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 WITHIN_S = 5.0
-"""For one call, but a fetch that is told how long."""
+"""For one call, except a fetch, which has its own time."""
 
 KEPT_S = 600
 """How long a broker keeps a message, handled or not."""
 
 ID, REASON, ATTEMPTS = "Request-Id", "Dead-Reason", "Dead-Attempts"
-"""Headers: of each message, and of dead letters."""
+"""Headers: ID of each message, the others of dead letters."""
 
 
 class Unconnected(Exception):
@@ -40,7 +40,7 @@ class Unconnected(Exception):
 
 
 class Unpublished(Exception):
-    """definite: the broker said that it has not taken it; else it may have."""
+    """The message may not be published. definite: the broker said that it has not taken it; else it may have."""
 
     def __init__(self, why: str, definite: bool) -> None:
         super().__init__(why)
@@ -51,10 +51,10 @@ class Unpublished(Exception):
 class Caps:
     """What a broker promises.
 
-    once: what keeps a request that is published twice from being there twice: ids that are remembered for a while
-    ("window"), or its own producer's session alone. delay: whether a negative answer can ask for a delay. dead: who
-    writes a dead letter, the router or the broker, which knows no reasons of ours. counted: whether the count of
-    deliveries outlives a kill of the broker, of those that were answered.
+    once: how it deduplicates requests that are published twice: by ids that it remembers for a while ("window"), or
+    only within the producer's session. delay: whether a negative answer can ask for a delay. dead: who writes a dead
+    letter, the router or the broker, which doesn't know our reasons. counted: whether the count of deliveries of
+    answered requests outlives a kill of the broker.
     """
 
     once: Literal["window", "session"]
@@ -74,8 +74,8 @@ class Names:
 
 @dataclass(frozen=True)
 class Delivery:
-    """attempt: how often it has been handed out by now, as the broker counts. held: the broker's own. about: the
-    message's headers, of a dead letter why it is one."""
+    """attempt: how often the broker has delivered it, by its own count. held: the broker's own object. about: the
+    message's headers; those of a dead letter have the reason."""
 
     id: str
     payload: bytes
@@ -86,7 +86,8 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Info:
-    """pending: requests that nobody was given. unanswered: those that somebody was, where the broker can tell."""
+    """pending: requests that are not delivered yet. unanswered: those that are delivered and not answered; None: the
+    broker doesn't report them."""
 
     connected: bool
     pending: int
@@ -99,17 +100,17 @@ class Backend(Protocol):
     caps: Caps
 
     def connect(self) -> None:
-        """Make what is missing of streams and group, and begin. From then on it connects again by itself. Raises
-        Unconnected; who only publishes never fetches."""
+        """Make the missing streams and group, and begin. From then on it reconnects by itself. Raises Unconnected. A
+        program that only publishes never fetches."""
         ...
 
     def publish(self, to: str, id: str, payload: bytes) -> None:
-        """Return once the broker has it. Raises Unpublished; who does it again gives the same id."""
+        """Return once the broker has it. Raises Unpublished; a retry must give the same id."""
         ...
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
-        """The next requests; [] where none came in time, or the broker is away. One that was handed out as often as it
-        may is dead-lettered in place of being handed out once more."""
+        """Return the next requests; [] if none came in time, or the broker is away. A request that was delivered as
+        often as it may becomes a dead letter instead."""
         ...
 
     def ack(self, delivery: Delivery) -> bool:
@@ -117,11 +118,11 @@ class Backend(Protocol):
         ...
 
     def nak(self, delivery: Delivery, delay_s: float, why: str) -> bool:
-        """Have it handed out again, after delay_s where caps.delay. The same answer."""
+        """Have it delivered again, after delay_s if caps.delay. Returns as ack does."""
         ...
 
     def dead(self, delivery: Delivery, why: str) -> bool:
-        """A dead letter, and no more of it. The same answer."""
+        """Write a dead letter, and end the request. Returns as ack does."""
         ...
 
     def info(self) -> Info: ...

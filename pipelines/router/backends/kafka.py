@@ -1,7 +1,7 @@
 """A share group of Apache Kafka 4.4, over confluent-kafka. The broker counts deliveries and writes dead letters itself.
 
-It needs share.version 2, and a topic for dead letters whose name begins with dlq.: else it would drop them, and say so
-in its log alone.
+It needs share.version 2, and a topic for dead letters whose name begins with dlq.: otherwise the broker drops them, and
+only its log says so.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ REFUSED = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
 )
-"""What a broker answers, or the client finds, before anything is appended."""
+"""Errors of the broker, or of the client, before anything is appended."""
 
 KEPT = {"retention.ms": str(KEPT_S * 1000), "segment.ms": str(KEPT_S * 100)}
 
 AT_ONCE = 20
-"""Requests that are given at once: all are to be answered before their lock ends. The broker gives more only where one
-batch of a producer's has more."""
+"""How many requests are delivered at once: all must be answered before their lock ends. The broker delivers more only
+if one batch of a producer has more."""
 
 POLL_S = 0.1
 
 
 class Kafka:
-    """brokers: host:port,… The bound on deliveries is the broker's group.share.delivery.count.limit: what is asked of
-    this class must be that."""
+    """brokers: host:port,… The broker's group.share.delivery.count.limit limits the deliveries: this class must be
+    given the same number."""
 
     caps = Caps(once="session", delay=False, dead="broker", counted=True)
 
@@ -74,8 +74,8 @@ class Kafka:
         self._subscribed = False
 
     def connect(self) -> None:
-        """Who only publishes is no member of the group: one that is given requests and does not handle them holds them
-        up."""
+        """Connect. A program that only publishes doesn't join the group: a member that gets requests and doesn't handle
+        them holds them up."""
         try:
             self._prepare()
         except (KafkaException, OSError) as e:
@@ -118,8 +118,8 @@ class Kafka:
             raise Unpublished(str(told[0]), definite=told[0].code() in REFUSED)
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
-        """As many as the broker gives at once: `most` is its own to keep. What was left without an answer is given back
-        before: the client hands out nothing as long as there is such."""
+        """Return as many as the broker delivers at once: the broker limits them, `most` does not. Requests without an answer are
+        given back before: the client delivers nothing as long as there are any."""
         for message in self._held[:]:
             self._said(message, AcknowledgeType.RELEASE)
         self._held.clear()
@@ -147,7 +147,7 @@ class Kafka:
         return self._said(delivery.held, AcknowledgeType.REJECT)
 
     def info(self) -> Info:
-        """The broker tells no counts to this client."""
+        """Return no counts: the broker doesn't tell them to this client."""
         try:
             self._admin.list_topics(timeout=WITHIN_S)
         except KafkaException:
