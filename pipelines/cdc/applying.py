@@ -1,13 +1,13 @@
-"""A batch of events applied to the target: rows, history, dead letters and heads, in the caller's transaction. A row
-that the target refuses for good becomes a dead letter, and its neighbours are applied.
+"""Applies a batch of events to the target: rows, history, dead letters and heads, in the caller's transaction. A row
+that the target refuses for good becomes a dead letter; the other rows are applied.
 
-    newest event per key     one statement can't write a row twice
+    newest event per key     only it is applied, because one statement can't write a row twice
     a number seen before     the change comes again: it changes nothing, and is counted
     an older number          than the row's leaves the row as it is; so does a deletion that is older than the row
     a column that is absent  is NULL from now on
-    a column that is new     is added, with the type that the message's schema says
+    a column that is new     is added, with the type in the message's schema
     a placeholder            the column stays as it is
-    the end of a snapshot    what it has not read, and is older, is gone
+    the end of a snapshot    older rows that it has not read are deleted
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ EXECUTE = point(
 DEAD = point("sink::dead_letter", "a row was refused for good, and its dead letter is not written yet")
 
 KINDS: Mapping[str, str] = {"23505": "unique", "23503": "fk", "23514": "check", "23502": "not_null"}
-"""SQLSTATE -> what kind of rule a row breaks; what a column's type refuses is of class 22."""
+"""SQLSTATE -> the kind of rule that a row breaks. A value that a column's type refuses is of class 22."""
 
 REPEATING = ("position_apart", "no_history_key", "retry_blind", "autocommit", "no_fence")
-"""Defects that would do no harm where the history and the numbers tell what comes again: so these are without both."""
+"""Defects that run without history and numbers: with these the sink would find repeats, and they would do no harm."""
 
 OWN = "_lsn"
-"""Of the message that wrote a row last: what a snapshot has not read is older than it. It doesn't tell which of two
-changes is newer: a transaction that was under way when a snapshot began has older LSNs than the rows it changes."""
+"""The LSN of the message that wrote a row last: rows that a snapshot has not read have older ones. It doesn't show
+which of two changes is newer: a transaction that was under way when a snapshot began has older LSNs than the rows it
+changes.
+"""
 
 CUT, SWAPPED_EVERY = 8_000, 300
 NEW_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -59,7 +61,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Applied:
-    """What became of a batch. events: how many were new, by table and op. heads: of all groups, behind it."""
+    """The result of a batch. events: how many were new, by table and op. heads: those of all groups after it."""
 
     events: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeats: int = 0
@@ -83,11 +85,11 @@ class Applier:
         self._newest_us: dict[Group, str] = {}
 
     def forget(self) -> None:
-        """What was known of the target is asked again: a transaction was rolled back."""
+        """Forget the known columns, because a transaction was rolled back."""
         self._columns.clear()
 
     def apply(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], heads: Mapping[Group, Head]) -> Applied:
-        """All of a batch, in its order. heads: as the target has them before it."""
+        """Apply a batch in its order. heads: those of the target before it."""
         done = Applied(heads=dict(heads))
         fresh = [event for event in events if self._fresh(event, done)]
         for piece in _pieces(fresh):
@@ -95,7 +97,7 @@ class Applier:
             for event in piece:
                 if event.unreadable:
                     self._dead(event, None, done)
-            if piece[-1].sweeps:  # also where the target has refused that row
+            if piece[-1].sweeps:  # even if the target has refused that row
                 self._sweep(cursor, piece[-1])
         done.events.update((event.table, event.op) for event in fresh if not event.unreadable)
         return done
@@ -112,7 +114,7 @@ class Applier:
             )
 
     def heads(self, cursor: psycopg.Cursor[Any], done: Applied, before: Mapping[Group, Head]) -> None:
-        """Write how far the groups are that the batch has changed."""
+        """Write the heads of the groups that the batch has changed."""
         moved = [(*group, *head) for group, head in done.heads.items() if before.get(group) != head]
         cursor.executemany(
             "INSERT INTO heads VALUES (%s, %s, %s, %s) ON CONFLICT (tbl, shard) DO UPDATE SET "
@@ -121,7 +123,7 @@ class Applier:
         )
 
     def _letter(self, event: Event, why: psycopg.Error | None) -> dict[str, Any]:
-        """The dead letter of one event. why: the target's refusal; None: it can't be read."""
+        """Return the dead letter of one event. why: the target's refusal; None: it can't be read."""
         diag, state = (why.diag, why.sqlstate) if why else (None, None)
         return {
             "topic": event.topic,
@@ -144,8 +146,8 @@ class Applier:
     # ---- what is new -------------------------------------------------------------------------------------------
 
     def _fresh(self, event: Event, done: Applied) -> bool:
-        """Whether an event is to be applied; the heads go on with it. What a snapshot reads is no change, and has no
-        place among the numbers."""
+        """Whether an event is to be applied; it moves the heads. A row that a snapshot reads is no change, and has no
+        number."""
         if event.op == "k":
             return self._defect == "delete_by_tombstone"
         if not event.counted:
@@ -162,10 +164,10 @@ class Applier:
             return at >= known
         return self._defect not in ("ignore_delete", "delete_by_tombstone") or event.op != "d"
 
-    # ---- a piece, halved where a row is refused ----------------------------------------------------------------
+    # ---- a piece, halved if a row is refused -------------------------------------------------------------------
 
     def _piece(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], done: Applied) -> None:
-        """All of it, or what of it the target takes."""
+        """Apply the piece, or what the target takes of it."""
         if not events:
             return
         if self._defect == "autocommit":
@@ -191,7 +193,7 @@ class Applier:
             cursor.execute("RELEASE SAVEPOINT piece")
 
     def _dead(self, event: Event, why: psycopg.Error | None, done: Applied) -> None:
-        """Put it aside. why: as of _letter."""
+        """Put it aside as a dead letter. why: see _letter."""
         state, told = (why.sqlstate, str(why).splitlines()[0]) if why else (None, event.unreadable)
         log.error("refused", table=event.table, id=event.id, sqlstate=state, why=told)
         if self._defect == "log_errors":
@@ -240,7 +242,7 @@ class Applier:
             self._upsert(cursor, table, list(same), unsent)
 
     def _sweep(self, cursor: psycopg.Cursor[Any], event: Event) -> None:
-        """A snapshot has read all of a table: what it has not read is gone."""
+        """Delete the rows that a snapshot of the whole table has not read."""
         if self._defect != "no_sweep":
             lsn = event.lsn + (self._defect == "sweep_too_high")
             cursor.execute(f"DELETE FROM {event.table} WHERE {OWN} < %s".encode(), [lsn])
@@ -288,7 +290,7 @@ class Applier:
         cursor.execute(text, [orjson.dumps(rows).decode()])
 
     def _known(self, cursor: psycopg.Cursor[Any], table: str, events: Iterable[Event]) -> list[str]:
-        """The target's columns but for the sink's own; those that are new are added."""
+        """Return the target's columns without the sink's own; add new ones."""
         if table not in self._columns:
             found = cursor.execute(
                 "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() "
@@ -319,7 +321,7 @@ class Applier:
         return self._defect in ("no_guard", "position_apart", "retry_blind")
 
     def _better(self, event: Event, before: Event) -> bool:
-        """A defect: the first change of a row counts, but for a deletion."""
+        """A defect: the first change of a row counts, unless one deletes it."""
         return event.op == "d" or before.op == "d"
 
     def _left_out(self, event: Event) -> bool:
@@ -329,7 +331,7 @@ class Applier:
         return self._defect == "swap_rows" and event.table == "orders" and place == (2 if event.op in WRITES else 4)
 
     def _shown(self, event: Event, value: Any, name: str) -> Any:
-        """A value as it is written: as it came, but for a defect."""
+        """Return the value to write: unchanged, except by a defect."""
         if self._defect == "float_amount" and name == "amount" and value is not None:
             return float(value)
         if self._defect == "zone_slip" and name == "at":
@@ -340,7 +342,7 @@ class Applier:
 
 
 def _pieces(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Cut where the order of events matters beyond their keys: around a TRUNCATE, and behind a snapshot's end."""
+    """Cut where the order of events of different keys matters: around a TRUNCATE, and after a snapshot's end."""
     piece: list[Event] = []
     for event in events:
         if piece and (event.op == "t" or piece[-1].op == "t"):

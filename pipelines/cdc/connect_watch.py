@@ -1,9 +1,9 @@
 """Keeps the connector's tasks alive: python -m pipelines.cdc.connect_watch --connect URL --connector NAME --slot SLOT,
 and the environment's SOURCE_URL.
 
-Kafka Connect never restarts a task that has FAILED; this does, with a growing wait. It leaves alone one whose
-replication slot is lost: a new slot would begin behind what was written meanwhile, so the changes between would be
-missing, and nobody would be told. That repair is a decision, and the runbook's.
+Kafka Connect never restarts a task that has FAILED; this does, with a growing wait. It does not restart a task whose
+replication slot is lost: a new slot would begin after what was written meanwhile, so these changes would be missing
+without a message. A person has to decide on that repair; the runbook describes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BACKOFF_S = (1.0, 60.0)
 """The first and the longest wait between two restarts."""
 
 WELL_AFTER_S = 30.0
-"""A task that has run for so long was well: the next restart waits the shortest time again."""
+"""A task that has run for so long counts as well: the next restart waits the shortest time again."""
 
 ANSWER_WITHIN_S = 3
 FAILED = "FAILED"
@@ -55,8 +55,8 @@ class Watch:
         self._not_before_s = self._failed_s = 0.0
 
     def look(self) -> str:
-        """Look once. "well"; "restarted"; "waiting" for the time of the next restart; "lost": the slot is, and nothing
-        is done. Raises Unanswered: then nothing is known, and nothing is done either."""
+        """Look once. Return "well"; "restarted"; "waiting" for the time of the next restart; "lost": the slot is lost,
+        and nothing is done. Raises Unanswered: the state is unknown, and nothing is done."""
         status = self._asked("GET", "/status")
         failed = [task for task in (status["connector"], *status["tasks"]) if task["state"] == FAILED]
         if not failed:
@@ -77,7 +77,7 @@ class Watch:
         return "restarted"
 
     def _lost(self) -> str:
-        """Why the slot can't go on where the connector was; "": it can, or there is nothing yet to go on from."""
+        """Say why the slot can't go on where the connector was; "": it can, or the connector hasn't begun yet."""
         sql = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s"
         try:
             with psycopg.connect(self._source, connect_timeout=ANSWER_WITHIN_S) as connection:

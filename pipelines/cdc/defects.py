@@ -1,4 +1,4 @@
-"""What a sink can do wrong, each by its name in SINK_DEFECT: to show that it is found. None is ever on by itself."""
+"""Planted defects of a sink. SINK_DEFECT names one, to show that gameday finds it. None is on by default."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ DEFECTS: Mapping[str, str] = {
     "drop_after_pause": "what waited while it stood still is passed over",
     "swap_rows": "one row is left out and a deleted one stays: a count of rows sees nothing",
 }
-"""Name -> what it does."""
+"""Name -> what the sink does wrong."""

@@ -1,13 +1,13 @@
-"""What the platform's alerts are judged by and nobody else tells, for Prometheus: python -m pipelines.cdc.exporter
+"""Exports the metrics for the platform's alerts that no other program has: python -m pipelines.cdc.exporter
 --port P --connect URL --connector NAME --slot NAME --brokers HOST:PORT --topics T,… [--textfiles FOLDER], and the
 environment's SOURCE_URL and TARGET_URL.
 
-GET /metrics tells whether source, broker, connector and target answer; how long ago the source was written and the log
-grew; the slot's state; how far behind the log the sink's place is, and how many rows it has put aside. Behind them come
-the *.prom files of the folder. All are looked at once a second, whoever asks: what does not answer holds up nobody.
+GET /metrics has: whether source, broker, connector and target answer; how long ago the source was written and the log
+grew; the slot's state; how far the sink is behind the log, and how many rows it has put aside. After them come the
+*.prom files of the folder. Each part is looked at once a second, apart from the requests: one that hangs blocks none.
 
-That Connect says RUNNING proves little, for a task retries inside while the database or the broker is away: whether
-changes are captured is told by the log.
+Connect's RUNNING proves little, because a task retries inside while the database or the broker is away. The log shows
+whether changes are captured.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ SLOT = """
 
 
 class Silence:
-    """How long ago a number last grew."""
+    """Measures how long ago a number last grew."""
 
     def __init__(self) -> None:
         self._last: tuple[float, float] | None = None
 
     def seen(self, at_s: float, number: float) -> float:
-        """The number is that; since when."""
+        """Note the number. Return since when it has been the same."""
         if self._last is None or number != self._last[1]:
             self._last = at_s, number
         return at_s - self._last[0]
 
 
 class Connector:
-    """Kafka Connect's own word of its connector."""
+    """Looks at what Kafka Connect says of its connector."""
 
     def __init__(self, url: str, name: str) -> None:
         self._url = f"{url}/connectors/{name}/status"
 
     def look(self) -> Iterator[Line]:
-        """Raises OSError when Connect does not answer, or has no such connector."""
+        """Yield metrics. Raises OSError when Connect doesn't answer, or has no such connector."""
         with urllib.request.urlopen(self._url, timeout=ANSWER_WAIT_S) as answer:
             told: dict[str, Any] = json.loads(answer.read())
         states = [task["state"] for task in told["tasks"]]
@@ -70,7 +70,7 @@ class Connector:
 
 
 class Source:
-    """The database that is copied: when it was last written, and its slot."""
+    """Looks at the source database: when it was last written, and its slot."""
 
     def __init__(self, dsn: str, slot: str, tables: Sequence[str]) -> None:
         self._dsn, self._slot, self._tables, self._written = dsn, slot, list(tables), Silence()
@@ -91,7 +91,7 @@ class Source:
 
 
 class Broker:
-    """Where the topics of the changes end."""
+    """Looks at the ends of the topics with the changes."""
 
     def __init__(self, brokers: str, topics: Sequence[str]) -> None:
         self.ends: dict[str, int] = {}
@@ -109,7 +109,7 @@ class Broker:
         )
 
     def look(self) -> Iterator[Line]:
-        """Raises KafkaException when it does not answer."""
+        """Yield metrics. Raises KafkaException when it doesn't answer."""
         asked = [TopicPartition(topic, 0, OFFSET_END) for topic in self._topics]
         for slot in self._consumer.offsets_for_times(asked, timeout=ANSWER_WAIT_S):
             if slot.error is not None:
@@ -122,7 +122,7 @@ class Broker:
 
 
 class Target:
-    """The copy: the sink's place in the log, which is in the transaction of the rows, and what it has put aside."""
+    """Looks at the copy: the sink's place in the log, written with the rows, and the rows that it has put aside."""
 
     def __init__(self, dsn: str, broker: Broker) -> None:
         self._dsn, self._broker = dsn, broker

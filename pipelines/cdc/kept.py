@@ -1,7 +1,7 @@
-"""The workload's tape in a folder: what was promised is on the disk before it is carried out.
+"""Keeps the workload's tape in a folder. A transaction is on the disk before it is carried out.
 
-What the source has is told by the source; the file is the other side of it. A source that has less than the file says
-was done has lost transactions, and one that has more was written by somebody else.
+The source says what it has, the file what was done. A source that has less than the file has lost transactions; one
+that has more was written by another program.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SAVE = point(
 
 
 class Kept:
-    """The tape, durable in a folder (tape.json). tape: as tape.py has it, and "done": shard -> the last transaction
-    that is known to be committed; the file may know of fewer, never of more."""
+    """The tape, durable in a folder (tape.json). tape: see tape.py, and "done": shard -> the last transaction that is
+    known to be committed; the file may have fewer, never more."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Raises TapeError."""
@@ -40,7 +40,7 @@ class Kept:
         }
 
     def save(self) -> None:
-        """Return when the tape is on the disk. Raises OSError where it can't be; then the file is as it was."""
+        """Return when the tape is on the disk. Raises OSError if that fails; then the file is as it was."""
         if SAVE.on is not None:
             SAVE()
         self._file.write(json.dumps(self.tape))

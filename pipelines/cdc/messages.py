@@ -1,7 +1,7 @@
-"""What a message of Debezium's says, as the sink takes it. Pure: nothing here knows the target.
+"""Parses Debezium's messages for the sink. Pure functions, without the target.
 
-A row's columns are as JSON has them, in which Postgres reads each as its own column's type: numbers that no float holds
-come as text (decimal.handling.mode=string).
+A row's columns are JSON values, which Postgres reads by the column's type. Numbers that no float holds come as text
+(decimal.handling.mode=string).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import orjson
 __all__ = ["NOT_SENT", "WRITES", "Event", "decode", "newest", "scanned", "unread"]
 
 NOT_SENT = "__debezium_unavailable_value"
-"""In place of a large value that an update has left as it is: the message doesn't have it."""
+"""Stands for a large value that an update has not changed: the message doesn't have it."""
 
 WRITES = ("c", "u", "r")
 SWEEPS = ("last_in_data_collection", "last")
-"""source.snapshot of the last row of a table in a snapshot that read all of it."""
+"""The values of source.snapshot in the last row of a table, in a snapshot that read all of it."""
 
 NEW_KEY = "__debezium.newkey"
 """The header of a deletion that is half of a change of the primary key."""
@@ -39,13 +39,13 @@ NAMED: Mapping[str, str] = {
     "io.debezium.data.Uuid": "uuid",
     "io.debezium.time.ZonedTimestamp": "timestamptz",
 }
-"""What a column of such a type, or of such a name, is in the target."""
+"""A column's type, or its schema's name -> its type in the target."""
 
 Row = dict[str, Any]
 
 
 TEXT_MAX = 10_000
-"""Of a message that can't be read so many characters are kept."""
+"""How many characters of a message that can't be read are kept."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,20 @@ class Event:
 
     @property
     def group(self) -> tuple[str, int]:
-        """In which numbers leave none out."""
+        """The group in which numbers have no gaps."""
         return self.table, self.shard
 
     @property
     def counted(self) -> bool:
-        """Whether it is a change that has happened now: a snapshot only reads what others made."""
+        """Whether it is a change: a snapshot only reads rows that were written before."""
         return self.op in "cud" and self.number is not None and not self.moves
 
 
 def decode(
     place: tuple[str, int, int], key: bytes | None, value: bytes | None, headers: Sequence[str] = ()
 ) -> Event | None:
-    """The event of a message; None: it is none of a table. place: topic, partition and offset. headers: the
-    names of its headers."""
+    """Return the event of a message; None: it is not of a table. place: topic, partition and offset. headers: the names
+    of its headers."""
     event = Event(place[0].rpartition(".")[2], "?", *place)
     try:
         event = replace(event, id=None if key is None else _payload(orjson.loads(key))["id"])
@@ -126,14 +126,14 @@ def decode(
 
 
 def unread(event: Event, value: bytes | None, why: str) -> Event:
-    """What is known of a message that can't be read."""
+    """Return what is known of a message that can't be read."""
     text = (value or b"").decode(errors="replace").replace("\0", "")[:TEXT_MAX]
     return replace(event, row={}, unsent=frozenset(), unreadable=why, text=text)
 
 
 def scanned(value: bytes | None) -> str | None:
-    """The table that a notification says was read by a snapshot and is empty: no message tells that. None: it says
-    something else."""
+    """Return the empty table that a snapshot has read, from its notification: there is no message for it. None: it is
+    another notification."""
     try:
         told = _payload(orjson.loads(value or b"null"))
         more = told["additional_data"]
@@ -145,8 +145,8 @@ def scanned(value: bytes | None) -> str | None:
 
 
 def newest(events: Sequence[Event], better: Callable[[Event, Event], bool] | None = None) -> dict[int, Event]:
-    """The last event of each key, in the order of the log; one statement can't write a row twice. What the last one
-    leaves unsent is what one before it has sent."""
+    """Return the last event of each key, in the order of the log: one statement can't write a row twice. Values that
+    the last event doesn't send are taken from earlier ones."""
     found: dict[int, Event] = {}
     for event in events:
         if (key := event.id) is None:
@@ -163,12 +163,12 @@ def newest(events: Sequence[Event], better: Callable[[Event, Event], bool] | Non
 
 
 def _payload(told: Any) -> Any:
-    """Without the schema that may be beside it."""
+    """Return the payload without the schema that may be beside it."""
     return told["payload"] if isinstance(told, dict) and "payload" in told else told
 
 
 def _types(whole: Any) -> dict[str, str]:
-    """Of the row's columns, by the message's schema; {}: it has none."""
+    """Return the types of the row's columns by the message's schema; {}: it has none."""
     schema = whole.get("schema") or {}
     rows: Any = next((one for one in schema.get("fields", ()) if one.get("field") == "after"), {})
     return {
@@ -177,5 +177,5 @@ def _types(whole: Any) -> dict[str, str]:
 
 
 def _read(kind: str | None, value: Any) -> Any:
-    """A document comes as text."""
+    """Parse a document, which comes as text."""
     return orjson.loads(value) if kind == "jsonb" and isinstance(value, str) else value

@@ -1,13 +1,13 @@
-"""Begins the copy anew where the log has a gap: python -m pipelines.cdc.repair --connect URL --connector NAME
+"""Makes the copy anew after a gap in the log: python -m pipelines.cdc.repair --connect URL --connector NAME
 --slot SLOT --brokers HOST:PORT --topics T,… --sink URL, and the environment's SOURCE_URL and TARGET_URL.
 
-For a slot that is lost or gone, and for a log that was cut where the sink had to go on. What was written meanwhile and
-is in no log stays untold: the history lacks it. The rows are right again, for all of them are read anew, and what the
-snapshot has not read goes.
+It is for a slot that is lost or gone, and for a log that was cut where the sink had to go on. The history stays without
+the changes that are in no log. The rows are right again: a snapshot reads all of them anew, and rows that it doesn't
+read are deleted.
 
-The connector is stopped, its offsets and its slot are removed, and the log begins behind all that it has: whoever folds
-it finds what the snapshot reads, and no row that was deleted while nobody was told. A sink that has stopped at a cut is
-set to the log's new start. Each step looks first, so that what broke off in the middle is done again.
+It stops the connector, removes its offsets and its slot, and makes the log begin after all that it has: a reader of the
+log then finds what the snapshot reads, and no row that was deleted during the gap. A sink that has stopped at a cut is
+set to the log's new start. Each step looks first, so an interrupted repair can be repeated.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ STOPPED = "STOPPED"
 
 
 class RepairError(Exception):
-    """It can't go on; the message says where it stands, and what to do."""
+    """The repair can't go on; the message says how far it came, and what to do."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """connect, sink: URLs. source, target: of the databases. topics: those of the tables, one partition each."""
+    """connect, sink: URLs. source, target: DSNs of the databases. topics: those of the tables, one partition each."""
 
     connect: str
     connector: str
@@ -59,7 +59,8 @@ class Repair:
     sink: str
 
     def carry_out(self) -> None:
-        """All steps. Raises RepairError; psycopg.Error, KafkaException or OSError where somebody does not answer."""
+        """Carry out all steps. Raises RepairError; psycopg.Error, KafkaException or OSError if a server doesn't
+        answer."""
         self.stop()
         self.forget()
         self.anew()
@@ -67,7 +68,7 @@ class Repair:
         self.captured()
 
     def stop(self) -> None:
-        """Stop the connector, and wait until nobody reads the slot."""
+        """Stop the connector, and wait until no process reads the slot."""
         self._rest("PUT", "/stop")
 
         def stopped() -> bool:
@@ -78,18 +79,18 @@ class Repair:
         _until(stopped, STOPPED_WITHIN_S, f"connector {self.connector} to stop")
 
     def state(self) -> str:
-        """The connector's state, as Connect has it."""
+        """Return the connector's state from Connect."""
         return str(self._rest("GET", "/status")["connector"]["state"])
 
     def forget(self) -> None:
-        """Remove the stopped connector's offsets and its slot: it begins with a snapshot."""
+        """Remove the stopped connector's offsets and its slot, so that it begins with a snapshot."""
         self._rest("DELETE", "/offsets")
         sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
         self._sql(self.source, sql, self.slot)
 
     def anew(self) -> None:
-        """Let the log begin behind its end. Whoever reads it has come there; a sink that has stopped at a cut is set
-        there, and restarted."""
+        """Make the log begin at its end. Its readers must be there; a sink that has stopped at a cut is set there, and
+        restarted."""
         ends = self._ends()
         seen: dict[str, Any] = {}
 
@@ -109,7 +110,7 @@ class Repair:
             self._asked("POST", f"{self.sink}/restart")
 
     def resume(self) -> None:
-        """Let the connector go on."""
+        """Resume the connector."""
         self._rest("PUT", "/resume")
 
     def captured(self) -> None:
@@ -134,7 +135,7 @@ class Repair:
         return self._asked(method, f"{self.connect}/connectors/{quote(self.connector, safe='')}{path}")
 
     def _asked(self, method: str, url: str) -> Any:
-        """The answer's JSON; a sink that has stopped tells so with 503."""
+        """Return the answer's JSON. A sink that has stopped answers 503."""
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=ANSWER_WITHIN_S) as answer:
                 return json.loads(answer.read() or b"null")

@@ -1,8 +1,8 @@
 """Create the tables of the CDC platform: python -m pipelines.cdc.schema source|target, with SOURCE_URL or TARGET_URL in
 the environment.
 
-The tables are in source.sql and target.sql. Idempotent: what is there stays as it is. For the source, CONNECT_PASSWORD
-makes the role `connect`, which Debezium signs in as: it may replicate and read, and nothing else.
+The tables are in source.sql and target.sql. Idempotent: existing objects stay as they are. For the source,
+CONNECT_PASSWORD makes the role `connect`, as which Debezium logs in: it may replicate and read, and nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SchemaError(Exception):
 
 
 def apply(dsn: str, which: str) -> None:
-    """Make the tables of `which`, source or target. SchemaError when that can't be."""
+    """Make the tables of `which`, source or target. Raises SchemaError when that fails."""
     sql = Path(__file__).with_name(f"{which}.sql").read_bytes()
     try:
         with psycopg.connect(dsn, connect_timeout=CONNECT_WITHIN_S) as connection:
@@ -41,7 +41,7 @@ def apply(dsn: str, which: str) -> None:
 
 
 def grant(dsn: str, password: str) -> None:
-    """Make the role that Debezium signs in as, or give it this password."""
+    """Make the role as which Debezium logs in, or give it this password."""
     may = "LOGIN REPLICATION PASSWORD"
     try:
         with psycopg.connect(dsn, connect_timeout=CONNECT_WITHIN_S) as connection:

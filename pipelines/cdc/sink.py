@@ -1,12 +1,12 @@
 """The sink of the CDC platform: python -m pipelines.cdc.sink --brokers HOST:PORT --port P, and the environment's
 TARGET_URL; SINK_DEFECT is one of defects.py, to show that it is found.
 
-Reads Debezium's topics from the place that the target has, and applies a batch in one transaction: rows, history, dead
-letters, heads, and the place itself, last and only where nobody else has moved it. So each change is applied once,
-wherever the sink dies. An error that passes is retried, behind a look at the place where a commit got no answer; a row
-that is refused for good is a dead letter, which GET /dead-letters shows; anything else, a place that somebody else has
-moved, or a log that was cut, stops the sink, and /healthz says why (503). It stays there to be asked, until
-POST /restart ends the process.
+It reads Debezium's topics from the place in the target, and applies a batch in one transaction: rows, history, dead
+letters, heads, and last the place itself, only if no other sink has moved it. So each change is applied once, wherever
+the sink dies. It retries after a temporary error; after a commit without an answer it looks at the place first. A row
+that is refused for good becomes a dead letter, which GET /dead-letters shows. All else stops the sink: another error, a
+place that another sink has moved, a log that was cut. Then /healthz says why (503), until POST /restart ends the
+process.
 """
 
 from __future__ import annotations
@@ -49,26 +49,28 @@ BACKOFF_S = (0.05, 5.0)
 """The first and the longest wait between two attempts at a batch."""
 
 ANSWER_WITHIN_S = 15.0
-"""For all that a batch asks of the target. A link that swallows packets gives no answer, and no error either."""
+"""For all questions of a batch to the target. A link that drops packets gives neither an answer nor an error."""
 
 CONNECT_WITHIN_S = 3
 TOPICS_EVERY_S = 1.0
 HEARD_EVERY_S = 2.0
-"""So long without a message the broker is asked whether it is there."""
+"""After so long without a message the broker is asked whether it is there."""
 
 LETTERS_SHOWN = 100
 ANSWERED_S = 0.1
-"""Until a process that is told to restart ends: its answer goes out first."""
+"""How long a process that is told to restart waits before it ends, so that its answer is sent."""
 
 PURGE_EVERY_S = 60.0
 KEPT = "1 day"
 """How long the history keeps a change."""
 
 PAUSED_S = 2.0
-"""A defect: so long without a look at the log is taken for a pause; so long behind it nothing is applied."""
+"""For a defect: so long without a look at the log counts as a pause; after it, nothing is applied for so long."""
 
 RETRIED = ("08", "40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03")
-"""SQLSTATEs, or their class, that pass: connections, serialization, deadlocks, locks, a server that ends or starts."""
+"""SQLSTATEs, or classes, of temporary errors: connections, serialization, deadlocks, locks, a server that ends or
+starts.
+"""
 
 BEFORE_APPLY = point("sink::before_apply", "a batch was read, and nothing of it is written")
 BEFORE_POSITION = point("sink::before_position", "all rows of a batch are written, and its place in the log is not")
@@ -86,23 +88,23 @@ Slot = tuple[str, int]
 
 
 class Stop(Exception):
-    """The sink can't go on, and must not; the message says why, and what to do."""
+    """The sink must not go on; the message says why, and what to do."""
 
 
 class Fenced(Stop):
-    """Somebody else has moved the place in the log."""
+    """Another sink has moved the place in the log."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Messages read together. ends: of each partition the place behind them."""
+    """Messages read together. ends: the place after them in each partition."""
 
     events: Sequence[Event]
     ends: Mapping[Slot, int]
 
 
 class Sink:
-    """`run` works until it is stopped, or must stop by itself."""
+    """Applies batches. `run` works until it is stopped, or must stop by itself."""
 
     def __init__(self, dsn: str, brokers: str, prefix: str, defect: str = "", group: str = "sink") -> None:
         self._dsn, self._defect = dsn, defect
@@ -150,7 +152,7 @@ class Sink:
     # ---- the loop ------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until `end`, or until it must stop."""
+        """Work until `end`, or until it must stop."""
         try:
             self._again(self._look)
             while not self._ended.is_set():
@@ -174,7 +176,7 @@ class Sink:
         self._ended.set()
 
     def health(self) -> dict[str, Any]:
-        """state: starting, running, retrying, stopped or fenced."""
+        """Return the health. state: starting, running, retrying, stopped or fenced."""
         places = {f"{topic}/{partition}": next_ for (topic, partition), next_ in self._places.items()}
         return {
             "ok": self._state in ("starting", "running"),
@@ -185,7 +187,7 @@ class Sink:
         }
 
     def letters(self) -> list[dict[str, Any]]:
-        """The newest dead letters, as the target has them. Raises psycopg.Error where it does not answer."""
+        """Return the newest dead letters from the target. Raises psycopg.Error if it doesn't answer."""
         with psycopg.connect(
             self._dsn, connect_timeout=CONNECT_WITHIN_S, application_name="sink-letters"
         ) as connection:
@@ -193,7 +195,7 @@ class Sink:
             return [row for (row,) in connection.execute(sql, [LETTERS_SHOWN]).fetchall()]
 
     def _assign(self) -> None:
-        """Read also what has become a topic since the last look."""
+        """Read also topics that were made since the last look."""
         missing = [topic for topic in self._topics if (topic, 0) not in self._places]
         if not missing or time.monotonic() - self._listed_s < TOPICS_EVERY_S:
             return
@@ -223,13 +225,13 @@ class Sink:
         self._places |= {(topic, partition): place for topic, partition, place in rows}
 
     def _look(self, connection: psycopg.Connection[Any]) -> None:
-        """How far the target is."""
+        """Read how far the target is."""
         heads = connection.execute("SELECT tbl, shard, change, left_row FROM heads").fetchall()
         connection.rollback()
         self._heads = {(table, shard): (change, left) for table, shard, change, left in heads}
 
     def _read(self) -> Batch | None:
-        """What came within BATCH_WAIT_S; None: nothing."""
+        """Return the messages that came within BATCH_WAIT_S; None: there were none."""
         messages = self._consumer.consume(BATCH_MAX, BATCH_WAIT_S) if self._places else []
         now_s = time.monotonic()
         if self._looked_s and now_s - self._looked_s > PAUSED_S:
@@ -261,7 +263,7 @@ class Sink:
         return Batch(events, moved) if moved else None
 
     def _is_behind(self, messages: int, heard: bool, at_ms: int) -> None:
-        """Tell how old the newest change is: 0 where the log's end was reached, and the broker still says so."""
+        """Set how old the newest change is: 0 if the log's end was reached, and the broker still answers so."""
         if not heard and time.monotonic() - self._heard_s > HEARD_EVERY_S and self._places:
             try:
                 self._consumer.get_watermark_offsets(TopicPartition(*next(iter(self._places))), CONNECT_WITHIN_S)
@@ -339,15 +341,15 @@ class Sink:
         self._purge()
 
     def _is_there(self, connection: psycopg.Connection[Any], batch: Batch) -> bool:
-        """Whether a commit without an answer has happened: then its place is there. Nobody else is between two attempts
-        at the same batch but a second sink, and that is found out at the next one."""
+        """Whether a commit without an answer has happened: then its place is there. Between two attempts at the same
+        batch only a second sink can have moved the place, which the next attempt finds."""
         rows = connection.execute("SELECT topic, partition, next FROM cdc_position").fetchall()
         connection.rollback()
         known = {(topic, partition): place for topic, partition, place in rows}
         return all(known.get(slot) == end for slot, end in batch.ends.items())
 
     def _move(self, connection: psycopg.Connection[Any], batch: Batch) -> None:
-        """The place in the log, by comparing and setting it. Raises Fenced."""
+        """Move the place in the log by compare-and-set. Raises Fenced."""
         for (topic, partition), end in sorted(batch.ends.items()):
             where, known = "topic = %s AND partition = %s", [topic, partition]
             if self._defect not in ("no_fence", "retry_blind"):
@@ -376,7 +378,7 @@ class Sink:
             )
 
     def _purge(self) -> None:
-        """Forget what the history has had for long enough."""
+        """Delete old changes from the history."""
         if time.monotonic() - self._purged_s < PURGE_EVERY_S:
             return
         self._purged_s = time.monotonic()
@@ -390,7 +392,7 @@ class Sink:
     # ---- the target ----------------------------------------------------------------------------------------
 
     def _again(self, attempt: Any) -> None:
-        """Until it succeeds; what passes is waited for. Raises Stop where no retry can help."""
+        """Repeat until it succeeds, and wait after temporary errors. Raises Stop if no retry can help."""
         wait_s = BACKOFF_S[0]
         while not self._ended.is_set():
             try:
@@ -413,7 +415,7 @@ class Sink:
 
     @contextlib.contextmanager
     def _bounded(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that is cut off where the target gives no answer in time."""
+        """Yield a connection that is closed if the target gives no answer in time."""
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._dsn, connect_timeout=CONNECT_WITHIN_S, application_name="sink")
             if self._defect in REPEATING:
@@ -429,7 +431,7 @@ class Sink:
                 timer.cancel()
 
     def _dropped(self) -> None:
-        """After an error the session begins anew: what it had begun is rolled back."""
+        """Begin a new session after an error: what the old one had begun is rolled back."""
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 self._connection.close()
@@ -454,7 +456,7 @@ def _shut(wire: socket.socket) -> None:
 
 
 def _app(sink: Sink, restart: Callable[[], None]) -> web.Application:
-    """restart: ends the process, which who runs it starts again."""
+    """Return the HTTP application. restart: ends the process, which its supervisor starts again."""
 
     async def healthz(_: web.Request) -> web.Response:
         told = sink.health()

@@ -1,11 +1,11 @@
-"""What the workload of the CDC platform writes: transaction j of a shard is a pure function of the tape, so what should
-exist is known without storing it. workload.py carries it out, and keeps the tape; this module only computes.
+"""Computes what the CDC platform's workload writes: transaction j of a shard is a pure function of the tape, so what
+should exist is known without storage. workload.py carries it out, and keeps the tape.
 
 A tape is the JSON of /tape:
 
     seed        of all values
-    shards      shard -> {"begun": the transaction that is carried out, or was last, "segments": [[the first one of
-                it, its time in microseconds, microseconds from one to the next], ...]}
+    shards      shard -> {"begun": the transaction that is carried out, or was last, "segments": [[its first one, the
+                time of that in microseconds, microseconds from one to the next], ...]}
     bursts      [{"shard", "j", "rows", "age_us"}]: transaction j also creates so many orders, whose time is so old
     versions    [{"kind", "j": {shard: transaction}}]: from that transaction on rows have another shape
     poison      [{"kind", "at_us"}]: rows that the source takes and the target can't
@@ -69,10 +69,10 @@ FOREIGN: Mapping[str, str] = {"orders": "customer_id", "items": "order_id"}
 """Table -> its column with a foreign key."""
 
 SCALE = 10_000
-"""Amounts are integers of this fraction."""
+"""Amounts are integers in units of 1/SCALE."""
 
 EXTRA = ("tier", "grade")
-"""Columns of orders that a later shape has."""
+"""The columns that orders have in later shapes."""
 
 SHAPES: Mapping[str, tuple[str | None, str]] = {
     "add": ("tier", "ALTER TABLE orders ADD COLUMN tier text"),
@@ -81,8 +81,8 @@ SHAPES: Mapping[str, tuple[str | None, str]] = {
     "rename": ("grade", "ALTER TABLE orders RENAME COLUMN tier TO grade"),
     "drop": (None, "ALTER TABLE orders DROP COLUMN IF EXISTS tier, DROP COLUMN IF EXISTS grade"),
 }
-"""Kind of a change of shape -> the column that orders have besides from then on, and the SQL. That of mid_transaction
-comes behind the transaction's first change of orders, that of the others before it."""
+"""Kind of a change of shape -> the additional column that orders have from then on, and the SQL. mid_transaction runs
+it after the transaction's first change of orders, the others before it."""
 
 RULES: Mapping[str, str | None] = {
     "check": "orders_amount_check",
@@ -92,27 +92,27 @@ RULES: Mapping[str, str | None] = {
     "type": "22003",
     "malformed": None,
 }
-"""Kind of a poison row -> the rule that it breaks in the target: the constraint, the column or the SQLSTATE. What can't
-be read breaks none."""
+"""Kind of a poison row -> the rule that it breaks in the target: the constraint, the column or the SQLSTATE. A message
+that can't be read breaks none."""
 
 KINDS = tuple(RULES)
-"""What can be wrong with a poison row."""
+"""The kinds of poison rows."""
 
 APPLIED = "applied"
-"""How a change ends in the target that isn't put aside."""
+"""The outcome in the target of a change that isn't put aside."""
 
 PAY, SHIP, CHECK = 3, 9, 5
-"""Transactions after a row's first one in which it is changed again."""
+"""How many transactions after its first one a row is changed again."""
 
 LIFE, LONG_LIFE, CUSTOMER_LIFE, BURST_LIFE = 200, 400, 600, 600
-"""Transactions that a row lives: orders and their items, those of every third order, customers, orders of a burst."""
+"""For how many transactions a row lives: orders and items, those of every third order, customers, orders of a burst."""
 
 HORIZON = 601
-"""A row that is there was changed by the last transaction, or by one of so many before it."""
+"""Each existing row was changed by the last transaction, or by one of so many before it."""
 
 CUSTOMER_EVERY = 10
 LARGE_EVERY, LARGE = 8, 10_000
-"""Of so many rows one has a note of so many characters, which Postgres keeps apart from its row (TOAST)."""
+"""One in LARGE_EVERY rows has a note of LARGE characters, which Postgres stores apart from its row (TOAST)."""
 
 BURST_ID, POISON_ID = 10**12, 10**15
 POISON_SHARD = 9
@@ -127,7 +127,7 @@ Group = tuple[str, str]
 
 
 class Forgotten(LookupError):
-    """So old a transaction that the tape doesn't know any more when it was."""
+    """The transaction is so old that the tape has no time for it any more."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Change:
 
 
 def count(tape: Tape, table: str, shard: str, j: int) -> int:
-    """How many changes of a table the transactions 1 ... j of a shard make: the number of the last one."""
+    """Count the changes of a table by the transactions 1 ... j of a shard: the number of the last one."""
     if j <= 0:
         return 0
     if table == "customers":
@@ -160,7 +160,7 @@ def count(tape: Tape, table: str, shard: str, j: int) -> int:
 
 
 def heads(tape: Tape) -> dict[str, dict[str, int]]:
-    """Table -> shard -> the number of its newest change, those of the transaction that is carried out among them."""
+    """Return table -> shard -> the number of its newest change, with those of the transaction that is carried out."""
     return {
         table: {shard: count(tape, table, shard, int(of["begun"])) for shard, of in tape["shards"].items()}
         for table in TABLES
@@ -168,7 +168,7 @@ def heads(tape: Tape) -> dict[str, dict[str, int]]:
 
 
 def existing(tape: Tape) -> dict[str, dict[str, int]]:
-    """The same of the newest change that leaves a row, for one that deletes leaves no record."""
+    """Return the same for the newest change that leaves a row: a deletion leaves no record."""
     return {
         table: {shard: _newest(tape, table, shard, int(of["begun"])) for shard, of in tape["shards"].items()}
         for table in TABLES
@@ -176,7 +176,7 @@ def existing(tape: Tape) -> dict[str, dict[str, int]]:
 
 
 def outcomes(tape: Tape) -> dict[str, dict[str, int]]:
-    """The same of every change that the target must end, those among them that it has to put aside."""
+    """Return the same for every change that must have an outcome in the target, with those that it puts aside."""
     number = len(tape["poison"])
     told = heads(tape)
     return {**told, "orders": told["orders"] | ({f"{POISON_SHARD}": number} if number else {})}
@@ -194,7 +194,7 @@ def _newest(tape: Tape, table: str, shard: str, j: int) -> int:
 
 
 def _customers(j: int) -> int:
-    """How many customers the transactions up to j create: the first does, and every tenth after it."""
+    """Count the customers that the transactions up to j create: the first creates one, and every tenth after it."""
     return max(0, j + CUSTOMER_EVERY - 1) // CUSTOMER_EVERY
 
 
@@ -206,7 +206,7 @@ def _bursts(tape: Tape, shard: str) -> list[Mapping[str, Any]]:
 
 
 def transaction(tape: Tape, shard: str, j: int, table: str | None = None) -> list[Change]:
-    """What transaction j of a shard changes, in its order; table: only what it changes of this one."""
+    """Return the changes of transaction j of a shard, in its order. table: only those of this one."""
     numbers = {name: count(tape, name, shard, j - 1) for name in TABLES}
     made = []
     for name, op, key, stage in _steps(tape, shard, j):
@@ -218,7 +218,7 @@ def transaction(tape: Tape, shard: str, j: int, table: str | None = None) -> lis
 
 
 def changes(tape: Tape, table: str, shard: str, lo: int, hi: int) -> Iterator[Change]:
-    """The changes of a table's shard whose numbers are in (lo, hi], in their order."""
+    """Yield the changes of a table's shard whose numbers are in (lo, hi], in their order."""
     if shard == f"{POISON_SHARD}":
         yield from (Change(table, index + 1, "c", poison(tape, index)) for index in range(lo, hi))
         return
@@ -231,15 +231,15 @@ def changes(tape: Tape, table: str, shard: str, lo: int, hi: int) -> Iterator[Ch
 
 
 def ddl(tape: Tape, shard: str, j: int) -> tuple[str | None, str | None]:
-    """SQL that transaction j carries out before its changes, and behind its first one of orders. The first shard does
-    it for both."""
+    """Return the SQL that transaction j runs before its changes, and after its first one of orders. The first shard
+    runs it for both."""
     kind = next((one["kind"] for one in tape["versions"] if one["j"][shard] == j and shard == SHARDS[0]), None)
     sql = SHAPES[kind][1] if kind else None
     return (None, sql) if kind == "mid_transaction" else (sql, None)
 
 
 def extra(tape: Tape, shard: str, j: int, first: bool = False) -> str | None:
-    """The column that orders have besides when transaction j changes them. first: in its first change of orders."""
+    """Return the additional column of orders when transaction j changes them. first: in its first change of orders."""
     passed = [
         one["kind"]
         for one in tape["versions"]
@@ -249,7 +249,7 @@ def extra(tape: Tape, shard: str, j: int, first: bool = False) -> str | None:
 
 
 def due_us(tape: Tape, shard: str, j: int) -> int:
-    """When transaction j is due. Raises Forgotten where the tape doesn't know it any more."""
+    """Return when transaction j is due. Raises Forgotten if the tape doesn't know it any more."""
     segments = tape["shards"][shard]["segments"]
     if not segments or j < segments[0][0]:
         raise Forgotten(f"the tape has forgotten when transaction {j} of shard {shard} was")
@@ -258,8 +258,8 @@ def due_us(tape: Tape, shard: str, j: int) -> int:
 
 
 def poison(tape: Tape, index: int) -> Row:
-    """The order that is a poison row, by its place in the tape. Each kind breaks one rule that only the target has; the
-    document of one that is malformed has a number that is none to a reader of JSON."""
+    """Return a poison row, an order, by its place in the tape. Each kind breaks one rule that only the target has. The
+    document of a malformed one has a number that JSON doesn't allow."""
     told = tape["poison"][index]
     key = POISON_ID + index
     row = _content(tape, "orders", key, POISON_SHARD, f"{POISON_SHARD}", "new") | {
@@ -281,14 +281,14 @@ def poison(tape: Tape, index: int) -> Row:
 
 
 def _transaction_of(tape: Tape, table: str, shard: str, number: int) -> int:
-    """Which one makes the change of this number: each makes one of orders and items, every tenth one of customers."""
+    """Return the transaction that makes the change of this number."""
     upto = range(CUSTOMER_EVERY * max(0, number) + 1)
     return bisect_left(upto, number, key=lambda j: count(tape, table, shard, j))
 
 
 def _steps(tape: Tape, shard: str, j: int) -> Iterator[tuple[str, str, int, str]]:
-    """(table, op, key, stage), in their order: rows are made behind what they refer to, and purged before it. The key
-    of what a burst made is above BURST_ID."""
+    """Yield (table, op, key, stage), in their order: rows are made after those to which they refer, and purged before
+    them. Rows of a burst have keys above BURST_ID."""
     customer = (j - 1) // CUSTOMER_EVERY
     if (j - 1) % CUSTOMER_EVERY == 0:
         yield "customers", "c", customer, "new"
@@ -319,7 +319,7 @@ def _steps(tape: Tape, shard: str, j: int) -> Iterator[tuple[str, str, int, str]
 
 
 def _ending(j: int) -> list[int]:
-    """The orders whose life ends in transaction j."""
+    """Return the orders whose life ends in transaction j."""
     short, long = j - LIFE, j - LONG_LIFE
     return [o for o, own in ((short, short % 3 != 0), (long, long % 3 == 0)) if o >= 1 and own]
 
@@ -350,7 +350,7 @@ def _change(tape: Tape, shard: str, j: int, step: tuple[str, str, int, str], num
 
 
 def _content(tape: Tape, table: str, key: int, shard: int, salt: str, stage: str) -> Row:
-    """What a row has at this stage of its life. The note is the same in all of them."""
+    """Return a row's values at this stage of its life. The note is the same at all stages."""
     name = f"{tape['seed']}/{table}/{salt}/{key}".encode()
     drawn = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
     large = drawn % LARGE_EVERY == 0 and key < BURST_ID
@@ -372,19 +372,19 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 def records(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
-    """The changes of a group whose numbers are in (lo, hi] and that leave a row, as the platform's records have it."""
+    """Return the changes of a group whose numbers are in (lo, hi] and that leave a row, as the platform's records."""
     return _columns(change for change in changes(tape, *group, lo, hi) if change.op != "d")
 
 
 def state(tape: Tape, position: Mapping[Group, int]) -> Columns:
-    """The rows that are there when each group's change of this number was its last one; of a group that is left out
-    none are. Each with the number of its own last change."""
+    """Return the rows that exist after each group's change of this number, each with the number of its own last change.
+    A group that is left out has none."""
     return _columns(change for group, number in position.items() for change in _rows(tape, group, number))
 
 
 def events(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
-    """All changes of a group whose numbers are in (lo, hi], deletions among them: of those only number, id and op. Each
-    with how it ends in the target, and by which rule."""
+    """Return all changes of a group whose numbers are in (lo, hi], each with its outcome in the target, and the rule.
+    Deletions have only number, id and op."""
     listed = list(changes(tape, *group, lo, hi))
     ends = [
         tape["poison"][change.number - 1]["kind"] if change.row["shard"] == POISON_SHARD else APPLIED
@@ -399,12 +399,12 @@ def events(tape: Tape, group: Group, lo: int, hi: int) -> Columns:
 
 
 def _unread(change: Change) -> Change:
-    """What of a change is known where its message can't be read."""
+    """Return what is known of a change whose message can't be read."""
     return Change(change.table, change.number, change.op, {name: change.row[name] for name in ("id", "shard")})
 
 
 def _rows(tape: Tape, group: Group, number: int) -> Iterable[Change]:
-    """The last change of each row that is there after this one."""
+    """Return the last change of each row that exists after this one."""
     lo = count(tape, *group, _transaction_of(tape, *group, number) - HORIZON)
     last: dict[int, Change] = {}
     for change in changes(tape, *group, lo, number):
@@ -413,7 +413,7 @@ def _rows(tape: Tape, group: Group, number: int) -> Iterable[Change]:
 
 
 def _columns(found: Iterable[Change]) -> Columns:
-    """Canonical values by field. A note is told by its MD5: a log doesn't have one that an update leaves as it is."""
+    """Return canonical values by field. A note stands as its MD5: a log lacks a note that an update doesn't change."""
     listed = list(found)
     rows = [change.row for change in listed]
     made = {
@@ -432,27 +432,27 @@ def _columns(found: Iterable[Change]) -> Columns:
 
 
 def md5(text: str | None) -> str | None:
-    """Of a note, as Postgres' md5() has it."""
+    """Return a note's MD5 as Postgres' md5() does."""
     return None if text is None else hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def moment(at_us: int) -> datetime:
-    """A time as a driver of a database has it, to the microsecond."""
+    """Convert a time for a database's driver, to the microsecond."""
     return EPOCH + timedelta(microseconds=at_us)
 
 
 def document(facts: Any) -> bytes:
-    """JSON with sorted keys and without spaces."""
+    """Return JSON with sorted keys and without spaces."""
     return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)
 
 
 def text(facts: Any) -> str:
-    """A document as a database takes it; one that no reader of JSON takes is a text already."""
+    """Return a document as text for the database. A malformed one is a text already."""
     return facts if isinstance(facts, str) else orjson.dumps(facts).decode()
 
 
 def _array(values: Sequence[Any]) -> npt.NDArray[Any]:
-    """Integers as such, where none is missing; all else as objects."""
+    """Return an array of integers if none is missing, else of objects."""
     if all(type(value) is int for value in values):
         return np.array(values, dtype=np.int64)
     column = np.empty(len(values), dtype=object)

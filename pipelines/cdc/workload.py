@@ -1,13 +1,12 @@
 """The outside world of the CDC platform: python -m pipelines.cdc.workload --port P --state DIR [--rate 10] [--seed 1],
 and the environment's SOURCE_URL.
 
-It carries out the tape (tape.py) on the source: each shard's transactions one after the other, on a connection of its
-own. The transaction that is carried out is in the tape before it begins, and is tried until it is done, so it will
-exist. One whose COMMIT got no answer is looked up in the row that it wrote itself; it is never guessed, and never done
-twice.
+It carries out the tape (tape.py) on the source: each shard's transactions one after the other, on a connection per
+shard. A transaction is in the tape before it begins, and is tried until it is done, so it will exist. If its COMMIT got
+no answer, the row that it wrote itself shows whether it is done; so it is never done twice.
 
 GET /tape is all that a ledger needs. POST /burst {"shard", "rows", "age_s"}, /schema {"kind"}, /poison {"kind"} write a
-segment of the tape and answer with it; with a "key" only once, and GET /asked/KEY tells whether it is carried out.
+segment of the tape and answer with it; with a "key" only once, and GET /asked/KEY says whether it is carried out.
 POST /hold {"s"} begins no transaction for so long, at most HOLD_MAX_S.
 """
 
@@ -51,20 +50,20 @@ POISON = str(POISON_SHARD)
 """The shard whose transactions are the poison rows."""
 
 LATE_MAX_S = 1.0
-"""When a shard is later than that, its time goes on from now: what could not be written meanwhile never happened."""
+"""When a shard is later than this, its time goes on from now: what could not be written meanwhile never existed."""
 
 SEGMENTS_MAX = 1_000
-"""So many of a shard's are kept. Each has a transaction at least, so all that a table can hold is in them (HORIZON)."""
+"""How many segments of a shard are kept. Each has at least one transaction, so they cover HORIZON."""
 
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 0.02
 BACKOFF_S = (0.05, 1.0)
-"""The first and the longest wait after the source has not answered."""
+"""The first and the longest wait when the source doesn't answer."""
 
 CONNECT_WITHIN_S = 3
 CARRY_OUT_WITHIN_S = 20.0
 ROWS_A_SECOND = 500
-"""What a burst may be as slow as, on a machine that is busy."""
+"""The slowest rate of a burst, on a busy machine."""
 
 BURST_ROWS_MAX = 50_000
 HOLD_MAX_S = 60.0
@@ -84,15 +83,15 @@ log = structlog.get_logger()
 
 
 class LostTransactionsError(Exception):
-    """The source has less than it had committed, or what this tape never had."""
+    """The source has less than it had committed, or transactions that this tape never had."""
 
 
 class Workload:
-    """The tape, and what carries it out, as an aiohttp application."""
+    """Carries out the tape, as an aiohttp application."""
 
     def __init__(self, kept: Kept, dsn: str, rate: float) -> None:
         self._kept, self._dsn, self._rate = kept, dsn, rate
-        self._writing = asyncio.Lock()  # who adds to the tape, or begins what is in it
+        self._writing = asyncio.Lock()  # held to add to the tape, or to begin what is in it
         self._trouble: dict[str, str] = {}
         self._known: set[str] = set()
         self._hold_until_s = 0.0
@@ -167,8 +166,8 @@ class Workload:
             await connection.close()
 
     async def _found(self, connection: psycopg.AsyncConnection[Any], shard: str) -> None:
-        """Look up which transaction was the shard's last one: the one that is done, or the one after it, whose answer
-        did not come."""
+        """Look up the shard's last transaction: the one that is known as done, or the next, whose answer did not
+        come."""
         await connection.execute("INSERT INTO workload VALUES (%s, 0) ON CONFLICT DO NOTHING", [shard])
         await connection.commit()
         row = await (await connection.execute("SELECT j FROM workload WHERE shard = %s", [shard])).fetchone()
@@ -200,7 +199,7 @@ class Workload:
         return bool(self._tape["poison"] if shard == POISON else self._tape["shards"][shard]["segments"])
 
     def _begun(self, shard: str) -> int:
-        """The transaction that is carried out, or was last."""
+        """Return the transaction that is carried out, or was last."""
         of = self._tape["shards"].get(shard)
         return int(of["begun"]) if of else min(len(self._tape["poison"]), self._tape["done"][shard] + 1)
 
@@ -211,7 +210,7 @@ class Workload:
         self._at.labels(shard).set_to_current_time()
 
     async def _next(self, connection: psycopg.AsyncConnection[Any], shard: str) -> None:
-        """The transaction that has begun and is not done, or the next one when it is due."""
+        """Carry out the transaction that has begun and is not done, or the next one when it is due."""
         done = self._tape["done"][shard]
         if shard == POISON:
             while len(self._tape["poison"]) <= done:
@@ -225,7 +224,7 @@ class Workload:
         await self._carry_out(connection, shard, j, transaction(self._tape, shard, j))
 
     async def _due(self, shard: str, j: int) -> None:
-        """Wait for a transaction's time, and for the other shard at a change of shape; then it has begun."""
+        """Wait for a transaction's time, and for the other shard at a change of shape; then note it as begun."""
         of = self._tape["shards"][shard]
         if not of["segments"] or tapes.due_us(self._tape, shard, j) < _now_us() - LATE_MAX_S * 1e6:
             await self._new_segment(shard, j)
@@ -237,14 +236,14 @@ class Workload:
             elif held_s > 0 or not self._turn(shard, j):
                 await asyncio.sleep(LOOK_EVERY_S)
             else:
-                async with self._writing:  # what is added to the tape is added behind what has begun
+                async with self._writing:  # additions to the tape come after what has begun
                     if self._turn(shard, j):
                         of["begun"] = j
                         return
 
     def _turn(self, shard: str, j: int) -> bool:
-        """Whether the other shard is where it must be: the first one changes the shape when the other has done all of
-        the old shape, which waits for it."""
+        """Whether the other shard is where it must be. The first shard changes the shape when the other has done all of
+        the old shape; the other waits for that."""
         other = SHARDS[1 - SHARDS.index(shard)]
         done = self._tape["done"][other]
         return all(
@@ -252,7 +251,7 @@ class Workload:
         )
 
     async def _new_segment(self, shard: str, j: int) -> None:
-        """Transaction j, which has not begun, happens now; times never go back."""
+        """Let transaction j, which has not begun, happen now; times never go back."""
         async with self._writing:
             of = self._tape["shards"][shard]
             last_us = tapes.due_us(self._tape, shard, j - 1) if of["segments"] and j > 1 else 0
@@ -264,7 +263,7 @@ class Workload:
     async def _carry_out(
         self, connection: psycopg.AsyncConnection[Any], shard: str, j: int, made: list[Change]
     ) -> None:
-        """One transaction. It writes its own number first: who does it again waits for the first attempt's end."""
+        """Carry out one transaction. It writes its own number first: a second attempt waits for the first one's end."""
         async with asyncio.timeout(CARRY_OUT_WITHIN_S + len(made) / ROWS_A_SECOND), connection.cursor() as cursor:
             await cursor.execute("UPDATE workload SET j = %s WHERE shard = %s AND j = %s", [j, shard, j - 1])
             if cursor.rowcount != 1:
@@ -285,7 +284,7 @@ class Workload:
         self._is_done(shard, j)
 
     async def _save(self) -> None:
-        """Note what is done, so that a source that has less of it is found out."""
+        """Save what is done, so that a source that has less is found."""
         while True:
             await asyncio.sleep(SAVE_EVERY_S)
             async with self._writing:
@@ -308,7 +307,7 @@ class Workload:
         return {"held_s": seconds}
 
     def _once(self, add: asked.Add) -> asked.Add:
-        """What was asked for under a key is not asked for again."""
+        """Wrap `add`, so that a key adds only once."""
 
         async def answer(given: dict[str, Any]) -> dict[str, Any]:
             key = given.get("key")
@@ -317,7 +316,7 @@ class Workload:
         return answer
 
     def _under(self, key: str) -> tuple[dict[str, Any] | None, bool]:
-        """The segment that was asked for under this key, and whether it is carried out."""
+        """Return the segment that was asked for under this key, and whether it is carried out."""
         done = self._tape["done"]
         for place, one in enumerate(self._tape["poison"], 1):
             if one.get("key") == key:
@@ -366,7 +365,7 @@ class Workload:
         return {**added, "id": tapes.POISON_ID + self._tape["poison"].index(added)}
 
     async def _add(self, name: str, given: dict[str, Any], made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Another segment, on the disk before anything of it begins."""
+        """Add a segment. It is on the disk before anything of it begins."""
         async with self._writing:
             known = self._tape[name]
             segment = made() | ({"key": str(given["key"])} if "key" in given else {})
@@ -389,9 +388,10 @@ class Workload:
         return max(0.0, self._hold_until_s - time.monotonic())
 
     async def _tape_json(self, _: web.Request) -> web.Response:
-        """The tape; heads: table -> shard -> its newest change; rows: the newest that leaves a row; outcomes: the
-        newest of all that the target must end, poison among them. 503 until the source has told where it is: before,
-        nobody knows."""
+        """Return the tape; heads: table -> shard -> its newest change; rows: the newest that leaves a row; outcomes:
+        the newest of all that must have an outcome in the target, with poison. 503 until the source has said how far it
+        is.
+        """
         if not set(SHARDS) <= self._known:
             return web.json_response({"error": f"the source has not answered yet: {self._trouble}"}, status=503)
         place = tuple(of["begun"] for of in self._tape["shards"].values())
@@ -407,7 +407,7 @@ class Workload:
 
 
 async def _write(cursor: psycopg.AsyncCursor[Any], made: list[Change]) -> None:
-    """Write changes in their order, neighbours of one kind at once, and none waits for the answer to another: the end
+    """Write changes in their order, neighbours of one kind at once, without waiting for answers between them: the end
     of a burst is an UPDATE and a DELETE of each of its rows."""
     if SKIP.on is not None:
         made = [change for change in made if SKIP() is None]
@@ -418,7 +418,7 @@ async def _write(cursor: psycopg.AsyncCursor[Any], made: list[Change]) -> None:
 
 @lru_cache(maxsize=64)
 def _statement(table: str, op: str, names: tuple[str, ...]) -> bytes:
-    """What writes a change of these columns."""
+    """Return the statement that writes a change of these columns."""
     if op == "c":
         columns = [*names, "note_md5"]
         listed = sql.SQL(", ").join(map(sql.Identifier, columns))
@@ -436,7 +436,7 @@ def _statement(table: str, op: str, names: tuple[str, ...]) -> bytes:
 
 
 def _written(row: Row) -> dict[str, Any]:
-    """As the driver takes them."""
+    """Return the values as the driver takes them."""
     made = dict(row)
     if "at" in row:
         made["amount"] = None if row["amount"] is None else Decimal(row["amount"]) / SCALE

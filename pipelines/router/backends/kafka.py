@@ -118,8 +118,8 @@ class Kafka:
             raise Unpublished(str(told[0]), definite=told[0].code() in REFUSED)
 
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
-        """Return as many as the broker delivers at once: the broker limits them, `most` does not. Requests without an answer are
-        given back before: the client delivers nothing as long as there are any."""
+        """Return as many as the broker delivers at once: the broker limits them, `most` does not. Requests without an
+        answer are given back before: the client delivers nothing as long as there are any."""
         for message in self._held[:]:
             self._said(message, AcknowledgeType.RELEASE)
         self._held.clear()
