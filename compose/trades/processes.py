@@ -1,7 +1,8 @@
-"""The platform of trades as processes: who runs, after whom, over which links, and what is prepared once each serves.
+"""Defines the processes of the trades platform: in which order they start, over which links they connect, and what is
+prepared once each serves.
 
-gameday's own servers beside it are compose/own.py's, the servers themselves compose/servers'; what the exchange and the
-handlers do is pipelines/trades'.
+compose/own.py has gameday's own servers, compose/servers the servers themselves, pipelines/trades the exchange and the
+handlers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TOPICS = {f"market.crypto.trades.{venue}": 4 for venue in VENUES}
 """Topic -> partitions."""
 
 CONSUMERS = (*(f"HANDLER_{venue.upper()}" for venue in VENUES), "CLICKHOUSE")
-"""Who reaches the broker over a link, and so has a listener of its own."""
+"""The processes that reach the broker over a link, and so have a listener of their own."""
 
 PORTS = (
     "EXCHANGE_PORT",
@@ -60,16 +61,16 @@ SECRETS = ("CLICKHOUSE_PASSWORD", "PLATFORM_PG_PASSWORD", "S3_ADMIN_PASSWORD", "
 
 BUCKET = "lake"
 OFFLOAD_INTERVAL_S = 30
-"""Every 15 minutes would be an hour of nothing in a test of it. Users' deployments are never edited; this is ours."""
+"""With 15 minutes a test of it would wait for an hour. This is our own deployment: users' are never edited."""
 
 MAINTENANCE_INTERVAL_S = 600
 ORPHAN_AGE_S = 3_600
 
 CLICKHOUSE_KEPT = "ClickHouse(Metrics|ProfileEvents)_(Query|FailedQuery|InsertedRows|MemoryTracking)"
-"""Of a thousand metrics those that the dashboard shows."""
+"""A regex of the metrics that the dashboard shows, out of a thousand."""
 
 LATE_NICENESS = 5
-"""Of what may be late, so that ingestion on the same cores is not."""
+"""The niceness of processes that may be late, so that ingestion on the same cores is not."""
 
 TRADES_PER_S = 200
 """All symbols together; the rarest has seven of them."""
@@ -81,7 +82,7 @@ def get(state: State, report: Report) -> None:
 
 
 def processes(state: State, env: Mapping[str, str], port: Mapping[str, int]) -> list[Service]:
-    """The platform's processes, in dependency order, their configuration written."""
+    """Write their configuration, return the platform's processes in dependency order."""
     folder = state.servers
     home = folder / "prefect-server"
     return [
@@ -109,7 +110,7 @@ def processes(state: State, env: Mapping[str, str], port: Mapping[str, int]) -> 
 
 
 def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[[], None]]:
-    """Service -> what must be done once it serves, before those after it start. All idempotent."""
+    """Return service -> what must be done once it serves, before those after it start. All idempotent."""
     broker = f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}"
     api = prefect.environment(state.servers / "prefect-server", int(env["PREFECT_PORT"]), env["PREFECT_PASSWORD"])
     return {
@@ -125,7 +126,7 @@ def preparations(state: State, env: Mapping[str, str]) -> Mapping[str, Callable[
 
 
 def links(port: Mapping[str, int]) -> list[toxiproxy.Link]:
-    """One for each pair of neighbours on the stream's path, named <from>-<to> as the data flows."""
+    """Return a link for each pair of neighbours on the stream's path, named <from>-<to> as the data flows."""
     found = []
     for venue in VENUES:
         name = f"HANDLER_{venue.upper()}"
@@ -138,7 +139,7 @@ def links(port: Mapping[str, int]) -> list[toxiproxy.Link]:
 
 
 def _listeners(port: Mapping[str, int]) -> list[kafka.Listener]:
-    """Each link's listener sends its clients back through the link: a cut is real, whatever a client learnt."""
+    """Return a listener for each link. It advertises the link's address, so that no client bypasses a cut."""
     direct = kafka.Listener("DIRECT", port["KAFKA_DIRECT"], port["KAFKA_DIRECT"])
     behind = {link.upstream: link.listen for link in links(port)}
     return [
@@ -179,7 +180,7 @@ def _handler(folder: Path, venue: str, port: Mapping[str, int]) -> Service:
 
 
 def _points(folder: Path) -> dict[str, str]:
-    """Where the process's failpoints are armed, and where their evidence lies: gameday.toml names the same."""
+    """Return the environment for the process's failpoints: socket and evidence, as gameday.toml names them."""
     return {
         "FAILPOINTS_ENABLE": "1",
         "FAILPOINTS_SOCKET": str(folder / "points.sock"),
@@ -222,7 +223,7 @@ def _seaweedfs(folder: Path, port: Mapping[str, int], env: Mapping[str, str]) ->
 
 
 def _offload_env(env: Mapping[str, str]) -> dict[str, str]:
-    """What the offload is told; it reaches ClickHouse and S3 over its links."""
+    """Return the offload's environment; it reaches ClickHouse and S3 over its links."""
     settings = {
         "CLICKHOUSE_URL": _clickhouse(env, "LINK_CLICKHOUSE_OFFLOAD_PORT"),
         "BROKERS": f"127.0.0.1:{env['KAFKA_DIRECT_PORT']}",
@@ -252,10 +253,10 @@ def _clickhouse(env: Mapping[str, str], port: str = "CLICKHOUSE_PORT") -> str:
 
 
 def _feed(env: Mapping[str, str]) -> tuple[str, ...]:
-    """The broker as ClickHouse reaches it."""
+    """Return the arguments with the broker as ClickHouse reaches it."""
     return ("--brokers", f"127.0.0.1:{env['LINK_BROKER_CLICKHOUSE_PORT']}")
 
 
 def _reader(env: Mapping[str, str]) -> dict[str, str]:
-    """Where ClickHouse is. No argument: those are for all to see."""
+    """Return the environment with ClickHouse's address: every user could read arguments."""
     return {"CLICKHOUSE_URL": _clickhouse(env)}

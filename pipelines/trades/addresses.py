@@ -1,5 +1,5 @@
-"""What the pipeline's programs take for an address. One that holds a password comes by the environment, for arguments
-are for all to see.
+"""Checks the addresses that the pipeline's programs take. An address with a password comes by the environment, because
+every user can read arguments.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ LOGIN = r"(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*"
 HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:,'\\\[\]]+)"
 HTTP = rf"https?://(?:{LOGIN}@)?{HOST}:[0-9]{{1,5}}"
 DSN = rf"postgresql://(?:{LOGIN}@)?{HOST}(?::[0-9]{{1,5}})?/[^/\s]+"
-"""As RFC 3986 has them: what is special in a password is percent-encoded."""
+"""As in RFC 3986: special characters in a password are percent-encoded."""
 
 BROKERS = rf"{HOST}:[0-9]{{1,5}}(?:,{HOST}:[0-9]{{1,5}})*"
 
 
 def given(parser: argparse.ArgumentParser, name: str, pattern: str, example: str) -> str:
-    """The environment's value of that name. Ends the program with exit code 2, and without telling the value, when it
-    is missing or no such address."""
+    """Return the environment's value of that name. If it is missing or no such address, end the program with exit code
+    2, without printing the value."""
     value = os.environ.get(name, "")
     if not re.fullmatch(pattern, value):
         state = "no such address" if value else "not set"

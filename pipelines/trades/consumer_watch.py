@@ -1,11 +1,11 @@
 """Keeps ClickHouse's consumer alive: python -m pipelines.trades.consumer_watch --brokers HOST:PORT, and
 the environment's CLICKHOUSE_URL.
 
-Two defects of the client in ClickHouse 26.9 stop a consumer for good, and either comes with an ordinary restart of the
-broker. One that was told of no brokers forgets them and loses its partitions (librdkafka issue 5301); taking the
-feed's table away and putting it back mends that. One that was committing keeps waiting for the answer, and nothing
-short of the server's end makes it return (ClickHouse issue 113920); so the server is ended, and starting it is its
-supervisor's. Offsets are the group's and bronze knows them: nothing is lost or doubled by either.
+Two defects of the client in ClickHouse 26.9 stop a consumer for good, and either can come with an ordinary restart of
+the broker. A consumer whose client was told of no brokers forgets them and loses its partitions (librdkafka issue
+5301); detaching and attaching the feed's table mends that. A consumer that was committing waits for the answer for
+ever, and only the server's end stops it (ClickHouse issue 113920); so this ends the server, and its supervisor starts
+it again. Neither loses or doubles anything: offsets are the group's, and bronze knows them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ log = structlog.get_logger()
 
 
 class Watch:
-    """Looks, and mends when the consumer has been idle for IDLE_MAX_S, or stuck for STUCK_MAX_S, since it was last
-    well or mended.
+    """Mends the consumer when it has been idle for IDLE_MAX_S, or stuck for STUCK_MAX_S, since it was last well or
+    mended.
     """
 
     def __init__(self, url: str, brokers: str) -> None:
@@ -56,7 +56,7 @@ class Watch:
         self._well_at = self._polled_at = time.monotonic()
 
     def look(self) -> bool:
-        """Look once; whether something was mended. A server that doesn't answer has no idle consumer."""
+        """Look once. Return whether something was mended. A server that doesn't answer has no idle consumer."""
         try:
             feed, reader, polled, assigned = map(int, query(self._url, STATE).split("\t"))
             if not feed and reader:  # the server ended between the two steps below, or between two of ours
@@ -80,8 +80,9 @@ class Watch:
         return True
 
     def _stuck(self, polled: int) -> bool:
-        """Whether the consumer, last seen polling at `polled`, has stood still although the broker answers. While it
-        doesn't, a poll or a commit may rightly wait. A consumer that has never polled (0) isn't stuck, it begins.
+        """Whether the consumer, last seen polling at `polled`, has stood still although the broker answers. If the
+        broker doesn't answer, a poll or a commit may wait. A consumer that has never polled (0) isn't stuck, but
+        starting.
         """
         stands_s = time.monotonic() - self._polled_at
         if not polled or polled != self._polled or (stands_s > LOOK_EVERY_S and not self._broker_answers()):
@@ -89,7 +90,7 @@ class Watch:
         return time.monotonic() - self._polled_at > STUCK_MAX_S
 
     def _broker_answers(self) -> bool:
-        from confluent_kafka import KafkaException  # here, for a well consumer never needs it
+        from confluent_kafka import KafkaException  # here, because a well consumer never needs it
         from confluent_kafka.admin import AdminClient
 
         admin = AdminClient({"bootstrap.servers": self._brokers, "broker.address.family": "v4", "log_level": 0})
@@ -99,7 +100,7 @@ class Watch:
             return False
 
     def _end(self) -> bool:
-        """End the server at once: its good order would wait for the consumer."""
+        """End the server at once: a clean stop would wait for the consumer."""
         log.warning(
             "clickhouse_ended", why=f"its consumer has not polled for {STUCK_MAX_S:g} s while the broker answers"
         )

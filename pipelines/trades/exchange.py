@@ -1,6 +1,7 @@
 """The exchange simulator: python -m pipelines.trades.exchange --port P --state DIR [--rate 300] [--seed 1].
 
-One process, three venues (simulated/), one tape (tape.py); also /healthz and /tape, which is all that the ledger needs.
+It is one process with three venues (simulated/) and one tape (tape.py). It serves /healthz too, and /tape, which is all
+that the ledger needs.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from pipelines.trades.tape import SYMBOLS, Tape, count
 __all__ = ["Exchange", "main"]
 
 PACE_S = 0.025
-"""How often trades that have happened are sent. Each time wakes links and handlers too: every 10 ms all of them took
-half as much again, for trades that handlers send on every 100 ms."""
+"""How often new trades are sent. Each time wakes links and handlers too: with 10 ms all of them took half as much again
+of the processor, for trades that handlers send on every 100 ms."""
 
 RESERVE_EVERY_S = 0.1
-"""How often it is looked whether the tape's promise must be moved on: well within half of what it is ahead."""
+"""How often to check whether the tape's promise must be extended: well within half of what it is ahead."""
 
 PUBLISH = point("exchange::before_publish", "trades have happened and nobody was told: a venue that hangs, or is late")
 
 AHEAD_NS = 1_000_000_000
-"""Trades are computed this much at a time: numpy's cost is per call."""
+"""How much of the tape is computed at once: numpy's cost is per call."""
 
 log = structlog.get_logger()
 
@@ -55,7 +56,7 @@ class Exchange:
         self._trouble = ""
 
     def app(self) -> web.Application:
-        """Routes, and the loops that live as long as the application."""
+        """Return the application: routes, and loops that run as long as it does."""
         app = web.Application()
         app.add_routes([web.get("/healthz", self._healthz), web.get("/tape", self._tape_json)])
         for venue in self._venues:
@@ -76,7 +77,7 @@ class Exchange:
         self._tape.close()
 
     async def _reserve(self) -> None:
-        """Keep the tape's promise ahead of it; when the disk refuses, the tape stands still and /healthz says so."""
+        """Keep the tape's promise ahead of it. If the disk refuses, the tape stands still and /healthz says so."""
         while True:
             if self._tape.due():
                 try:
@@ -114,7 +115,7 @@ class Exchange:
             await asyncio.sleep(PACE_S)
 
     def _compute(self, heads: dict[tuple[str, str], int], ahead_ns: int) -> list[tuple[int, str, str, SimTrade]]:
-        """The trades after `heads` up to ahead_ns on the tape; moves the heads on."""
+        """Return the trades after `heads` up to ahead_ns on the tape, and move the heads on."""
         found: list[tuple[int, str, str, SimTrade]] = []
         for (venue, symbol), lo in heads.items():
             hi = count(self._tape.json(), venue, symbol, ahead_ns)

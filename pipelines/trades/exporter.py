@@ -1,10 +1,10 @@
-"""What the platform's alerts are judged by and nobody else tells, for Prometheus: python -m pipelines.trades.exporter
+"""Exports the metrics for the platform's alerts that no other program has: python -m pipelines.trades.exporter
 --port P --brokers HOST:PORT --group G --topics T,… --offload-interval-s N [--textfiles FOLDER], and the environment's
 OFFLOAD_MIRROR_DSN.
 
-GET /metrics tells the broker's state and a consumer group's lag, and the offload's last success, rows and failures as
-its watermark has them; behind them every *.prom file of the folder, as node_exporter's textfile collector does. Looked
-at once a second, whoever asks: what does not answer holds up nobody.
+GET /metrics has the broker's state, a consumer group's lag, and the offload's last success, rows and failures from its
+watermark; after them every *.prom file of the folder, as with node_exporter's textfile collector. Each part is looked
+at once a second, apart from the requests: one that hangs blocks none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MIRROR = "OFFLOAD_MIRROR_DSN"
 
 
 class Broker:
-    """A consumer of the group that joins nothing and reads nothing: it only asks where the group is."""
+    """Looks at the broker and the group, with a consumer that never joins and reads nothing."""
 
     def __init__(self, brokers: str, group: str, topics: Sequence[str]) -> None:
         self._group, self._topics = group, topics
@@ -47,7 +47,7 @@ class Broker:
         )
 
     def look(self) -> Iterator[Line]:
-        """Raises KafkaException when it does not answer."""
+        """Yield metrics. Raises KafkaException when the broker doesn't answer."""
         topics = self._consumer.list_topics(timeout=ANSWER_WAIT_S).topics
         slots = [TopicPartition(t, p) for t in self._topics if t in topics for p in topics[t].partitions]
         committed = {(c.topic, c.partition): c.offset for c in self._consumer.committed(slots, timeout=ANSWER_WAIT_S)}
@@ -65,8 +65,8 @@ class Broker:
             yield "broker_consumer_behind_seconds", where, lag.behind_s(now, at)
 
     def _offsets(self, slots: Sequence[TopicPartition], at: int) -> dict[tuple[str, int], int]:
-        """(topic, partition) -> where it begins or ends, of all partitions with one request: the protocol takes these
-        two in place of a time. Asked one by one they would be more requests than all that the platform makes."""
+        """Return (topic, partition) -> its begin or end, for all partitions with one request: the protocol takes these
+        two in place of a time. One request per partition would be more than the whole platform makes."""
         asked = [TopicPartition(slot.topic, slot.partition, at) for slot in slots]
         found = {}
         for slot in self._consumer.offsets_for_times(asked, timeout=ANSWER_WAIT_S):
@@ -77,7 +77,7 @@ class Broker:
 
 
 def offload(dsn: str, table: str, interval_s: float) -> Iterator[Line]:
-    """The watermark's row. Raises psycopg.Error when the database does not answer."""
+    """Yield metrics of the watermark's row. Raises psycopg.Error when the database doesn't answer."""
     wait = {"connect_timeout": 2, "options": f"-c statement_timeout={int(ANSWER_WAIT_S * 1000)}"}
     with psycopg.connect(dsn, autocommit=True, **wait) as connection:  # type: ignore[arg-type]
         row = connection.execute(

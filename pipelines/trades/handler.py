@@ -1,8 +1,8 @@
 """A feed handler: python -m pipelines.trades.handler --venue binance --ws URL --rest URL --brokers HOST:PORT --port P.
 
-Follows one venue's trades and puts them on its topic, each symbol's ids in order and without a gap. What was missed
-(while it was down, or its connection was) is fetched from the venue's history before live trades go on. Formats are
-venues/', Kafka is topic.py's.
+It follows one venue's trades and puts them on the venue's topic, each symbol's ids in order and without a gap. Trades
+that it missed (while it or its connection was down) are fetched from the venue's history before live trades go on.
+venues/ have the formats, topic.py writes to Kafka.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VENUES: Mapping[str, Venue] = {binance.NAME: binance, kraken.NAME: kraken, coinb
 
 BACKOFF_FIRST_S = 0.05
 PING_EVERY_S = 5.0
-"""A venue that doesn't answer a ping within half of this is gone."""
+"""A connection on which a ping is not answered within half of this is lost."""
 
 CONNECT_WAIT_S = 5.0
 SUBSCRIBE_WAIT_S = 10.0
@@ -61,7 +61,7 @@ FILL = point(
 )
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError, FeedError)
-"""What ends a connection and is tried again."""
+"""Errors that end a connection, after which the handler connects again."""
 
 MALFORMED = (FeedError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
@@ -69,7 +69,7 @@ log = structlog.get_logger()
 
 
 class Backoff:
-    """Growing waits with jitter, so that handlers don't come back all at once."""
+    """Waits that grow, with jitter, so that handlers don't all reconnect at once."""
 
     def __init__(self, max_s: float) -> None:
         self._max_s = max_s
@@ -143,9 +143,8 @@ class Handler(Collector):
             await backoff.wait()
 
     async def _recall(self) -> None:
-        """Take up each symbol where the log ends; an empty log starts at id 1, or with --from live at the first live
-        trade.
-        """
+        """Resume each symbol where the log ends. An empty log starts at id 1, or with --from live at the first live
+        trade."""
         backoff = Backoff(self._backoff_max_s)
         while True:
             try:
@@ -163,7 +162,7 @@ class Handler(Collector):
         self._log.info("resuming", last_ids=self._last_ids())
 
     async def _connection(self, http: aiohttp.ClientSession, sink: Sink, backoff: Backoff) -> None:
-        """One connection: subscribe, fill what was missed, follow. Ends with one of LOST."""
+        """Run one connection: subscribe, fill gaps, follow. It ends with one of LOST."""
         venue = self._venue
         url = self._ws + venue.socket_path(venue.SYMBOLS)
         async with http.ws_connect(url, heartbeat=PING_EVERY_S, max_msg_size=1 << 24) as ws:
@@ -198,7 +197,7 @@ class Handler(Collector):
         wanted: set[str],
         subscribed: asyncio.Event,
     ) -> None:
-        """Move trades from the socket to the inbox, whatever else is going on; None is the end."""
+        """Move trades from the socket to the inbox, during everything else; None is the end."""
         try:
             if not wanted:
                 subscribed.set()
@@ -222,7 +221,7 @@ class Handler(Collector):
             await inbox.put(None)
 
     def _parse(self, text: str) -> Parsed:
-        """A message; one that can't be read is logged, and what it held comes from history."""
+        """Parse a message. One that can't be read is logged, and its trades come from history."""
         try:
             return self._venue.parse(text)
         except FeedError:
@@ -235,7 +234,7 @@ class Handler(Collector):
     async def _live(
         self, http: aiohttp.ClientSession, sink: Sink, trade: Trade, received_us: int, reader: asyncio.Task[None]
     ) -> None:
-        """Publish a live trade in its order: known ones are left out, missing ones fetched first."""
+        """Publish a live trade in its order: skip known trades, fetch missing ones first."""
         place = self._places.get(trade.symbol)
         if place is not None and trade.trade_id > place.trade_id + 1:
             await self._fill(http, sink, trade.symbol, trade.trade_id - 1, reader)
@@ -246,7 +245,7 @@ class Handler(Collector):
     async def _fill(
         self, http: aiohttp.ClientSession, sink: Sink, symbol: str, upto: int | None, reader: asyncio.Task[None]
     ) -> None:
-        """Publish the history after the symbol's place: up to an id, or (None) until live trades take over."""
+        """Publish the history after the symbol's place: up to an id, or (None) until live trades follow."""
         first, tries = self._places[symbol].trade_id + 1, 0
         backoff = Backoff(self._backoff_max_s)
         while upto is None or self._places[symbol].trade_id < upto:
@@ -269,7 +268,7 @@ class Handler(Collector):
             self._log.info("gap_filled", symbol=symbol, first_id=first, last_id=last)
 
     async def _page(self, http: aiohttp.ClientSession, symbol: str, reader: asyncio.Task[None]) -> list[Trade]:
-        """The next page of history; asks again until the venue answers, or the connection has ended."""
+        """Return the next page of history. Ask again until the venue answers, or the connection has ended."""
         backoff = Backoff(self._backoff_max_s)
         request = self._venue.page(symbol, self._places[symbol])
         while True:
@@ -295,7 +294,7 @@ class Handler(Collector):
         await sink.put(trade.symbol, record(self._venue.NAME, trade, received_us))
         self._places[trade.symbol] = Place(trade.trade_id, trade.exchange_us)
 
-    # ---- what it says of itself ----------------------------------------------------------------------------
+    # ---- health and metrics --------------------------------------------------------------------------------
 
     def app(self) -> web.Application:
         """/healthz and /metrics."""
@@ -322,7 +321,7 @@ class Handler(Collector):
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     def collect(self) -> Iterator[Metric]:
-        """What it counts, and how far it is, when Prometheus asks."""
+        """Yield its counters, and how far it is."""
         venue, now_us, sink = self._venue.NAME, time.time_ns() // 1000, self._sink
         counts = dict(self._counts)
         if sink is not None:
@@ -352,7 +351,7 @@ def _of_each(
     labels: Sequence[str],
     values: Mapping[Any, float],
 ) -> Metric:
-    """The metric feed_handler_<name>, with a value for each tuple of the labels' values."""
+    """Return the metric feed_handler_<name>, with a value for each tuple of the labels' values."""
     found = kind(f"feed_handler_{name}", "", labels=labels)
     for of, value in values.items():
         found.add_metric(of, value)

@@ -1,4 +1,4 @@
-"""What every process of the pipeline logs: one JSON object a line, on stdout."""
+"""Sets up the log of every process of the pipeline: one JSON object per line, on stdout."""
 
 import structlog
 
@@ -6,7 +6,7 @@ __all__ = ["log_json"]
 
 
 def log_json() -> None:
-    """Configure structlog so; once, before the first line."""
+    """Configure structlog; call this once, before the first line."""
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso"),

@@ -1,7 +1,7 @@
 """Create the platform's ClickHouse objects: python -m pipelines.trades.schema --brokers HOST:PORT, and the
 environment's CLICKHOUSE_URL.
 
-The objects are the .sql files beside this one. Idempotent: what is as it should be is left alone, and readers of the
+The objects are in the .sql files beside this one. Idempotent: objects that are right are left alone, and readers of the
 log are only rebuilt when their SQL or the brokers have changed. Tables with data are never dropped.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["DATABASE", "SchemaError", "apply", "main", "query", "statements"]
 
 DATABASE = "trades"
 FILES = ("bronze.sql", "silver.sql", "gold.sql", "feed.sql")
-"""In the order in which objects need each other; the feed comes last, because it starts the flow."""
+"""In the order of dependency; the feed comes last, because it starts the flow."""
 
 READERS = (
     "feed_to_bronze",
@@ -35,8 +35,8 @@ READERS = (
     "gold_to_gold",
     "silver_to_gold",
 )
-"""What holds no data, in the order in which it is dropped: the flow stops first, so that nothing passes a place where
-a reader is missing.
+"""The objects without data, in the order in which they are dropped: the flow stops first, so that no row passes a
+missing reader.
 """
 
 TIMEOUT_S = 30.0
@@ -57,7 +57,7 @@ def statements(brokers: str, files: Sequence[str] = FILES) -> Iterator[str]:
 
 
 def apply(url: str, brokers: str) -> bool:
-    """Make the objects what the files say; whether anything had to be done. SchemaError when that can't be."""
+    """Make the objects what the files say. Return whether anything had to be done. Raises SchemaError if that fails."""
     if not re.fullmatch(BROKERS, brokers):
         raise SchemaError(f"--brokers is {brokers!r}. Remedy: HOST:PORT, several separated by commas")
     wanted = list(statements(brokers))
@@ -77,7 +77,7 @@ def apply(url: str, brokers: str) -> bool:
 
 
 def query(url: str, sql: str) -> str:
-    """One statement over HTTP; its answer without the last line end."""
+    """Run one statement over HTTP. Return its answer without the last line end."""
     parts = urlsplit(url)
     request = urllib.request.Request(
         f"{parts.scheme}://{parts.hostname}:{parts.port or 8123}/", data=sql.encode(), method="POST"

@@ -1,10 +1,9 @@
 """The exchange's ledger: trade k of a symbol is a pure function of (seed, rate, venue, symbol, k, the tape's
-segments), so what should exist is known without storing it. `Tape` is the clock behind it: it runs on
-CLOCK_MONOTONIC, only while the simulator runs. Protocols are exchange.py's.
+segments), so what should exist is known without storage. `Tape` is its clock: it runs on CLOCK_MONOTONIC, only while
+the simulator runs. exchange.py has the protocols.
 
 Trades arrive in slots of one second. Each symbol repeats a pattern of SLOTS counts, some slots are bursts; within a
-slot the trades are spread evenly with jitter. So counting, and finding the time of a trade, needs no walk over
-history.
+slot the trades are spread evenly with jitter. So counting trades, and finding a trade's time, doesn't need the history.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ __all__ = ["SCALE", "SYMBOLS", "Instrument", "Tape", "count", "count_until", "re
 Ints = npt.NDArray[np.int64]
 
 SCALE = 10**8
-"""Prices and quantities are integers of this fraction."""
+"""Prices and quantities are integers in units of 1/SCALE."""
 
 SIDES = np.array(["buy", "sell"])
 """The taker's side by its number."""
@@ -47,7 +46,7 @@ CHUNK_ROWS = 1 << 15
 """Rows computed at once: small enough for the cache, large enough for numpy."""
 
 RESERVE_NS = 1_000_000_000
-"""How far ahead of its head the tape is made durable: what SIGKILL may skip, never what it may undo."""
+"""How far ahead of its head the tape is made durable. SIGKILL may skip so much, but undoes nothing."""
 
 PRICE_OCTAVES = ((16, 4e-2), (12, 1e-2), (8, 2e-3), (3, 1e-4))
 """(log2 of the trades between two supports, share of the starting price): the sum of these pseudo-random polylines is
@@ -67,8 +66,8 @@ RESERVE = point(
 
 @dataclass(frozen=True)
 class Instrument:
-    """One symbol. share: of all trades. tick, step: smallest change of price and quantity; price: where it starts;
-    size: typical quantity (x 10^8).
+    """One symbol. share: its share of all trades. tick, step: smallest change of price and quantity; price: the
+    starting price; size: typical quantity (x 10^8).
     """
 
     share: float
@@ -100,8 +99,8 @@ SYMBOLS: Mapping[str, Mapping[str, Instrument]] = {
 
 
 def trades(tape: Mapping[str, Any], venue: str, symbol: str, lo: int, hi: int) -> dict[str, Ints]:
-    """The trades lo < id <= hi (0 <= lo): equally long int64 columns id, price and quantity (x 10^8), side (0 buy, 1
-    sell: the taker's) and time_us.
+    """Return the trades lo < id <= hi (0 <= lo): equally long int64 columns id, price and quantity (x 10^8), side (0
+    buy, 1 sell: the taker's) and time_us.
 
     tape: the JSON of /tape; only its seed, rate and segments matter. KeyError for a venue or symbol that the exchange
     doesn't have.
@@ -126,7 +125,7 @@ def trades(tape: Mapping[str, Any], venue: str, symbol: str, lo: int, hi: int) -
 
 
 def records(tape: Mapping[str, Any], group: tuple[str, str], lo: int, hi: int) -> dict[str, npt.NDArray[Any]]:
-    """The same trades as the platform's records have them. group: venue and symbol."""
+    """Return the same trades as the platform's records. group: venue and symbol."""
     venue, symbol = group
     made = trades(tape, venue, symbol, lo, hi)
     return {
@@ -141,13 +140,13 @@ def records(tape: Mapping[str, Any], group: tuple[str, str], lo: int, hi: int) -
 
 
 def count(tape: Mapping[str, Any], venue: str, symbol: str, tape_ns: int) -> int:
-    """How many trades of a symbol exist when the tape has reached tape_ns: also the highest id."""
+    """Count the trades of a symbol that exist when the tape has reached tape_ns: also the highest id."""
     pattern = _pattern(int(tape["seed"]), float(tape["rate"]), venue, symbol)
     return _count(pattern, tape_ns // 1000)
 
 
 def count_until(tape: Mapping[str, Any], venue: str, symbol: str, time_us: int) -> int:
-    """How many trades of a symbol have an exchange time of at most time_us."""
+    """Count the trades of a symbol with an exchange time of at most time_us."""
     pattern = _pattern(int(tape["seed"]), float(tape["rate"]), venue, symbol)
     starts, anchors = _segments(tape)
     segment = int(np.searchsorted(anchors, time_us, side="right")) - 1
@@ -203,14 +202,14 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _segments(tape: Mapping[str, Any]) -> tuple[Ints, Ints]:
-    """Tape starts and wall anchors of the segments, in microseconds."""
+    """Return tape starts and wall anchors of the segments, in microseconds."""
     pairs = np.asarray(tape["segments"], dtype=np.int64).reshape(-1, 2)
     return pairs[:, 0] // 1000, pairs[:, 1]
 
 
 def _tape_us(pattern: _Pattern, k: Ints, h: npt.NDArray[np.uint64]) -> Ints:
-    """When on the tape trades k happen: the j-th of n in its slot between j/n and (j + 3/4)/n of the second, so no
-    two share a microsecond.
+    """Return when on the tape trades k happen: the j-th of n in its slot between j/n and (j + 3/4)/n of the second, so
+    no two share a microsecond.
     """
     period, rest = np.divmod(k - 1, pattern.total)
     slot = np.searchsorted(pattern.before, rest, side="right") - 1
@@ -233,7 +232,7 @@ def _count(pattern: _Pattern, tape_us: int) -> int:
 
 
 def _price(pattern: _Pattern, k: Ints) -> Ints:
-    """A smooth pseudo-random walk: polylines of several wavelengths through hashed supports."""
+    """Return a smooth pseudo-random walk: polylines of several wavelengths through hashed supports."""
     instrument = pattern.instrument
     start = instrument.price // instrument.tick
     ticks = np.full(len(k), start, dtype=np.int64)
@@ -248,7 +247,7 @@ def _price(pattern: _Pattern, k: Ints) -> Ints:
 
 
 def _quantity(pattern: _Pattern, h: npt.NDArray[np.uint64]) -> Ints:
-    """Mostly small, now and then 100 times as large; at least one step."""
+    """Return quantities: mostly small, sometimes 100 times as large; at least one step."""
     instrument = pattern.instrument
     lots = np.uint64(max(1, instrument.size // instrument.step))
     spread = (h >> np.uint64(9)) & np.uint64(7)
@@ -262,9 +261,9 @@ def _quantity(pattern: _Pattern, h: npt.NDArray[np.uint64]) -> Ints:
 class Tape:
     """The running tape, durable in a folder (tape.json): it goes on where it stopped, however it stopped.
 
-    Everything up to `reserved_ns` is promised on disk, and nothing beyond it ever exists; `reserve` moves the promise
-    on. A crash makes the next start begin at the promise: trades in between were not sent live, and the venues'
-    history has them.
+    Everything up to `reserved_ns` is promised on disk, and nothing beyond it ever exists; `reserve` extends the
+    promise. After a crash the tape begins at the promise: trades in between were not sent live, and the venues' history
+    has them.
     """
 
     def __init__(self, folder: Path, seed: int, rate: float) -> None:
@@ -280,7 +279,7 @@ class Tape:
         self._mono_ns = time.monotonic_ns()
 
     def now_ns(self) -> int:
-        """How far the tape has run; it stands still at the promise when that can't be moved on."""
+        """Return how far the tape has run; it stands still at the promise if that can't be extended."""
         return self._at(time.monotonic_ns())
 
     def due(self) -> bool:
@@ -288,8 +287,8 @@ class Tape:
         return self.now_ns() > self.reserved_ns - RESERVE_NS // 2
 
     def reserve(self, until_ns: int | None = None) -> None:
-        """Promise the tape up to until_ns (default: a second from now) and return when that is on the disk. OSError:
-        nothing changed. Safe in threads; nothing is promised any more once the tape is closed.
+        """Promise the tape up to until_ns (default: a second from now) and return when that is on the disk. Raises
+        OSError: nothing changed. Safe in threads; a closed tape promises nothing more.
         """
         with self._saving:
             if not self._closed:
@@ -310,7 +309,7 @@ class Tape:
         self.reserved_ns = until_ns
 
     def json(self) -> dict[str, Any]:
-        """What `trades` needs, and where the tape is: tape_ns at monotonic clock mono_ns."""
+        """Return what `trades` needs, and how far the tape is: tape_ns at monotonic clock mono_ns."""
         mono_ns = time.monotonic_ns()
         return {
             "tape_ns": self._at(mono_ns),
@@ -324,8 +323,8 @@ class Tape:
         return min(self._start_ns + (mono_ns - self._mono_ns), self.reserved_ns)
 
     def _anchor(self, wall_us: int) -> int:
-        """The wall clock of a segment that starts now; past the last segment's times, even when the wall clock was
-        set back.
+        """Return the wall clock of a segment that starts now. It is after the last segment's times, even if the wall
+        clock was set back.
         """
         if not self.segments:
             return wall_us

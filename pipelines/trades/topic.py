@@ -1,7 +1,6 @@
-"""A venue's topic as the feed handler uses it: an idempotent sink that never drops, and a memory of how far each
-symbol has got.
+"""A venue's topic for the feed handler: an idempotent sink that never drops a trade, and how far each symbol has got.
 
-Knows Kafka and nothing of venues. Every record is one trade as JSON, keyed by its symbol.
+It knows Kafka and no venue. Every record is one trade as JSON, with its symbol as key.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pipelines.trades.venues import Place, Trade
 __all__ = ["Sink", "record", "tail"]
 
 CLIENT: Mapping[str, Any] = {
-    "enable.sparse.connections": False,  # else a client waits seconds before it looks for a broker that came back
+    "enable.sparse.connections": False,  # else a client waits seconds before it connects to a broker that came back
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 100,
     "retry.backoff.ms": 20,
@@ -37,7 +36,7 @@ PRODUCER: Mapping[str, Any] = {
     "message.timeout.ms": 0,  # never give a trade up
     "request.timeout.ms": 3_000,
     "socket.timeout.ms": 5_000,  # how long a broker may hang before the request is sent again
-    "linger.ms": 100,  # trades come singly: a request each would cost the broker more than all else it does
+    "linger.ms": 100,  # trades come singly: a request for each would cost the broker more than all its other work
     "queue.buffering.max.messages": 50_000,
     "statistics.interval.ms": 500,  # how soon it is noticed that the client has forgotten its brokers
 }
@@ -53,7 +52,7 @@ TAIL_ROWS = 200
 """Records read back from a partition's end at first; four times as many whenever a symbol is still missing."""
 
 STALLED_S = 30.0
-"""Without an acknowledgement for so long the producer is replaced, whatever holds it up; a broker that comes back is
+"""Without an acknowledgement for so long the producer is replaced, whatever the cause; a broker that comes back is
 found much sooner."""
 
 BROKER_WAIT_S = 5.0
@@ -63,7 +62,7 @@ POLL_S = 0.1
 
 
 def record(venue: str, trade: Trade, received_us: int) -> bytes:
-    """The message on the topic."""
+    """Return the message on the topic."""
     return json.dumps(
         {
             "venue": venue,
@@ -92,7 +91,7 @@ class Sink:
         self.unsent: dict[str, Place] = {}
         self.produced = self.acked = 0
         self.acked_s = 0.0
-        """When the broker last acknowledged a record, by time.monotonic."""
+        """The time of the last acknowledgement, by time.monotonic."""
         self._space = asyncio.Event()
         self._closing = threading.Event()
         callbacks = {"error_cb": self._error, "stats_cb": self._statistics}
@@ -101,7 +100,7 @@ class Sink:
         self._poller.start()
 
     async def put(self, key: str, value: bytes) -> None:
-        """Hand over one record; waits while the queue is full."""
+        """Hand over one record. Wait while the queue is full."""
         if PRODUCE.on is not None:
             await PRODUCE.hit_async()
         while True:
@@ -115,7 +114,7 @@ class Sink:
             return
 
     def waiting(self) -> int:
-        """Records not yet acknowledged."""
+        """The number of records that are not acknowledged yet."""
         return self.produced - self.acked
 
     def close(self) -> None:
@@ -144,7 +143,7 @@ class Sink:
                     known = self._topic in self._producer.list_topics(self._topic, timeout=1.0).topics
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        """In the polling thread."""
+        """Note the delivery; runs in the polling thread."""
         if error is None:
             if ACK.on is not None:
                 ACK()
@@ -159,13 +158,13 @@ class Sink:
             self._loop.call_soon_threadsafe(self._fail, f"{symbol} {place.trade_id} not delivered: {error}")
 
     def _error(self, error: KafkaError) -> None:
-        """In the polling thread; all but fatal errors are mended by the client itself."""
+        """Note an error; runs in the polling thread. The client mends all but fatal errors itself."""
         if error.fatal():
             self._loop.call_soon_threadsafe(self._fail, f"fatal: {error}")
 
     def _statistics(self, text: str) -> None:
-        """In the polling thread. A client that was told of no brokers at all (by one that is fenced: while it ends or
-        begins) forgets them, those it was configured with too, and never connects again (librdkafka issue 5301).
+        """Check the brokers; runs in the polling thread. A client that was told of no brokers (by a fenced one, which
+        ends or begins) forgets all, also the configured ones, and never connects again (librdkafka issue 5301).
         """
         if all(broker["source"] == "logical" for broker in json.loads(text)["brokers"].values()):
             self._loop.call_soon_threadsafe(self._fail, "the client was told of no brokers and has forgotten its own")
@@ -176,7 +175,7 @@ class Sink:
 
 
 def tail(brokers: str, topic: str, symbols: Collection[str]) -> dict[str, Place]:
-    """The furthest place of each symbol that the log holds, read back from the end of every partition. Blocks;
+    """Return the furthest place of each symbol in the log, read back from the end of every partition. Blocks. Raises
     KafkaException: try again.
     """
     consumer = Consumer(
@@ -223,7 +222,7 @@ def _search(
 def _read(
     consumer: Consumer, topic: str, begin: Mapping[int, int], until: Mapping[int, int]
 ) -> Iterator[tuple[str, Place]]:
-    """The trades in offsets begin <= offset < until of each partition; what isn't a trade is left to the dead
+    """Yield the trades in offsets begin <= offset < until of each partition. Other messages are left to the dead
     letters.
     """
     consumer.assign([TopicPartition(topic, p, offset) for p, offset in begin.items()])

@@ -23,7 +23,7 @@ from pipelines.trades.offload.silver import Silver, committed
 __all__ = ["Done", "prepare", "run"]
 
 REJECTED_MAX = 5
-"""Commits in a row that another run's beat; then this run leaves the work to that one."""
+"""After so many rejected commits in a row, because another run's came first, this run leaves the work to that one."""
 
 
 WRITERS = 2
@@ -47,7 +47,7 @@ def prepare(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> Done:
-    """Move what is there. Raises OffloadError when a server is away or refuses; what was committed until then stays."""
+    """Move the new trades. Raises OffloadError when a server is away or refuses; what was committed stays."""
     _spare_memory()
     began, run_id = time.monotonic(), uuid.uuid4().hex
     log = structlog.get_logger().bind(run=run_id)
@@ -58,7 +58,7 @@ def run(settings: Settings) -> Done:
                 rows, commits = _Run(settings, run_id, lake, told, log).work(seen)
         except Exception as e:
             log.error("offload_failed", why=str(e))
-            with contextlib.suppress(OffloadError):  # of the two errors the first one is the news
+            with contextlib.suppress(OffloadError):  # the first error is the one to report
                 told.failed(time.monotonic() - began, str(e))
             raise
         done = Done(rows, commits, round(time.monotonic() - began, 3))
@@ -68,7 +68,7 @@ def run(settings: Settings) -> Done:
 
 
 def _spare_memory() -> None:
-    """Arrow's own allocator keeps what it once had, and each file that is written at the same time has its buffers."""
+    """Use less memory: Arrow's own allocator keeps all it once had, and each file being written has its own buffers."""
     pa.set_memory_pool(pa.system_memory_pool())
     os.environ.setdefault("PYICEBERG_MAX_WORKERS", str(WRITERS))
 
@@ -82,9 +82,9 @@ class _Run:
         self._settings, self._run_id, self._lake, self._told, self._log = settings, run_id, lake, told, log
 
     def work(self, mirrored: int) -> tuple[int, int]:
-        """Rows and commits. mirrored: the sequence number that the mirror had before the table was loaded.
+        """Return rows and commits. mirrored: the sequence number that the mirror had before the table was loaded.
 
-        What comes next is read while a window is written: reading waits for ClickHouse, writing for S3.
+        The next window is read while one is written: reading waits for ClickHouse, writing for S3.
         """
         table = self._lake.load()
         now = place(table)
@@ -114,9 +114,9 @@ class _Run:
         return rows, commits
 
     def _next(self, silver: Silver, start: Position, end: Position) -> tuple[Position, pa.Table] | None:
-        """Up to where the next window with new trades goes, and those; None: there are none before `end`.
+        """Return the end of the next window with new trades, and these; None: there are none before `end`.
 
-        A window without (records that hold none, or one that is known) is no commit: the next one's position is beyond.
+        A window without new trades is no commit: the next commit's position is beyond it.
         """
         while size(start, end):
             if BEFORE_READ.on is not None:

@@ -1,8 +1,8 @@
 """The offload as Prefect flows; the only module of the pipelines that knows Prefect.
 
 `python -m pipelines.trades.offload.flow` registers iceberg-offload-main/iceberg-offload-15min and
-iceberg-maintenance/iceberg-maintenance in the work pool `platform`, with the intervals of the settings. What the flows
-need to know they read from the environment of the worker that runs them.
+iceberg-maintenance/iceberg-maintenance in the work pool `platform`, with the intervals of the settings. The flows read
+their settings from the environment of the worker that runs them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ POOL = "platform"
 SOURCE = Path(__file__).resolve().parents[3]
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
-"""Slots must not depend on when they were registered: with others, runs of an earlier registration come on top."""
+"""Slots must not depend on the time of registration: else runs of an earlier registration would be added."""
 
 TIMEOUT_S = 600
-"""A run that hangs where no client's own time-out ends it (a frozen Postgres) ends as failed."""
+"""A run that hangs without a client's time-out (such as with a frozen Postgres) ends as failed after so long."""
 
 
 @flow(name="iceberg-offload-main", timeout_seconds=TIMEOUT_S)

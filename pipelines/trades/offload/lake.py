@@ -1,4 +1,4 @@
-"""The Iceberg table: made, loaded, appended to. The position is in the summary of the snapshot that has the rows.
+"""Makes, loads and appends to the Iceberg table. The position is in the summary of the snapshot that has the rows.
 
 Summary keys of a commit of ours: `offload.position` (JSON, "topic/partition" -> next offset), `offload.ids` (JSON,
 "venue/symbol" -> highest trade id up to there), `offload.run-id`, `offload.commit-id`. Snapshots of others carry none.
@@ -72,7 +72,7 @@ PROPERTIES: Mapping[str, str] = {
 
 
 class FewRetries(AwsStandardS3RetryStrategy):  # type: ignore[misc]
-    """A run that fails soon is told of soon; the next one begins where it stopped."""
+    """Retries little: a run that fails soon is reported soon, and the next one begins where it stopped."""
 
     def __init__(self) -> None:
         super().__init__(max_attempts=2)
@@ -80,7 +80,7 @@ class FewRetries(AwsStandardS3RetryStrategy):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Place:
-    """How far the table has got, by the newest snapshot that tells; all zero for a table without snapshots."""
+    """How far the table has got, by the newest snapshot with a position; all zero for a table without snapshots."""
 
     position: Position = field(default_factory=dict)
     ids: Mapping[str, int] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Lake:
         self._catalog.close()
 
     def prepare(self) -> None:
-        """Make the table what this module says, without touching what it holds."""
+        """Make the table what this module says, without touching its rows."""
         with self.reached():
             with contextlib.suppress(NamespaceAlreadyExistsError):
                 self._catalog.create_namespace(self._settings.table.partition(".")[0])
@@ -132,7 +132,7 @@ class Lake:
                     transaction.set_properties(dict(PROPERTIES))
 
     def load(self) -> Table:
-        """The table as it is now."""
+        """Return the table as it is now."""
         with self.reached():
             try:
                 return self._catalog.load_table(self._settings.table)
@@ -145,8 +145,8 @@ class Lake:
     def append(self, table: Table, rows: pa.Table, before: Place, end: Position, run_id: str) -> Place | None:
         """Commit rows and position `end` in one snapshot; None: another commit came first, nothing is in the table.
 
-        table: the object that `before` was read from: the commit is rejected unless it is still the newest. When the
-        catalog's answer is lost, the table tells what happened; nothing is repeated, nor removed, before it did.
+        table: the object from which `before` was read: the commit is rejected unless it is still the newest. If the
+        catalog's answer is lost, the table shows what happened; nothing is repeated or removed before that is known.
         """
         commit_id = uuid.uuid4().hex
         summary = {
@@ -181,7 +181,7 @@ class Lake:
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Errors of Postgres and S3, as the ones to be shown."""
+        """Turn errors of Postgres and S3 into those that are shown."""
         try:
             yield
         except SQLAlchemyError as e:
@@ -199,8 +199,8 @@ class Lake:
 
 
 class _Transaction(Transaction):
-    """pyiceberg's, which makes the metadata anew, a deep copy of every snapshot, each of the twenty times that it looks
-    at it in one commit; here once for each update. The models are frozen, so nobody can change what they share."""
+    """Caches the metadata for each update. pyiceberg makes it anew, with a deep copy of every snapshot, each of the
+    twenty times that it reads it in one commit. The models are frozen, so sharing them is safe."""
 
     _seen: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
 
@@ -212,7 +212,7 @@ class _Transaction(Transaction):
 
 
 def lineage(table: Table) -> Iterator[Snapshot]:
-    """The current snapshot and its parents, as far as they are not expired."""
+    """Yield the current snapshot and its parents, as far as they are not expired."""
     snapshot = table.current_snapshot()
     while snapshot is not None:
         yield snapshot
@@ -221,7 +221,7 @@ def lineage(table: Table) -> Iterator[Snapshot]:
 
 
 def place(table: Table) -> Place:
-    """Raises OffloadError when there are snapshots and none tells: a guess would double every row."""
+    """Return the table's place. Raises OffloadError if no snapshot has a position: a guess would double every row."""
     for snapshot in lineage(table):
         summary = snapshot.summary
         if summary is not None and summary.get(POSITION) is not None:

@@ -1,7 +1,7 @@
 """Keeps the table small: expires snapshots, and sweeps files that nothing refers to. Manifests merge as commits go.
 
-Safe beside a running offload. An orphan is swept only when it is older than the age guard *and* than the newest
-snapshot: a commit that is still to come was based on an older one, and is rejected whatever it wrote.
+It is safe while the offload runs. An orphan is swept only when it is older than the age guard *and* than the newest
+snapshot: a commit that uses it would be based on an older snapshot, and be rejected.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pipelines.trades.offload.settings import OffloadError, Settings
 __all__ = ["Maintained", "run"]
 
 TRIES_MAX = 10
-"""An expiry that a commit of the offload beat is made again."""
+"""How often an expiry is tried if a commit of the offload came first."""
 
 DELETE_MAX = 1000
-"""Objects in one request, by S3's own rule."""
+"""How many objects one request may have, by S3's own rule."""
 
 CLOCKS_DIFFER_S = 60.0
-"""S3's and the writers', at most; at least one, for S3 tells whole seconds."""
+"""How far S3's and the writers' clocks may differ; at least 1 s, because S3 gives whole seconds."""
 
 CLIENT = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 2})
 
@@ -60,7 +60,7 @@ def run(settings: Settings) -> Maintained:
 
 
 def _expire(lake: Lake, keep: int) -> int:
-    """Forget all but the newest snapshots, and never one between the current and the newest that tells the position."""
+    """Expire all but the newest snapshots, and none between the current one and the newest with a position."""
     for _ in range(TRIES_MAX):
         table = lake.load()
         newest = sorted(table.snapshots(), key=lambda s: s.sequence_number or 0, reverse=True)
@@ -96,7 +96,7 @@ def _sweep(lake: Lake, bucket: _Bucket, age: timedelta) -> int:
 
 
 def _reachable(table: Table) -> Iterator[str]:
-    """Every file that the table's metadata names, its former metadata files too."""
+    """Yield every file that the table's metadata names, its former metadata files too."""
     yield table.metadata_location
     yield from (entry.metadata_file for entry in table.metadata.metadata_log)
     manifests = set()
@@ -123,7 +123,7 @@ class _Bucket:
         )
 
     def objects(self, prefix: str) -> Iterator[tuple[str, datetime]]:
-        """(key, last modified) of all."""
+        """Yield (key, last modified) of all objects."""
         with self._reached():
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
                 yield from ((o["Key"], o["LastModified"]) for o in page.get("Contents", ()))

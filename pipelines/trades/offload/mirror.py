@@ -1,7 +1,7 @@
-"""The table's position, told in Postgres for people and dashboards: `offload_watermarks`, one row a table.
+"""Copies the table's position to Postgres for people and dashboards: `offload_watermarks`, one row per table.
 
-The truth is in the Iceberg table; nothing is ever decided by this copy. A row is never set back by a run that was
-slower than another: its sequence number is the snapshot's.
+Only the Iceberg table's own position counts; nothing is decided by this copy. A slower run never sets a row back: its
+sequence number is the snapshot's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ KILLED = "the run ended without a word: killed, or cut off from Postgres"
 
 
 def create(settings: Settings) -> None:
-    """The table, and the row."""
+    """Make the table and the row."""
     with _reached(settings), psycopg.connect(settings.mirror_dsn, connect_timeout=settings.connect_s) as connection:
         connection.execute(TABLE)
         connection.execute(
@@ -51,7 +51,7 @@ def create(settings: Settings) -> None:
 
 
 class Mirror:
-    """One run's connection. Its application_name holds the run's id: that it is open says that the run lives."""
+    """One run's connection. Its application_name has the run's id: as long as it is open, the run lives."""
 
     def __init__(self, settings: Settings, run_id: str) -> None:
         self._settings, self._run_id = settings, run_id
@@ -68,9 +68,9 @@ class Mirror:
         self._connection.close()
 
     def begin(self) -> int:
-        """This run is the last that started; its predecessor, if it still counts as running but is gone, has failed.
+        """Note this run as the last that started. If the one before still counts as running but is gone, it has failed.
 
-        Returns the sequence number that is mirrored: read it before the table is loaded, for `reconcile`.
+        Return the mirrored sequence number: read it before the table is loaded, for `reconcile`.
         """
         with _reached(self._settings), self._connection.transaction():
             row = self._connection.execute(
@@ -90,7 +90,7 @@ class Mirror:
     def reconcile(
         self, seen: int, position: Position, snapshot_id: int | None, sequence_number: int, rows: int
     ) -> None:
-        """Set the row to the table's truth, unless another run has moved it on since `begin` saw it."""
+        """Set the row to the table's own position, unless another run has moved it on since `begin` saw it."""
         with _reached(self._settings):
             self._set(
                 "position = %s, snapshot_id = %s, sequence_number = %s, rows = %s",
@@ -99,7 +99,7 @@ class Mirror:
             )
 
     def committed(self, position: Position, snapshot_id: int, sequence_number: int, rows: int) -> None:
-        """A snapshot was committed."""
+        """Note a committed snapshot."""
         with _reached(self._settings):
             self._set(
                 "position = %s, snapshot_id = %s, sequence_number = %s, rows = %s",
@@ -108,14 +108,14 @@ class Mirror:
             )
 
     def succeeded(self, duration_s: float) -> None:
-        """Also of a run that another has started beside: what counts is when they end."""
+        """Note a success, even if another run has started meanwhile: the end of a run counts."""
         with _reached(self._settings), self._connection.transaction():
             self._set("last_successful_run = now(), failure_count = 0, last_error = NULL")
             self._ended("succeeded", duration_s)
 
     def failed(self, duration_s: float, error: str) -> None:
-        """Also of a run that another has started beside: of runs that hang for longer than the schedule's interval none
-        is the last.
+        """Note a failure, even if another run has started meanwhile: if runs hang for longer than the schedule's
+        interval, none is the last.
         """
         with _reached(self._settings), self._connection.transaction():
             self._set("failure_count = failure_count + 1, last_error = %s", error)

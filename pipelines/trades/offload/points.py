@@ -1,6 +1,6 @@
-"""Where a failure test may strike a run, and how pyiceberg is told to pass there: by a catalog and a FileIO of our own.
+"""The failpoints of a run, and a catalog and a FileIO that make pyiceberg pass them.
 
-A commit is: data files, manifest, manifest list, metadata.json, then the row in the catalog that makes it true.
+A commit writes data files, manifest, manifest list, metadata.json, and last the row in the catalog that makes it valid.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AFTER_MIRROR = point("offload::after_mirror", "committed and mirrored; another c
 
 
 class PointedCatalog(SqlCatalog):
-    """The catalog of a run: its files and its commits pass the points."""
+    """The catalog of a run. Its files and its commits pass the points."""
 
     def __init__(self, name: str, **properties: str) -> None:
         super().__init__(name, **{**properties, "py-io-impl": f"{PointedIO.__module__}.{PointedIO.__qualname__}"})
@@ -42,7 +42,7 @@ class PointedCatalog(SqlCatalog):
 
 
 class PointedIO(PyArrowFileIO):
-    """Files on S3 whose completion passes the point of their kind."""
+    """Files on S3. Completing one passes the point of its kind."""
 
     def new_output(self, location: str) -> PyArrowFile:
         scheme, netloc, path = self.parse_location(location, self.properties)
@@ -56,7 +56,7 @@ class _Output(PyArrowFile):
 
 
 class _Stream:
-    """The stream, with the point after its end. One that was left by an exception passes none."""
+    """A stream with the point after its end. A stream that an exception left passes none."""
 
     def __init__(self, stream: OutputStream, passed: Point) -> None:
         self._stream, self._passed = stream, passed
@@ -69,7 +69,7 @@ class _Stream:
         return self._stream.tell()
 
     def flush(self) -> None:
-        """Nothing is complete on S3 before the end."""
+        """Do nothing: nothing is complete on S3 before the end."""
 
     def close(self) -> None:
         if not self.closed:

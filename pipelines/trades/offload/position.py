@@ -1,4 +1,4 @@
-"""Positions in the log: "topic/partition" -> the next offset. Pure; who keeps them, and where, is told elsewhere."""
+"""Pure functions of positions in the log: "topic/partition" -> the next offset. Other modules store them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Position = Mapping[str, int]
 
 
 def further(a: Position, b: Position) -> Position:
-    """The further of both in each partition."""
+    """Return the further of both in each partition."""
     return {key: max(a.get(key, 0), b.get(key, 0)) for key in sorted({*a, *b})}
 
 
 def size(start: Position, end: Position) -> int:
-    """How many offsets lie between: at least as many as rows."""
+    """Count the offsets in between: at least as many as rows."""
     return sum(max(0, offset - start.get(key, 0)) for key, offset in end.items())
 
 
 def step(start: Position, end: Position, offsets_max: int) -> Position:
-    """A position between, at most so many offsets further: every partition advances by the same share of its way."""
+    """Return a position in between, at most so many offsets further: each partition advances by the same share."""
     left = size(start, end)
     if left <= offsets_max:
         return further(start, end)
@@ -34,7 +34,7 @@ def step(start: Position, end: Position, offsets_max: int) -> Position:
 
 
 def window(start: Position, end: Position) -> str:
-    """SQL that is true of rows with start <= offset < end, over the columns topic, partition and offset."""
+    """Return SQL that is true for rows with start <= offset < end, over the columns topic, partition and offset."""
     ranges = []
     for key, offset in end.items():
         if offset > start.get(key, 0):

@@ -1,4 +1,4 @@
-"""What the offload is told by its environment, checked. Passwords are in no text that is made of it."""
+"""Reads and checks the offload's environment. No text made from it has passwords."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class OffloadError(Exception):
 
 
 class ConfigError(OffloadError):
-    """The environment is not as it must be."""
+    """A variable is missing or wrong."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ class Settings:
 
     @property
     def request_s(self) -> float:
-        """For one request to S3, a statement in Postgres, and what the brokers are asked."""
+        """The time-out of a request to S3, a statement in Postgres, and a question to the brokers."""
         return self.answer_s / 3
 
     @property
     def connect_s(self) -> int:
-        """For a connection. Postgres's client counts whole seconds, two at least."""
+        """The time-out of a connection. Postgres's client counts whole seconds, at least two."""
         return max(2, self.answer_s // 6)
 
     @property
     def clickhouse(self) -> str:
-        """Its address, to be shown."""
+        """ClickHouse's address, to be shown."""
         return urlsplit(self.clickhouse_url).netloc.rpartition("@")[2]
 
     @property

@@ -1,6 +1,6 @@
-"""Where trades come from: rows of silver in ClickHouse, and how far its consumer group has committed in Kafka.
+"""Reads the trades: rows of silver in ClickHouse, and how far its consumer group has committed in Kafka.
 
-What ClickHouse has committed it has written to every table before, so below that offset silver is complete for good.
+ClickHouse writes to every table before it commits, so below the committed offset silver is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ASK_EVERY_S = 0.2
 MOVING = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE)
 
 KEPT, RAW = "trades.silver", "trades.silver_raw"
-"""Each trade once; and every copy that is still there."""
+"""The view with each trade once, and the table with every copy that is still there."""
 
 COLUMNS = """
     venue, symbol, toInt64(trade_id) AS trade_id, price, quantity, toInt32(side) AS side, exchange_time,
@@ -44,7 +44,7 @@ QUERY: dict[str, Any] = {
 
 
 def committed(settings: Settings) -> Position:
-    """Where the group goes on reading, of each partition of the topics; those without a commit are left out."""
+    """Return where the group goes on reading in each partition of the topics; without those that have no commit."""
     consumer = Consumer(
         {
             "bootstrap.servers": settings.brokers,
@@ -73,7 +73,7 @@ def committed(settings: Settings) -> Position:
 
 
 def _places(consumer: Consumer, wanted: list[TopicPartition], within_s: float) -> list[TopicPartition]:
-    """The committed offsets; a group that is just moving to another coordinator is asked again, for a while."""
+    """Return the committed offsets. Ask again for a while if the group is just moving to another coordinator."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -108,11 +108,11 @@ class Silver:
         self._client.close()
 
     def rows(self, start: Position, end: Position) -> pa.Table | None:
-        """The trades whose kept row lies at start <= offset < end; None: there are none.
+        """Return the trades whose kept row is at start <= offset < end; None: there are none.
 
         Of a trade that was sent again the lowest offset is kept, so duplicates are removed before offsets are compared:
-        a copy inside of the window whose first lies before it is no new trade. To spare history, the ids in the window
-        are found first (by the index on offsets); only ranges of ids are read without duplicates, by the primary key.
+        a copy in the window whose first is before the window is no new trade. To avoid reading all history, the ids in
+        the window are found first (by the index on offsets). Then only ranges of ids are deduplicated, by primary key.
         """
         inside = window(start, end)
         with self._reached():

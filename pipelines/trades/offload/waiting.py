@@ -1,8 +1,8 @@
 """Prefect's engine for one run, which ends with its worker until it begins: python -m pipelines.trades.offload.waiting
 
-A worker starts a run's process up to ten seconds before the run is due. When the worker is killed, a process that is
-still waiting then would begin without it, and be ended as running by the next worker: its slot of the schedule would be
-lost. Ended while it waits, it is scheduled again. A run that has begun goes on.
+A worker starts a run's process up to ten seconds before the run is due. If the worker is killed meanwhile, the waiting
+process would begin without it, and the next worker would end it as running: its slot of the schedule would be lost. So
+it ends while it waits, and is scheduled again. A run that has begun goes on.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ __all__ = ["COMMAND", "WORKER", "import_less", "name_of", "over"]
 COMMAND = [sys.executable, "-m", "pipelines.trades.offload.waiting"]
 
 WORKER = "OFFLOAD_WORKER_PID"
-"""In the environment of the worker, and of what it starts."""
+"""A variable in the environment of the worker and its processes."""
 
 GC_THRESHOLDS = (100_000, 50, 100)
-"""New objects between two looks of the collector. What the imports make stays, and with Python's own thresholds it is
-looked through again and again: a tenth of the imports' time.
+"""How many new objects start a garbage collection. Objects of imports stay, and with Python's own thresholds they are
+searched again and again: a tenth of the imports' time.
 """
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 NAME_BYTES_MAX = 15
-"""What the kernel keeps of a process's name."""
+"""How much the kernel keeps of a process's name."""
 
 NO_SIGNAL = 0
 
 
 def name_of(run_id: str) -> bytes:
-    """What a run's process is called (/proc/PID/comm), so that it is known from another with its number."""
+    """Return the name of a run's process (/proc/PID/comm), which distinguishes it from a later process with its pid."""
     return run_id.replace("-", "")[:NAME_BYTES_MAX].encode()
 
 
 def over() -> None:
-    """The run has begun: from here on it outlives its worker."""
+    """Note that the run has begun: from here on it outlives its worker."""
     _die_with_parent(NO_SIGNAL)
 
 
 def import_less() -> None:
-    """Make the imports of this process cheaper: they are most of what a run takes that has to do them."""
+    """Make the imports of this process cheaper: they are most of the work of a run that has to do them."""
     sys.meta_path.insert(0, _WithoutPandas)
     gc.set_threshold(*GC_THRESHOLDS)
 
@@ -55,8 +55,8 @@ def _die_with_parent(number: int) -> None:
 
 
 class _WithoutPandas:
-    """Pandas counts as not installed. pyarrow imports it when it is there, which takes longer than a run's own work;
-    the offload never hands it anything.
+    """Makes pandas count as not installed. pyarrow imports it if it exists, which takes longer than a run's own work;
+    the offload doesn't use it.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""One process that has imported what a run needs, and from which each run is forked: imports are most of a run's time.
+"""Forks each run from one process that has imported what a run needs: imports are most of a run's time.
 
-Nothing of a run is in it: no connection, no setting, no module that looks at a run's environment, and no thread of
-Python's. A run is a process of its own, and a child of the worker: the warm process forks twice, and an orphan goes to
-the worker, which is a subreaper. So a run's end is the worker's to see, and runs outlive a warm process that dies.
+This process has nothing of a run: no connection, no setting, no module that reads a run's environment, and no Python
+thread. A run is a process of its own, and a child of the worker: the warm process forks twice, and the worker, a
+subreaper, adopts the orphan. So the worker sees a run's end, and runs outlive a warm process that dies.
 
 `python -m pipelines.trades.offload.warm FD` serves; FD is its end of the worker's socket. It ends with the worker.
 """
@@ -40,19 +40,19 @@ IMPORTED = (
     "boto3",
     "structlog",
 )
-"""Others' modules that a run imports. Its own are imported by each run anew: they look at its environment."""
+"""Third-party modules that a run imports. Each run imports our own modules anew, because they read its environment."""
 
 FORK_WITHIN_S = 120.0
-"""Until a run's process exists; before, the warm one may have to import everything on a busy machine."""
+"""How long to wait for a run's process: the warm process may have to import everything first, on a busy machine."""
 
 TRIES = 2
-"""The warm process that is there may have died; another that dies too is no accident."""
+"""How often to try: the warm process may have died; if a new one dies too, there is another cause."""
 
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class Warm:
-    """The worker's handle on the warm process, which is started when it is needed and not there."""
+    """The worker's handle on the warm process, which is started when it is needed and doesn't run."""
 
     def __init__(self) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -60,7 +60,7 @@ class Warm:
         self._orders: socket.socket | None = None
 
     def begin(self) -> socket.socket:
-        """Start it, unless it lives; where it is told to fork."""
+        """Start it, unless it lives. Return the socket for orders to fork."""
         if self._process is None or self._process.poll() is not None or self._orders is None:
             if self._orders is not None:
                 self._orders.close()
@@ -75,8 +75,8 @@ class Warm:
         return self._orders
 
     async def run(self, module: str, env: Mapping[str, str], folder: str) -> Run:
-        """`python -m module`, with this environment alone, in this folder, in a new process. Raises OSError when there
-        can be none."""
+        """Run `python -m module` in a new process, with only this environment, in this folder. Raises OSError if that
+        fails."""
         order = json.dumps({"module": module, "env": dict(env), "folder": folder}).encode() + b"\n"
         for _ in range(TRIES):
             mine, theirs = socket.socketpair()
@@ -108,7 +108,7 @@ class Run:
         self.returncode: int | None = None
 
     async def wait(self) -> None:
-        """Until it has ended; whoever is cancelled here kills it."""
+        """Wait until it has ended. Cancelling this kills it."""
         ended = asyncio.Event()
         handle = os.pidfd_open(self.pid)
         loop = asyncio.get_running_loop()
@@ -125,13 +125,13 @@ class Run:
 
 
 def main() -> None:
-    """Import, then fork as often as told. Each fork returns from `_forked`, and carries out its run."""
+    """Import, then fork for each order. Each fork returns from `_forked`, and carries out its run."""
     orders = socket.socket(fileno=int(sys.argv[1]))
     waiting.import_less()
     for name in IMPORTED:
         importlib.import_module(name)
     gc.collect()
-    gc.freeze()  # what is never looked at again stays shared with the runs
+    gc.freeze()  # objects that are not collected any more stay shared with the runs
     channel = _forked(orders)
     orders.close()
     with channel, channel.makefile() as lines:
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def _forked(orders: socket.socket) -> socket.socket:
-    """Fork at each order; returns in the new process alone, with its channel to the worker, which knows its pid."""
+    """Fork at each order. Return only in the new process, with its channel to the worker, which knows its pid."""
     while True:
         data, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
         if not data:
@@ -170,7 +170,7 @@ def _forked(orders: socket.socket) -> socket.socket:
 
 
 def _until_ended(pid: int) -> None:
-    """From then on its children are the worker's."""
+    """Wait for its end: from then on its children are the worker's."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -180,7 +180,7 @@ def _until_ended(pid: int) -> None:
 
 
 def _settings_anew() -> None:
-    """Prefect's, which are read from the environment when it is imported."""
+    """Reload Prefect's settings, which are read from the environment when it is imported."""
     from prefect.context import refresh_global_settings_context
     from prefect.logging.configuration import setup_logging
 

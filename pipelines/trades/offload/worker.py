@@ -1,10 +1,10 @@
 """The worker of the work pool `platform`: python -m pipelines.trades.offload.worker.
 
-Prefect's own, and beside it three things. Flow runs of a worker that was killed are ended, with their processes, and
-told as crashed, or scheduled again if they had not begun: else they count as running for ever. Scheduled runs whose
-time has passed are cancelled but for the last: else all of an outage would run at once, and a machine that was too slow
-for its schedule once would run all that it missed, and stay too slow. A run's process is forked from one that has done
-its imports (warm.py).
+It is Prefect's own worker, with three additions. It ends flow runs of a worker that was killed, with their processes,
+and marks them as crashed, or schedules them again if they had not begun: otherwise they count as running for ever. It
+cancels scheduled runs whose time has passed, except the last: otherwise all runs of an outage would start at once, and
+a machine that was too slow once would stay too slow. It forks a run's process from one that has done its imports
+(warm.py).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ __all__ = ["main"]
 
 NAME = "platform"
 RUNS_AT_ONCE = 2
-"""On a machine that is too slow for the schedule, more at once would slow each other down until none ends."""
+"""On a machine that is too slow for the schedule, more runs at once would slow each other down until none ends."""
 
 OVERDUE_EVERY_S = 10.0
 RUNS_MAX = 200
-"""One page of Prefect's API; what is beyond it, the next start finds."""
+"""One page of Prefect's API; the next start finds the rest."""
 
 log = structlog.get_logger()
 
@@ -72,8 +72,8 @@ async def serve() -> None:
 
 
 def _forking(warm: Warm) -> Callable[..., Any]:
-    """Prefect's run_process, for the command that flow.py registers: a module of this Python, its output the worker's.
-    Any other is carried out as Prefect does."""
+    """Return Prefect's run_process for the command that flow.py registers: a module of this Python, with the worker's
+    output. Other commands are run as Prefect does."""
 
     async def run_process(
         command: list[str],
@@ -104,7 +104,7 @@ def _forking(warm: Warm) -> Callable[..., Any]:
 
 
 async def _end_orphans(client: PrefectClient) -> None:
-    """The pool has one worker: what runs when it starts is an earlier one's."""
+    """End an earlier worker's runs: the pool has one worker, so what runs when it starts is not its own."""
     for run in await _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
         if _is_alive(run):
             with contextlib.suppress(ProcessLookupError):
@@ -138,7 +138,7 @@ async def _skip_overdue(client: PrefectClient) -> None:
 
 
 async def _runs(client: PrefectClient, *states: StateType) -> Sequence[FlowRun]:
-    """The pool's flow runs in these states, by the time they were due."""
+    """Return the pool's flow runs in these states, sorted by due time."""
     try:
         return await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))),
@@ -151,7 +151,7 @@ async def _runs(client: PrefectClient, *states: StateType) -> Sequence[FlowRun]:
 
 
 def _is_alive(run: FlowRun) -> bool:
-    """Whether that process still is this run's: its number alone may be another's by now."""
+    """Whether that process is still this run's: the pid may be another process's by now."""
     try:
         name = Path(f"/proc/{run.infrastructure_pid}/comm").read_bytes()
     except OSError:

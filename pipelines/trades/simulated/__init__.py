@@ -1,3 +1,1 @@
-"""The venues' public protocols as the exchange simulator speaks them, one venue a file; what they serve is
-market.py's.
-"""
+"""The venues' public protocols as the exchange simulator speaks them, one venue per file. market.py has the trades."""

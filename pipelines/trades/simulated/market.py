@@ -1,5 +1,5 @@
-"""What every simulated venue shares: the trades that exist now, the connected clients, exact decimal text. Message
-formats are the venues' own.
+"""Has what all simulated venues share: the trades that exist now, the connected clients, exact decimal text. Each venue
+has its own message formats.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUFFER_BYTES_MAX = 4 << 20
 
 PING_EVERY_S = 20.0
 REQUESTS_PER_S = 500
-"""Of one venue's REST, from all clients together: generous, but a limit."""
+"""The limit of one venue's REST API, for all clients together."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

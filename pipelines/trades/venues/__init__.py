@@ -1,4 +1,4 @@
-"""How a feed handler speaks to each venue, one venue a file: pure functions from text to trades and from places to
+"""The venues' protocols for a feed handler, one venue per file: pure functions from text to trades and from places to
 requests. No I/O.
 """
 
@@ -35,14 +35,14 @@ class Trade(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What a message holds: trades in order, and symbols whose subscription it confirms."""
+    """A parsed message: trades in order, and symbols whose subscription it confirms."""
 
     trades: Sequence[Trade] = ()
     subscribed: Sequence[str] = ()
 
 
 class Place(NamedTuple):
-    """Where a symbol's sequence has got to: the last id, and that trade's exchange time."""
+    """How far a symbol's sequence has got: the last id, and that trade's exchange time."""
 
     trade_id: int
     exchange_us: int
