@@ -1,5 +1,5 @@
-"""Which requests had to become dead letters, and which did: an account for the check dead_lettered. What had to, the
-caller's tape tells; what did, the store.
+"""The account for the check dead_lettered: which requests had to become dead letters (by the caller's tape), and which
+did (by the store).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ CONNECT_WITHIN_S = 5
 LOOK_EVERY_S = 0.5
 
 BEFORE_US = 120_000_000
-"""So much before a run is looked at too: of a thousand requests one can't be handled, and a short run may have none."""
+"""So much time before a run is judged too: one in a thousand requests can't be handled, so a short run may have
+none."""
 
 BEGUN = """
 SELECT tenant, min(n) FROM outcomes WHERE at >= to_timestamp(%(since_us)s / 1e6) AND kind = 'done' GROUP BY tenant

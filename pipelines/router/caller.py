@@ -7,9 +7,9 @@ starts, what has not ended is published again: it may have waited in the broker 
 broker drops it after ten minutes, whether somebody took it or not.
 
 GET /tape is all that a ledger needs. POST /poison {"kind"} publishes a request that can't be handled; with a "key" only
-once, and GET /asked/KEY tells whether it is published. POST /burst {"requests"} publishes so many of each tenant
-without a pause; /hold {"s"} begins no request for so long, at most HOLD_MAX_S. /poison takes a "count" too, and answers
-with the last of them.
+once, and GET /asked/KEY says whether it is published. POST /burst {"requests"} publishes so many of each tenant without
+a pause; /hold {"s"} begins no request for so long, at most HOLD_MAX_S. /poison takes a "count" too, and answers with
+the last of them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pipelines.trades.lines import log_json
 __all__ = ["Caller", "main"]
 
 LATE_MAX_S = 1.0
-"""A tenant that is later than that goes on from now: what could not be published meanwhile was never asked for."""
+"""A tenant that is later than this goes on from now: requests that could not be published meanwhile never existed."""
 
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = 0.02
@@ -78,18 +78,18 @@ class Caller:
         self._writing = kept.writing
         self._asking = threading.Lock()  # one request to add to the tape at a time
         self._durable = len(kept.tape["poison"])
-        """So many of what was asked for besides are on the disk, and may be published."""
+        """How many of the extra requests are on the disk, and may be published."""
         self._begun = dict(kept.tape["done"])
         self._hold_until_s = 0.0
         self._unpaced = dict.fromkeys(TENANTS, 0)
 
     def work(self) -> dict[str, Callable[[], None]]:
-        """What a thread each does."""
+        """Return the work of each thread."""
         tenants: dict[str, Callable[[], None]] = {tenant: self._tenant(tenant) for tenant in TENANTS}
         return {**tenants, POISON: self._asked_for, "tape": self._save}
 
     def routes(self) -> dict[tuple[str, str], Handler]:
-        """What is answered besides health and metrics."""
+        """Return the routes besides health and metrics."""
         return {
             ("GET", "/tape"): self._tape_json,
             ("GET", "/asked/{key}"): self._asked,
@@ -119,7 +119,7 @@ class Caller:
         return publish
 
     def _asked_for(self) -> None:
-        """What is asked for besides, as it comes."""
+        """Publish the extra requests, as they are asked for."""
         tape, wire = self._kept.tape, self._joined(POISON)
         for n in self._unended(POISON):
             self._carry_out(wire, POISON, tapes.asked(tape["seed"], n, tape["poison"][n - 1]["kind"]))
@@ -144,7 +144,7 @@ class Caller:
         return wire
 
     def _due(self, tenant: str, due_s: float) -> float:
-        """Wait for the next request's time; when the one after it is due."""
+        """Wait until the next request is due. Return when the one after it is due."""
         now_s = time.monotonic()
         if due_s < now_s - LATE_MAX_S:
             due_s = now_s
@@ -184,7 +184,7 @@ class Caller:
                 id_ = str(uuid4())
 
     def _save(self) -> None:
-        """Note what is done."""
+        """Save what is done."""
         while True:
             over = self._program.ended.wait(SAVE_EVERY_S)
             try:
@@ -216,7 +216,7 @@ class Caller:
         return self._whole(found)
 
     def _last(self, key: str) -> dict[str, Any] | None:
-        """The last one that was asked for under this key."""
+        """Return the last request that was asked for under this key."""
         return next((one for one in reversed(self._kept.tape["poison"]) if one.get("key") == key), None)
 
     def _burst(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class Caller:
         return {"held_s": seconds}
 
     def _whole(self, one: dict[str, Any]) -> dict[str, Any]:
-        """What was asked for besides, with its id, and whether it is published."""
+        """Return an extra request with its id, and whether it is published."""
         made = tapes.asked(self._kept.tape["seed"], one["n"], one["kind"])
         return {**one, "id": made["id"], "done": self._kept.tape["done"][POISON] >= one["n"]}
 
@@ -242,7 +242,7 @@ class Caller:
         return web.json_response(self._whole(found))
 
     async def _tape_json(self, _: web.Request) -> web.Response:
-        """The tape; heads: tenant -> the request that is being published, or was last."""
+        """Return the tape; heads: tenant -> the request that is being published, or was last."""
         with self._writing:
             tape = self._kept.tape
             body = {

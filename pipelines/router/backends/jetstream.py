@@ -32,15 +32,15 @@ __all__ = ["JetStream", "stream_of"]
 T = TypeVar("T")
 
 ALL = "100"
-"""Of so many acknowledgements in a hundred the server tells on a subject of its own: its account of deliveries."""
+"""The percentage of acknowledgements that the server reports on a subject of its own: its account of deliveries."""
 
 WINDOW_S = 120.0
-"""How long an id is remembered. A retry that comes later doubles; so does one after a purge and a restart."""
+"""How long an id is remembered. A later retry is a duplicate; so is one after a purge and a restart."""
 
 
 class JetStream:
-    """url: nats://user:password@host:port. The requests' stream keeps what was acknowledged: as a work queue it would
-    forget its ids over a restart."""
+    """url: nats://user:password@host:port. The requests' stream keeps acknowledged messages: as a work queue it would
+    forget their ids at a restart."""
 
     caps = Caps(once="window", delay=True, dead="router", counted=False)
 
@@ -66,7 +66,7 @@ class JetStream:
     def fetch(self, most: int, within_s: float) -> list[Delivery]:
         try:
             messages = self._run(self._requests.fetch(most, timeout=within_s), within_s + WITHIN_S)
-        except (Error, OSError):  # nothing came, or the server is away: the client tells them by the same error
+        except (Error, OSError):  # nothing came, or the server is away: the client raises the same error
             return []
         found = []
         for message in messages:
@@ -126,8 +126,8 @@ class JetStream:
         await self._stream.publish(to, payload, headers={"Nats-Msg-Id": id, ID: id, **more}, timeout=WITHIN_S)
 
     async def _negative(self, delivery: Delivery, delay_s: float) -> None:
-        """Asked for an answer, as an acknowledgement is. To flush would be no proof that it is taken; and the answer to
-        a flush that was given up, when it comes late, ends all reading of this client without a word."""
+        """Send a nak and wait for the answer, as for an ack. A flush would not prove that it is taken. And a late
+        answer to a flush that timed out silently ends all reading of this client."""
         after = f' {{"delay": {int(delay_s * 1_000_000_000)}}}' if delay_s else ""
         await self._client.request(delivery.held.reply, f"-NAK{after}".encode(), timeout=WITHIN_S)
 
@@ -149,5 +149,5 @@ class JetStream:
 
 
 def stream_of(subject: str) -> str:
-    """The stream that keeps a subject: its name may have no dots."""
+    """Return the stream that keeps a subject. Its name may have no dots."""
     return subject.replace(".", "-")

@@ -96,7 +96,7 @@ class Valkey:
         return self._said(lambda: self._client.xack(self._names.requests, self._names.group, delivery.held))
 
     def nak(self, delivery: Delivery, delay_s: float, why: str) -> bool:
-        """It becomes as old as one that is due after delay_s, at most a whole wait. Its count stays."""
+        """Set its idle time so that it is due after delay_s, at most one ack wait. Its count stays."""
         idle_ms = max(0, self._wait_ms - int(delay_s * 1000))
         held = [delivery.held]
         return self._said(
