@@ -4,7 +4,7 @@ from gameday.faults.ask import Ask
 from gameday.faults.failpoint import Failpoint
 from gameday.plan import Await, FailureTest, Heal, Inject, StaysSilent
 from gameday.sampling.conditions import fired, flowing
-from gameday.verdict.checks import INTACT, dead_lettered, offsets_advance
+from gameday.verdict.checks import INTACT, dead_lettered, offsets_advance, recovered
 from tasks import failure_test
 
 REFUSED = 5
@@ -16,7 +16,7 @@ def dead_letter_outage() -> FailureTest:
     """Is a request that can't be handled kept while its dead letter can't be written?
 
     Five times router-a is told that it can't. The request must come again, and end as a dead letter all the same. No
-    request that can be handled waits for that, so there is no outage to recover from.
+    request that can be handled may wait for that: a router that stands still until its letter is written is an outage.
     """
     at = "broker::before_dead"
     return FailureTest(
@@ -28,6 +28,6 @@ def dead_letter_outage() -> FailureTest:
             Heal(),
         ),
         mttr_max_s=60,
-        checks=(*INTACT, dead_lettered, offsets_advance),
+        checks=(*INTACT, dead_lettered, offsets_advance, recovered),
         alert=StaysSilent("RouterDown"),
     )

@@ -667,6 +667,39 @@ def test_a_run_that_was_asked_for_need_harm_nobody(fault: str, verdict: Verdict)
     assert recovered(replace(bad, acts=(act,), mttr_max_s=60, drain_max_s=60)).verdict is not Verdict.PASS
 
 
+@pytest.mark.parametrize(
+    ("faults", "pid_after", "verdict"),
+    [
+        (("failpoint", "ask"), 1, Verdict.PASS),
+        (("failpoint", "ask"), 2, Verdict.UNKNOWN),
+        (("failpoint", "ask"), None, Verdict.UNKNOWN),
+        (("failpoint",), 1, Verdict.UNKNOWN),
+        (("ask", "failpoint"), 1, Verdict.UNKNOWN),
+        (("kill", "ask"), 1, Verdict.UNKNOWN),
+    ],
+)
+def test_an_error_that_what_was_asked_for_meets_need_harm_nobody(
+    faults: tuple[str, ...], pid_after: int | None, verdict: Verdict
+) -> None:
+    """A dead letter that can't be written holds nothing up, if it is done well. A point that has ended its process, or
+    that nobody ran into, tells nothing; and what was bad before the job was asked for was bad because of the point."""
+    calm = story(down=(0, 0), frozen=(0, 0))
+    at_ns = calm.inject_ns or 0
+    acts = tuple(
+        Act(f"a{n}", "r", at_ns + n * S, 0, "fault", fault, {"component": "broker"}, {}, "r")
+        for n, fault in enumerate(faults)
+    )
+    assert calm.baseline is not None
+    before = Marks(0, 0, heads={"exchange": {A: 0}}, identities={"broker": {"pid": 1}})
+    after = Marks(20 * S, 0, identities={"broker": None if pid_after is None else {"pid": pid_after}})
+    told = {"acts": acts, "baseline": replace(calm.baseline, marks=before), "ends": after}
+    seen = replace(calm, **told, measures=timings.measure(calm), mttr_max_s=60, drain_max_s=60)
+    assert recovered(seen).verdict is verdict
+    stalled = replace(story(down=(0, 0), frozen=(4.5, 7.9)), **told)
+    early = replace(stalled, measures=timings.measure(stalled), mttr_max_s=1.0, drain_max_s=1.0)
+    assert recovered(early).verdict is not Verdict.PASS
+
+
 @given(st.floats(0, 3), st.floats(0, 3), st.floats(5, 10), st.floats(0, 4), st.floats(5.5, 19))
 @settings(max_examples=100, deadline=None)
 def test_what_is_settled_stays_as_it_is(

@@ -1,5 +1,7 @@
 """Was service restored, and the backlog drained, within the targets, and did it stay so?"""
 
+from dataclasses import replace
+
 from gameday.model import Evidence, Finding, Measure, Timed, Verdict, merge
 from gameday.sampling import timings
 from gameday.verdict.machine import since_act
@@ -15,9 +17,10 @@ def recovered(evidence: Evidence) -> Finding:
     A missing measure is unknown, unless the platform is known to have been bad for longer than the target. A platform
     that failed again afterwards has not recovered. If the run waited for recovery in vain, it is no pass.
 
-    A plan that only asks for a run of a job need not harm anything: then it passes if nothing was silent or behind.
+    A plan that asks for a run of a job, and besides at most arms points that end no process, need not harm anything:
+    then it passes if nothing was silent or behind.
     """
-    if evidence.acts and all(act.fault == "ask" for act in evidence.acts) and timings.unharmed(evidence):
+    if _need_not_harm(evidence) and timings.unharmed(replace(evidence, acts=evidence.acts[:1])):
         return Finding("recovered", Verdict.PASS, "nothing was silent or behind because of it")
     judged = [
         _judge("MTTR", evidence.measures.get("mttr"), evidence.mttr_max_s),
@@ -32,6 +35,21 @@ def recovered(evidence: Evidence) -> Finding:
     started_again = again is not None and again.silent_ns is None
     timed = None if started_again or verdict is not Verdict.FAIL else _timed(evidence, again)
     return Finding("recovered", verdict, ", ".join(why for _, why in judged), timed=timed)
+
+
+def _need_not_harm(evidence: Evidence) -> bool:
+    """Whether the plan ends with asking for a job, and the points that it armed before have ended no process."""
+    before, after = evidence.baseline, evidence.ends
+    armed = [str(act.args.get("component")) for act in evidence.acts if act.fault == "failpoint"]
+    asked = sum(act.fault == "ask" for act in evidence.acts)
+    if not evidence.acts or evidence.acts[-1].fault != "ask" or len(armed) + asked < len(evidence.acts):
+        return False
+    if not armed:
+        return True
+    if before is None or after is None:
+        return False
+    same = (before.marks.identities.get(one) == after.identities.get(one) is not None for one in armed)
+    return all(same)
 
 
 def _timed(evidence: Evidence, again: timings.Relapse | None) -> Timed | None:
