@@ -15,7 +15,7 @@ from gameday.model import Columns, Compared, Delta, Digest, Group, Window
 from gameday.records.declaration import Stream, stream
 from gameday.verdict import ahead
 from gameday.verdict.known import DAMAGE, LAG, UNANSWERED, UNKNOWN, Known
-from tasks import looks
+from tasks import looks, states
 from tasks.looks import Look, Watched, watched
 from tests.trades import live, stack_of
 
@@ -257,8 +257,8 @@ def events(monkeypatch: pytest.MonkeyPatch, *compared: Compared | None) -> list[
             trouble["two"] = "connection refused"
         return (() if one is None else (one,)), {}
 
-    monkeypatch.setattr(looks.states, "compared", look)
-    monkeypatch.setattr(looks.states, "references", lambda *_: {"two": "one"})
+    monkeypatch.setattr(states, "compared", look)
+    monkeypatch.setattr(states, "references", lambda *_: {"two": "one"})
     known, found = Known(), []
     stream = live({"one": Hop("one"), "two": Hop("two")}, ORDERS)
     watch = looks._States(stack_of(stream), stream, set())
