@@ -266,7 +266,7 @@ def test_a_file_of_credentials_that_is_not_there_is_named() -> None:
 def test_another_server_than_the_one_that_is_named_is_refused(jetstream: str) -> None:
     """A stranger on the port must not count as the server that answers."""
     assert nats.Probe(jetstream, TIMEOUT_S, server="tests").read() == {"": 1.0}
-    with pytest.raises(DriverError, match="is server 'tests', not 'orders'"):
+    with pytest.raises(DriverError, match="is answered by server 'tests', not 'orders'"):
         nats.Probe(jetstream, TIMEOUT_S, server="orders").read()
 
 
