@@ -692,7 +692,7 @@ def test_an_error_that_what_was_asked_for_meets_need_harm_nobody(
     assert calm.baseline is not None
     before = Marks(0, 0, heads={"exchange": {A: 0}}, identities={"broker": {"pid": 1}})
     after = Marks(20 * S, 0, identities={"broker": None if pid_after is None else {"pid": pid_after}})
-    told = {"acts": acts, "baseline": replace(calm.baseline, marks=before), "ends": after}
+    told: dict[str, Any] = {"acts": acts, "baseline": replace(calm.baseline, marks=before), "ends": after}
     seen = replace(calm, **told, measures=timings.measure(calm), mttr_max_s=60, drain_max_s=60)
     assert recovered(seen).verdict is verdict
     stalled = replace(story(down=(0, 0), frozen=(4.5, 7.9)), **told)
