@@ -26,6 +26,9 @@ ASK_WITHIN_S = 10.0
 CONNECT_WITHIN_S = 5
 LOOK_EVERY_S = 0.5
 
+UNANSWERED = ("crashes", "slow")
+"""The kinds of request that no router answers in time."""
+
 BEFORE_US = 120_000_000
 """So much time before a run is judged too: one in a thousand requests can't be handled, so a short run may have
 none."""
@@ -77,13 +80,14 @@ class Letters:
                 dead = store.execute(DEAD, {**since, "expected": [*expected, *asked]}).fetchall()
         except psycopg.Error as e:
             raise DriverError(f"the store: {e}", definite=True) from e
-        seed, ever = tape["seed"], {one["id"] for one in tape["poison"]}
+        seed, ever = tape["seed"], {one["id"]: one["kind"] for one in tape["poison"]}
         letters = [
             {
                 "id": id_,
                 "reason": reason,
                 "attempts": attempt,
                 "at_us": at_us,
+                "unanswered": ever.get(id_) in UNANSWERED,
                 "rejected": False,  # the routers hand back what they can't handle, to its last delivery
                 "expected": id_ in ever or (tapes.is_poison(tenant, n) and tapes.request(seed, tenant, n)["id"] == id_),
             }

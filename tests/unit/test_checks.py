@@ -780,6 +780,27 @@ def test_what_never_came_back_is_not_excused_by_a_busy_machine(evidence: Evidenc
     assert (checks.reconnected(evidence).timed is not None) is excused
 
 
+@pytest.mark.parametrize(
+    ("faults", "letter", "verdict"),
+    [
+        (("ask",), {}, FAIL),
+        (("ask",), {"unanswered": True}, PASS),
+        (("ask", "pause"), {}, PASS),
+        (("ask", "pause"), {"at_us": 5}, FAIL),
+    ],
+)
+def test_a_delivery_too_many_needs_an_answer_that_was_lost(
+    faults: tuple[str, ...], letter: Mapping[str, Any], verdict: Verdict
+) -> None:
+    """A bound that is wrong by one hands out each dead letter once more, and nothing was broken that explains it."""
+    acts = tuple(Act(f"a{n}", "r", n, 10, "fault", fault, {}, {}, "") for n, fault in enumerate(faults, 1))
+    told = {"id": "p", "reason": "it raises", "attempts": 5, "rejected": False, "expected": True, "at_us": 20, **letter}
+    handed_out = {"redelivered": [{"id": "p", "deliveries": 6}], "most": 5, "buried_by": "consumer"}
+    accounts = {"deliveries": handed_out, "letters": {"expected": ["p"], "letters": [told], "most": 5}}
+    evidence = replace(EMPTY, acts=acts, symptoms={"accounts": accounts})
+    assert checks.delivered_at_most(evidence).verdict is verdict
+
+
 def test_a_process_that_is_gone_is_no_matter_of_time_for_isolation_either() -> None:
     """One that a watchdog has started again may be the load's doing."""
     assert checks.isolation(around(SAME, REVIVED)).timed is not None

@@ -21,7 +21,8 @@ class Deliveries:
 
     again: message -> how often it was delivered, for those that came more than once. most: how often a message may be
     delivered. ended: how often the fault ended the broker, if the broker's count does not outlive that; else 0. spent:
-    the dead letters that the consumer wrote. It sees one delivery more than `most` before it does so.
+    the dead letters that the consumer may have written for want of an answer. It sees one delivery more than
+    `most` before it does so.
     """
 
     again: Mapping[str, int]
@@ -62,6 +63,18 @@ def deliveries(evidence: Evidence) -> Deliveries | str:
         return f"there is no account of deliveries: {trouble}"
     ended = [act for act in evidence.acts if act.fault in ENDS and act.args.get("component") == told.get("broker")]
     again = {str(one["id"]): int(one["deliveries"]) for one in told["redelivered"]}
-    letters = (evidence.symptoms.get("accounts") or {}).get("letters") or {}
-    spent = frozenset(str(one["id"]) for one in letters.get("letters", ()) if told.get("buried_by") == "consumer")
+    spent = _unanswered(evidence) if told.get("buried_by") == "consumer" else frozenset()
     return Deliveries(again, int(told["most"]), 0 if told.get("counted", True) else len(ended), spent)
+
+
+def _unanswered(evidence: Evidence) -> frozenset[str]:
+    """Return the dead letters of messages whose last delivery may have had no answer: nothing can answer them, or they
+    died after the fault. Asking for a job is none. Without a fault an answer is never lost, and one delivery too many
+    is a bound that is wrong by one."""
+    first_us = min((act.at_us for act in evidence.acts if act.fault != "ask"), default=None)
+    letters = ((evidence.symptoms.get("accounts") or {}).get("letters") or {}).get("letters", ())
+    return frozenset(
+        str(one["id"])
+        for one in letters
+        if one.get("unanswered") or (first_us is not None and one["at_us"] >= first_us)
+    )

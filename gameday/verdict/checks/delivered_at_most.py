@@ -11,7 +11,7 @@ __all__ = ["delivered_at_most"]
 def delivered_at_most(evidence: Evidence) -> Finding:
     """By the broker's own account since the baseline. One whose count does not outlive its end may hand a message out
     once more for each; and where the consumer makes the dead letters (buried_by), it is handed once more what was never
-    answered."""
+    answered: what can't be answered, and through the fault others."""
     found = deliveries(evidence)
     if isinstance(found, str):
         return Finding("delivered_at_most", Verdict.UNKNOWN, found)
