@@ -30,7 +30,8 @@ class Away(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """A request that was acknowledged, and how often it had been delivered by then."""
+    """A request that was acknowledged, and how often it had been delivered by then. id: "" where it is not asked for, as
+    of one that came once; its place in the stream where that has forgotten it."""
 
     id: str
     deliveries: int
@@ -67,6 +68,8 @@ class JetStream:
 
     def __init__(self, url: str) -> None:
         self._at, self._next = urlsplit(url), 1
+        self._found: list[Ended] = []
+        """Read, and not told yet: a reading that fails midway goes on behind it."""
 
     def read(self) -> list[Ended]:
         """Read the stream's copies of the reports. For a message that came once, the id is not asked for."""
@@ -89,17 +92,18 @@ class JetStream:
             except NotFoundError:
                 await js.add_stream(name=self.STREAM, subjects=[self.SUBJECT], no_ack=True, max_age=KEPT_S)
                 return []
-            self._next = max(self._next, state.first_seq)
-            found = []
+            self._next = min(max(self._next, state.first_seq), state.last_seq + 1)  # one that lost its end numbers anew
             for number in range(self._next, min(self._next + BATCH, state.last_seq + 1)):
                 told = orjson.loads((await js.get_msg(self.STREAM, number)).data)
                 ended = Ended("", told["deliveries"])
                 if ended.deliveries > 1:
+                    ended = Ended(f"number {told['stream_seq']}", told["deliveries"])
                     with contextlib.suppress(NotFoundError):  # the stream keeps it no more
                         request = await js.get_msg(REQUESTS.requests, told["stream_seq"])
                         ended = Ended((request.headers or {})[ID], told["deliveries"])
-                found.append(ended)
+                self._found.append(ended)
                 self._next = number + 1
+            found, self._found = self._found, []
             return found
 
     async def _looked(self) -> tuple[Any, Any]:
@@ -196,6 +200,8 @@ class Valkey:
         bounds: dict[str, Any] = {"socket_timeout": ANSWER_WAIT_S, "socket_connect_timeout": ANSWER_WAIT_S}
         self._client: Any = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **bounds)
         self._places: dict[str, bytes] = {}
+        self._found: list[Ended] = []
+        """As JetStream's."""
 
     def read(self) -> list[Ended]:
         """Read on from the streams' ends at the first call."""
@@ -203,7 +209,6 @@ class Valkey:
 
         from pipelines.router.backends.valkey import again
 
-        found = []
         try:
             for stream in (DECISIONS.requests, again(DECISIONS.requests), REQUESTS.dead):
                 if stream not in self._places:
@@ -211,10 +216,11 @@ class Valkey:
                     self._places[stream] = newest[0][0] if newest else b"0-0"
                 for place, fields in self._client.xrange(stream, min=b"(" + self._places[stream], count=BATCH):
                     count = fields.get(ATTEMPTS.encode()) or orjson.loads(fields[b"data"]).get("attempt", 0)
-                    found.append(Ended(fields[ID.encode()].decode(), int(count)))
+                    self._found.append(Ended(fields[ID.encode()].decode(), int(count)))
                     self._places[stream] = place
         except RedisError as e:
             raise Away(str(e)) from e
+        found, self._found = self._found, []
         return found
 
     def look(self) -> Iterator[Line]:

@@ -53,12 +53,12 @@ class Tally:
         """Add requests that have ended. The highest count of an id counts; an id that is reported again came again."""
         with self._lock:
             for one in ended:
-                before = self._again.pop(one.id, (1, 0))[0]
+                before = self._again.pop(one.id, (1, 0))[0] if one.id else 1
                 more = max(0, one.deliveries - before)
                 self._numbers["acked"] += 1
                 self._numbers["redeliveries"] += more
                 self._numbers["deliveries"] += 1 + more
-                if one.deliveries > 1 or before > 1:
+                if one.id and (one.deliveries > 1 or before > 1):
                     self._again[one.id] = (max(before, one.deliveries), now_us)
             while len(self._again) > LISTED_MAX:
                 del self._again[next(iter(self._again))]
