@@ -801,6 +801,30 @@ def test_a_delivery_too_many_needs_an_answer_that_was_lost(
     assert checks.delivered_at_most(evidence).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("drain", "died_s", "verdict"),
+    [
+        (Measure(3.9, 4.0), 5.5, PASS),
+        (Measure(3.9, 4.0), 20.0, FAIL),
+        (Measure(None, None, "no sample was bad"), 20.0, PASS),
+        (None, 20.0, PASS),
+    ],
+)
+def test_a_sound_message_that_dies_when_all_has_long_drained_died_of_no_fault(
+    drain: Measure | None, died_s: float, verdict: Verdict
+) -> None:
+    """A router that handles nothing any more since it connected again makes dead letters of all: each has its outcome,
+    and nothing is behind."""
+    act = Act("a", "r", 1, 0, "fault", "pause", {"component": "broker"}, {}, "")
+    letter = {"id": "x", "reason": "handed out 5 times", "attempts": 5, "rejected": False, "expected": False}
+    told = {"expected": [], "letters": [{**letter, "at_us": int(died_s * 1e6)}], "most": 5}
+    baseline = Baseline(Marks(0, 0), 0.3, 1.0, {})
+    measures = {} if drain is None else {"drain": drain}
+    accounts = {"accounts": {"letters": told}}
+    evidence = replace(EMPTY, acts=(act,), inject_ns=1, baseline=baseline, measures=measures, symptoms=accounts)
+    assert checks.dead_lettered(evidence).verdict is verdict
+
+
 def test_a_process_that_is_gone_is_no_matter_of_time_for_isolation_either() -> None:
     """One that a watchdog has started again may be the load's doing."""
     assert checks.isolation(around(SAME, REVIVED)).timed is not None

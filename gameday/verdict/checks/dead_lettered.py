@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from gameday.model import Evidence, Finding, Verdict
+from gameday.sampling.timings import BOUND_BEFORE_BASELINE_S, sustained_s
 from gameday.verdict.checks._deliveries import ENDS
 from gameday.verdict.streams import whole
 
@@ -18,8 +20,8 @@ NAMED_MAX = 3
 @whole
 def dead_lettered(evidence: Evidence) -> Finding:
     """By the account "letters": all that should be dead is; each letter is there once, says why and after how many
-    deliveries, and is of one that should be dead. Others may have been handed out as often as they may during the
-    fault: those are told."""
+    deliveries, and is of one that should be dead. Others may have been handed out as often as they may through the
+    fault, until all was drained: those are told."""
     told = (evidence.symptoms.get("accounts") or {}).get("letters")
     if told is None:
         trouble = (evidence.symptoms.get("trouble") or {}).get("the account letters") or "none is configured"
@@ -63,10 +65,24 @@ def _in_time(letter: Mapping[str, Any], most: tuple[int, int]) -> bool:
 
 
 def _spent(evidence: Evidence, letter: Mapping[str, Any], most: tuple[int, int]) -> bool:
-    """Whether the fault may have made it so: it was handed out as often as it may, and died after the first act. Asking
-    for a job is none: it harms nobody else's messages."""
+    """Whether the fault may have made it so: it was handed out as often as it may, died after the first act, and before
+    all was drained. Asking for a job is no act: it harms nobody else's messages."""
     first_us = min((act.at_us for act in evidence.acts if act.fault != "ask"), default=None)
-    return first_us is not None and not letter["rejected"] and letter["at_us"] >= first_us and _in_time(letter, most)
+    if first_us is None or letter["rejected"] or not _in_time(letter, most):
+        return False
+    return bool(first_us <= letter["at_us"] and letter["at_us"] <= _over_us(evidence))
+
+
+def _over_us(evidence: Evidence) -> float:
+    """When all that the fault had held up had ended, in microseconds; inf: not known. A message without an end by then
+    would have kept its stream behind."""
+    drain = evidence.measures.get("drain")
+    if drain is None or drain.high_s is None or evidence.inject_ns is None or not evidence.acts:
+        return math.inf
+    first = evidence.acts[0]
+    inject_us = first.at_us + (evidence.inject_ns - first.at_ns) / 1e3
+    bounds_s = [one.baseline.bound_s for one in evidence.each() if one.baseline] or [BOUND_BEFORE_BASELINE_S]
+    return inject_us + (drain.high_s + sustained_s(max(bounds_s))) * 1e6
 
 
 def _named(what: str, ids: list[str]) -> str:
