@@ -802,6 +802,19 @@ def test_a_delivery_too_many_needs_an_answer_that_was_lost(
 
 
 @pytest.mark.parametrize(
+    ("positions", "verdict"),
+    [({}, UNKNOWN), ({"b/1": each([None, None])}, UNKNOWN), ({"b/1": each([1.0, 2.0])}, PASS)],
+)
+def test_a_consumer_that_never_told_its_position_is_not_sane(
+    positions: Mapping[str, list[Sample]], verdict: Verdict
+) -> None:
+    """That its log's end never fell says nothing of it. In a slot that nothing came to it need not have one."""
+    ends = {f"end/{slot}": each([5.0, 6.0]) for slot in ("a/1", "b/0", "b/1")}
+    told = {f"position/{slot}": samples for slot, samples in {"a/1": each([1.0, 2.0]), **positions}.items()}
+    assert checks.position_sane(replace(EMPTY, samples={**ends, **told})).verdict is verdict
+
+
+@pytest.mark.parametrize(
     ("drain", "died_s", "verdict"),
     [
         (Measure(3.9, 4.0), 5.5, PASS),

@@ -31,7 +31,17 @@ def position_sane(evidence: Evidence) -> Finding:
         return Finding("position_sane", Verdict.FAIL, "; ".join(bad[:3]), bad)
     if mute := sorted(ends.keys() - known.keys()):
         return Finding("position_sane", Verdict.UNKNOWN, f"the end of {', '.join(mute)} was never told")
+    cursors = dict.fromkeys(slot.partition("/")[0] for slot in known)
+    if mute := sorted(cursor for cursor in cursors if not _told(evidence, cursor)):
+        return Finding("position_sane", Verdict.UNKNOWN, f"no position of {', '.join(mute)} was ever told")
     return Finding("position_sane", Verdict.PASS, f"{len(known)} slots: no end fell, and no position was beyond it")
+
+
+def _told(evidence: Evidence, cursor: str) -> bool:
+    """Return whether a cursor has told any position. It need not have one in each slot: it may have read nothing
+    there."""
+    prefix = f"position/{cursor}/"
+    return any(s.value is not None for name, told in evidence.samples.items() if name.startswith(prefix) for s in told)
 
 
 def _beyond(positions: Sequence[Sample], ends: Sequence[Sample]) -> tuple[float, float] | None:
