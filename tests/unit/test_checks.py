@@ -814,6 +814,14 @@ def test_a_consumer_that_never_told_its_position_is_not_sane(
     assert checks.position_sane(replace(EMPTY, samples={**ends, **told})).verdict is verdict
 
 
+@pytest.mark.parametrize(("at", "verdict"), [({"at_us": 9}, Verdict.INVALID), ({"at_us": 10}, PASS), ({}, PASS)])
+def test_what_came_again_before_the_fault_did_not_come_through_it(at: Mapping[str, int], verdict: Verdict) -> None:
+    """A fault that left nothing without an answer has shown nothing, whatever an earlier one had left."""
+    act = Act("a", "r", 1, 10, "fault", "failpoint", {"component": "router-a"}, {}, "")
+    accounts = {"deliveries": {"redelivered": [{"id": "x", "deliveries": 2, **at}], "most": 5}}
+    assert checks.redelivered(replace(EMPTY, acts=(act,), symptoms={"accounts": accounts})).verdict is verdict
+
+
 @pytest.mark.parametrize(
     ("drain", "died_s", "verdict"),
     [
