@@ -165,7 +165,8 @@ class _Judged:
         self.counted: tuple[float, float, float] | None = None
         counters = [_Counter(told, one.begins_ns) for one in programs.values() for told in _of(one, rise)]
         silent = sorted(one.name for one in programs.values() for told in _of(one, rise) if _is_silent(told))
-        account = [s for s in evidence.samples.get(rise.account, ()) if s.value is not None]
+        sampled = evidence.samples.get(rise.account, ())
+        account = [s for s in sampled if s.value is not None]
         struck = sorted(evidence.touched & set(rise.unless_struck))
         if struck:
             self.why = f"{rise.metric} is not held against {rise.account}, which may fall back with {', '.join(struck)}"
@@ -173,6 +174,8 @@ class _Judged:
             self.untold = f"{rise.metric}: {rise.account if not account else 'no such series'} was not sampled"
         elif fell := fall(account):
             self.untold = f"{rise.account} fell from {fell[0]:g} to {fell[1]:g}, so nothing is held against it"
+        elif _is_silent(sampled):
+            self.untold = f"{rise.account} was not told at the end, so the rest is held against nothing"
         elif silent:
             self.untold = f"{', '.join(silent)} told nothing of {rise.metric} at the end, so the rest is not known"
         else:

@@ -96,11 +96,17 @@ def _scraped(metrics: Metrics) -> dict[str, float]:
 
 
 def _run(
-    defect: str = "", killed: bool = False, counted: int = 8, struck: str = "router-a", mute_from_s: float = 99
+    defect: str = "",
+    killed: bool = False,
+    counted: int = 8,
+    struck: str = "router-a",
+    mute_from_s: float = 99,
+    observed_until_s: float = 99,
 ) -> Finding:
     """Forty seconds of a router, sampled twice a second: at 15 s a request comes five times, which is answered each
     time, at 20 s four come again that nobody had answered. killed: then it ends, and begins anew. counted: how many
-    deliveries beyond the first the observer tells. mute_from_s: when the router's answers end."""
+    deliveries beyond the first the observer tells. mute_from_s, observed_until_s: when the answers of
+    the router, and of the observer, end."""
     metrics = Metrics("jetstream", defect)
     samples: dict[str, list[Sample]] = {}
 
@@ -121,7 +127,8 @@ def _run(
         at_ns = half * S // 2
         for suffix, value in _scraped(metrics).items():
             note(series_name("metrics/router-a", suffix), at_ns, value if at_ns < mute_from_s * S else None)
-        note("account.redeliveries", at_ns, min(4.0, counted) * (half >= 31) + max(0.0, counted - 4) * (half >= 41))
+        account = min(4.0, counted) * (half >= 31) + max(0.0, counted - 4) * (half >= 41)
+        note("account.redeliveries", at_ns, account if at_ns < observed_until_s * S else None)
     symptoms = {"contract": CONTRACTED.model_dump(mode="json", by_alias=True)}
     return metrics_true(Evidence("t", {}, "s", component=struck, samples=samples, symptoms=symptoms))
 
@@ -168,6 +175,8 @@ def test_a_program_that_tells_nothing_at_the_end_leaves_it_unknown() -> None:
     """What it has counted since, or not, nobody can say: that the numbers agree up to there is no pass."""
     assert _run(mute_from_s=30).verdict is Verdict.UNKNOWN
     assert _run(mute_from_s=37).verdict is Verdict.PASS
+    found = _run(observed_until_s=30)
+    assert (found.verdict, "account.redeliveries was not told at the end" in found.why) == (Verdict.UNKNOWN, True)
 
 
 @pytest.mark.parametrize("counted", [0, 7, 9, 16])
