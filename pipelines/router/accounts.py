@@ -30,8 +30,8 @@ class Away(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """A request that was acknowledged, and how often it had been delivered by then. id: "" where it is not asked for, as
-    of one that came once; its place in the stream where that has forgotten it."""
+    """A request that was acknowledged, and how often it had been delivered by then. id: "" where it is not asked for,
+    as of one that came once; its place in the stream where that has forgotten it."""
 
     id: str
     deliveries: int

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as Refused
 
 from pipelines.router.accounts import Away, Ended, JetStream, Valkey
 from pipelines.router.backends import ATTEMPTS, ID
+from pipelines.router.backends.valkey import again
 from pipelines.router.observer import Tally
 from pipelines.router.settings import DECISIONS, REQUESTS
 
@@ -83,6 +84,7 @@ def test_valkey_counts_what_it_had_of_one_stream_when_the_other_fails() -> None:
     dead = {ID.encode(): b"b", ATTEMPTS.encode(): b"5"}
     answers: dict[str, list[Any]] = {
         DECISIONS.requests: [[(b"1-0", entry)], []],
+        again(DECISIONS.requests): [[], []],
         REQUESTS.dead: [Refused("gone"), [(b"1-1", dead)]],
     }
 
