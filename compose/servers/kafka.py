@@ -128,7 +128,8 @@ def process(
 
 
 def create_topics(address: str, partitions: Mapping[str, int]) -> None:
-    """Create those topics that don't exist yet.
+    """Create those topics that don't exist yet. Return once the broker knows all, each partition with a leader: it
+    learns of a topic a little after its controller has made it, and tells clients until then that there is none.
 
     Raises GamedayError if one can't be created, or exists with fewer partitions: a client would wait in vain for the
     others.
@@ -150,6 +151,15 @@ def create_topics(address: str, partitions: Mapping[str, int]) -> None:
             future.result(TOPICS_S)
     except KafkaException as e:
         raise GamedayError(f"topics {', '.join(partitions)} can't be created at {address}: {e}") from e
+
+    def led() -> bool:
+        now = admin.list_topics(timeout=TOPICS_S).topics
+        return all(
+            name in now and sum(one.leader >= 0 for one in now[name].partitions.values()) >= count
+            for name, count in partitions.items()
+        )
+
+    until(led, TOPICS_S, 0.02, f"leaders of topics {', '.join(partitions)} at {address}")
 
 
 def upgrade(address: str, features: Mapping[str, int]) -> None:

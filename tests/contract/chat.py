@@ -66,8 +66,8 @@ class Chat:
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
                 with suppress(BrokenPipeError, ConnectionResetError):  # who asked has given up meanwhile
+                    self.end_headers()
                     self.wfile.write(data)
 
             def do_GET(self) -> None:

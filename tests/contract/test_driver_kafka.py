@@ -105,6 +105,15 @@ def topic(broker: str) -> str:
     return name
 
 
+def test_a_topic_is_known_to_every_client_once_it_is_made(broker: str) -> None:
+    """Nobody is told that there is none: not in the moment after its controller has made it either."""
+    for _ in range(20):
+        name = f"new-{uuid4()}"
+        server.create_topics(broker, {name: 8})
+        with Cluster(broker, 5.0) as cluster:
+            assert len(cluster.leaders([name])) == 8
+
+
 def test_a_topic_with_fewer_partitions_than_are_needed_is_told(broker: str, topic: str) -> None:
     """Where it exists, nothing is created, and a writer to its third partition would wait in vain."""
     server.create_topics(broker, {topic: 1})
