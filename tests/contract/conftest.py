@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from gameday.stack.config import PrefectConfig
 from gameday.state import State
 from gameday.system.address import encoded
 from gameday.system.polling import until
+from gameday.system.process import STOPPED
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -63,6 +65,21 @@ def serving(service: Service) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def freeze(pid: int) -> None:
+    """Freeze a process, and return once each of its threads stands: the kernel stops one after the other, and a server
+    with several answers meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands() -> bool:
+        try:
+            tasks = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        except OSError:  # a thread has just ended
+            return False
+        return all(told.rpartition(")")[2].split()[0] in STOPPED for told in tasks)
+
+    until(stands, within_s=10, what=f"every thread of process {pid} to stand")
 
 
 def new_broker(folder: Path) -> Service:

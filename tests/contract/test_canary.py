@@ -47,7 +47,7 @@ from gameday.verdict import checks
 from gameday.verdict.checks import no_duplicates, no_loss, unchanged
 from tasks import verify
 from tasks.run import interpret, plain
-from tests.contract.conftest import new_nats, new_valkey, serving
+from tests.contract.conftest import freeze, new_nats, new_valkey, serving
 from tests.contract.streamrigs import JetStream, RedisStream, connected
 from tests.fakes import CONSUMER, Supervisor
 from tests.suites import only_in
@@ -380,7 +380,7 @@ def test_a_topic_takes_each_once_refuses_what_it_must_and_may_die(tmp_path_facto
         assert absent.outcome is Outcome.REFUSED
         with Cluster(brokers, 5.0) as cluster, pytest.raises(GamedayError, match="absent"):
             cluster.leaders(["absent"])
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
         frozen = writer.send(known(6))
         assert frozen.outcome is Outcome.UNKNOWN, frozen.why
         found: list[Any] = []
@@ -467,7 +467,7 @@ def _frozen_and_killed(process: Any, writer: Any) -> None:
     """A frozen server takes no new connection's word: nothing was sent. One that is killed under an attempt says
     nothing."""
     assert writer.send(known(5)).outcome is Outcome.DONE
-    process.send_signal(signal.SIGSTOP)
+    freeze(process.pid)
     began_s = time.monotonic()
     assert writer.send(known(6)).outcome is Outcome.REFUSED
     assert time.monotonic() - began_s < 2 * TIMEOUT_S + 1.0

@@ -26,7 +26,7 @@ from gameday.records.declaration import Stream, stream
 from gameday.stack.live import open_stack
 from gameday.state import State
 from gameday.system.polling import until
-from tests.contract.conftest import new_nats, new_valkey, serving
+from tests.contract.conftest import freeze, new_nats, new_valkey, serving
 from tests.contract.streamrigs import JetStream, RedisStream
 from tests.suites import only_in
 from tests.trades import FIELDS, TRADES
@@ -374,7 +374,7 @@ def test_a_frozen_server_is_told_in_time_and_a_killed_one_comes_back(kind: str, 
         asks: list[Callable[[], Any]] = [probe.read, serves.read, place.position, place.end]
         assert hop.heads() == {BTC: 1}
         assert [ask() for ask in asks]
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
         for ask in asks:
             began = time.monotonic()
             with pytest.raises(DriverError, match=r"no answer within [0-9.]+ s"):
@@ -407,7 +407,7 @@ def test_a_hop_gives_up_on_a_frozen_server(tmp_path: Path, monkeypatch: pytest.M
             rig: Rig = RedisStream(url, topic="t") if number else JetStream(url, topic="t")
             rig.put([trade(1)])
             hop = rig.hop(TRADES)
-            process.send_signal(signal.SIGSTOP)
+            freeze(process.pid)
             began = time.monotonic()
             with pytest.raises(DriverError, match="no answer within"):
                 hop.heads()

@@ -27,7 +27,7 @@ from gameday.state import State
 from tasks.init import Asked, look_again, looked, text_of
 from tasks.inventory import nats as inventory_nats
 from tasks.inventory import redis_streams as inventory_redis
-from tests.contract.conftest import new_nats, new_valkey, serving
+from tests.contract.conftest import freeze, new_nats, new_valkey, serving
 from tests.contract.sockets import silent
 from tests.contract.streamrigs import JetStream, RedisStream
 
@@ -176,7 +176,7 @@ def test_servers_that_hang_or_refuse_are_said_and_the_rest_goes_on(
         monkeypatch.setattr(module, "ASK_WITHIN_S", 2.0)
     service, frozen = new_valkey(tmp_path / "v")
     with serving(service) as process, silent() as port:
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
         began = time.monotonic()
         asked = Asked(
             nats=f"nats://me:its-secret@127.0.0.1:{port}", redis=frozen, s3="http://k:s@127.0.0.1:1", postgres=(dsn,)

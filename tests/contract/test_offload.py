@@ -31,6 +31,7 @@ from pipelines.trades.offload import maintenance
 from pipelines.trades.offload.lake import IDS, lineage
 from pipelines.trades.offload.mirror import Mirror
 from pipelines.trades.offload.settings import OffloadError
+from tests.contract.conftest import freeze
 from tests.contract.sockets import nobody, silent
 from tests.offloadrig import BUCKET, DAY_US, FIRST_US, Offload, Servers, fired
 from tests.suites import only_in
@@ -532,7 +533,7 @@ def age_s(offload: Offload, keys: set[str]) -> float:
 @contextlib.contextmanager
 def frozen(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """A server that accepts connections and does nothing."""
-    os.kill(process.pid, signal.SIGSTOP)
+    freeze(process.pid)
     try:
         yield
     finally:

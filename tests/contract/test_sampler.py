@@ -30,7 +30,7 @@ from gameday.stack.live import Stack, open_stack
 from gameday.stack.probes import Heads, ProbeSpec
 from gameday.state import ROOT, State
 from gameday.system.polling import until
-from tests.contract.conftest import PASSWORD, serving
+from tests.contract.conftest import PASSWORD, freeze, serving
 from tests.contract.sockets import END_SEEN_S, silent
 from tests.trades import TAPED, TRADES
 
@@ -124,7 +124,7 @@ def test_a_frozen_clickhouse_is_not_buried_under_probes(tmp_path: Path) -> None:
         try:
             until(lambda: tail.update() and tail.begun, within_s=10, what="the first readings")
             until(lambda: len(tail.recent(60).get("head/silver/a/b", [])) > 5, within_s=10, what="heads")
-            os.kill(server.pid, signal.SIGSTOP)
+            freeze(server.pid)
             most, before = 0, connections(port)
 
             def silent_for(seconds: float) -> bool:

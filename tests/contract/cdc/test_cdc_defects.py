@@ -19,6 +19,7 @@ from pipelines.cdc.tape import POISON_ID, SHARDS, TABLES, Change, poison, state,
 from tests.contract.cdc.debezium import Log, envelope, key_of, row_of
 from tests.contract.cdc.judging import judge, taped
 from tests.contract.cdc.rig import WAIT_S, Process, sinking, until_applied
+from tests.contract.conftest import freeze
 
 pytestmark = pytest.mark.suite("cdc")
 
@@ -217,7 +218,7 @@ def paused(case: Case) -> None:
     with process.running():
         until_applied(case.log, case.target)
         assert process.process is not None
-        process.process.send_signal(signal.SIGSTOP)
+        freeze(process.process.pid)
         with psycopg.connect(case.target) as connection:
             connection.execute("SELECT pg_sleep(3)")
         case.upto(J)

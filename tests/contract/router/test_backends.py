@@ -22,7 +22,7 @@ from pipelines.router.backends import ID, REASON, Backend, Delivery, Names, Unpu
 from pipelines.router.backends.jetstream import JetStream, stream_of
 from pipelines.router.backends.kafka import Kafka
 from pipelines.router.backends.valkey import Valkey
-from tests.contract.conftest import new_broker, new_nats, new_valkey, serving
+from tests.contract.conftest import freeze, new_broker, new_nats, new_valkey, serving
 from tests.contract.streamrigs import RedisStream, connected
 
 pytestmark = pytest.mark.suite("brokers")
@@ -299,7 +299,7 @@ def test_a_backend_goes_on_after_its_broker_has_hung(rig: Rig) -> None:
     published(rig, backend, "a")
     (one,) = fetched(backend)
     assert rig.process is not None
-    rig.process.send_signal(signal.SIGSTOP)
+    freeze(rig.process.pid)
     try:
         taken = backend.nak(one, 0.0, "busy")
     finally:
