@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from compose import own
 from compose.servers import alertmanager, postgres, prometheus
 from compose.up import clean, down, up
 from gameday.errors import GamedayError
@@ -13,7 +17,7 @@ from gameday.stack.reading import read_env
 from gameday.state import PLATFORM, State
 from gameday.undo import lease
 
-__all__ = ["drawn"]
+__all__ = ["brought_up", "drawn"]
 
 
 def drawn(state: State, platform: str = PLATFORM) -> dict[str, str]:
@@ -21,6 +25,24 @@ def drawn(state: State, platform: str = PLATFORM) -> dict[str, str]:
     with pytest.raises(GamedayError, match="no process nobody"):
         up(state, print, {"nobody": ["/bin/true"]}, platform)
     return read_env(state.env)
+
+
+@contextmanager
+def brought_up(platform: str, folder: Path, defect: str = "", worse: Collection[str] = ()) -> Iterator[State]:
+    """A platform of its own in this folder, up; no scheduled night starts there. defect: NAME=VALUE in the environment
+    of the programs `worse`."""
+    state = State(folder)
+    replaced = {}
+    if worse:
+        services = own.processes(own.platform(platform), state, drawn(state, platform), {})
+        replaced = {one.name: ("env", defect, *one.argv) for one in services if one.name in worse}
+        assert replaced.keys() == set(worse)
+    try:
+        up(state, functools.partial(print, flush=True), replaced, platform)
+        lease.hold(state, None)
+        yield state
+    finally:
+        clean(state)
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from compose import own
-from compose.up import clean, up
 from gameday.state import State
-from gameday.undo import lease
 from tests.e2e.command import gameday, results
-from tests.stackfixture import drawn
+from tests.stackfixture import brought_up
 
 __all__ = ["carried_out", "failed", "here", "platform"]
 
@@ -21,21 +16,9 @@ WITHIN_S = 420
 PLATFORM = "cdc"
 
 
-@contextmanager
-def platform(folder: Path, defect: str = "") -> Iterator[State]:
+def platform(folder: Path, defect: str = "") -> AbstractContextManager[State]:
     """The platform, up; with a defect of the sink's, if one is named."""
-    state = State(folder)
-    replaced = {}
-    if defect:
-        services = own.processes(own.platform(PLATFORM), state, drawn(state, PLATFORM), {})
-        (sink,) = (service for service in services if service.name == "sink")
-        replaced = {"sink": ("env", f"SINK_DEFECT={defect}", *sink.argv)}
-    try:
-        up(state, functools.partial(print, flush=True), replaced, PLATFORM)
-        lease.hold(state, None)
-        yield state
-    finally:
-        clean(state)
+    return brought_up(PLATFORM, folder, f"SINK_DEFECT={defect}", ["sink"] if defect else ())
 
 
 def carried_out(state: State, folder: Path, test: str, *params: str) -> tuple[int, dict[str, Any]]:

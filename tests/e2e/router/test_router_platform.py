@@ -4,44 +4,20 @@ is healthy, and routers that are made worse are found out.
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compose import own
-from compose.up import clean, up
 from gameday.state import State
-from gameday.undo import lease
 from tests.e2e.command import gameday, results
-from tests.stackfixture import drawn
+from tests.stackfixture import brought_up
 
 pytestmark = [pytest.mark.suite("router"), pytest.mark.timeout(900)]
 
 WITHIN_S = 420
 PLATFORMS = ("router", "router_kafka", "router_valkey")
-
-
-@contextmanager
-def brought_up(platform: str, folder: Path, defect: str = "") -> Iterator[State]:
-    """The platform, up; with a defect of its routers', if one is named."""
-    state = State(folder)
-    replaced = {}
-    if defect:
-        services = own.processes(own.platform(platform), state, drawn(state, platform), {})
-        routers = [service for service in services if service.name.startswith("router-")]
-        replaced = {one.name: ("env", f"ROUTER_DEFECT={defect}", *one.argv) for one in routers}
-        assert len(replaced) == 2
-    try:
-        up(state, functools.partial(print, flush=True), replaced, platform)
-        lease.hold(state, None)
-        yield state
-    finally:
-        clean(state)
 
 
 def asked(platform: str, state: State, *arguments: str) -> Any:
@@ -77,7 +53,8 @@ def test_a_healthy_platform_is_as_declared_and_passes(platform: str, tmp_path: P
 def test_routers_that_are_made_worse_are_found_out(tmp_path: Path) -> None:
     """They connect again to a broker that they could not reach, and ask for nothing: all looks well but the outcomes,
     which do not come."""
-    with brought_up("router", tmp_path / "state", "forget_after_reconnect") as state:
+    defect = "ROUTER_DEFECT=forget_after_reconnect"
+    with brought_up("router", tmp_path / "state", defect, ["router-a", "router-b"]) as state:
         cut = ("component=router-a", "link=broker-router", "held_s=10")
         result = carried_out("router", state, tmp_path, "partition", *cut)
     assert result["verdict"] == "fail", result["findings"]
